@@ -1,0 +1,1 @@
+"""facesearch: a vector-database identity search engine for faces."""

@@ -1,0 +1,109 @@
+"""Everything facesearch raises on purpose.
+
+    FaceSearchError              message + hint: what to do next
+    |- ConfigError               a setting or an argument that cannot be used
+    |- PhotoError                the file is no usable photo; carries the reason code
+    |- FaceCountError            a photo with the wrong number of faces for what was asked
+    |  |- NoFaceError
+    |  `- MultipleFacesError
+    |- ModelError                a model pack that cannot be used
+    |  |- ModelNotFoundError     not on this machine
+    |  |- ModelIntegrityError    not the file that was expected: size, SHA-256, structure
+    |  `- ProviderError          the execution provider asked for is not available
+    |- GalleryError              the gallery cannot do that
+    |  |- GalleryNotFoundError
+    |  |- UnknownSubjectError
+    |  |- SubjectExistsError
+    |  |- ModelMismatchError     templates of another model
+    |  |- SchemaOutdatedError    the database was written by another version
+    |  `- CorruptGalleryError
+    `- EvaluationError           data that no honest error rate can be computed from
+
+"No match" is a result, not an error.
+"""
+
+from __future__ import annotations
+
+
+class FaceSearchError(Exception):
+    """Base of all errors a user can do something about.
+
+    `message` says what is wrong in one sentence; `hint`, where there is one, says what to do next.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(FaceSearchError):
+    """A setting, flag or environment variable that cannot be used."""
+
+
+class PhotoError(FaceSearchError):
+    """The file is no usable photo. `reason` is a value of `facesearch.types.Reason`."""
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class FaceCountError(FaceSearchError):
+    """The photo does not hold the number of faces that was asked for."""
+
+
+class NoFaceError(FaceCountError):
+    """No face was found where one is needed."""
+
+
+class MultipleFacesError(FaceCountError):
+    """Several faces, none of which dominates, where one is needed."""
+
+
+class ModelError(FaceSearchError):
+    """A model pack that cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """The pack or one of its files is not on this machine."""
+
+
+class ModelIntegrityError(ModelError):
+    """A model file is not what was expected: its size, its SHA-256 or its structure."""
+
+
+class ProviderError(ModelError):
+    """The execution provider asked for is not available here."""
+
+
+class GalleryError(FaceSearchError):
+    """The gallery cannot do what was asked."""
+
+
+class GalleryNotFoundError(GalleryError):
+    """There is no gallery at that path."""
+
+
+class UnknownSubjectError(GalleryError):
+    """No subject of that name is enrolled."""
+
+
+class SubjectExistsError(GalleryError):
+    """A subject of that name is enrolled already."""
+
+
+class ModelMismatchError(GalleryError):
+    """The gallery holds templates of another model."""
+
+
+class SchemaOutdatedError(GalleryError):
+    """The database schema is older or newer than this version of facesearch."""
+
+
+class CorruptGalleryError(GalleryError):
+    """The gallery's data contradict themselves."""
+
+
+class EvaluationError(FaceSearchError):
+    """The data given support no honest error rate."""

@@ -1,0 +1,226 @@
+"""The vocabulary of facesearch as frozen types: what every layer hands to the next.
+
+Terms follow ISO/IEC 2382-37: a *subject* is a person in the gallery, a *template* is one face's vector, a *probe*
+is what is searched for, a *score* is the cosine similarity of two templates (-1 to 1, higher is more alike).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Vector: TypeAlias = NDArray[np.float32]
+"""(d,) float32 of unit length."""
+Vectors: TypeAlias = NDArray[np.float32]
+"""(n, d) float32, every row of unit length."""
+Pixels: TypeAlias = NDArray[np.uint8]
+"""(height, width, 3) uint8, RGB, upright."""
+Ids: TypeAlias = NDArray[np.int64]
+"""(n,) int64 template ids."""
+
+DETECTION_THRESHOLD = 0.5
+"""Detections below this score are dropped (0..1); InsightFace's default."""
+
+
+class Reason(StrEnum):
+    """Why a photo or a face was not used; the values are what `--json` prints."""
+
+    UNREADABLE = "unreadable"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TOO_LARGE = "too_large"
+    FACE_NOT_FOUND = "face_not_found"
+    MULTIPLE_FACES = "multiple_faces"
+    FACE_TOO_SMALL = "face_too_small"
+    LOW_DETECTION_SCORE = "low_detection_score"
+    BLURRED = "blurred"
+    EXTREME_POSE = "extreme_pose"
+    DUPLICATE = "duplicate"
+    IDENTITY_CONFLICT = "identity_conflict"
+
+
+class Decision(StrEnum):
+    """What a search says about one face."""
+
+    MATCH = "match"
+    """The best subject is at or above the threshold, and clear of the runner-up."""
+    AMBIGUOUS = "ambiguous"
+    """At or above the threshold, but the runner-up subject is closer than the margin."""
+    UNKNOWN = "unknown"
+    """Nobody in the gallery reaches the threshold."""
+    UNUSABLE = "unusable"
+    """The photo or the face cannot be searched; the reason says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One detected face, in pixels of the upright photo."""
+
+    box: NDArray[np.float32]
+    """(4,) float32: x1, y1, x2, y2."""
+    landmarks: NDArray[np.float32]
+    """(5, 2) float32: left eye, right eye, nose, left and right mouth corner, as seen in the photo."""
+    detection_score: float
+    """0..1."""
+
+    @property
+    def width(self) -> float:
+        """Of the box, in pixels."""
+        return float(self.box[2] - self.box[0])
+
+    @property
+    def height(self) -> float:
+        """Of the box, in pixels."""
+        return float(self.box[3] - self.box[1])
+
+    @property
+    def area(self) -> float:
+        """Of the box, in square pixels."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What the quality policy looks at, measured on one face."""
+
+    size: float
+    """The shorter side of the box, in pixels of the photo."""
+    sharpness: float
+    """Variance of the Laplacian of the aligned 112x112 crop's luma; larger is sharper."""
+    yaw: float
+    """How far the nose lies from the middle of the eyes, in eye distances: 0 is frontal, +-0.5 or more a profile."""
+    roll: float
+    """Tilt of the eye line, in degrees."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """A face turned into a vector by one model."""
+
+    vector: Vector
+    model_id: str
+    face: Face
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a photo or a face was not used, for a machine (`reason`) and for a person (`detail`)."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What makes two templates comparable: the recogniser's bytes and how its input was made."""
+
+    model_id: str
+    """Short, stable, printable: names the recogniser and its preprocessing. Templates compare within one id only."""
+    pack: str
+    """Name of the pack, or the folder it was loaded from."""
+    dimension: int
+    detector_sha256: str
+    recognizer_sha256: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Preprocessing and detector settings as plain JSON values."""
+    threshold: float = 0.4
+    """The pack's own default similarity threshold (cosine)."""
+    threshold_basis: str = "uncalibrated default"
+    """Where that threshold comes from, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One subject on a candidate list, by its best template."""
+
+    subject: str
+    score: float
+    template_id: int
+    photo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A similarity threshold and where it comes from."""
+
+    value: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchResult:
+    """What the gallery says about one face of a probe photo."""
+
+    photo: str
+    face_index: int | None
+    """Position among the photo's faces, largest detection score first; None where the photo has no usable face."""
+    face: Face | None
+    decision: Decision
+    threshold: Threshold
+    candidates: tuple[Candidate, ...] = ()
+    """Best first, one per subject."""
+    margin: float | None = None
+    """Score of the best subject minus that of the runner-up; None without a runner-up."""
+    rejection: Rejection | None = None
+
+    @property
+    def best(self) -> Candidate | None:
+        """The first candidate, whether or not it reaches the threshold."""
+        return self.candidates[0] if self.candidates else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A 1:1 comparison of two photos."""
+
+    a: str
+    b: str
+    score: float
+    threshold: Threshold
+
+    @property
+    def is_match(self) -> bool:
+        """The decision rule of the whole project: at the threshold is a match."""
+        return self.score >= self.threshold.value
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person in the gallery."""
+
+    name: str
+    attributes: Mapping[str, Any]
+    photos: int
+    templates: int
+    created_at: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledPhoto:
+    """A photo of the gallery as `people show` lists it."""
+
+    photo: Path
+    sha256: str
+    faces: int
+    template_ids: tuple[int, ...]
+    detection_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `facesearch check`."""
+
+    ok: bool
+    subject: str
+    """What was looked at: database, templates, index, photos, models."""
+    detail: str
+    fixed: bool = False
