@@ -1,0 +1,146 @@
+"""The index cache on disk: written whole, verified whole, never trusted otherwise.
+
+FAISS reads damaged files without complaint and then returns the wrong people, so its own format is not used. A
+snapshot is plain arrays behind a header, and a SHA-256 over all of it:
+
+    8 bytes   b"FSINDEX1"
+    4 bytes   length of the header, little-endian
+    header    JSON: token (hex), model_id, count, dimension
+    payload   ids int64[count], checksums uint32[count], vectors float32[count, dimension], little-endian
+    32 bytes  SHA-256 of everything before
+
+The token is the database's (`revision.token`): a snapshot is used only if it equals the database's at that moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.database import fsync_folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facesearch.types import Ids, Vectors
+
+SNAPSHOT_NAME = "index.cache"
+MAGIC = b"FSINDEX1"
+TEMPORARY_PREFIX = ".index-"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything an index holds at one revision of the database."""
+
+    token: bytes
+    model_id: str
+    ids: Ids
+    """(n,) template ids."""
+    checksums: NDArray[np.uint32]
+    """(n,) the templates' checksums in the database: an id alone does not prove that the vector is the same."""
+    vectors: Vectors
+    """(n, d)."""
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """Replace the cache file atomically and durably; readable by the owner alone."""
+    header = {
+        "token": snapshot.token.hex(),
+        "model_id": snapshot.model_id,
+        "count": int(snapshot.vectors.shape[0]),
+        "dimension": int(snapshot.vectors.shape[1]),
+    }
+    encoded = json.dumps(header).encode()
+    parts: tuple[bytes | memoryview, ...] = (
+        MAGIC + struct.pack("<I", len(encoded)) + encoded,
+        np.ascontiguousarray(snapshot.ids, "<i8").data.cast("B"),
+        np.ascontiguousarray(snapshot.checksums, "<u4").data.cast("B"),
+        np.ascontiguousarray(snapshot.vectors.reshape(-1), "<f4").data.cast("B"),
+    )
+    digest = hashlib.sha256()
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp", dir=folder)  # created 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with suppress(OSError):  # some network file systems have no locks; the rename is atomic all the same
+                _lock(file.fileno())
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(folder / SNAPSHOT_NAME)
+        fsync_folder(folder)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_snapshot(folder: Path) -> Snapshot | None:
+    """The cache, if there is one; `CorruptGalleryError` when any byte of it is not as written."""
+    path = folder / SNAPSHOT_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(data) < len(MAGIC) + 4 + 32 or not data.startswith(MAGIC):
+        raise _damaged(path, "it is no index cache of this version")
+    body = memoryview(data)[:-32]
+    if hashlib.sha256(body).digest() != data[-32:]:
+        raise _damaged(path, "its SHA-256 does not match")
+    return _parse(path, body)
+
+
+def _parse(path: Path, body: memoryview) -> Snapshot:
+    start = len(MAGIC) + 4
+    (length,) = struct.unpack("<I", body[len(MAGIC) : start])
+    try:
+        header = json.loads(bytes(body[start : start + length]))
+        token, model_id = bytes.fromhex(header["token"]), str(header["model_id"])
+        count, dimension = int(header["count"]), int(header["dimension"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, "its header cannot be read") from error
+    payload = body[start + length :]
+    if len(payload) != count * (8 + 4 + 4 * dimension):
+        raise _damaged(path, "its length does not match its header")
+    ids = np.frombuffer(payload[: 8 * count], "<i8")
+    checksums = np.frombuffer(payload[8 * count : 12 * count], "<u4")
+    vectors = np.frombuffer(payload[12 * count :], "<f4").reshape(count, dimension)
+    return Snapshot(token, model_id, ids.astype(np.int64), checksums.astype(np.uint32), vectors.astype(np.float32))
+
+
+def _damaged(path: Path, why: str) -> CorruptGalleryError:
+    return CorruptGalleryError(f"the index cache {path} is not usable: {why}", "run: facesearch reindex")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of writers that died. A living writer holds a lock on its file, and keeps it."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*.tmp"):
+        with suppress(OSError):  # another process finished or removed it in the meantime, or is still writing
+            with path.open("rb") as file:
+                _lock(file.fileno())
+            path.unlink()
+
+
+def _lock(descriptor: int) -> None:
+    """Take a lock on an open file that ends with the process, or raise OSError.
+
+    On Windows an open file cannot be removed by others, so none is needed.
+    """
+    if os.name == "nt":
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

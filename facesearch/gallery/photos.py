@@ -1,0 +1,263 @@
+"""Photos in the database: enrolled ones with their faces and templates, and refused ones.
+
+Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+
+from facesearch.gallery.rows import insert, now
+from facesearch.gallery.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
+from facesearch.gallery.templates import checksum, chunks
+from facesearch.types import Reason, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.orm import InstrumentedAttribute
+
+    from facesearch.types import Template
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """A photo file as it was when it was read."""
+
+    path: Path
+    sha256: str
+    size: int
+    """Bytes."""
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewPhoto:
+    """A photo whose faces are to be enrolled as one subject."""
+
+    file: PhotoFile
+    subject: str
+    attributes: Mapping[str, str]
+    width: int
+    height: int
+    templates: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """What the gallery remembers of an enrolled photo."""
+
+    photo_id: int
+    file: PhotoFile
+    subjects: tuple[str, ...]
+    template_ids: tuple[int, ...]
+    detection_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRejection:
+    """What the gallery remembers of a refused photo."""
+
+    sha256: str | None
+    size: int
+    mtime_ns: int
+    policy: str
+    rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class MovedPhoto:
+    """An enrolled photo whose file was renamed or touched, or put into another subject's folder."""
+
+    stored: StoredPhoto
+    file: PhotoFile
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPhoto:
+    """A photo that was refused, to be remembered."""
+
+    path: Path
+    rejection: StoredRejection
+
+
+def find_photos(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredPhoto]:
+    """The enrolled photos at these paths."""
+    found: dict[Path, StoredPhoto] = {}
+    for chunk in chunks([os.fsencode(path) for path in paths]):
+        found.update((photo.file.path, photo) for photo in _photos(connection, PhotoRow.path.in_(chunk)))
+    return found
+
+
+def photos_of_content(connection: Connection, sha256: str) -> list[StoredPhoto]:
+    """Enrolled photos with exactly these bytes."""
+    return list(_photos(connection, PhotoRow.sha256 == bytes.fromhex(sha256)))
+
+
+def photos_below(connection: Connection, folder: Path) -> list[StoredPhoto]:
+    """Enrolled photos in `folder` or anywhere below it."""
+    return list(_photos(connection, _below(PhotoRow.path, folder)))
+
+
+def _below(column: InstrumentedAttribute[bytes], folder: Path) -> sa.ColumnElement[bool]:
+    prefix = os.fsencode(folder).rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
+    return sa.func.substr(column, 1, len(prefix)) == prefix
+
+
+def photos_of_subject(connection: Connection, subject_id: int) -> list[StoredPhoto]:
+    """Enrolled photos of one subject."""
+    of_subject = sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id)
+    return list(_photos(connection, PhotoRow.id.in_(of_subject)))
+
+
+def all_photos(connection: Connection) -> Iterator[StoredPhoto]:
+    """Every enrolled photo, by id."""
+    return _photos(connection, sa.true())
+
+
+def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> Iterator[StoredPhoto]:
+    query = (
+        sa.select(PhotoRow.__table__, SubjectRow.name, TemplateRow.id.label("template_id"), FaceRow.detection_score)
+        .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
+        .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
+        .join(TemplateRow, TemplateRow.face_id == FaceRow.id)
+        .where(condition)
+        .order_by(PhotoRow.id, TemplateRow.id)
+    )
+    group: list[Row[*tuple[object, ...]]] = []
+    for row in connection.execute(query):
+        if group and group[0].id != row.id:
+            yield _stored(group)
+            group = []
+        group.append(row)
+    if group:
+        yield _stored(group)
+
+
+def _stored(rows: Sequence[Row[*tuple[object, ...]]]) -> StoredPhoto:
+    first = rows[0]
+    file = PhotoFile(Path(os.fsdecode(first.path)), first.sha256.hex(), first.size, first.mtime_ns)
+    return StoredPhoto(
+        photo_id=first.id,
+        file=file,
+        subjects=tuple(dict.fromkeys(row.name for row in rows)),
+        template_ids=tuple(row.template_id for row in rows),
+        detection_score=max(row.detection_score for row in rows),
+    )
+
+
+def insert_photo(connection: Connection, photo: NewPhoto, subject_id: int, model_row: int) -> list[tuple[int, int]]:
+    """Store a photo with its faces and templates, at a path that holds none. Returns (template id, checksum)s."""
+    file = photo.file
+    photo_id = insert(
+        connection,
+        PhotoRow,
+        {
+            "path": os.fsencode(file.path),
+            "sha256": bytes.fromhex(file.sha256),
+            "size": file.size,
+            "mtime_ns": file.mtime_ns,
+            "width": photo.width,
+            "height": photo.height,
+            "enrolled_at": now(),
+        },
+    )
+    forget_rejection(connection, file.path)
+    return [_insert_template(connection, each, photo_id, subject_id, model_row) for each in photo.templates]
+
+
+def _insert_template(
+    connection: Connection, template: Template, photo_id: int, subject_id: int, model_row: int
+) -> tuple[int, int]:
+    face, quality = template.face, template.quality
+    face_id = insert(
+        connection,
+        FaceRow,
+        {
+            "photo_id": photo_id,
+            "subject_id": subject_id,
+            "box": np.asarray(face.box, "<f4").tobytes(),
+            "landmarks": np.asarray(face.landmarks, "<f4").tobytes(),
+            "detection_score": float(face.detection_score),
+            "size": float(quality.size),
+            "sharpness": float(quality.sharpness),
+            "yaw": float(quality.yaw),
+            "roll": float(quality.roll),
+        },
+    )
+    vector = np.asarray(template.vector, "<f4").tobytes()
+    crc = checksum(face_id, model_row, vector)
+    values = {
+        "face_id": face_id,
+        "model_id": model_row,
+        "dimension": len(template.vector),
+        "vector": vector,
+        "crc": crc,
+    }
+    return insert(connection, TemplateRow, values), crc
+
+
+def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
+    """Remove enrolled photos with their faces and templates. Returns the removed template ids."""
+    found = find_photos(connection, paths)
+    for chunk in chunks([photo.photo_id for photo in found.values()]):
+        connection.execute(sa.delete(PhotoRow).where(PhotoRow.id.in_(chunk)))
+    return [template_id for photo in found.values() for template_id in photo.template_ids]
+
+
+def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> None:
+    """Take over where the photo's file is now, and whose it is; its templates stay."""
+    photo, file = moved.stored, moved.file
+    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": file.mtime_ns}
+    connection.execute(sa.update(PhotoRow).where(PhotoRow.id == photo.photo_id).values(values))
+    connection.execute(sa.update(FaceRow).where(FaceRow.photo_id == photo.photo_id).values(subject_id=subject_id))
+    forget_rejection(connection, file.path)
+
+
+def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredRejection]:
+    """What was decided about the photos at these paths when they were last refused."""
+    found: dict[Path, StoredRejection] = {}
+    for chunk in chunks([os.fsencode(path) for path in paths]):
+        for row in connection.execute(sa.select(RejectionRow.__table__).where(RejectionRow.path.in_(chunk))):
+            sha256 = row.sha256.hex() if row.sha256 is not None else None
+            rejection = Rejection(Reason(row.reason), row.detail)
+            path = Path(os.fsdecode(row.path))
+            found[path] = StoredRejection(sha256, row.size, row.mtime_ns, row.policy, rejection)
+    return found
+
+
+def forget_vanished_rejections(connection: Connection, folder: Path) -> None:
+    """Forget refusals of photos in `folder` or below it that are no longer there."""
+    for raw in connection.scalars(sa.select(RejectionRow.path).where(_below(RejectionRow.path, folder))).all():
+        if not Path(os.fsdecode(raw)).exists():
+            connection.execute(sa.delete(RejectionRow).where(RejectionRow.path == raw))
+
+
+def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
+    """Remember that a photo was refused, and under which policy."""
+    path, stored = refused.path, refused.rejection
+    forget_rejection(connection, path)
+    values = {
+        "path": os.fsencode(path),
+        "sha256": bytes.fromhex(stored.sha256) if stored.sha256 is not None else None,
+        "size": stored.size,
+        "mtime_ns": stored.mtime_ns,
+        "policy": stored.policy,
+        "reason": stored.rejection.reason.value,
+        "detail": stored.rejection.detail,
+        "rejected_at": now(),
+    }
+    connection.execute(sa.insert(RejectionRow).values(values))
+
+
+def forget_rejection(connection: Connection, path: Path) -> None:
+    """The photo at `path` is no longer refused."""
+    connection.execute(sa.delete(RejectionRow).where(RejectionRow.path == os.fsencode(path)))

@@ -1,0 +1,208 @@
+"""The tables of a gallery, as SQLAlchemy ORM classes. Migrations under `migrations/` create them; `alembic check`
+proves that the two agree.
+
+    subjects --< faces >-- photos          a face belongs to one photo and to one subject
+                   |
+                   `--< templates >-- models   one vector per face and model
+    rejections      photos that were looked at and refused, so that they are not looked at again
+    calibrations    thresholds with a stated error rate, bound to a model
+    revision        one random token, changed by triggers with every change of templates
+    audit_events    who did what and when; never a vector, never a name
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    text,
+)
+from sqlalchemy import types as sa_types
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+HEAD_REVISION = "0001"
+"""The Alembic revision this code works with; a test asserts that it is the newest migration."""
+
+
+class JsonText(JSON):
+    """JSON kept in a TEXT column: STRICT tables know no JSON type, SQLite's JSON functions read text."""
+
+    cache_ok = True
+
+
+@compiles(JsonText, "sqlite")
+def _compile_json_text(*_: Any, **__: Any) -> str:
+    return "TEXT"
+
+
+BigInt = BigInteger().with_variant(Integer(), "sqlite")
+Real: sa_types.TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+STRICT = {"sqlite_strict": True}
+# AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template.
+STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
+
+
+class RevisionRow(Base):
+    """One row: 16 random bytes that change with every change of templates, in the same transaction."""
+
+    __tablename__ = "revision"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    token: Mapped[bytes] = mapped_column(LargeBinary)
+    __table_args__ = (
+        CheckConstraint("id = 1", name="single_row"),
+        CheckConstraint("length(token) = 16", name="token_length"),
+        STRICT,
+    )
+
+
+class ModelRow(Base):
+    """A recogniser with its preprocessing; templates compare within one model only."""
+
+    __tablename__ = "models"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    model_id: Mapped[str] = mapped_column(Text, unique=True)
+    pack: Mapped[str] = mapped_column(Text)
+    dimension: Mapped[int] = mapped_column(Integer)
+    detector_sha256: Mapped[str] = mapped_column(Text)
+    recognizer_sha256: Mapped[str] = mapped_column(Text)
+    settings: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    threshold: Mapped[float] = mapped_column(Real)
+    threshold_basis: Mapped[str] = mapped_column(Text)
+    active: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (
+        CheckConstraint("dimension > 0", name="dimension_positive"),
+        CheckConstraint("active in (0, 1)", name="active_boolean"),
+        Index("uq_models_one_active", "active", unique=True, sqlite_where=text("active = 1")),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class SubjectRow(Base):
+    """A person."""
+
+    __tablename__ = "subjects"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    attributes: Mapped[dict[str, str]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
+
+
+class PhotoRow(Base):
+    """A photo file that faces were enrolled from. `path` is `os.fsencode`d: file names need not be Unicode."""
+
+    __tablename__ = "photos"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, index=True)
+    size: Mapped[int] = mapped_column(BigInt)
+    mtime_ns: Mapped[int] = mapped_column(BigInt)
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    enrolled_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (CheckConstraint("length(sha256) = 32", name="sha256_length"), STRICT_NEVER_REUSED)
+
+
+class FaceRow(Base):
+    """A face found in a photo, enrolled as a subject. Box and landmarks in pixels of the upright photo."""
+
+    __tablename__ = "faces"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), index=True)
+    subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    box: Mapped[bytes] = mapped_column(LargeBinary)
+    landmarks: Mapped[bytes] = mapped_column(LargeBinary)
+    detection_score: Mapped[float] = mapped_column(Real)
+    size: Mapped[float] = mapped_column(Real)
+    sharpness: Mapped[float] = mapped_column(Real)
+    yaw: Mapped[float] = mapped_column(Real)
+    roll: Mapped[float] = mapped_column(Real)
+    __table_args__ = (
+        CheckConstraint("length(box) = 16", name="box_length"),
+        CheckConstraint("length(landmarks) = 40", name="landmarks_length"),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class TemplateRow(Base):
+    """One face's vector by one model: float32, little-endian, with a checksum over the vector and what owns it."""
+
+    __tablename__ = "templates"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    face_id: Mapped[int] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), index=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    dimension: Mapped[int] = mapped_column(Integer)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    crc: Mapped[int] = mapped_column(BigInt)
+    __table_args__ = (
+        CheckConstraint("length(vector) = 4 * dimension", name="vector_length"),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class RejectionRow(Base):
+    """A photo that was looked at and refused under a policy; looked at again only when file or policy change."""
+
+    __tablename__ = "rejections"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    size: Mapped[int] = mapped_column(BigInt)
+    mtime_ns: Mapped[int] = mapped_column(BigInt)
+    policy: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text)
+    rejected_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class CalibrationRow(Base):
+    """A calibrated threshold: the whole `calibration.json`, bound to a model."""
+
+    __tablename__ = "calibrations"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class AuditRow(Base):
+    """Who did what and when, in counts; never a vector, a face or a name."""
+
+    __tablename__ = "audit_events"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    at: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    __table_args__ = (STRICT_NEVER_REUSED,)

@@ -1,0 +1,170 @@
+"""Subjects in the database: the people of a gallery, their names and attributes.
+
+Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
+from facesearch.gallery.rows import insert, now
+from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.types import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.engine import Connection
+
+MAX_NAME = 200
+"""Characters of a subject's name, or of an attribute's key or value."""
+ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
+
+
+def clean_name(name: str) -> str:
+    """A subject's name as the gallery keeps it: Unicode NFC, no surrounding blanks; `ConfigError` if unusable.
+
+    macOS writes file names decomposed (NFD): without NFC, one person would become two.
+    """
+    cleaned = unicodedata.normalize("NFC", name).strip()
+    if not cleaned or len(cleaned) > MAX_NAME:
+        raise ConfigError(
+            f"a subject's name needs 1 to {MAX_NAME} characters, not {len(cleaned)}", "choose another name"
+        )
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in cleaned):
+        raise ConfigError("a subject's name must not hold control characters or lone surrogates", "choose another name")
+    return cleaned
+
+
+def _is_plain(text: str) -> bool:
+    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
+
+
+def clean_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Attributes as the gallery keeps them; `ConfigError` for a key or value that cannot be kept."""
+    for key, value in attributes.items():
+        if not ATTRIBUTE_KEY.fullmatch(key) or len(key) > MAX_NAME:
+            raise ConfigError(f"{key!r} is no attribute name", "use letters, digits, '_', '-' and '.', a letter first")
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value) or len(value) > 10 * MAX_NAME:
+            raise ConfigError(
+                f"the value of attribute {key!r} cannot be kept", "use plain text without control characters"
+            )
+    return dict(attributes)
+
+
+def find_subject(connection: Connection, name: str) -> int | None:
+    """The row id of the subject of that name."""
+    return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.name == clean_name(name)))
+
+
+def require_subject(connection: Connection, name: str) -> int:
+    """The row id of the subject of that name; `UnknownSubjectError` proposes names that look alike."""
+    found = find_subject(connection, name)
+    if found is not None:
+        return found
+    close = difflib.get_close_matches(name, connection.scalars(sa.select(SubjectRow.name)).all(), n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "facesearch people list shows who is enrolled"
+    raise UnknownSubjectError(f"nobody called {name!r} is enrolled", hint)
+
+
+def ensure_subject(connection: Connection, name: str, attributes: Mapping[str, str]) -> int:
+    """The row id of the subject of that name, created if new; `attributes` are added to what is known."""
+    found = find_subject(connection, name)
+    if found is None:
+        values = {"name": clean_name(name), "attributes": clean_attributes(attributes), "created_at": now()}
+        return insert(connection, SubjectRow, values)
+    if attributes:
+        set_attributes(connection, found, dict(attributes.items()))
+    return found
+
+
+def set_attributes(connection: Connection, subject_id: int, changes: Mapping[str, str | None]) -> None:
+    """Change attributes of a subject; a value of None removes the attribute."""
+    kept = _attributes(connection, subject_id)
+    kept.update(clean_attributes({key: value for key, value in changes.items() if value is not None}))
+    for key in (key for key, value in changes.items() if value is None):
+        kept.pop(key, None)
+    connection.execute(sa.update(SubjectRow).where(SubjectRow.id == subject_id).values(attributes=kept))
+
+
+def _attributes(connection: Connection, subject_id: int) -> dict[str, str]:
+    return dict(connection.scalars(sa.select(SubjectRow.attributes).where(SubjectRow.id == subject_id)).one())
+
+
+def list_subjects(
+    connection: Connection, where: Mapping[str, str] | None = None, *, subject_id: int | None = None
+) -> list[Subject]:
+    """All subjects, or those with these attributes, or the one of this row id; by name."""
+    query = (
+        sa.select(
+            SubjectRow.name,
+            SubjectRow.attributes,
+            SubjectRow.created_at,
+            sa.func.count(sa.distinct(FaceRow.photo_id)).label("photos"),
+            sa.func.count(TemplateRow.id).label("templates"),
+        )
+        .outerjoin(FaceRow, FaceRow.subject_id == SubjectRow.id)
+        .outerjoin(TemplateRow, TemplateRow.face_id == FaceRow.id)
+        .group_by(SubjectRow.id)
+        .order_by(SubjectRow.name)
+    )
+    if subject_id is not None:
+        query = query.where(SubjectRow.id == subject_id)
+    for key, value in (where or {}).items():
+        query = query.where(SubjectRow.attributes[key].as_string() == value)
+    return [
+        Subject(row.name, row.attributes, row.photos, row.templates, row.created_at)
+        for row in connection.execute(query)
+    ]
+
+
+def rename_subject(connection: Connection, name: str, new: str) -> None:
+    """Give a subject another name; `SubjectExistsError` when it is taken."""
+    subject_id = require_subject(connection, name)
+    taken = find_subject(connection, new)
+    if taken is not None and taken != subject_id:
+        raise SubjectExistsError(
+            f"{new!r} is enrolled already", f"to make them one person: facesearch people merge {name!r} {new!r}"
+        )
+    connection.execute(sa.update(SubjectRow).where(SubjectRow.id == subject_id).values(name=clean_name(new)))
+
+
+def merge_subjects(connection: Connection, source: str, target: str) -> None:
+    """All faces of `source` become `target`'s; attributes that `target` lacks come along; `source` goes."""
+    source_id, target_id = require_subject(connection, source), require_subject(connection, target)
+    if source_id == target_id:
+        raise ConfigError(f"{source!r} cannot be merged with itself", "name two different people")
+    connection.execute(sa.update(FaceRow).where(FaceRow.subject_id == source_id).values(subject_id=target_id))
+    set_attributes(connection, target_id, {**_attributes(connection, source_id), **_attributes(connection, target_id)})
+    connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == source_id))
+
+
+def remove_subject(connection: Connection, name: str) -> tuple[int, list[int]]:
+    """Remove a subject with all faces and templates, and photos nobody else is in: (photos, template ids) removed."""
+    subject_id = require_subject(connection, name)
+    faces = sa.select(FaceRow.id).where(FaceRow.subject_id == subject_id)
+    ids = list(connection.scalars(sa.select(TemplateRow.id).where(TemplateRow.face_id.in_(faces))))
+    photos = list(connection.scalars(sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id).distinct()))
+    connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == subject_id))
+    return _remove_orphan_photos(connection, photos), ids
+
+
+def remove_faceless_subjects(connection: Connection) -> int:
+    """Remove subjects without any face; returns how many there were."""
+    used = sa.exists().where(FaceRow.subject_id == SubjectRow.id)
+    return connection.execute(sa.delete(SubjectRow).where(~used)).rowcount
+
+
+def _remove_orphan_photos(connection: Connection, photo_ids: list[int]) -> int:
+    removed = 0
+    for photo_id in photo_ids:
+        used = sa.exists().where(FaceRow.photo_id == photo_id)
+        result = connection.execute(sa.delete(PhotoRow).where(PhotoRow.id == photo_id, ~used))
+        removed += result.rowcount
+    return removed

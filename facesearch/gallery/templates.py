@@ -1,0 +1,117 @@
+"""Templates in the database: read out with their checksums proven, described, filtered, and the revision token.
+
+Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy.engine import Connection, Row
+
+    from facesearch.types import Ids, Vectors
+
+Value = TypeVar("Value")
+
+CHUNK = 500
+"""Ids per IN (...) list: below every SQLite's limit of 999 bound values."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TemplateBlock:
+    """Templates as arrays, in order of id."""
+
+    ids: Ids
+    checksums: NDArray[np.uint32]
+    vectors: Vectors
+
+
+def checksum(face_id: int, model_row: int, vector: bytes) -> int:
+    """CRC-32 over a template's vector and what it belongs to: a flipped bit in either is noticed."""
+    return zlib.crc32(vector, zlib.crc32(struct.pack("<qq", face_id, model_row)))
+
+
+def token(connection: Connection) -> bytes:
+    """The revision token: 16 random bytes, different after every change of templates."""
+    found = connection.scalar(sa.select(RevisionRow.token))
+    if found is None:
+        raise CorruptGalleryError("the gallery has no revision token", "restore the gallery from a backup")
+    return bytes(found)
+
+
+def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
+    """Ids (n,) and checksums (n,) of all templates of a model, by id: what an index must hold."""
+    query = sa.select(TemplateRow.id, TemplateRow.crc).where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
+    pairs = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 2)
+    return pairs[:, 0].copy(), pairs[:, 1].astype(np.uint32)
+
+
+def templates(connection: Connection, model_row: int, ids: Ids | None = None) -> Iterator[TemplateBlock]:
+    """All templates of a model, or those of `ids`, in blocks; `CorruptGalleryError` when a checksum fails."""
+    query = sa.select(TemplateRow.id, TemplateRow.face_id, TemplateRow.vector, TemplateRow.crc)
+    query = query.where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
+    if ids is None:
+        for rows in connection.execute(query.execution_options(yield_per=4096)).partitions():
+            yield _block(rows, model_row)
+        return
+    for chunk in chunks(ids.tolist()):
+        rows = connection.execute(query.where(TemplateRow.id.in_(chunk))).all()
+        if rows:
+            yield _block(rows, model_row)
+
+
+def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int) -> TemplateBlock:
+    for row in rows:
+        if checksum(row.face_id, model_row, row.vector) != row.crc:
+            raise CorruptGalleryError(
+                f"template {row.id} is damaged: its checksum does not match",
+                "run: facesearch check, which names the photo to enroll again",
+            )
+    return TemplateBlock(
+        ids=np.array([row.id for row in rows], np.int64),
+        checksums=np.array([row.crc for row in rows], np.uint32),
+        vectors=np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), -1).astype(np.float32),
+    )
+
+
+def describe_templates(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """(subject, photo) by template id; ids that are not in the database are missing from the answer."""
+    found: dict[int, tuple[str, str]] = {}
+    query = (
+        sa.select(TemplateRow.id, SubjectRow.name, PhotoRow.path)
+        .join(FaceRow, FaceRow.id == TemplateRow.face_id)
+        .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
+        .join(PhotoRow, PhotoRow.id == FaceRow.photo_id)
+    )
+    for chunk in chunks(sorted(set(ids))):
+        for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
+            found[row.id] = (row.name, os.fsdecode(row.path))
+    return found
+
+
+def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:
+    """Ids of the templates whose subject has all these attributes."""
+    query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).order_by(TemplateRow.id)
+    for key, value in attributes.items():
+        query = query.where(SubjectRow.attributes[key].as_string() == value)
+    return np.array(connection.scalars(query).all(), np.int64)
+
+
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """`values` in pieces that fit into one IN (...) list."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

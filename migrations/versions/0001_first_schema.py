@@ -1,0 +1,203 @@
+"""The first schema: subjects, photos, faces, templates, models, rejections, calibrations, revision, audit events.
+
+Migrations are history: they spell the tables out instead of importing today's ORM classes.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+STRICT = {"sqlite_strict": True}
+STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", sa.Integer(), nullable=False)
+
+
+def _text(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text(), nullable=False)
+
+
+def _integer(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer(), nullable=False)
+
+
+def _real(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.REAL(), nullable=False)
+
+
+def _blob(name: str, *, nullable: bool = False) -> sa.Column[bytes]:
+    return sa.Column(name, sa.LargeBinary(), nullable=nullable)
+
+
+def _reference(table: str, column: str, target: str) -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint([column], [f"{target}.id"], name=f"fk_{table}_{column}", ondelete="CASCADE")
+
+
+def upgrade() -> None:
+    """Create everything."""
+    _create_models()
+    _create_subjects_and_photos()
+    _create_faces_and_templates()
+    _create_records()
+    _create_revision()
+
+
+def _create_models() -> None:
+    op.create_table(
+        "models",
+        _id(),
+        _text("model_id"),
+        _text("pack"),
+        _integer("dimension"),
+        _text("detector_sha256"),
+        _text("recognizer_sha256"),
+        _text("settings"),
+        _real("threshold"),
+        _text("threshold_basis"),
+        _integer("active"),
+        _text("created_at"),
+        sa.CheckConstraint("dimension > 0", name="dimension_positive"),
+        sa.CheckConstraint("active in (0, 1)", name="active_boolean"),
+        sa.PrimaryKeyConstraint("id", name="pk_models"),
+        sa.UniqueConstraint("model_id", name="uq_models_model_id"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("uq_models_one_active", "models", ["active"], unique=True, sqlite_where=sa.text("active = 1"))
+
+
+def _create_subjects_and_photos() -> None:
+    op.create_table(
+        "subjects",
+        _id(),
+        _text("name"),
+        _text("attributes"),
+        _text("created_at"),
+        sa.CheckConstraint("length(name) > 0", name="name_present"),
+        sa.PrimaryKeyConstraint("id", name="pk_subjects"),
+        sa.UniqueConstraint("name", name="uq_subjects_name"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_table(
+        "photos",
+        _id(),
+        _blob("path"),
+        _blob("sha256"),
+        _integer("size"),
+        _integer("mtime_ns"),
+        _integer("width"),
+        _integer("height"),
+        _text("enrolled_at"),
+        sa.CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        sa.PrimaryKeyConstraint("id", name="pk_photos"),
+        sa.UniqueConstraint("path", name="uq_photos_path"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_photos_sha256", "photos", ["sha256"])
+
+
+def _create_faces_and_templates() -> None:
+    op.create_table(
+        "faces",
+        _id(),
+        _integer("photo_id"),
+        _integer("subject_id"),
+        _blob("box"),
+        _blob("landmarks"),
+        _real("detection_score"),
+        _real("size"),
+        _real("sharpness"),
+        _real("yaw"),
+        _real("roll"),
+        sa.CheckConstraint("length(box) = 16", name="box_length"),
+        sa.CheckConstraint("length(landmarks) = 40", name="landmarks_length"),
+        _reference("faces", "photo_id", "photos"),
+        _reference("faces", "subject_id", "subjects"),
+        sa.PrimaryKeyConstraint("id", name="pk_faces"),
+        **STRICT_NEVER_REUSED,
+    )
+    # Without an index on each foreign key a cascading delete scans the child table once per row.
+    op.create_index("ix_faces_photo_id", "faces", ["photo_id"])
+    op.create_index("ix_faces_subject_id", "faces", ["subject_id"])
+    op.create_table(
+        "templates",
+        _id(),
+        _integer("face_id"),
+        _integer("model_id"),
+        _integer("dimension"),
+        _blob("vector"),
+        _integer("crc"),
+        sa.CheckConstraint("length(vector) = 4 * dimension", name="vector_length"),
+        _reference("templates", "face_id", "faces"),
+        _reference("templates", "model_id", "models"),
+        sa.PrimaryKeyConstraint("id", name="pk_templates"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_templates_face_id", "templates", ["face_id"])
+    op.create_index("ix_templates_model_id", "templates", ["model_id"])
+
+
+def _create_records() -> None:
+    op.create_table(
+        "rejections",
+        _id(),
+        _blob("path"),
+        _blob("sha256", nullable=True),
+        _integer("size"),
+        _integer("mtime_ns"),
+        _text("policy"),
+        _text("reason"),
+        _text("detail"),
+        _text("rejected_at"),
+        sa.PrimaryKeyConstraint("id", name="pk_rejections"),
+        sa.UniqueConstraint("path", name="uq_rejections_path"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_table(
+        "calibrations",
+        _id(),
+        _integer("model_id"),
+        _text("document"),
+        _text("created_at"),
+        _reference("calibrations", "model_id", "models"),
+        sa.PrimaryKeyConstraint("id", name="pk_calibrations"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_calibrations_model_id", "calibrations", ["model_id"])
+    op.create_table(
+        "audit_events",
+        _id(),
+        _text("at"),
+        _text("actor"),
+        _text("action"),
+        _text("detail"),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
+        **STRICT_NEVER_REUSED,
+    )
+
+
+def _create_revision() -> None:
+    op.create_table(
+        "revision",
+        _id(),
+        _blob("token"),
+        sa.CheckConstraint("id = 1", name="single_row"),
+        sa.CheckConstraint("length(token) = 16", name="token_length"),
+        sa.PrimaryKeyConstraint("id", name="pk_revision"),
+        **STRICT,
+    )
+    op.execute("INSERT INTO revision (id, token) VALUES (1, randomblob(16))")
+    # A random token, not a counter: a restored backup repeats a counter's value. Triggers, not code: whoever
+    # writes templates changes the token in the same transaction.
+    for event in ("insert", "update", "delete"):
+        op.execute(
+            f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates "  # noqa: S608  # three constants
+            "BEGIN UPDATE revision SET token = randomblob(16) WHERE id = 1; END"
+        )
