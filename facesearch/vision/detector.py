@@ -1,0 +1,200 @@
+"""Finds faces with an SCRFD model (Guo et al., ICLR 2022): letterbox, decode, non-maximum suppression."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import cv2
+import numpy as np
+
+from facesearch.errors import ConfigError, ModelError
+from facesearch.types import DETECTION_THRESHOLD, Face
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from facesearch.types import Pixels
+    from facesearch.vision.runtime import Session
+
+STRIDES: Final = (8, 16, 32)
+"""Pixels per cell of the three output grids."""
+ANCHORS: Final = 2
+"""Per cell, both on its corner."""
+AUTO_SIZES: Final = (128, 640)
+"""What `auto` stands for: at 640 small faces are found, at 128 those that fill the photo."""
+NMS_THRESHOLD: Final = 0.4
+"""Of two boxes that overlap more (intersection over union) only the better stays; InsightFace's default."""
+MAX_SIZE: Final = 4096
+"""Larger detection sizes ask for gigabytes."""
+
+_MEAN: Final = np.float32(127.5)
+_SCALE: Final = np.float32(1 / 128)
+_LANDMARKS: Final = 5
+
+
+class _Candidates(NamedTuple):
+    """Detections before suppression, in pixels of the photo."""
+
+    scores: NDArray[np.float32]
+    """(n,)"""
+    boxes: NDArray[np.float32]
+    """(n, 4)"""
+    landmarks: NDArray[np.float32]
+    """(n, 5, 2), NaN where the model has none."""
+
+
+class Detector:
+    """An SCRFD model at one or several square input sizes. Safe to use from several threads.
+
+    Models have nine outputs (for each stride scores, boxes, landmarks) or six (no landmarks). With six, faces have
+    landmarks of NaN: they can be found and counted, but not aligned.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        det_sizes: tuple[int, ...],
+        threshold: float = DETECTION_THRESHOLD,
+        nms_threshold: float = NMS_THRESHOLD,
+    ) -> None:
+        """Checks that the model is an SCRFD and takes the sizes.
+
+        Raises:
+            ModelError: it is not.
+            ConfigError: it takes one size only, and that is another.
+        """
+        outputs = len(session.output_names)
+        if outputs not in (2 * len(STRIDES), 3 * len(STRIDES)):
+            raise ModelError(
+                f"The detector has {outputs} outputs; an SCRFD has 6 or 9.", "Use an SCRFD model as the detector."
+            )
+        _check_input(session.input_shape, det_sizes)
+        self._session = session
+        self._det_sizes = det_sizes
+        self._threshold = threshold
+        self._nms_threshold = nms_threshold
+        self.has_landmarks = outputs == 3 * len(STRIDES)
+
+    def detect(self, pixels: Pixels) -> list[Face]:
+        """All faces of the photo, best score first; those of several sizes are merged by one suppression.
+
+        Raises:
+            ModelError: the model does not run, or its outputs are not those of an SCRFD.
+        """
+        found = [self._candidates(pixels, size) for size in self._det_sizes]
+        scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return [
+            Face(box=boxes[i], landmarks=landmarks[i], detection_score=float(scores[i]))
+            for i in nms(boxes, scores, self._nms_threshold)
+        ]
+
+    def _candidates(self, pixels: Pixels, size: int) -> _Candidates:
+        blob, scale = letterbox(pixels, size)
+        outputs = self._session.run(blob)
+        levels = [self._decode(outputs, level, size) for level in range(len(STRIDES))]
+        scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        if not np.isfinite(boxes).all():
+            raise ModelError("The detector returned boxes that are not finite.", "Try --provider cpu.")
+        return _Candidates(
+            scores, np.divide(boxes, scale, dtype=np.float32), np.divide(landmarks, scale, dtype=np.float32)
+        )
+
+    def _decode(self, outputs: Sequence[NDArray[np.float32]], level: int, size: int) -> _Candidates:
+        """The candidates of one stride, in pixels of the letterboxed photo."""
+        stride = STRIDES[level]
+        centres = anchor_centres(size, stride)
+        scores = _rows(outputs[level], len(centres), 1)[:, 0]
+        hits = np.flatnonzero(scores >= self._threshold)  # before decoding: few of thousands pass
+        at = centres[hits]
+        sides = _rows(outputs[level + len(STRIDES)], len(centres), 4)[hits] * np.float32(stride)
+        boxes = np.concatenate([at - sides[:, :2], at + sides[:, 2:]], axis=1)
+        if not self.has_landmarks:
+            return _Candidates(scores[hits], boxes, np.full((len(hits), _LANDMARKS, 2), np.nan, np.float32))
+        offsets = _rows(outputs[level + 2 * len(STRIDES)], len(centres), 2 * _LANDMARKS)[hits] * np.float32(stride)
+        return _Candidates(scores[hits], boxes, at[:, None, :] + offsets.reshape(-1, _LANDMARKS, 2))
+
+
+def parse_det_size(text: str) -> tuple[int, ...]:
+    """`auto` -> (128, 640); `640` -> (640,).
+
+    Raises:
+        ConfigError: neither `auto` nor a positive multiple of 32 up to 4096.
+    """
+    if text == "auto":
+        return AUTO_SIZES
+    size = int(text) if text.isascii() and text.isdigit() else 0
+    if size < STRIDES[-1] or size % STRIDES[-1] or size > MAX_SIZE:
+        raise ConfigError(
+            f"{text!r} is no detection size.", f"Use auto or a multiple of {STRIDES[-1]} up to {MAX_SIZE}, such as 640."
+        )
+    return (size,)
+
+
+def letterbox(pixels: Pixels, size: int) -> tuple[NDArray[np.float32], float]:
+    """The photo scaled into the top left of a black square, as the model's input (1, 3, size, size), and the scale.
+
+    Sizes are rounded down and the scale is that of the height, as InsightFace does; a side never falls to zero.
+    """
+    height, width = pixels.shape[:2]
+    if height > width:
+        new_height, new_width = size, max(1, int(size * width / height))
+    else:
+        new_height, new_width = max(1, int(size * height / width)), size
+    resized = cv2.resize(pixels, (new_width, new_height))
+    blob = np.full((1, 3, size, size), -_MEAN * _SCALE, dtype=np.float32)
+    area = blob[0, :, :new_height, :new_width]
+    np.subtract(resized.transpose(2, 0, 1), _MEAN, out=area)
+    area *= _SCALE
+    return blob, new_height / height
+
+
+@lru_cache(maxsize=64)
+def anchor_centres(size: int, stride: int) -> NDArray[np.float32]:
+    """(n, 2) x, y in pixels of the input, row by row, each cell's anchors one after the other; read-only."""
+    steps = np.arange(size // stride, dtype=np.float32) * stride
+    x, y = np.meshgrid(steps, steps)
+    centres = np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), ANCHORS, axis=0)
+    centres.flags.writeable = False
+    return centres
+
+
+def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
+    """Indices of the boxes (n, 4) that stay, best score (n,) first; of equal scores the earlier box wins.
+
+    Greedy: a box goes when its intersection over union with a better one that stays exceeds `threshold`. Sides count
+    both end pixels (+1), the convention of the Fast R-CNN code and of InsightFace.
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
+    kept = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        overlap = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2]) + 1
+        intersection = np.prod(np.maximum(overlap, 0), axis=1)
+        order = rest[intersection / (areas[best] + areas[rest] - intersection) <= threshold]
+    return np.array(kept, dtype=np.intp)
+
+
+def _rows(output: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """An output as (rows, columns), whether or not the model keeps the batch axis."""
+    if output.shape not in ((rows, columns), (1, rows, columns)):
+        raise ModelError(
+            f"The detector returned an output of shape {output.shape} where SCRFD has ({rows}, {columns}).",
+            "Use an SCRFD model with strides 8, 16, 32 and two anchors.",
+        )
+    return output.reshape(rows, columns)
+
+
+def _check_input(shape: tuple[int | None, ...], det_sizes: tuple[int, ...]) -> None:
+    if shape[0] not in (None, 1) or shape[1] not in (None, 3):
+        raise ModelError(f"The detector takes input of shape {shape}, not one RGB photo.", "Use an SCRFD model.")
+    for size in det_sizes:
+        if shape[2] not in (None, size) or shape[3] not in (None, size):
+            raise ConfigError(
+                f"This detector takes {shape[3]}x{shape[2]} pixels only, not {size}x{size}.",
+                f"Set the detection size to {shape[2]}.",
+            )

@@ -1,0 +1,79 @@
+"""Aligned crops -> unit vectors, with an ArcFace-style recogniser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import ModelError, ModelIntegrityError
+from facesearch.vision.alignment import CROP_SIZE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facesearch.types import Vectors
+    from facesearch.vision.runtime import Session
+
+
+class Embedder:
+    """A recogniser and how its input is made: RGB, NCHW, (pixel - mean) / std. Safe to use from several threads."""
+
+    def __init__(self, session: Session, mean: float, std: float, dimension: int | None = None) -> None:
+        """`dimension` is the length the vectors must have; None takes that of the model.
+
+        Raises:
+            ModelError: the model does not take 112x112 RGB crops or does not give one vector each.
+            ModelIntegrityError: its vectors have another length than `dimension`.
+        """
+        shape = session.input_shape
+        if any(axis not in (None, wanted) for axis, wanted in zip(shape[1:], (3, CROP_SIZE, CROP_SIZE), strict=True)):
+            raise ModelError(
+                f"The recogniser takes input of shape {shape}, not RGB crops of {CROP_SIZE}x{CROP_SIZE}.",
+                "Use an ArcFace-style recogniser.",
+            )
+        if len(session.output_names) != 1 or shape[0] not in (None, 1):
+            raise ModelError(
+                f"The recogniser has {len(session.output_names)} outputs and a batch of {shape[0]}.",
+                "It must have one output and a free batch axis, or one crop at a time.",
+            )
+        self._session = session
+        self._mean = np.float32(mean)
+        self._std = np.float32(std)
+        self._one_at_a_time = shape[0] == 1
+        self.dimension: int = self._run(np.full((1, CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)).shape[1]
+        """Length of the vectors."""
+        if dimension not in (None, self.dimension):
+            raise ModelIntegrityError(
+                f"The recogniser gives vectors of length {self.dimension}, not {dimension} as its pack says.",
+                "Correct the dimension in the pack's pack.toml.",
+            )
+
+    def embed(self, crops: NDArray[np.uint8]) -> Vectors:
+        """(n, 112, 112, 3) uint8 RGB -> (n, d) float32, every row of unit length.
+
+        Raises:
+            ModelError: the model does not run, or a vector is not finite or zero.
+        """
+        if not len(crops):
+            return np.empty((0, self.dimension), np.float32)
+        if self._one_at_a_time:
+            raw = np.concatenate([self._run(crops[i : i + 1]) for i in range(len(crops))])
+        else:
+            raw = self._run(crops)
+        norms = np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True)
+        if not (np.isfinite(norms).all() and (norms > 0).all()):
+            raise ModelError("The recogniser returned a vector that is zero or not finite.", "Try --provider cpu.")
+        return np.asarray(raw / norms, dtype=np.float32)
+
+    def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        blob = np.empty((len(crops), 3, CROP_SIZE, CROP_SIZE), np.float32)
+        np.subtract(crops.transpose(0, 3, 1, 2), self._mean, out=blob)
+        blob /= self._std
+        (output,) = self._session.run(blob)
+        if output.ndim != 2 or len(output) != len(crops):
+            raise ModelError(
+                f"The recogniser returned shape {output.shape} for {len(crops)} crops.",
+                "Use a recogniser that gives one vector per crop.",
+            )
+        return output

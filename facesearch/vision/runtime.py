@@ -1,0 +1,218 @@
+"""Opens an ONNX model on the execution provider that was asked for, and on no other."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from facesearch.errors import ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+PROVIDERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cpu": "CPUExecutionProvider",
+        "cuda": "CUDAExecutionProvider",
+        "tensorrt": "TensorrtExecutionProvider",
+        "openvino": "OpenVINOExecutionProvider",
+        "coreml": "CoreMLExecutionProvider",
+        "directml": "DmlExecutionProvider",
+    }
+)
+"""Name on the command line -> name in onnxruntime. `auto` stands beside them and chooses one."""
+
+_INSTALL: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cpu": "pip install onnxruntime",
+        "cuda": "pip uninstall onnxruntime; pip install onnxruntime-gpu (and an NVIDIA driver)",
+        "tensorrt": "pip uninstall onnxruntime; pip install onnxruntime-gpu tensorrt (and an NVIDIA driver)",
+        "openvino": "pip uninstall onnxruntime; pip install onnxruntime-openvino",
+        "coreml": "CoreML comes with onnxruntime on macOS only",
+        "directml": "pip uninstall onnxruntime; pip install onnxruntime-directml (Windows only)",
+    }
+)
+_FATAL: Final = 4
+"""onnxruntime's log level for fatal errors only; everything else reaches us as an exception, not on stderr."""
+
+# The smallest valid model, y = Identity(x) over one float: IR version 8, opset 13. Opening it on a provider shows
+# whether the provider works on this machine, which its being listed does not: onnxruntime-gpu lists CUDA on
+# machines without a GPU.
+_PROBE_MODEL: Final = (
+    b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
+
+
+class Session(Protocol):
+    """A model that is open and ready to run; safe to call from several threads at once."""
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider it runs on, as in `PROVIDERS`."""
+
+    @property
+    def input_name(self) -> str:
+        """Of its only input."""
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Of its only input, NCHW; None for an axis that is free."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """In the order in which `run` returns them."""
+
+    def run(self, array: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """One output per name.
+
+        Raises:
+            ModelError: the model does not run on this input.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderChoice:
+    """An execution provider and how it came to be chosen."""
+
+    name: str
+    """As in `PROVIDERS`."""
+    ort_name: str
+    """onnxruntime's name."""
+    note: str
+    """One line for a person: what was taken and why."""
+
+
+def choose_provider(requested: str) -> ProviderChoice:
+    """The provider to run on: the one named, or with `auto` CUDA where it works and the CPU elsewhere.
+
+    `auto` never takes TensorRT (it spends minutes building an engine for each input size), CoreML or DirectML (they
+    compute in half precision or without free input sizes, so scores would depend on the machine) or OpenVINO; they
+    are there for whoever names them.
+
+    Raises:
+        ProviderError: no such provider, or it is not available here.
+    """
+    if requested == "auto":
+        if _works("cuda"):
+            return ProviderChoice("cuda", PROVIDERS["cuda"], "auto: CUDA works here")
+        return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, as CUDA is not available here")
+    if requested not in PROVIDERS:
+        raise ProviderError(f"There is no provider {requested!r}.", f"Use one of: auto, {', '.join(PROVIDERS)}.")
+    if PROVIDERS[requested] not in _listed():
+        raise _unavailable(requested)
+    return ProviderChoice(requested, PROVIDERS[requested], "as asked for")
+
+
+def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, threads: int | None) -> Session:
+    """A session for the model file at `path`, on `provider` and never on another in its stead.
+
+    The file is read once and verified before onnxruntime sees it. onnxruntime is given bytes, not a path, so that
+    weights outside the file are not looked for. `threads` bounds the threads of one run; None leaves it to
+    onnxruntime (one per physical core).
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        ModelIntegrityError: its SHA-256 is not `sha256`.
+        ProviderError: the provider does not start on this machine.
+        ModelError: the file is no model onnxruntime can run.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"The model file {path.name} cannot be read: {error.strerror}.", "Run: facesearch models pull"
+        ) from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
+        raise ModelIntegrityError(
+            f"{path.name} is not the file that was expected: its SHA-256 differs.", "Delete it and fetch it again."
+        )
+    return _OnnxSession(_open(data, path.name, provider, threads), path.name, provider.name)
+
+
+class _OnnxSession:
+    """`Session` over onnxruntime."""
+
+    def __init__(self, session: Any, file: str, provider: str) -> None:
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+            raise ModelError(
+                f"{file} does not take one batch of images (float32, NCHW).",
+                "Use an SCRFD detector or an ArcFace-style recogniser.",
+            )
+        self._session = session
+        self._file = file
+        self.provider = provider
+        self.input_name: str = inputs[0].name
+        self.input_shape = tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in inputs[0].shape)
+        self.output_names: tuple[str, ...] = tuple(output.name for output in session.get_outputs())
+
+    def run(self, array: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        try:
+            outputs: Sequence[Any] = self._session.run(self.output_names, {self.input_name: array})
+        except Exception as error:  # onnxruntime's errors have no base of their own
+            raise ModelError(f"{self._file} does not run: {_first_line(error)}", "Try --provider cpu.") from error
+        return [np.asarray(output, dtype=np.float32) for output in outputs]
+
+
+def _open(data: bytes, file: str, provider: ProviderChoice, threads: int | None) -> Any:
+    try:
+        session = _inference_session(data, provider.ort_name, threads)
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        raise ModelError(
+            f"{file} cannot be opened: {_first_line(error)}", "It must be one self-contained ONNX file."
+        ) from error
+    running_on = session.get_providers()[0]
+    if running_on != provider.ort_name:
+        raise _unavailable(provider.name)
+    return session
+
+
+def _inference_session(data: bytes, ort_name: str, threads: int | None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if ort_name == PROVIDERS["directml"]:  # required by that provider
+        options.enable_mem_pattern = False
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    providers = dict.fromkeys([ort_name, PROVIDERS["cpu"]])  # the CPU for operators the provider does not know
+    session = ort.InferenceSession(data, options, providers=list(providers))
+    session.disable_fallback()  # or a failing run would be repeated on the CPU without a word
+    return session
+
+
+def _works(name: str) -> bool:
+    if PROVIDERS[name] not in _listed():
+        return False
+    try:
+        session = _inference_session(_PROBE_MODEL, PROVIDERS[name], None)
+    except Exception:  # noqa: BLE001 - whatever it is, the provider does not work here
+        return False
+    return bool(session.get_providers()[0] == PROVIDERS[name])
+
+
+def _listed() -> list[str]:
+    import onnxruntime as ort
+
+    return list(ort.get_available_providers())
+
+
+def _unavailable(name: str) -> ProviderError:
+    usable = ", ".join(known for known in PROVIDERS if known != name and _works(known))
+    return ProviderError(
+        f"The provider {name} is not available here.", f"Available: {usable}. To get {name}: {_INSTALL[name]}."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
