@@ -1,0 +1,132 @@
+"""Photos sorted into folders: one folder per person, or gallery/, probe/ and unknown/."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.trials.refusal import refusal
+from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"},
+)
+"""Files of other kinds (notes, Thumbs.db) are not trials and are passed over; so are hidden ones."""
+UNKNOWN_SHARE = 0.5
+"""The share of people that `split_people` keeps out of the gallery: as many strangers as members."""
+
+
+def is_search_folder(root: Path) -> bool:
+    """Whether `root` holds gallery/ and one of probe/ and unknown/ rather than people."""
+    return (root / "gallery").is_dir() and any((root / name).is_dir() for name in ("probe", "unknown"))
+
+
+def read_people(root: Path) -> PhotoSet:
+    """One folder per person, photos directly in it; sorted by name. EvaluationError where there are none."""
+    return _photo_set(root, root, _photos_by_person(root))
+
+
+def read_search_folders(root: Path) -> SearchTrials:
+    """`gallery/<id>/`, `probe/<id>/` and `unknown/`: mated probes in probe/, people who are not enrolled in unknown/.
+
+    unknown/ holds folders per person, or photos, each of which then counts as a person of its own. EvaluationError,
+    naming the folders, for a person of probe/ who is not in gallery/ and one of unknown/ who is.
+    """
+    gallery = _photo_set(root / "gallery", root, _photos_by_person(root / "gallery"))
+    enrolled = set(gallery.subject_ids)
+    probes = _photos_by_person(root / "probe") if (root / "probe").is_dir() else []
+    strangers = _strangers(root / "unknown") if (root / "unknown").is_dir() else []
+    _require_none(
+        root,
+        sorted({subject for subject, _ in probes} - enrolled),
+        "people in probe/ who are not in gallery/",
+        "Move people who are not enrolled to unknown/.",
+    )
+    _require_none(
+        root,
+        sorted({subject for subject, _ in strangers} & enrolled),
+        "people in unknown/ who are in gallery/",
+        "Move their photos to probe/.",
+    )
+    return SearchTrials(str(root), gallery, _photo_set(root, root, [*probes, *strangers]))
+
+
+def _require_none(root: Path, people: Sequence[str], problem: str, hint: str) -> None:
+    if people:
+        raise refusal(str(root), problem, people, len(people), hint)
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _photos_by_person(root: Path) -> list[tuple[str, Path]]:
+    if not root.is_dir():
+        raise EvaluationError(f"{root}: is no folder")
+    people = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return [(folder.name, photo) for folder in people for photo in _photos_in(folder)]
+
+
+def _strangers(root: Path) -> list[tuple[str, Path]]:
+    loose = [(f"unknown/{photo.name}", photo) for photo in _photos_in(root)]
+    return loose + _photos_by_person(root)
+
+
+def _photo_set(source: Path, root: Path, found: Sequence[tuple[str, Path]]) -> PhotoSet:
+    if not found:
+        raise EvaluationError(f"{source}: holds no photos", "It needs one folder per person, with photos in it.")
+    return PhotoSet(
+        str(source),
+        tuple(photo for _, photo in found),
+        tuple(photo.relative_to(root).as_posix() for _, photo in found),
+        tuple(subject for subject, _ in found),
+    )
+
+
+def split_people(people: PhotoSet, seed: int, unknown_share: float = UNKNOWN_SHARE) -> SearchTrials:
+    """A gallery and probes out of one folder per person, by a rule that `seed` fixes.
+
+    The people are shuffled; the first `unknown_share` (0..1) of them stay out of the gallery, and all their photos are
+    non-mated probes. Of everybody else one photo is drawn and enrolled, and the others are mated probes. Neither the
+    order of the folders nor the photos of one person move what is drawn for another.
+    """
+    photos: dict[str, list[int]] = {}
+    for i, subject in enumerate(people.subject_ids):
+        photos.setdefault(subject, []).append(i)
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(photos))
+    draws = random.random(len(photos))
+    names = sorted(photos)
+    strangers = {names[i] for i in order[: round(unknown_share * len(names))].tolist()}
+    enrolled: list[int] = []
+    searched: list[int] = []
+    for name, draw in zip(names, draws.tolist(), strict=True):
+        theirs = photos[name]
+        chosen = None if name in strangers else theirs[int(draw * len(theirs))]
+        enrolled.extend([] if chosen is None else [chosen])
+        searched.extend(i for i in theirs if i != chosen)
+    if not enrolled or not searched:
+        raise EvaluationError(
+            f"{people.source}: {len(names):,} people with {len(people):,} photos make no gallery and probes",
+            "At least two people, and some with two photos, are needed.",
+        )
+    return SearchTrials(people.source, _subset(people, enrolled), _subset(people, searched))
+
+
+def _subset(people: PhotoSet, rows: Sequence[int]) -> PhotoSet:
+    return PhotoSet(
+        people.source,
+        tuple(people.photos[i] for i in rows),
+        tuple(people.names[i] for i in rows),
+        tuple(people.subject_ids[i] for i in rows),
+    )
