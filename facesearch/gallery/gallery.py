@@ -286,10 +286,11 @@ class Gallery:
         return removed_photos, len(ids)
 
     def _drop_erased_from_disk(self) -> None:
-        """Rewrite the cache without what was removed; where this process has no index, remove the cache."""
-        if self._live is None:
-            (self.folder / SNAPSHOT_NAME).unlink(missing_ok=True)
-        else:
+        """Remove the cache that holds what was removed, and write it anew where this process has an index."""
+        (self.folder / SNAPSHOT_NAME).unlink(missing_ok=True)
+        if self._live is not None:
+            with self.database.read() as connection:
+                self._refreshed(connection)
             self.save_cache()
 
     # -- records
