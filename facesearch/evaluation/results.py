@@ -117,6 +117,32 @@ class ScoredPairs:
     """(n,) int64 fold numbers; None without folds."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PairSummary:
+    """All comparisons among n templates of known subjects, kept small: mated in full, of the non-mated the tail.
+
+    Every pair of templates of one subject is mated, every other non-mated; g mated pairs, k tail entries.
+    """
+
+    mated_score: Floats
+    """(g,) float64."""
+    mated_id: NDArray[np.int32]
+    """(g,) subject codes 0 ... S-1."""
+    tail_score: NDArray[np.float32]
+    """(k,) float32, falling: every non-mated score > `floor`."""
+    tail_a: NDArray[np.int32]
+    """(k,) rows of the vectors; `subject[tail_a]` is the subject."""
+    tail_b: NDArray[np.int32]
+    floor: float
+    """-inf where the tail holds every non-mated score."""
+    histogram: Counts
+    """(bins,) int64: all non-mated scores over equal bins of [-1, 1]; a score on an edge counts above it."""
+    subject: NDArray[np.int32]
+    """(n,) subject codes 0 ... S-1 of the templates."""
+    non_mated: int
+    """Comparisons, all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempts:
     """Templates tried and failed, by role; what FTE and FTA are computed from."""
@@ -167,6 +193,8 @@ class ErrorCurve:
     """(m,) int64: mated >= threshold."""
     non_mated: int
     mated: int
+    exact_above: float = -math.inf
+    """Rows at or below stand at histogram edges: exact counts, but not every distinct score has a row."""
 
     @property
     def fmr(self) -> Floats:
@@ -227,12 +255,12 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class EqualErrorRate:
-    """Where FMR and FNMR cross; a step curve crosses within [low, high]."""
+    """Where FMR and FNMR cross: on steps they may jump past each other, hence [low, high] (Maio et al., FVC2000)."""
 
     low: float
     high: float
     threshold: float
-    """The smallest observed score at which FNMR >= FMR."""
+    """The observed score at which FMR and FNMR are low and high, in either order; +inf: reject everything."""
     interval: Interval | None = None
     """Of the midpoint."""
 
@@ -308,6 +336,8 @@ class VerificationResult:
     eer: EqualErrorRate
     auc: float
     """P(mated > non-mated) + P(equal) / 2."""
+    auc_error: float
+    """The AUC is exact to +- this: 0 but where the bulk of the scores is known by histogram only."""
     d_prime: float | None
     """None where neither class has any variance, or a score is infinite."""
     min_dcf: DetectionCost
@@ -455,3 +485,14 @@ class PairedDifference:
     def decided(self) -> bool:
         """Whether the interval leaves out 0: only then may a report name a winner."""
         return not self.interval.covers(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRates:
+    """One group's comparisons at the one threshold that holds for all groups."""
+
+    group: str
+    tar: Rate | None
+    """Mated comparisons of the group's people; None without any."""
+    far: Rate | None
+    """Non-mated comparisons within the group; None without any."""
