@@ -57,7 +57,7 @@ class Traits:
 class Expression:
     """How the face looks in one photo. 0 is neutral."""
 
-    smile: float = 0.3
+    smile: float = 0.6
     """0 to 1."""
     lids: float = 0.0
     """How far the eyes are narrowed, 0 to 0.3."""
@@ -170,7 +170,7 @@ def _outline(traits: Traits) -> list[Point]:
 
 def _body(brush: Brush, traits: Traits) -> None:
     neck = shade(traits.skin, 0.86)
-    brush.halves([(0, 2.25), (1.1, 2.35), (2.0, 2.75), (2.35, 3.9), (2.35, 6), (0, 6)], traits.shirt)
+    brush.halves([(0, 2.25), (1.1, 2.35), (2.0, 2.75), (2.35, 3.9), (2.4, 7), (2.4, 12), (0, 12)], traits.shirt)
     brush.halves([(0, 1.0), (0.5, 1.2), (0.5, 2.2), (0.62, 2.5), (0, 2.95)], neck)
     brush.stroke([(-0.72, 2.44), (0, 3.0), (0.72, 2.44)], 0.12, shade(traits.shirt, 0.85))
 
@@ -207,7 +207,7 @@ def _nose(brush: Brush, traits: Traits) -> None:
 
 
 def _mouth(brush: Brush, traits: Traits, expression: Expression) -> None:
-    w, lift = traits.mouth, 0.13 * expression.smile
+    w, lift = traits.mouth, 0.16 * expression.smile
     corner = MOUTH - lift * 0.6
     low = MOUTH + lift * 0.6
     brush.blob(
@@ -251,7 +251,7 @@ def _eye(brush: Brush, traits: Traits, expression: Expression) -> None:
 
 def _eyebrow(brush: Brush, traits: Traits, side: int) -> None:
     tilt = traits.brow_tilt
-    arc = [(0.2, -0.34 + tilt), (0.5, -0.43), (0.82, -0.33 - tilt)]
+    arc = [(0.2, -0.37 + tilt), (0.5, -0.45), (0.82, -0.32 - tilt)]
     brush.stroke([(x * side, y) for x, y in arc], traits.brow, shade(traits.hair, 0.72))
 
 

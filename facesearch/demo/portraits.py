@@ -46,7 +46,7 @@ _SKINS: tuple[Colour, ...] = (
     (250, 220, 196), (241, 200, 168), (228, 180, 142), (205, 152, 112), (172, 118, 82), (134, 88, 60), (104, 68, 48),
 )  # fmt: skip
 _HAIRS: tuple[Colour, ...] = (
-    (38, 30, 34), (74, 48, 36), (122, 82, 52), (214, 176, 104), (176, 104, 64), (168, 164, 168), (96, 60, 84),
+    (38, 30, 34), (74, 48, 36), (122, 82, 52), (214, 176, 104), (176, 104, 64), (172, 166, 158), (96, 60, 84),
 )  # fmt: skip
 _IRISES: tuple[Colour, ...] = ((88, 56, 34), (60, 104, 150), (74, 126, 84), (120, 92, 44), (92, 104, 116))
 _SHIRTS: tuple[Colour, ...] = (
@@ -210,7 +210,7 @@ def _pose(person: int, variation: int) -> _Pose:
         return _Pose(Expression(), 0.0, 1.0, (0.0, 0.0), 1.0, 0.0)
     rng = np.random.default_rng([person, variation])
     expression = Expression(
-        smile=float(rng.uniform(0, 1)), lids=float(rng.uniform(0, 0.25)), turn=float(rng.uniform(-0.07, 0.07))
+        smile=float(rng.uniform(0.2, 1)), lids=float(rng.uniform(0, 0.25)), turn=float(rng.uniform(-0.07, 0.07))
     )
     return _Pose(
         expression,
