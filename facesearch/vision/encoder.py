@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -179,16 +179,7 @@ class Encoder:
         start = 0
         for photo in group:
             end = start + len(photo.crops)
-            outcome = photo.outcome
-            yield EncodedPhoto(
-                outcome.source,
-                outcome.sha256,
-                outcome.size,
-                tuple(self._templates(photo.faces, vectors[start:end])),
-                outcome.rejection,
-                outcome.faces_found,
-                outcome.unused,
-            )
+            yield replace(photo.outcome, templates=tuple(self._templates(photo.faces, vectors[start:end])))
             start = end
 
     def _embed(self, crops: Sequence[Pixels], batch: int) -> Vectors:
@@ -266,13 +257,6 @@ def _crop(outcome: EncodedPhoto[T], pixels: Pixels, chosen: Sequence[Face], limi
             crops.append(crop)
         else:
             unused.append((face, rejection))
-    result = EncodedPhoto(
-        outcome.source,
-        outcome.sha256,
-        outcome.size,
-        (),
-        None if faces else unused[0][1],
-        outcome.faces_found,
-        tuple(unused),
-    )
+    rejection = None if faces else unused[0][1]
+    result = replace(outcome, rejection=rejection, unused=tuple(unused))
     return _Prepared(result, tuple(faces), tuple(crops))
