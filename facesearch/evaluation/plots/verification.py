@@ -1,0 +1,281 @@
+"""Plots of 1:1 results. Everything is read off the exact error curve, thinned to what can be seen."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.evaluation.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    VERMILION,
+    format_rate,
+    halo,
+    least_rate,
+    log_rate_axis,
+    new_axes,
+    nice_floor,
+    note,
+    styled,
+)
+from facesearch.evaluation.results import LOW_SUPPORT
+from facesearch.evaluation.thinning import DRAWN, kept_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from facesearch.evaluation.results import Counts, ErrorCurve, Floats, GroupRates, OperatingPoint, RocBand
+
+_MOST_TICKS = 6
+_PROBIT_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4)
+
+
+def drawn_roc(curve: ErrorCurve) -> tuple[Floats, Floats]:
+    """(far, tar), far rising from 1/M: for each far that was observed the TAR at the best threshold that keeps it."""
+    rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=DRAWN)
+    rows = rows[curve.false_matches[rows] >= 1]
+    far, tar = curve.fmr[rows][::-1], curve.tar[rows][::-1]
+    last = np.append(np.diff(far) > 0, True)
+    return far[last], tar[last]
+
+
+def shade_low_support(axes: Axes, trials: int, low: float) -> None:
+    """Grey what rests on fewer than 30 errors out of `trials`, from `low` up, and say so in the plot."""
+    edge = min(LOW_SUPPORT / trials, 1.0)
+    if edge <= low:
+        return
+    axes.axvspan(low, edge, color=MUTED, alpha=0.10, linewidth=0)
+    axes.text(
+        low, 0.012, f" fewer than {LOW_SUPPORT} errors", transform=axes.get_xaxis_transform(), color=MUTED, fontsize=7.5
+    )
+
+
+@styled
+def roc(curve: ErrorCurve, band: RocBand | None, points: Sequence[OperatingPoint]) -> Figure:
+    """TAR against FAR on a logarithmic axis from 1/M up, with the 95 % ribbon and the operating points."""
+    figure, axes = new_axes(
+        "Receiver operating characteristic", x="false accept rate (FAR = FMR)", y="true accept rate (TAR = 1 - FNMR)"
+    )
+    far, tar = drawn_roc(curve)
+    low = least_rate(curve.non_mated)
+    log_rate_axis(axes, "x", low)
+    lowest = float(tar.min()) if tar.size else 0.0
+    if band is not None:
+        axes.fill_between(band.far, band.low, band.high, color=BLUE, alpha=0.18, linewidth=0)
+        lowest = min(lowest, float(band.low.min()))
+    axes.step(far, tar, where="post", color=BLUE)
+    floor = nice_floor(lowest)
+    axes.set_ylim(floor, 1 + 0.02 * (1 - floor))
+    shade_low_support(axes, curve.non_mated, low)
+    for point in points:
+        if point.far is not None and point.tar is not None and point.far.count > 0:
+            _mark_point(axes, point.far.value, point.tar.value)
+    if band is not None:
+        note(axes, f"ribbon: {band.level:.0%} {band.method}" + _independence(band.assumes_independence))
+    return figure
+
+
+def _independence(assumed: bool) -> str:
+    return ", assumes independence" if assumed else ""
+
+
+def _mark_point(axes: Axes, far: float, tar: float) -> None:
+    axes.plot([far], [tar], "o", color=BLUE, markeredgecolor="white", markeredgewidth=0.8, markersize=6, zorder=5)
+    axes.annotate(
+        format_rate(tar),
+        (far, tar),
+        xytext=(5, -11),
+        textcoords="offset points",
+        fontsize=8,
+        path_effects=halo(),
+        zorder=6,
+    )
+
+
+@styled
+def det(curve: ErrorCurve) -> Figure:
+    """FNMR against FMR on normal-deviate axes (Martin et al. 1997): normal scores give a straight line."""
+    from scipy.special import ndtri
+
+    figure, axes = new_axes(
+        "Detection error trade-off", x="false match rate (FMR)", y="false non-match rate (FNMR)", height=4.4
+    )
+    misses = curve.mated - curve.true_matches
+    rows = kept_rows(curve.false_matches, misses, steps=DRAWN)
+    inside = (curve.false_matches[rows] >= 1) & (misses[rows] >= 1)
+    inside &= (curve.false_matches[rows] < curve.non_mated) & (misses[rows] < curve.mated)
+    rows = rows[inside]
+    axes.plot(ndtri(curve.fmr[rows]), ndtri(curve.fnmr[rows]), color=BLUE, drawstyle="steps-pre")
+    lowest = (least_rate(curve.non_mated) * 0.9, least_rate(curve.mated) * 0.9)
+    for axis, low in zip((axes.xaxis, axes.yaxis), lowest, strict=True):
+        ticks = _apart([tick for tick in _PROBIT_TICKS if tick >= low])
+        axis.set_ticks(ndtri(np.array(ticks)).tolist(), [format_percent(tick) for tick in ticks])
+    axes.set_xlim(float(ndtri(lowest[0])), float(ndtri(0.5)))
+    axes.set_ylim(float(ndtri(lowest[1])), float(ndtri(0.5)))
+    diagonal = ndtri(np.array([max(lowest), 0.5]))
+    axes.plot(diagonal, diagonal, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.annotate(
+        "equal error",
+        (float(diagonal[-1]), float(diagonal[-1])),
+        xytext=(-6, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=7.5,
+        color=MUTED,
+        path_effects=halo(),
+    )
+    return figure
+
+
+def _apart(ticks: list[float]) -> list[float]:
+    """Every tick, or where there are many every other one, counted from the large rates."""
+    return ticks if len(ticks) <= _MOST_TICKS else ticks[::-1][::2][::-1]
+
+
+def format_percent(rate: float) -> str:
+    """0.05 -> "5 %"."""
+    return f"{100 * rate:.4g} %"
+
+
+def _masses(accepted: Counts) -> Counts:
+    """Comparisons at each row of a curve out of the counts accepted there."""
+    return -np.diff(accepted, append=0)
+
+
+def _bins(fewest: int) -> int:
+    """More bins for more scores, as their cube root (Freedman, Diaconis 1981), within what can be told apart."""
+    return int(np.clip(4 * fewest ** (1 / 3), 16, 80))
+
+
+@styled
+def score_histograms(curve: ErrorCurve, threshold: float | None, basis: str = "") -> Figure:
+    """The share of each class per score bin, and where the threshold cuts; `basis` says what it was chosen for."""
+    figure, axes = new_axes("Scores", x="similarity score (cosine)", y="share of the class per bin")
+    finite = np.isfinite(curve.threshold)
+    scores = curve.threshold[finite]
+    if not scores.size:
+        return figure
+    edges = np.linspace(scores[0], max(scores[-1], scores[0] + 1e-6), _bins(min(curve.mated, curve.non_mated)) + 1)
+    top = 0.0
+    for name, accepted, colour, dash in (
+        ("non-mated (impostor)", curve.false_matches, VERMILION, "--"),
+        ("mated (genuine)", curve.true_matches, BLUE, "-"),
+    ):
+        counts, _ = np.histogram(scores, bins=edges, weights=_masses(accepted)[finite])
+        used = np.flatnonzero(counts)
+        if not used.size:
+            continue
+        share = counts[used[0] : used[-1] + 1] / counts.sum()
+        steps = edges[used[0] : used[-1] + 2]
+        axes.stairs(share, steps, fill=True, color=colour, alpha=0.18, linewidth=0)
+        axes.stairs(share, steps, color=colour, linestyle=dash, linewidth=1.5)
+        peak = int(np.argmax(share))
+        top = max(top, float(share[peak]))
+        axes.annotate(
+            name,
+            ((steps[peak] + steps[peak + 1]) / 2, share[peak]),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+            fontweight="bold",
+            fontsize=8.5,
+            path_effects=halo(),
+        )
+    axes.set_ylim(0, 1.2 * top)
+    if threshold is not None and math.isfinite(threshold):
+        _mark_threshold(axes, threshold, basis)
+    return figure
+
+
+def _mark_threshold(axes: Axes, threshold: float, basis: str) -> None:
+    axes.axvline(threshold, color=INK, linewidth=1.2)
+    low, high = axes.get_xlim()
+    right = threshold > low + 0.65 * (high - low)
+    axes.annotate(
+        f"threshold {threshold:.4f}" + (f"\n{basis}" if basis else ""),
+        (threshold, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(-5 if right else 5, -2),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="top",
+        fontsize=8,
+        path_effects=halo(),
+    )
+
+
+@styled
+def error_rates_against_threshold(curve: ErrorCurve, threshold: float | None) -> Figure:
+    """FMR(t) and FNMR(t), logarithmic from one error up."""
+    figure, axes = new_axes("Error rates at each threshold", x="threshold (cosine)", y="error rate")
+    misses = curve.mated - curve.true_matches
+    low = least_rate(max(curve.non_mated, curve.mated))
+    log_rate_axis(axes, "y", low)
+    for errors, total, name, colour, dash, side in (
+        (curve.false_matches, curve.non_mated, "FMR (FAR)", VERMILION, "--", "right"),
+        (misses, curve.mated, "FNMR (1 - TAR)", BLUE, "-", "left"),
+    ):
+        rows = kept_rows(errors, steps=DRAWN)
+        rows = rows[(errors[rows] >= 1) & np.isfinite(curve.threshold[rows])]
+        if not rows.size:
+            continue
+        x, y = curve.threshold[rows], errors[rows] / total
+        axes.step(x, y, where="pre", color=colour, linestyle=dash)
+        at = int(np.argmin(np.abs(np.log(y) - np.log(0.25))))
+        axes.annotate(
+            name,
+            (x[at], y[at]),
+            xytext=(7 if side == "left" else -7, 0),
+            textcoords="offset points",
+            ha=side,
+            va="top",
+            color=colour,
+            fontweight="bold",
+            fontsize=8.5,
+            path_effects=halo(),
+        )
+    if threshold is not None and math.isfinite(threshold):
+        axes.axvline(threshold, color=INK, linewidth=1.2)
+        note(axes, f"line: threshold {threshold:.4f}")
+    return figure
+
+
+@styled
+def tar_by_group(groups: Sequence[GroupRates], threshold: float) -> Figure:
+    """TAR of each group's mated comparisons at one threshold for all, with 95 % intervals."""
+    shown = [(group.group, group.tar) for group in groups if group.tar is not None]
+    figure, axes = new_axes(
+        f"TAR by group at the one threshold {threshold:.4f}",
+        x="true accept rate (TAR)",
+        y="",
+        height=1.3 + 0.34 * max(len(shown), 2),
+    )
+    lowest = 1.0
+    for row, (_, rate) in enumerate(shown):
+        interval = rate.best_interval
+        low, high = (interval.low, interval.high) if interval else (rate.value, rate.value)
+        lowest = min(lowest, low)
+        axes.plot([low, high], [row, row], color=BLUE, linewidth=2.2, solid_capstyle="butt")
+        axes.plot([rate.value], [row], "o", color=BLUE)
+        axes.annotate(
+            f"{format_rate(rate.value)}  ({rate.count:,} of {rate.total:,})",
+            (rate.value, row),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="right" if rate.value > 0.5 else "left",
+            fontsize=7.5,
+        )
+    floor = nice_floor(lowest)
+    axes.set_xlim(floor, 1 + 0.02 * (1 - floor))
+    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.7)
+    axes.grid(visible=False, axis="y")
+    return figure
