@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,7 +14,6 @@ from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from facesearch.types import Face, Pixels
 
@@ -33,13 +34,13 @@ _FORMATS: Final = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEB
 def annotate(pixels: Pixels, boxes: Sequence[tuple[Face, str, bool]]) -> Pixels:
     """A copy of the photo with each face's box and label; blue where the flag says matched, orange elsewhere.
 
-    A label may be any text; characters that Pillow's built-in font lacks show as empty boxes. An empty label draws
-    the box alone.
+    A label may be any text; characters the font lacks (such as Chinese) show as empty boxes. An empty label draws the
+    box alone.
     """
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
     text_size = max(_MIN_TEXT, round(max(image.size) * _TEXT_SHARE))
-    font = ImageFont.load_default(text_size)
+    font = _font(text_size)
     line = max(1, text_size // 8)
     for face, _, matched in boxes:
         left, top, right, bottom = (round(float(side)) for side in face.box)
@@ -90,6 +91,8 @@ def _draw_label(
 ) -> None:
     """Above the box, or inside it at the photo's upper edge; moved to the left where it would leave the photo."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    _, usual_top, _, usual_bottom = draw.textbbox((0, 0), "Ag", font=font)
+    top, bottom = min(top, usual_top), max(bottom, usual_bottom)  # so that labels are of one height
     padding = max(2, round((bottom - top) / 4))
     width, height = right - left + 2 * padding, bottom - top + 2 * padding
     x = max(0, min(round(float(face.box[0])), size[0] - int(width)))
@@ -97,6 +100,17 @@ def _draw_label(
     y = above if above >= 0 else max(0, round(float(face.box[1])))
     draw.rectangle((x, y, x + width, y + height), fill=colours[0])
     draw.text((x + padding - left, y + padding - top), text, font=font, fill=colours[1])
+
+
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """DejaVu Sans as it comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew; Pillow's own has ASCII only."""
+    package = find_spec("matplotlib")  # found, not imported: only its folder is needed
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or ():
+        path = Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
+        if path.is_file():  # distributions may keep the fonts elsewhere
+            return ImageFont.truetype(BytesIO(path.read_bytes()), size)
+    return ImageFont.load_default(size)
 
 
 def _printable(text: str) -> str:

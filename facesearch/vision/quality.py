@@ -55,7 +55,7 @@ both untouched):
 
     size in px       64: 0.99, 0.84   48: 0.97, 0.83   40: 0.95, 0.82   32: 0.90, 0.82   24: 0.76, 0.61   16: 0.45, 0.11
     sharpness        100: 1.00, 0.84   49: 0.98, 0.82   26: 0.91, 0.82   16: 0.79, 0.65   8: 0.48, 0.15   6: 0.27, 0.00
-    roll in degrees  15: 0.97, 0.86   30: 0.93, 0.81   45: 0.76, 0.60   60: 0.45, 0.26   90: 0.12, 0.12   180: -0.01, 0.00
+    roll in degrees  15: 0.97, 0.86   30: 0.93, 0.81   45: 0.76, 0.60   60: 0.45, 0.26   90: 0.12, 0.12
 
 (sharpness is the median after Gaussian blur of 0.5, 1, 1.5, 2, 3 and 4 pixels on faces 95 pixels wide). Yaw, on 535
 photos as they are: pairs reach the threshold at a rate of 0.85 to 0.90 below 0.4, and 3 of 4, 1 of 3, 3 of 3 photos
@@ -65,7 +65,7 @@ tilted by 60 degrees or more. Of LFW's 807 photos these limits refuse 3, all for
 PROBE_LIMITS: Final = Limits(min_size=16.0, min_detection_score=0.5, min_sharpness=5.0, max_yaw=math.inf, max_roll=75.0)
 """For a probe, where a poor face costs one search only: refused is what makes a score meaningless.
 
-By the figures at `ENROLL_LIMITS`: at 12 pixels, a sharpness of 5 or upside down, not one mated pair in a hundred still
+By the figures at `ENROLL_LIMITS`: at 12 pixels, a sharpness of 5 or turned upside down, not one mated pair in a hundred still
 reached the threshold. Faces between these limits and those for enrolment match less often, not more wrongly.
 """
 
