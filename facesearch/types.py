@@ -197,7 +197,7 @@ class Subject:
     """A person in the gallery."""
 
     name: str
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, str]
     photos: int
     templates: int
     created_at: str
@@ -224,3 +224,28 @@ class Finding:
     """What was looked at: database, templates, index, photos, models."""
     detail: str
     fixed: bool = False
+
+
+class EnrollStatus(StrEnum):
+    """What became of a photo that was given to `enroll`."""
+
+    ENROLLED = "enrolled"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollOutcome:
+    """One photo of an enrolment. Whatever is reported as enrolled or removed is committed to disk."""
+
+    photo: str
+    subject: str
+    status: EnrollStatus
+    rejection: Rejection | None = None
+    """Why it was rejected; for an enrolled photo, an `identity_conflict` that someone should look at."""
+    faces: int = 0
+    """Faces enrolled from this photo."""
+    template_ids: tuple[int, ...] = ()
+    detection_score: float | None = None
+    """The best of the enrolled faces, 0..1."""

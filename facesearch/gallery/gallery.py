@@ -207,9 +207,7 @@ class Gallery:
         if isinstance(change, RefusedPhoto):
             photos.remember_rejection(connection, change)
             return ()
-        subject_id = subjects.ensure_subject(
-            connection, change.subject, change.attributes if isinstance(change, NewPhoto) else {}
-        )
+        subject_id = subjects.ensure_subject(connection, change.subject, change.attributes)
         if isinstance(change, MovedPhoto):
             photos.move_photo(connection, change, subject_id)
             return change.stored.template_ids

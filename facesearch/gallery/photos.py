@@ -79,6 +79,8 @@ class MovedPhoto:
     stored: StoredPhoto
     file: PhotoFile
     subject: str
+    attributes: Mapping[str, str]
+    """To be added to the subject's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""Settings: a flag goes before a `FACESEARCH_*` variable, that before what the gallery was made with, that before the
+default. This is the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_GALLERY = Path("data")
+DEFAULT_PROVIDER = "auto"
+DEFAULT_DET_SIZE = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a user chose; None where nothing was chosen and the gallery or the default decides."""
+
+    gallery: Path
+    pack: str | None
+    provider: str
+    det_size: str | None
+    threshold: float | None
+    """Cosine similarity, -1..1."""
+    model_folders: tuple[Path, ...]
+    """Where packs are looked for; the first is where downloads go."""
+    offline: bool
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        gallery: Path | str | None = None,
+        pack: str | Path | None = None,
+        provider: str | None = None,
+        det_size: str | int | None = None,
+        threshold: float | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Combine flags (the arguments) with the environment. Raises `ConfigError` for values that make no sense."""
+        env = os.environ if environ is None else environ
+        chosen_pack = pack or env.get("FACESEARCH_PACK")
+        chosen_size = det_size or env.get("FACESEARCH_DET_SIZE")
+        return cls(
+            gallery=Path(gallery or env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY).expanduser(),
+            pack=str(chosen_pack) if chosen_pack else None,
+            provider=provider or env.get("FACESEARCH_PROVIDER") or DEFAULT_PROVIDER,
+            det_size=str(chosen_size) if chosen_size else None,
+            threshold=_threshold(threshold, env),
+            model_folders=_model_folders(env),
+            offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
+        )
+
+
+def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
+    text = env.get("FACESEARCH_THRESHOLD")
+    if flag is None and not text:
+        return None
+    try:
+        value = float(text or 0) if flag is None else float(flag)
+    except ValueError:
+        value = float("nan")
+    if not -1 <= value <= 1:
+        raise ConfigError(
+            f"The threshold {text if flag is None else flag} is no cosine similarity.",
+            "Give a number between -1 and 1; scores of one person are usually above 0.4.",
+        )
+    return value
+
+
+def _model_folders(env: Mapping[str, str]) -> tuple[Path, ...]:
+    import platformdirs
+
+    cache = Path(platformdirs.user_cache_dir("facesearch", appauthor=False)) / "models"
+    insightface = Path("~/.insightface/models").expanduser()
+    chosen = env.get("FACESEARCH_MODELS")
+    return (*((Path(chosen).expanduser(),) if chosen else ()), cache, insightface)

@@ -1,0 +1,269 @@
+"""Enrolment: many photos into a gallery, each exactly once, each acknowledged only when it is on disk.
+
+A photo costs a `stat` where nothing changed, a hash where the file was touched, renamed or copied, and a run of the
+models only where its bytes are new. What was refused is remembered with the policy that refused it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from facesearch.errors import FaceSearchError, PhotoError
+from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, RefusedPhoto, StoredPhoto, StoredRejection
+from facesearch.gallery.subjects import clean_name
+from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
+from facesearch.vision.photo import read_photo_bytes
+from facesearch.vision.quality import ENROLL_LIMITS, FacePolicy, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from facesearch.engine.sources import Source
+    from facesearch.gallery.gallery import Change, Gallery
+    from facesearch.types import Template
+    from facesearch.vision.encoder import EncodedPhoto, Encoder
+
+Item = TypeVar("Item")
+
+LOOKUP = 512
+"""Photos looked up in the database at a time."""
+COMMIT = 16
+"""Photos per transaction: an fsync then costs less than a hundredth of embedding them, and a crash loses at most these,
+none of which was acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollOptions:
+    """How to enroll."""
+
+    threshold: float
+    """A photo whose face matches another subject at or above this cosine is an identity conflict."""
+    faces: FacePolicy = FacePolicy.SINGLE
+    limits: Limits = ENROLL_LIMITS
+    strict: bool = False
+    """Reject identity conflicts instead of reporting them."""
+
+    def fingerprint(self, settings: object) -> str:
+        """Names this policy and the model settings: a refusal holds only for the policy that made it."""
+        text = json.dumps([asdict(self), settings], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Todo:
+    """A photo that has to go through the models."""
+
+    source: Source
+    size: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What to report, each with the change that has to be committed before, if any."""
+
+    entries: list[tuple[Change | None, EnrollOutcome]] = field(default_factory=list)
+    pending: list[tuple[str, Template]] = field(default_factory=list)
+    """Templates in `entries`, which the index does not know yet."""
+
+    def add(self, outcome: EnrollOutcome, change: Change | None = None) -> None:
+        self.entries.append((change, outcome))
+
+
+class Enrolment:
+    """One run of `enroll` over one gallery."""
+
+    def __init__(self, gallery: Gallery, encoder: Encoder, options: EnrollOptions) -> None:
+        self._gallery = gallery
+        self._encoder = encoder
+        self._options = options
+        self._policy = options.fingerprint(encoder.info.settings)
+        self._contents: dict[tuple[str, str], Path] = {}
+        """Where this run met a content first, by subject and SHA-256."""
+        self._attributes: dict[str, Mapping[str, str]] = {}
+
+    def run(self, sources: Sequence[Source]) -> Iterator[EnrollOutcome]:
+        """Enroll `sources`, one outcome each; those of a group that was committed come together."""
+        if any(source.attributes for source in sources):
+            self._attributes = {subject.name: subject.attributes for subject in self._gallery.subjects()}
+        for group in groups_of(sources, LOOKUP):
+            batch = _Batch()
+            todo = [each for each in self._look_up(group, batch) if each is not None]
+            yield from self._commit(batch)
+            batch = _Batch()
+            photos = self._encoder.encode_many(todo, _load, policy=self._options.faces, limits=self._options.limits)
+            for photo in photos:
+                self._take(photo, batch)
+                if len(batch.entries) >= COMMIT:
+                    yield from self._commit(batch)
+                    batch = _Batch()
+            yield from self._commit(batch)
+
+    def remove_vanished(self, folder: Path) -> Iterator[EnrollOutcome]:
+        """Remove what was enrolled from below `folder` and is no longer there."""
+        gone = [photo for photo in self._gallery.photos_below(folder) if not photo.file.path.exists()]
+        for group in groups_of(gone, LOOKUP):
+            self._gallery.remove_photos([photo.file.path for photo in group])
+            for photo in group:
+                yield _stored_outcome(photo, photo.subjects[0], EnrollStatus.REMOVED)
+        self._gallery.forget_vanished_rejections(folder)
+
+    # -- before the models: what is known already
+
+    def _look_up(self, sources: Sequence[Source], batch: _Batch) -> Iterator[_Todo | None]:
+        paths = [source.path for source in sources]
+        enrolled, refused = self._gallery.find_photos(paths), self._gallery.find_rejections(paths)
+        for source in sources:
+            yield self._decide(source, enrolled.get(source.path), refused.get(source.path), batch)
+
+    def _decide(
+        self, source: Source, enrolled: StoredPhoto | None, refused: StoredRejection | None, batch: _Batch
+    ) -> _Todo | None:
+        """Settle the photo without the models if possible; else say that they are needed."""
+        try:
+            subject = clean_name(source.subject)
+            status = source.path.stat()
+        except (OSError, FaceSearchError) as error:
+            text = (
+                error.message if isinstance(error, FaceSearchError) else f"The photo cannot be read: {error.strerror}."
+            )
+            batch.add(_rejected(source, Rejection(Reason.UNREADABLE, text)))
+            return None
+        todo = _Todo(source, status.st_size, status.st_mtime_ns)
+        same_stat = (status.st_size, status.st_mtime_ns)
+        if enrolled is not None and same_stat == (enrolled.file.size, enrolled.file.mtime_ns):
+            self._keep(enrolled, enrolled.file, source, subject, batch)
+            return None
+        if refused is not None and refused.policy == self._policy and same_stat == (refused.size, refused.mtime_ns):
+            batch.add(_rejected(source, refused.rejection))
+            return None
+        return self._decide_by_content(todo, subject, enrolled, refused, batch)
+
+    def _decide_by_content(
+        self, todo: _Todo, subject: str, enrolled: StoredPhoto | None, refused: StoredRejection | None, batch: _Batch
+    ) -> _Todo | None:
+        source = todo.source
+        try:
+            sha256 = hashlib.sha256(read_photo_bytes(source.path)).hexdigest()
+        except PhotoError:
+            return todo  # the pipeline reads it again and says why it cannot be used
+        file = PhotoFile(source.path, sha256, todo.size, todo.mtime_ns)
+        if enrolled is not None and enrolled.file.sha256 == sha256:
+            self._keep(enrolled, file, source, subject, batch)
+            return None
+        if refused is not None and refused.policy == self._policy and refused.sha256 == sha256:
+            self._refuse(batch, source, file, refused.rejection)
+            return None
+        copies = self._gallery.photos_of_content(sha256)
+        for copy in copies:
+            if not copy.file.path.exists():
+                self._keep(copy, file, source, subject, batch)
+                return None
+        twin = next((copy.file.path for copy in copies if subject in copy.subjects), None)
+        twin = twin or self._contents.setdefault((subject, sha256), source.path)
+        if twin != source.path:
+            self._refuse(batch, source, file, Rejection(Reason.DUPLICATE, f"It is the same photo as {twin}."))
+            return None
+        return todo
+
+    def _keep(self, stored: StoredPhoto, file: PhotoFile, source: Source, subject: str, batch: _Batch) -> None:
+        """The templates are there already; take over a new place, time or subject where there is one."""
+        outcome = _stored_outcome(stored, subject, EnrollStatus.UNCHANGED, photo=str(file.path))
+        known = self._attributes.get(subject, {})
+        news = {key: value for key, value in source.attributes.items() if known.get(key) != value}
+        if stored.file == file and stored.subjects == (subject,) and not news:
+            batch.add(outcome)
+        else:
+            self._attributes[subject] = {**known, **news}
+            batch.add(outcome, MovedPhoto(stored, file, subject, news))
+
+    def _refuse(self, batch: _Batch, source: Source, file: PhotoFile, rejection: Rejection) -> None:
+        stored = StoredRejection(file.sha256 or None, file.size, file.mtime_ns, self._policy, rejection)
+        batch.add(_rejected(source, rejection), RefusedPhoto(source.path, stored))
+
+    # -- after the models
+
+    def _take(self, photo: EncodedPhoto[_Todo], batch: _Batch) -> None:
+        todo = photo.source
+        source = todo.source
+        file = PhotoFile(source.path, photo.sha256, todo.size, todo.mtime_ns)
+        if photo.rejection is not None or photo.size is None:
+            assert photo.rejection is not None
+            self._refuse(batch, source, file, photo.rejection)
+            return
+        subject = clean_name(source.subject)
+        conflict = self._conflict(subject, photo.templates, batch)
+        if conflict is not None and self._options.strict:
+            self._refuse(batch, source, file, conflict)
+            return
+        width, height = photo.size
+        change = NewPhoto(file, subject, source.attributes, width, height, photo.templates)
+        outcome = EnrollOutcome(
+            photo=str(source.path),
+            subject=subject,
+            status=EnrollStatus.ENROLLED,
+            rejection=conflict,
+            faces=len(photo.templates),
+            detection_score=max(template.face.detection_score for template in photo.templates),
+        )
+        batch.add(outcome, change)
+        batch.pending += [(subject, template) for template in photo.templates]
+
+    def _conflict(self, subject: str, templates: Sequence[Template], batch: _Batch) -> Rejection | None:
+        """The strongest match with another subject at or above the threshold, among enrolled and pending templates."""
+        vectors = np.array([template.vector for template in templates], np.float32)
+        others = [
+            (candidate.score, candidate.subject)
+            for candidates in self._gallery.search(vectors, 2)
+            for candidate in candidates
+            if candidate.subject != subject
+        ]
+        strangers = [(name, template.vector) for name, template in batch.pending if name != subject]
+        if strangers:
+            scores = (vectors @ np.array([vector for _, vector in strangers]).T).max(axis=0)
+            others += [(float(score), name) for score, (name, _) in zip(scores, strangers, strict=True)]
+        score, name = max(others, default=(-1.0, ""))
+        if score < self._options.threshold:
+            return None
+        return Rejection(Reason.IDENTITY_CONFLICT, f"It matches {name} with a score of {score:.3f}.")
+
+    def _commit(self, batch: _Batch) -> Iterator[EnrollOutcome]:
+        """Put the batch on disk, then acknowledge it."""
+        changes = [change for change, _ in batch.entries if change is not None]
+        ids = iter(self._gallery.commit(changes) if changes else ())
+        for change, outcome in batch.entries:
+            concerned = next(ids) if change is not None else outcome.template_ids
+            yield replace(outcome, template_ids=concerned)
+
+
+def groups_of(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """`items` in consecutive groups of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _load(todo: _Todo) -> bytes:
+    return read_photo_bytes(todo.source.path)
+
+
+def _rejected(source: Source, rejection: Rejection) -> EnrollOutcome:
+    return EnrollOutcome(str(source.path), source.subject, EnrollStatus.REJECTED, rejection)
+
+
+def _stored_outcome(
+    stored: StoredPhoto, subject: str, status: EnrollStatus, *, photo: str | None = None
+) -> EnrollOutcome:
+    return EnrollOutcome(
+        photo=photo or str(stored.file.path),
+        subject=subject,
+        status=status,
+        faces=len(stored.template_ids),
+        template_ids=stored.template_ids,
+        detection_score=stored.detection_score,
+    )

@@ -1,0 +1,281 @@
+"""FaceSearch: enroll, identify, verify. What a program imports, and what the commands and the server call."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from facesearch.config import DEFAULT_DET_SIZE, Settings
+from facesearch.engine import probes
+from facesearch.engine.enrolment import EnrollOptions, Enrolment
+from facesearch.engine.probes import SearchOptions
+from facesearch.engine.sources import Source, collect_sources
+from facesearch.engine.thresholds import choose_threshold
+from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
+from facesearch.gallery.check import check_gallery
+from facesearch.gallery.decision import DEFAULT_MARGIN
+from facesearch.gallery.gallery import Gallery
+from facesearch.types import (
+    Comparison,
+    EnrollOutcome,
+    EnrollStatus,
+    Face,
+    Finding,
+    ModelInfo,
+    SearchResult,
+    Template,
+    Threshold,
+)
+from facesearch.vision.encoder import Encoder
+from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
+from facesearch.vision.quality import FacePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from facesearch.engine.probes import Image
+    from facesearch.vision.packs import ModelPack
+
+
+class FaceSearch:
+    """An identity search engine over one gallery. Safe to use from several threads.
+
+    >>> with FaceSearch.open("data") as engine:                       # doctest: +SKIP
+    ...     for outcome in engine.enroll(["people/"]):
+    ...         print(outcome.photo, outcome.status)
+    ...     print(engine.identify("photo.jpg")[0].decision)
+
+    The gallery and the models are opened when they are first needed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        progress: Callable[[int, int | None], None] | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
+        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets the licence before it."""
+        self.settings = settings
+        self._progress = progress
+        self._notice = notice
+        self._lock = threading.RLock()
+        self._gallery: Gallery | None = None
+
+    @classmethod
+    def open(
+        cls,
+        gallery: Path | str | None = None,
+        *,
+        pack: Path | str | None = None,
+        provider: str | None = None,
+        det_size: str | int | None = None,
+        threshold: float | None = None,
+    ) -> Self:
+        """An engine over the gallery in that folder; what is not given comes from `FACESEARCH_*` or the gallery.
+
+        Raises `ConfigError` for values that make no sense. A missing gallery is made by the first `enroll`.
+        """
+        return cls(Settings.load(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold))
+
+    def close(self) -> None:
+        """Write the index cache if it is behind, and close the gallery."""
+        with self._lock:
+            if self._gallery is not None:
+                self._gallery.close()
+                self._gallery = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- parts
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery; `GalleryNotFoundError` where there is none."""
+        return self._open_gallery(create=False)
+
+    def _open_gallery(self, *, create: bool) -> Gallery:
+        with self._lock:
+            if self._gallery is None:
+                self._gallery = Gallery.open(self.settings.gallery, create=create)
+            return self._gallery
+
+    @property
+    def has_gallery(self) -> bool:
+        """Whether there is a gallery to search."""
+        try:
+            self._open_gallery(create=False)
+        except GalleryNotFoundError:
+            return False
+        return True
+
+    @cached_property
+    def packs(self) -> PackStore:
+        """Where model packs are looked for."""
+        return PackStore(self.settings.model_folders, offline=self.settings.offline)
+
+    @property
+    def pack_reference(self) -> str:
+        """Name or folder of the pack to use: chosen, else the gallery's, else `buffalo_l`."""
+        if self.settings.pack is not None:
+            return self.settings.pack
+        made_with = self.gallery.model() if self.has_gallery else None
+        return made_with.pack if made_with else DEFAULT_PACK
+
+    @cached_property
+    def pack(self) -> ModelPack:
+        """The model pack, pulled if it is a known one that is not here."""
+        return self.packs.resolve(self.pack_reference, progress=self._progress, notice=self._notice)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The pipeline from photo to template."""
+        det_size = self.settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE
+        return Encoder(self.pack, provider=self.settings.provider, det_size=det_size)
+
+    def _gallery_det_size(self) -> str | None:
+        made_with = self.gallery.model() if self.has_gallery else None
+        sizes = made_with.settings.get("det_sizes", []) if made_with else []
+        return str(sizes[0]) if len(sizes) == 1 else None
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model in use; `pack` holds what finds it again: a known name or an absolute folder."""
+        info = self.encoder.info
+        known = self.pack.name in KNOWN_PACKS
+        return replace(info, pack=info.pack if known else str(self.pack.recognizer.path.parent.absolute()))
+
+    @property
+    def threshold(self) -> Threshold:
+        """The similarity threshold in force and where it comes from."""
+        return choose_threshold(self.settings.threshold, self.encoder.info)
+
+    # -- enrolment
+
+    def enroll(
+        self,
+        photos: Iterable[Path | str] | Path | str,
+        *,
+        subject: str | None = None,
+        faces: str = FacePolicy.SINGLE,
+        strict: bool = False,
+        sync: bool = False,
+    ) -> Iterator[EnrollOutcome]:
+        """Enroll folders (one folder per subject), single photos, or CSV manifests; one outcome per photo.
+
+        `subject` names the person in all photos. `faces`: `single`, `largest` or `all`. `strict` rejects photos that
+        match another subject; `sync` removes what was enrolled from the folders and is no longer there. An outcome is
+        yielded when it is on disk: stop anywhere, and the next run goes on from there.
+        """
+        paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        sources = collect_sources([Path(path) for path in paths], subject)
+        if sync and (not sources.folders or not sources.items):
+            raise ConfigError(
+                "--sync needs a folder with photos in it.", "An empty folder would remove everybody: is a disk missing?"
+            )
+        yield from self.enroll_sources(sources.items, sources.folders if sync else (), faces=faces, strict=strict)
+
+    def enroll_sources(
+        self,
+        sources: Sequence[Source],
+        sync: Iterable[Path] = (),
+        *,
+        faces: str = FacePolicy.SINGLE,
+        strict: bool = False,
+    ) -> Iterator[EnrollOutcome]:
+        """`enroll` for photos that were collected already; `sync` are the folders to remove vanished photos of."""
+        gallery = self._open_gallery(create=True)
+        gallery.adopt(self.model)
+        options = EnrollOptions(self.threshold.value, faces=parse_policy(faces), strict=strict)
+        enrolment = Enrolment(gallery, self.encoder, options)
+        counts = dict.fromkeys((status.value for status in EnrollStatus), 0)
+        try:
+            for outcome in enrolment.run(sources):
+                counts[outcome.status] += 1
+                yield outcome
+            for folder in sync:
+                for outcome in enrolment.remove_vanished(folder):
+                    counts[outcome.status] += 1
+                    yield outcome
+        finally:
+            gallery.record("enroll", counts)
+            gallery.save_cache()
+
+    # -- probes
+
+    def identify(
+        self, image: Image, *, k: int = 5, where: Mapping[str, str] | None = None, margin: float = DEFAULT_MARGIN
+    ) -> list[SearchResult]:
+        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none.
+
+        `k` subjects at most come back per face; `where` limits the search to subjects with these attributes. Raises
+        `GalleryError` or `ModelError`; a photo that cannot be used is a result, not an error.
+        """
+        gallery = self.gallery
+        gallery.require_model(self.encoder.info)
+        return probes.identify(gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where))
+
+    def verify(self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE) -> Comparison:
+        """Compare the faces of two photos 1:1.
+
+        `faces`: `single` (one face, or one that dominates) or `largest`. Raises `PhotoError`, `NoFaceError` or
+        `MultipleFacesError`.
+        """
+        policy = parse_policy(faces)
+        if policy is FacePolicy.ALL:
+            raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
+        return probes.verify(self.encoder, a, b, self.threshold, policy)
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces of a photo, best detection first. Raises `PhotoError`."""
+        return self.encoder.detect(probes.load_image(image))
+
+    def encode(self, image: Image) -> list[Template]:
+        """All faces of a photo with their vectors, best detection first. Raises `PhotoError`."""
+        return self.encoder.encode(probes.load_image(image))
+
+    # -- health
+
+    def check(self, *, fix: bool = False) -> Iterator[Finding]:
+        """Prove that database, templates, index, photos and models agree; `fix` rebuilds the index cache."""
+        try:
+            yield from check_gallery(self.gallery, fix=fix)
+        except CorruptGalleryError as error:
+            yield Finding(ok=False, subject="database", detail=f"{error.message} {error.hint or ''}".strip())
+            return
+        yield from self._check_models()
+
+    def _check_models(self) -> Iterator[Finding]:
+        model = self.gallery.model()
+        if model is None:
+            return
+        try:
+            checks = self.packs.verify(model.pack)
+        except FaceSearchError as error:
+            yield Finding(ok=False, subject="models", detail=f"{error.message} {error.hint or ''}".strip())
+            return
+        for each in checks:
+            yield Finding(ok=each.ok, subject="models", detail=f"{each.path}: {each.detail}")
+        hashes = {model.detector_sha256, model.recognizer_sha256}
+        pack = self.packs.find(model.pack)
+        if {pack.detector.sha256, pack.recognizer.sha256} != hashes:
+            detail = f"the files of {model.pack} are not the ones that made the templates"
+            yield Finding(ok=False, subject="models", detail=detail)
+
+
+def parse_policy(text: str) -> FacePolicy:
+    """A face policy by name; `ConfigError` names the choices."""
+    try:
+        return FacePolicy(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no face policy.", f"Use one of: {', '.join(FacePolicy)}.") from None

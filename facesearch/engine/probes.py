@@ -1,0 +1,147 @@
+"""Probes: from one photo to search results, comparisons and faces."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from facesearch.errors import ConfigError, MultipleFacesError, NoFaceError, PhotoError
+from facesearch.gallery.decision import DEFAULT_MARGIN, decide
+from facesearch.types import (
+    Candidate,
+    Comparison,
+    Decision,
+    Face,
+    Pixels,
+    Reason,
+    Rejection,
+    SearchResult,
+    Template,
+    Threshold,
+)
+from facesearch.vision.photo import decode_photo, read_photo_bytes
+from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from facesearch.gallery.gallery import Gallery
+    from facesearch.vision.encoder import Encoder
+
+Image: TypeAlias = Path | str | bytes | Pixels
+"""A photo: a path, the bytes of a file, or pixels (height, width, 3) uint8, RGB and upright."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How a probe is searched."""
+
+    threshold: Threshold
+    k: int = 5
+    """Subjects on the candidate list."""
+    margin: float = DEFAULT_MARGIN
+    """Cosine; a runner-up closer than this makes a match ambiguous."""
+    where: Mapping[str, str] | None = None
+    """Only subjects with these attributes."""
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError(f"k is {self.k}, but at least one candidate has to be asked for.", "Give -k 1 or more.")
+        if not self.margin >= 0:
+            raise ConfigError(f"The margin is {self.margin}, which is below 0.", "Give --margin 0 to switch it off.")
+
+
+def image_name(image: Image) -> str:
+    """How results refer to the photo: its path, or what kind of object was given."""
+    if isinstance(image, (str, Path)):
+        return os.fspath(image)
+    return "<bytes>" if isinstance(image, bytes) else "<array>"
+
+
+def load_image(image: Image) -> Pixels:
+    """Pixels (height, width, 3) uint8, RGB, upright. Raises `PhotoError`, or `ConfigError` for a wrong array."""
+    if isinstance(image, (str, Path)):
+        return decode_photo(read_photo_bytes(Path(image)))
+    if isinstance(image, bytes):
+        return decode_photo(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ConfigError(
+            f"An array of shape {image.shape} and type {image.dtype} is no photo.",
+            "Give (height, width, 3) uint8 in RGB order; OpenCV's arrays are BGR: image[:, :, ::-1].",
+        )
+    return np.ascontiguousarray(image)
+
+
+def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOptions) -> list[SearchResult]:
+    """One result per face, best detection first; a photo or face that cannot be searched is `unusable`."""
+    name = image_name(image)
+    try:
+        pixels = load_image(image)
+        faces = encoder.detect(pixels)
+    except PhotoError as error:
+        return [_unusable(name, None, None, _reason(error), options)]
+    if not faces:
+        return [_unusable(name, None, None, Rejection(Reason.FACE_NOT_FOUND, "No face was found."), options)]
+    encoded = _encode_usable(encoder, pixels, faces)
+    vectors = np.array([each.vector for each in encoded if isinstance(each, Template)], np.float32)
+    found = iter(gallery.search(vectors, options.k, options.where) if len(vectors) else ())
+    return [
+        _unusable(name, index, face, each, options)
+        if isinstance(each, Rejection)
+        else _decided(name, index, face, next(found), options)
+        for index, (face, each) in enumerate(zip(faces, encoded, strict=True))
+    ]
+
+
+def _decided(
+    name: str, index: int, face: Face, candidates: Sequence[Candidate], options: SearchOptions
+) -> SearchResult:
+    decision, margin = decide(candidates, options.threshold.value, options.margin)
+    return SearchResult(name, index, face, decision, options.threshold, tuple(candidates[: options.k]), margin)
+
+
+def _unusable(
+    name: str, index: int | None, face: Face | None, rejection: Rejection, options: SearchOptions
+) -> SearchResult:
+    return SearchResult(name, index, face, Decision.UNUSABLE, options.threshold, rejection=rejection)
+
+
+def _reason(error: PhotoError) -> Rejection:
+    return Rejection(Reason(error.reason), error.message)
+
+
+def _encode_usable(encoder: Encoder, pixels: Pixels, faces: Sequence[Face]) -> list[Template | Rejection]:
+    """A template per face, or why a score of it would mean nothing."""
+    try:
+        templates = encoder.encode(pixels, faces)
+    except PhotoError as error:
+        if len(faces) == 1:
+            return [_reason(error)]
+        return [each for face in faces for each in _encode_usable(encoder, pixels, [face])]
+    return [judge(each.face, each.quality, PROBE_LIMITS) or each for each in templates]
+
+
+def one_face(encoder: Encoder, image: Image, policy: FacePolicy) -> Template:
+    """The template of the photo's one face, or of its largest.
+
+    Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates.
+    """
+    pixels = load_image(image)
+    chosen = choose_faces(encoder.detect(pixels), policy)
+    if isinstance(chosen, Rejection):
+        kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
+        hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."
+        raise kind(f"{image_name(image)}: {chosen.detail}", hint)
+    (template,) = encoder.encode(pixels, chosen)
+    return template
+
+
+def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: FacePolicy) -> Comparison:
+    """Compare two photos 1:1. Raises as `one_face`."""
+    first, second = one_face(encoder, a, policy), one_face(encoder, b, policy)
+    score = float(np.dot(first.vector, second.vector))
+    return Comparison(image_name(a), image_name(b), score, threshold)
