@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
     from facesearch.evaluation.results import Counts, Floats, PairSummary, ScoredPairs
 
-    Weights = NDArray[np.int32]
-
-_CHUNK = 4_000_000
-"""Weights held at a time: 16 MB of int32."""
+_CHUNK = 2_000_000
+"""Weights held at a time: 16 MB of int64, the one type that NumPy gathers, multiplies and cumulates without casts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,19 +34,22 @@ class Design:
     subjects: int
     pair_a: Counts | None = None
     pair_b: Counts | None = None
-    pair_count: Counts | None = None
+    pair_count: Floats | None = None
+    """Whole numbers; None: every pair once."""
     templates: Counts | None = None
     """(subjects,): of the complete design, which needs no list of pairs."""
 
-    def totals(self, weights: Weights) -> Floats:
+    def totals(self, weights: Counts) -> Floats:
         """(r,) weighted number of non-mated comparisons for (r, subjects) weights; exact."""
         if self.templates is not None:
             drawn = weights * self.templates.astype(np.float64)
             return np.asarray((drawn.sum(axis=1) ** 2 - (drawn**2).sum(axis=1)) / 2)
-        assert self.pair_a is not None and self.pair_b is not None and self.pair_count is not None  # noqa: PT018
+        assert self.pair_a is not None
+        assert self.pair_b is not None
         totals = np.empty(len(weights))
-        for row, weight in enumerate(weights):
-            totals[row] = np.dot(weight[self.pair_a] * weight[self.pair_b], self.pair_count)
+        for row, weight in enumerate(weights.astype(np.float64)):
+            both = weight.take(self.pair_a) * weight.take(self.pair_b)
+            totals[row] = both.sum() if self.pair_count is None else np.dot(both, self.pair_count)
         return totals
 
 
@@ -110,7 +111,13 @@ def sample_of_pairs(pairs: ScoredPairs, people: Counts | None = None) -> Sample:
 def _design_of_pairs(code_a: Counts, code_b: Counts, subjects: int) -> Design:
     low, high = np.minimum(code_a, code_b), np.maximum(code_a, code_b)
     keys, counts = np.unique(low * subjects + high, return_counts=True)
-    return Design(subjects, pair_a=keys // subjects, pair_b=keys % subjects, pair_count=counts)
+    once = counts.max(initial=1) == 1
+    return Design(
+        subjects,
+        pair_a=keys // subjects,
+        pair_b=keys % subjects,
+        pair_count=None if once else counts.astype(np.float64),
+    )
 
 
 def sample_of_summary(summary: PairSummary) -> Sample:
@@ -129,8 +136,8 @@ def sample_of_summary(summary: PairSummary) -> Sample:
     )
 
 
-def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Weights]:
-    """How often each person is drawn, in chunks of (r, subjects) int32 whose r sum to `replicates`.
+def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Counts]:
+    """How often each person is drawn, in chunks of (r, subjects) int64 whose r sum to `replicates`.
 
     The draws depend on the three arguments alone: figures with one seed are paired replicate by replicate.
 
@@ -141,75 +148,103 @@ def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Weigh
     rows = max(1, _CHUNK // subjects)
     for start in range(0, replicates, rows):
         count = min(rows, replicates - start)
-        chunk = np.empty((count, subjects), dtype=np.int32)
+        chunk = np.empty((count, subjects), dtype=np.int64)
         for row in range(count):
             chunk[row] = np.bincount(rng.integers(subjects, size=subjects), minlength=subjects)
         yield chunk
 
 
-def tar_replicates(sample: Sample, targets: Sequence[float], weights: Weights) -> Floats:
-    """TAR at FAR <= target in every replicate, (r, targets) float64; NaN where a class was not drawn.
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """r replicates of who was drawn, with the weighted number of comparisons each holds."""
+
+    weights: Counts
+    """(r, subjects) int64."""
+    non_mated: Floats
+    """(r,)."""
+    mated: Floats
+    """(r,)."""
+
+    @property
+    def usable(self) -> NDArray[np.intp]:
+        """Replicates in which both classes were drawn."""
+        return np.flatnonzero((self.non_mated > 0) & (self.mated > 0))
+
+
+def draws(sample: Sample, replicates: int, seed: int) -> Iterator[Draw]:
+    """Draw the sample's people `replicates` times, in chunks."""
+    comparisons = np.bincount(sample.mated_subject, minlength=sample.design.subjects)
+    for weights in subject_weights(sample.design.subjects, replicates, seed):
+        yield Draw(weights, non_mated=sample.design.totals(weights), mated=(weights @ comparisons).astype(np.float64))
+
+
+def tar_replicates(sample: Sample, targets: Sequence[float], draw: Draw) -> tuple[Floats, Floats]:
+    """TAR at FAR <= target with each replicate's own threshold, and FMR at the sample's own thresholds.
+
+    Both (r, targets) float64; NaN where a class was not drawn.
 
     Raises:
         EvaluationError: the tail ends above the threshold of a replicate.
     """
-    totals = sample.design.totals(weights)
-    rates = np.full((len(weights), len(targets)), math.nan)
-    above = np.append(
-        np.searchsorted(-sample.mated_score, -sample.tail_score),
-        sample.mated_score.size,
-    )
-    mated_total = weights @ np.bincount(sample.mated_subject, minlength=weights.shape[1])
+    tar, far = np.full((2, len(draw.weights), len(targets)), math.nan)
+    above = np.append(np.searchsorted(-sample.mated_score, -sample.tail_score), sample.mated_score.size)
+    accepted_non_mated = np.array([_false_matches(sample, target) for target in targets])
     keep = 2 * math.floor(max(targets) * sample.non_mated) + 64
-    for row, weight in enumerate(weights):
-        if not totals[row] or not mated_total[row]:
-            continue
-        allowed = np.floor(np.asarray(targets) * totals[row] + 1e-12)
-        position = _first_beyond(sample, weight, allowed, totals[row], keep)
-        accepted = above[position]
+    for row in draw.usable:
+        weight, total = draw.weights[row], draw.non_mated[row]
+        allowed = np.floor(np.asarray(targets) * total + 1e-12)
+        heavy, keep = _weighed_tail(sample, weight, float(allowed.max()), keep)
+        position = np.searchsorted(heavy, allowed, side="right") - 1
+        accepted = above[np.where(allowed < total, position, sample.tail_score.size)]
         counts = np.zeros(int(accepted.max()) + 1, dtype=np.int64)
-        np.cumsum(weight[sample.mated_subject[: counts.size - 1]], out=counts[1:])
-        rates[row] = counts[accepted] / mated_total[row]
-    return rates
+        np.cumsum(weight.take(sample.mated_subject[: counts.size - 1]), out=counts[1:])
+        tar[row] = counts[accepted] / draw.mated[row]
+        far[row] = heavy[accepted_non_mated] / total
+    return tar, far
 
 
-def _first_beyond(sample: Sample, weight: NDArray[np.int32], allowed: Floats, total: float, keep: int) -> Counts:
-    """Positions in the tail of the first non-mated score that exceeds the allowed weight; k: all are allowed."""
+def _false_matches(sample: Sample, target: float) -> int:
+    """How many tail entries the sample's own threshold accepts: those strictly above the (k+1)-th."""
+    allowed = math.floor(target * sample.non_mated + 1e-12)
+    if allowed >= sample.tail_score.size:
+        return sample.tail_score.size
+    return int(np.searchsorted(-sample.tail_score, -sample.tail_score[allowed]))
+
+
+def _weighed_tail(sample: Sample, weight: Counts, allowed: float, keep: int) -> tuple[Counts, int]:
+    """Cumulated weights of the tail, 0 first, far enough to exceed what is allowed; and how far that was."""
     while True:
-        heavy = np.cumsum(weight[sample.tail_a[:keep]] * weight[sample.tail_b[:keep]], dtype=np.int64)
-        position = np.searchsorted(heavy, allowed, side="right")
-        if position.max(initial=0) < heavy.size:
-            return position
+        heavy = np.zeros(min(keep, sample.tail_score.size) + 1, dtype=np.int64)
+        np.cumsum(weight.take(sample.tail_a[:keep]) * weight.take(sample.tail_b[:keep]), out=heavy[1:])
+        if heavy[-1] > allowed or (sample.complete and keep >= sample.tail_score.size):
+            return heavy, keep
         if keep >= sample.tail_score.size:
-            if not sample.complete and allowed.max() < total:
-                raise EvaluationError(
-                    "The kept tail of non-mated scores is too short for this FAR.",
-                    hint="Ask for a smaller largest FAR, or keep a longer tail.",
-                )
-            return np.where(allowed < total, position, sample.tail_score.size)
+            raise EvaluationError(
+                "The kept tail of non-mated scores is too short for this FAR.",
+                hint="Ask for a smaller largest FAR, or keep a longer tail.",
+            )
         keep *= 2
 
 
-def eer_replicates(sample: Sample, weights: Weights, expected: float) -> Floats:
+def eer_replicates(sample: Sample, draw: Draw, expected: float) -> Floats:
     """EER (midpoint) in every replicate, (r,) float64; NaN where a class was not drawn or the tail is too short.
 
     Args:
         sample: scores; the rule is that of `verification.equal_error_rate`.
-        weights: (r, subjects).
+        draw: replicates.
         expected: the EER of the sample; says how much of the tails to weigh at first.
     """
-    totals = sample.design.totals(weights)
-    mated_total = weights @ np.bincount(sample.mated_subject, minlength=weights.shape[1])
-    rates = np.full(len(weights), math.nan)
+    rates = np.full(len(draw.weights), math.nan)
+    if not sample.complete and 2 * expected * sample.non_mated > sample.tail_score.size:
+        return rates
     share = min(1.0, 2 * expected + 64 / min(sample.non_mated, sample.mated_score.size))
     window = _window(sample, share)
-    for row, weight in enumerate(weights):
-        if not totals[row] or not mated_total[row]:
-            continue
-        rate = _eer_in_window(window, weight, totals[row], mated_total[row])
+    for row in draw.usable:
+        weight, totals = draw.weights[row], (draw.non_mated[row], draw.mated[row])
+        rate = _eer_in_window(window, weight, *totals)
         while rate is None and window.share < 1:
             window = _window(sample, min(1.0, 2 * window.share))
-            rate = _eer_in_window(window, weight, totals[row], mated_total[row])
+            rate = _eer_in_window(window, weight, *totals)
         if rate is not None:
             rates[row] = rate
     return rates
@@ -217,55 +252,53 @@ def eer_replicates(sample: Sample, weights: Weights, expected: float) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Window:
-    """The scores where FMR and FNMR may cross, rising: the top of the non-mated and the bottom of the mated."""
+    """The scores where FMR and FNMR may cross: the top of the non-mated and the bottom of the mated."""
 
     share: float
-    side_a: Counts
-    side_b: Counts
-    """Equal to `side_a` for mated entries."""
-    mated: NDArray[np.bool_]
-    starts: Counts
-    """First entry of every distinct score within the window."""
-    closed_below: bool
-    closed_above: bool
+    tail_a: Counts
+    tail_b: Counts
+    """Non-mated entries, falling."""
+    lowest: Counts
+    """Subjects of the mated entries, rising."""
+    false_matches: Counts
+    """Per threshold, rising: how many of the non-mated entries it accepts."""
+    misses: Counts
+    """How many of the mated entries it rejects."""
 
 
 def _window(sample: Sample, share: float) -> _Window:
     keep = min(math.ceil(share * sample.non_mated), sample.tail_score.size)
     lose = math.ceil(share * sample.mated_score.size)
-    score = np.concatenate([sample.tail_score[:keep], sample.mated_score[sample.mated_score.size - lose :]])
-    mated = np.arange(score.size) >= keep
-    order = np.argsort(score, kind="stable")
-    side_a = np.concatenate([sample.tail_a[:keep], sample.mated_subject[sample.mated_score.size - lose :]])[order]
-    side_b = np.concatenate([sample.tail_b[:keep], sample.mated_subject[sample.mated_score.size - lose :]])[order]
-    score, mated = score[order], mated[order]
-    starts = np.flatnonzero(np.append(True, score[1:] != score[:-1]))
-    closed_below = sample.complete and keep == sample.tail_score.size
-    closed_above = lose == sample.mated_score.size
-    # A row is usable where both counts are complete: above the lowest kept non-mated, up to the highest kept mated.
-    usable = np.ones(starts.size, dtype=np.bool_)
-    if not closed_below:
-        usable &= score[starts] > sample.tail_score[keep - 1]
-    if not closed_above:
-        usable &= score[starts] <= sample.mated_score[sample.mated_score.size - lose]
-    return _Window(share, side_a, side_b, mated, starts[usable], closed_below, closed_above)
+    top = sample.tail_score[:keep][::-1]
+    bottom = sample.mated_score[::-1][:lose]
+    threshold = np.unique(np.concatenate([top, bottom]))
+    # A threshold can be judged where both counts are complete: above the lowest non-mated, up to the highest mated.
+    if keep < sample.non_mated:
+        threshold = threshold[threshold > top[0]]
+    if lose < sample.mated_score.size:
+        threshold = threshold[threshold <= bottom[-1]]
+        beyond = np.array([], dtype=np.int64)
+    else:
+        beyond = np.array([lose])
+    return _Window(
+        share,
+        tail_a=sample.tail_a[:keep],
+        tail_b=sample.tail_b[:keep],
+        lowest=sample.mated_subject[::-1][:lose],
+        false_matches=np.append(keep - np.searchsorted(top, threshold), 0 * beyond),
+        misses=np.append(np.searchsorted(bottom, threshold), beyond),
+    )
 
 
-def _eer_in_window(window: _Window, weight: NDArray[np.int32], total: float, mated_total: float) -> float | None:
-    weight_a = weight[window.side_a].astype(np.int64)
-    heavy = np.where(window.mated, weight_a, weight_a * weight[window.side_b])
-    non_mated = np.cumsum(np.where(window.mated, 0, heavy))
-    mated = np.cumsum(heavy) - non_mated
-    before = window.starts - 1
-    fmr = (non_mated[-1] - np.where(before >= 0, non_mated[before], 0)) / total
-    fnmr = np.where(before >= 0, mated[before], 0) / mated_total
-    if window.closed_above:
-        fmr, fnmr = np.append(fmr, 0.0), np.append(fnmr, 1.0)
-    crossed = fmr <= fnmr
-    if not crossed.any() or (crossed[0] and not (window.closed_below and window.closed_above)):
+def _eer_in_window(window: _Window, weight: Counts, total: float, mated_total: float) -> float | None:
+    non_mated = np.cumsum(weight.take(window.tail_a) * weight.take(window.tail_b))
+    mated = np.cumsum(weight.take(window.lowest))
+    fmr = np.append(0, non_mated)[window.false_matches] / total
+    fnmr = np.append(0, mated)[window.misses] / mated_total
+    after = int(np.argmax(fmr <= fnmr)) if fmr.size else 0
+    if after == 0:
+        # The crossing lies outside the window. (With all scores kept, the first row has FMR 1 and FNMR 0.)
         return None
-    after = int(np.argmax(crossed))
-    sums = (fmr + fnmr)[[max(after - 1, 0), after]]
     if fmr[after] == fnmr[after]:
         return float(fmr[after])
-    return float(sums.min() / 2)
+    return float((fmr + fnmr)[[after - 1, after]].min() / 2)

@@ -4,7 +4,7 @@ Two rules hold in every type of this file. The decision rule is *accept iff scor
 over a total (`Rate`): it always carries both, and intervals where they can be had. `None` means "the data cannot
 say"; NaN appears only in input scores, where it means "this comparison failed".
 
-Made by `verification.evaluate_pairs(ScoredPairs) -> VerificationResult`,
+Made by `assessment.evaluate_pairs(ScoredPairs) -> VerificationResult`,
 `identification.evaluate_searches(SearchScores) -> IdentificationResult` and
 `uncertainty.compare(ScoredPairs, ScoredPairs) -> tuple[PairedDifference, ...]`; `calibration.Calibration` stands
 beside the code that makes it.
@@ -226,11 +226,11 @@ class RocBand:
     level: float = LEVEL
 
     def at(self, fmr: Floats) -> tuple[Floats, Floats]:
-        """Low and high at other FARs, linear in log FAR; NaN below the grid, where the data say nothing."""
+        """Low and high at other FARs, linear in log FAR; NaN outside the grid."""
         x = np.full(fmr.shape, -math.inf)
         np.log(fmr, out=x, where=fmr > 0)
         grid = np.log(self.far)
-        inside = x >= grid[0] - 1e-12
+        inside = (x >= grid[0] - 1e-12) & (x <= grid[-1] + 1e-12)
         low = np.where(inside, np.interp(x, grid, self.low), math.nan)
         high = np.where(inside, np.interp(x, grid, self.high), math.nan)
         return low, high
@@ -336,12 +336,12 @@ class VerificationResult:
     eer: EqualErrorRate
     auc: float
     """P(mated > non-mated) + P(equal) / 2."""
-    auc_error: float
-    """The AUC is exact to +- this: 0 but where the bulk of the scores is known by histogram only."""
     d_prime: float | None
     """None where neither class has any variance, or a score is infinite."""
     min_dcf: DetectionCost
     best: BestAccuracy
+    auc_error: float = 0.0
+    """The AUC is exact to +- this: 0 but where the bulk of the scores is known by histogram only."""
     folds: FoldAccuracy | None = None
     fte: Rate | None = None
     fta: Rate | None = None
