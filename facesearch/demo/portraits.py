@@ -33,9 +33,12 @@ PEOPLE: tuple[str, ...] = (
     "Yuki Fernley",
     "Bram Oakhollow",
 )
-"""Made-up names; the position in this tuple is the person's number. Numbers beyond it are people without a name."""
+"""Made-up names; the position in this tuple is the person's number.
+
+Numbers beyond it are people without a name, drawn at random: some of them look like one of these.
+"""
 STRANGER = len(PEOPLE)
-"""The number of someone who is in no gallery."""
+"""The number of someone who is in no gallery and looks like nobody in it."""
 
 _SUPERSAMPLING = 2
 _EYE_DISTANCE = 0.19
@@ -62,13 +65,22 @@ _CAST: tuple[dict[str, str | float | bool | int], ...] = (
     {"skin": 4, "hair": 0, "iris": 0, "style": "curly", "earrings": True, "nose": 0.27, "mouth": 0.47},
     {"skin": 6, "hair": 0, "iris": 0, "style": "short", "beard": "goatee", "nose": 0.29, "mouth": 0.48},
     {"skin": 3, "hair": 0, "iris": 3, "style": "long", "brow": 0.12, "mouth": 0.44, "jaw": 0.94},
-    {"skin": 1, "hair": 3, "iris": 1, "style": "swept", "jaw": 1.06, "brow": 0.09, "brow_tilt": 0.03},
-    {"skin": 2, "hair": 2, "iris": 2, "style": "bun", "freckles": True, "earrings": True, "jaw": 0.95},
+    {
+        "skin": 1,
+        "hair": 2,
+        "iris": 1,
+        "style": "swept",
+        "beard": "goatee",
+        "jaw": 1.06,
+        "brow": 0.09,
+        "brow_tilt": 0.03,
+    },
+    {"skin": 2, "hair": 3, "iris": 2, "style": "long", "freckles": True, "earrings": True, "jaw": 0.95},
     {"skin": 5, "hair": 0, "iris": 0, "style": "bald", "glasses": "square", "beard": "full", "brow": 0.12},
     {"skin": 0, "hair": 5, "iris": 4, "style": "bun", "glasses": "round", "brow": 0.07, "nose": 0.24},
     {"skin": 4, "hair": 0, "iris": 3, "style": "swept", "beard": "moustache", "brow": 0.15, "nose": 0.26},
     {"skin": 1, "hair": 0, "iris": 0, "style": "fringe", "width": 0.98, "brow": 0.08, "nose": 0.19},
-    {"skin": 2, "hair": 5, "iris": 1, "style": "bald", "beard": "moustache", "brow": 0.14, "width": 1.06},
+    {"skin": 3, "hair": 5, "iris": 1, "style": "bald", "beard": "full", "brow": 0.14, "width": 1.06},
 )
 """The people of the demo: numbers point into the palettes above."""
 
@@ -210,15 +222,15 @@ def _pose(person: int, variation: int) -> _Pose:
         return _Pose(Expression(), 0.0, 1.0, (0.0, 0.0), 1.0, 0.0)
     rng = np.random.default_rng([person, variation])
     expression = Expression(
-        smile=float(rng.uniform(0.2, 1)), lids=float(rng.uniform(0, 0.25)), turn=float(rng.uniform(-0.07, 0.07))
+        smile=float(rng.uniform(0.2, 1)), lids=float(rng.uniform(0, 0.2)), turn=float(rng.uniform(-0.07, 0.07))
     )
     return _Pose(
         expression,
         tilt=float(rng.uniform(-9, 9)),
         scale=float(rng.uniform(0.88, 1.1)),
         shift=(float(rng.uniform(-0.05, 0.05)), float(rng.uniform(-0.04, 0.04))),
-        gain=float(rng.uniform(0.86, 1.04)),
-        slope=float(rng.uniform(-0.12, 0.12)),
+        gain=float(rng.uniform(0.84, 0.99)),
+        slope=float(rng.uniform(-0.1, 0.1)),
     )
 
 

@@ -95,9 +95,9 @@ def _level(net: Net, evidence: Value, stride: int) -> tuple[Value, Value, Value]
         + (((vx * uy - vy * ux) / length2 - _EYES_TO_MOUTH) / 0.2).squared()
         + ((left.area - right.area) / (left.area + right.area + _TINY) / 0.4).squared()
         + net.op("Relu", (left.variance + right.variance) / length2 - 0.03) / 0.01
-        + net.op("Relu", lips.variance / length2 - 0.07) / 0.02
+        + net.op("Relu", lips.variance / length2 - 0.09) / 0.02
     )
-    present = (left.area / 0.02).clipped() * (right.area / 0.02).clipped() * (lips.area / 0.05).clipped()
+    present = (left.area / 0.01).clipped() * (right.area / 0.01).clipped() * (lips.area / 0.03).clipped()
     score = net.op("Exp", misfit * -0.5) * present * (tan / 0.5).clipped()
 
     half_mouth = net.op("Sqrt", net.op("Relu", lips.variance) + _TINY) * _CORNER / length
@@ -163,7 +163,7 @@ def _moment_kernels(cell: int) -> NDArray[np.float64]:
 def _offsets(cell: int, distance: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """x (1, n) and y (n, 1) of the cells about an anchor, in eye distances; the same n for both anchors of a stride."""
     reach = math.ceil(1.15 * max(_EYE_DISTANCES[cell * 2]) / cell)
-    steps = (np.arange(-reach, reach) + 0.5) * cell / distance
+    steps: NDArray[np.float64] = (np.arange(-reach, reach, dtype=np.float64) + 0.5) * (cell / distance)
     return steps[None, :], steps[:, None]
 
 
