@@ -1,0 +1,114 @@
+"""The parts every page is built from. A plain `str` that reaches a page is text and is escaped; `Html` is markup."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import TYPE_CHECKING
+
+from facesearch.evaluation.pages.style import CSS
+from facesearch.evaluation.plots import inline_svg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from matplotlib.figure import Figure
+
+
+class Html(str):
+    """Markup. Only the functions of this package make it; any other string is text, however it looks."""
+
+    __slots__ = ()
+
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Even a hole in the escaping could load nothing and run nothing."""
+_JPEG = b"\xff\xd8\xff"
+
+
+def text(value: str) -> Html:
+    """Text as markup: the only way a string of the user's gets into a page."""
+    return Html(escape(value))
+
+
+def join(parts: Iterable[Html]) -> Html:
+    """Parts one after the other."""
+    return Html("\n".join(parts))
+
+
+def element(tag: str, *parts: Html, css: str = "") -> Html:
+    """`<tag class="css">parts</tag>`; `tag` and `css` are the program's own words."""
+    attribute = f' class="{css}"' if css else ""
+    return Html(f"<{tag}{attribute}>{''.join(parts)}</{tag}>")
+
+
+def paragraph(value: str, css: str = "") -> Html:
+    """A paragraph of text."""
+    return element("p", text(value), css=css)
+
+
+def section(title: str, *parts: Html) -> Html:
+    """A section with its heading."""
+    return element("section", element("h2", text(title)), join(parts))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str | Html]], *, words: int = 1) -> Html:
+    """A table that scrolls by itself where the screen is narrow; columns from `words` on hold numbers."""
+    head = element("tr", *(element("th", text(cell), css="" if i < words else "n") for i, cell in enumerate(header)))
+    body = [element("tr", *(_cell(cell, numeric=i >= words) for i, cell in enumerate(row))) for row in rows]
+    whole = element("table", element("thead", head), element("tbody", *body))
+    return Html(f'<div class="scroll" tabindex="0">{whole}</div>')
+
+
+def _cell(cell: str | Html, *, numeric: bool) -> Html:
+    return element("td", cell if isinstance(cell, Html) else text(cell), css="n" if numeric else "")
+
+
+def facts(rows: Mapping[str, str]) -> Html:
+    """Names and values in two columns."""
+    pairs = (element("div", element("dt", text(name)), element("dd", text(value))) for name, value in rows.items())
+    return element("dl", *pairs)
+
+
+def plot(figure: Figure, caption: str) -> Html:
+    """A figure, drawn into the page, with what to read from it."""
+    return element("figure", Html(inline_svg(figure, caption)), element("figcaption", text(caption)))
+
+
+def photo(name: str, thumbnails: Mapping[str, bytes]) -> Html:
+    """The thumbnail of that name, or an empty frame; bytes that are no JPEG are left out."""
+    data = thumbnails.get(name, b"")
+    if not data.startswith(_JPEG):
+        return element("span", text("no picture"), css="photo none")
+    return Html(f'<img class="photo" alt="{escape(name)}" src="data:image/jpeg;base64,{_encoded(data)}">')
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def card(left: str, right: str, heading: str, lines: Sequence[str], thumbnails: Mapping[str, bytes]) -> Html:
+    """Two photos side by side with what is to be said of them."""
+    return element(
+        "article",
+        element("div", photo(left, thumbnails), photo(right, thumbnails), css="pair"),
+        element("strong", text(heading)),
+        *(element("small", text(line)) for line in lines),
+    )
+
+
+def cards(parts: Iterable[Html]) -> Html:
+    """Cards in as many columns as fit."""
+    return element("div", *parts, css="cards")
+
+
+def page(title: str, *body: Html) -> str:
+    """The whole document."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"{join(body)}\n</main>\n</body>\n</html>\n"
+    )
