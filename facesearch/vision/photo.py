@@ -81,7 +81,7 @@ def decode_photo(data: bytes) -> Pixels:
 
     The format is told by the content, never by a name: JPEG, PNG, WebP, BMP, TIFF, AVIF, and HEIC with the `heic`
     extra. Of several frames the first is taken. EXIF orientation is applied. Grey, palette, CMYK and 16-bit photos
-    become 8-bit RGB; alpha is dropped, as `cv2.imread` does, so the colours under transparent pixels show.
+    become 8-bit RGB; alpha is dropped, as `cv2.imread` does with PNG, so the colours under transparent pixels show.
 
     Raises:
         PhotoError: `unsupported_format`, `too_large` (by the header, before anything is decoded) or `unreadable`

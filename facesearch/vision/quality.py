@@ -65,8 +65,8 @@ tilted by 60 degrees or more. Of LFW's 807 photos these limits refuse 3, all for
 PROBE_LIMITS: Final = Limits(min_size=16.0, min_detection_score=0.5, min_sharpness=5.0, max_yaw=math.inf, max_roll=75.0)
 """For a probe, where a poor face costs one search only: refused is what makes a score meaningless.
 
-By the figures at `ENROLL_LIMITS`: at 12 pixels, a sharpness of 5 or turned upside down, not one mated pair in a hundred still
-reached the threshold. Faces between these limits and those for enrolment match less often, not more wrongly.
+Measured as at `ENROLL_LIMITS`: at 12 pixels, at a sharpness of 6 or upside down, at most one mated pair in a hundred
+still reached the threshold. Between these limits and those for enrolment faces match less often, not more wrongly.
 """
 
 

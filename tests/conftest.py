@@ -1,0 +1,54 @@
+"""What all tests share: where models and photos lie, and an environment without settings of the developer's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ASSETS_VARIABLE = "FACESEARCH_TEST_ASSETS"
+
+
+def _find_assets() -> Path | None:
+    """The folder of the variable, else `shared` beside the checkout; None where it has no models."""
+    named = os.environ.get(_ASSETS_VARIABLE)
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    return folder if (folder / "models").is_dir() else None
+
+
+def _describe_assets() -> str:
+    found = _find_assets()
+    if found is not None:
+        return f"shared assets: {found}"
+    return f"shared assets: NOT FOUND, tests on real models and photos are skipped; set {_ASSETS_VARIABLE}"
+
+
+def pytest_report_header() -> str:
+    return _describe_assets()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(_describe_assets())
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("FACESEARCH_") and name != _ASSETS_VARIABLE:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of models, photos and golden files; the test is skipped where it is absent."""
+    found = _find_assets()
+    if found is None:
+        pytest.skip(_describe_assets())
+    return found
+
+
+@pytest.fixture(scope="session")
+def testpack_dir(assets: Path) -> Path:
+    """A small real model pack."""
+    return assets / "models" / "testpack"

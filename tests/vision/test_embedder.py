@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facesearch.errors import ModelError, ModelIntegrityError
+from facesearch.vision.embedder import Embedder
+from tests.vision.sessions import Floats, NumpySession
+
+WEIGHTS = np.random.default_rng(5).normal(size=(3 * 112 * 112, 8)).astype(np.float32)
+CROPS = np.random.default_rng(6).integers(0, 256, (5, 112, 112, 3), np.uint8)
+
+
+def linear(blob: Floats) -> list[Floats]:
+    return [blob.reshape(len(blob), -1) @ WEIGHTS]
+
+
+def recognizer(batch: int | None = None, outputs: int = 1) -> NumpySession:
+    return NumpySession(linear, outputs, (batch, 3, 112, 112))
+
+
+def test_vectors_are_the_models_outputs_at_unit_length() -> None:
+    vectors = Embedder(recognizer(), 127.5, 128.0, 8).embed(CROPS)
+    blob = ((CROPS.astype(np.float64) - 127.5) / 128).transpose(0, 3, 1, 2).reshape(5, -1)
+    expected = blob @ WEIGHTS
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_batch_equals_one_at_a_time() -> None:
+    embedder = Embedder(recognizer(), 127.5, 127.5)
+    singles = np.concatenate([embedder.embed(CROPS[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(embedder.embed(CROPS), singles, atol=1e-5)
+
+
+def test_a_model_with_a_fixed_batch_of_one_is_run_once_per_crop() -> None:
+    session = recognizer(batch=1)
+    vectors = Embedder(session, 127.5, 127.5).embed(CROPS)
+    np.testing.assert_allclose(vectors, Embedder(recognizer(), 127.5, 127.5).embed(CROPS), atol=1e-5)
+    assert set(session.runs) == {(1, 3, 112, 112)}
+
+
+def test_no_crops_give_no_vectors() -> None:
+    assert Embedder(recognizer(), 127.5, 127.5).embed(CROPS[:0]).shape == (0, 8)
+
+
+def test_the_dimension_is_that_of_the_model_and_must_be_that_of_the_pack() -> None:
+    assert Embedder(recognizer(), 0, 1).dimension == 8
+    with pytest.raises(ModelIntegrityError, match="length 8, not 512"):
+        Embedder(recognizer(), 0, 1, 512)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_a_vector_that_cannot_be_compared_is_refused(value: float) -> None:
+    def model(blob: Floats) -> list[Floats]:
+        output = np.ones((len(blob), 4), np.float32)
+        output[-1] = value
+        return [output]
+
+    with pytest.raises(ModelError, match="zero or not finite"):
+        Embedder(NumpySession(model, 1, (None, 3, 112, 112)), 0, 1).embed(CROPS)
+
+
+@pytest.mark.parametrize("shape", [(None, 3, 224, 224), (None, 1, 112, 112), (4, 3, 112, 112)])
+def test_a_model_of_another_input_is_refused(shape: tuple[int | None, ...]) -> None:
+    with pytest.raises(ModelError):
+        Embedder(NumpySession(linear, 1, shape), 0, 1)
+
+
+def test_a_model_of_another_output_is_refused() -> None:
+    with pytest.raises(ModelError, match="2 outputs"):
+        Embedder(recognizer(outputs=2), 0, 1)
+    with pytest.raises(ModelError, match="shape"):
+        Embedder(NumpySession(lambda _: [np.ones((2, 4), np.float32)], 1, (None, 3, 112, 112)), 0, 1)
