@@ -422,7 +422,7 @@ class SizeBasis(StrEnum):
     EXACT = "exact"
     """n <= N: the mean over all subsets of the gallery, no sampling."""
     BOUND = "bound"
-    """n > N: an upper bound of the expectation, min(n/N FPIR(N), n FMR, 1)."""
+    """n > N: an upper bound of the expectation, min(n/N FPIR(N), 1), which n FMR never undercuts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +464,7 @@ class IdentificationResult:
     """None without non-mated searches (closed set)."""
     points: tuple[SearchPoint, ...]
     by_size: FpirBySize | None
-    """At the threshold of the last supported point."""
+    """At the threshold of the last supported point; None without one, or where `SearchScores.top` is too short."""
     fte: Rate | None = None
     replicates: int = 0
     seed: int = 0

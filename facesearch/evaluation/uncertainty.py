@@ -140,6 +140,30 @@ def bootstrap_interval(
     return Interval(low, high, method=BOOTSTRAP, assumes_independence=False, level=level)
 
 
+def clustered_interval(values: Floats, clusters: Counts, level: float = LEVEL) -> Interval:
+    """Interval of the mean of values in 0..1 that come in clusters, as several probes of one person.
+
+    Wilson's, with the effective number of trials that the variance between clusters implies (Liang & Zeger's
+    variance of a ratio); where values do not vary, every cluster is one trial. For one-sided limits take
+    `clustered_interval(..., level=0.9).high`, a 95 % limit.
+
+    Args:
+        values: (n,) 0..1, n >= 1. clusters: (n,) codes of the people. level: two-sided confidence.
+
+    >>> interval = clustered_interval(np.zeros(300), np.arange(300) // 10, level=0.9)
+    >>> interval.low, round(interval.high, 3)
+    (0.0, 0.083)
+    """
+    names, codes = np.unique(clusters, return_inverse=True)
+    mean = float(values.mean())
+    spread = mean * (1 - mean)
+    sums = np.bincount(codes, weights=values - mean)
+    variance = float((sums**2).sum()) / values.size**2 * names.size / max(1, names.size - 1)
+    effective = spread / variance if variance > 0 and spread > 0 else float(names.size)
+    low, high = _wilson(mean, max(1.0, effective), level)
+    return Interval(low, high, method="people as units", assumes_independence=False, level=level)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Replicates:
     """The figures of every replicate; NaN where one lacks a class."""

@@ -278,13 +278,18 @@ def insightface_convention(score: Floats, mated: Flags, targets: Sequence[float]
 
 def _distance_folds(distance: Floats, mated: Flags) -> FoldAccuracy:
     thresholds = np.arange(0, 4, 0.01)
-    right = (distance[:, None] < thresholds) == mated[:, None]
-    accuracies, chosen = [], []
-    for test in np.array_split(np.arange(distance.size), 10):
-        best = int(np.argmax(right.sum(axis=0) - right[test].sum(axis=0)))
-        accuracies.append(float(right[test, best].mean()))
-        chosen.append(float(thresholds[best]))
-    return FoldAccuracy(tuple(accuracies), tuple(chosen))
+    accepted_from = np.searchsorted(thresholds, distance, side="right")
+    gain = np.where(mated, 1, -1)
+    folds = np.array_split(np.arange(distance.size), 10)
+    right = np.empty((10, thresholds.size))
+    for row, test in enumerate(folds):
+        gained = np.bincount(accepted_from[test], weights=gain[test], minlength=thresholds.size + 1)
+        right[row] = np.count_nonzero(~mated[test]) + np.cumsum(gained)[:-1]
+    best = np.argmax(right.sum(axis=0) - right, axis=1)
+    return FoldAccuracy(
+        accuracies=tuple(float(right[row, best[row]]) / test.size for row, test in enumerate(folds)),
+        thresholds=tuple(float(threshold) for threshold in thresholds[best]),
+    )
 
 
 def _nearest_far(curve: ErrorCurve, target: float) -> tuple[float, float, float]:
