@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from facesearch.demo.drawing import Brush, Colour, Expression, Traits, draw_head, shade
+from facesearch.demo.brush import Brush, Colour, shade
+from facesearch.demo.drawing import Expression, Traits, draw_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,10 +156,12 @@ def draw_landscape(size: tuple[int, int] = (480, 320)) -> Pixels:
 def write_people(folder: Path, people: Sequence[str] = PEOPLE, photos_each: int = 4) -> list[Path]:
     """Write `folder/<name>/<n>.jpg` for n from 1, and return the paths, person by person.
 
-    `people` are names of `PEOPLE`; photo n shows variation n - 1.
+    `people` are names of `PEOPLE`, or a ValueError is raised; photo n shows variation n - 1.
     """
     written = []
     for name in people:
+        if name not in PEOPLE:
+            raise ValueError(f"{name} is none of the drawn people.")
         person = PEOPLE.index(name)
         for variation in range(photos_each):
             path = folder / name / f"{variation + 1}.jpg"

@@ -98,7 +98,7 @@ def _level(net: Net, evidence: Value, stride: int) -> tuple[Value, Value, Value]
         + net.op("Relu", lips.variance / length2 - 0.09) / 0.02
     )
     present = (left.area / 0.01).clipped() * (right.area / 0.01).clipped() * (lips.area / 0.03).clipped()
-    score = net.op("Exp", misfit * -0.5) * present * (tan / 0.5).clipped()
+    score = net.op("Exp", misfit * -0.5) * present * ((tan - 0.45) / 0.15).clipped()
 
     half_mouth = net.op("Sqrt", net.op("Relu", lips.variance) + _TINY) * _CORNER / length
     dx, dy = vx * half_mouth, vy * half_mouth

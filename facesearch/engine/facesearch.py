@@ -6,13 +6,13 @@ import threading
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from facesearch.config import DEFAULT_DET_SIZE, Settings
 from facesearch.engine import probes
 from facesearch.engine.enrolment import EnrollOptions, Enrolment
 from facesearch.engine.probes import SearchOptions
-from facesearch.engine.sources import Source, collect_sources
+from facesearch.engine.sources import collect_sources
 from facesearch.engine.thresholds import choose_threshold
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
 from facesearch.gallery.check import check_gallery
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from facesearch.engine.probes import Image
+    from facesearch.engine.sources import Source, Sources
     from facesearch.vision.packs import ModelPack
 
 
@@ -177,12 +178,8 @@ class FaceSearch:
         match another subject; `sync` removes what was enrolled from the folders and is no longer there. An outcome is
         yielded when it is on disk: stop anywhere, and the next run goes on from there.
         """
-        paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
-        sources = collect_sources([Path(path) for path in paths], subject)
-        if sync and (not sources.folders or not sources.items):
-            raise ConfigError(
-                "--sync needs a folder with photos in it.", "An empty folder would remove everybody: is a disk missing?"
-            )
+        paths = [photos] if isinstance(photos, (str, Path)) else photos
+        sources = collect_photos([Path(path) for path in paths], subject, sync=sync)
         yield from self.enroll_sources(sources.items, sources.folders if sync else (), faces=faces, strict=strict)
 
     def enroll_sources(
@@ -246,6 +243,22 @@ class FaceSearch:
 
     # -- health
 
+    def describe(self) -> dict[str, Any]:
+        """What `facesearch info` prints: gallery, counts, model, threshold, index, provider, as JSON values."""
+        gallery, model, threshold = self.gallery, self.gallery.model(), self.threshold
+        return {
+            "gallery": str(gallery.folder.absolute()),
+            **gallery.counts(),
+            "model": model.model_id if model else None,
+            "pack": self.pack_reference,
+            "det_sizes": self.model.settings["det_sizes"],
+            "threshold": threshold.value,
+            "threshold_basis": threshold.basis,
+            "index": gallery.describe_index(),
+            "provider": self.encoder.provider.name,
+            "sqlite": f"{gallery.database.sqlite_version}, journal {gallery.database.journal_mode}",
+        }
+
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
         """Prove that database, templates, index, photos and models agree; `fix` rebuilds the index cache."""
         try:
@@ -271,6 +284,16 @@ class FaceSearch:
         if {pack.detector.sha256, pack.recognizer.sha256} != hashes:
             detail = f"the files of {model.pack} are not the ones that made the templates"
             yield Finding(ok=False, subject="models", detail=detail)
+
+
+def collect_photos(paths: Iterable[Path], subject: str | None = None, *, sync: bool = False) -> Sources:
+    """What `enroll` would enroll from these paths; raises `ConfigError` as it does."""
+    sources = collect_sources(paths, subject)
+    if sync and not (sources.folders and sources.items):
+        raise ConfigError(
+            "--sync needs a folder with photos in it.", "An empty folder would remove everybody: is a disk missing?"
+        )
+    return sources
 
 
 def parse_policy(text: str) -> FacePolicy:

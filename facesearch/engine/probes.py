@@ -16,6 +16,7 @@ from facesearch.types import (
     Comparison,
     Decision,
     Face,
+    ModelInfo,
     Pixels,
     Reason,
     Rejection,
@@ -145,3 +146,33 @@ def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: F
     first, second = one_face(encoder, a, policy), one_face(encoder, b, policy)
     score = float(np.dot(first.vector, second.vector))
     return Comparison(image_name(a), image_name(b), score, threshold)
+
+
+def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Path) -> None:
+    """Write a copy of the photo with boxes and labels (face, label, matched), in the format of `out`'s suffix.
+
+    Raises `PhotoError` if the photo cannot be read, `ConfigError` if `out` cannot be written.
+    """
+    from facesearch.vision.annotate import annotate, save_photo
+
+    save_photo(annotate(load_image(photo), boxes), out)
+
+
+def write_embeddings(out: Path, found: Sequence[tuple[Path, Template]], model: ModelInfo) -> None:
+    """Write n faces as .npz, readable by the owner alone: vectors (n, d) float32, photos (n,), boxes (n, 4), landmarks
+    (n, 5, 2), scores (n,) of detection, and the model's id. Raises `ConfigError` if it cannot be written.
+    """
+    templates = [template for _, template in found]
+    arrays = {
+        "vectors": np.array([each.vector for each in templates], np.float32).reshape(-1, model.dimension),
+        "photos": np.array([str(path) for path, _ in found], str),
+        "boxes": np.array([each.face.box for each in templates], np.float32).reshape(-1, 4),
+        "landmarks": np.array([each.face.landmarks for each in templates], np.float32).reshape(-1, 5, 2),
+        "scores": np.array([each.face.detection_score for each in templates], np.float32),
+        "model_id": np.array(model.model_id),
+    }
+    try:
+        with os.fdopen(os.open(out, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the keywords for allow_pickle
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from error

@@ -80,7 +80,7 @@ def _worst_pair(trials: ScoreTrials, photos: PairTrials | None, row: int, rank: 
 def _text(cell: Cell) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
-    return repr(cell) if isinstance(cell, float) else str(cell)
+    return repr(float(cell)) if isinstance(cell, float) else str(cell)
 
 
 def _write(path: Path, header: str, rows: Iterable[Sequence[Cell]]) -> None:

@@ -19,7 +19,16 @@ from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers
 from facesearch.gallery.live_index import LiveIndex
 from facesearch.gallery.photos import MovedPhoto, NewPhoto, RefusedPhoto
-from facesearch.gallery.schema import CalibrationRow, FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
+from facesearch.gallery.schema import (
+    HEAD_REVISION,
+    CalibrationRow,
+    FaceRow,
+    PhotoRow,
+    RejectionRow,
+    SubjectRow,
+    TemplateRow,
+)
+from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -188,11 +197,16 @@ class Gallery:
         """Enrolled photos in a folder or below it."""
         return self._read(lambda connection: photos.photos_below(connection, folder))
 
-    def photos_of_subject(self, name: str) -> list[StoredPhoto]:
+    def photos_of_subject(self, name: str) -> list[EnrolledPhoto]:
         """Enrolled photos of a subject; `UnknownSubjectError` if there is no such."""
-        return self._read(
-            lambda connection: photos.photos_of_subject(connection, subjects.require_subject(connection, name))
-        )
+        with self.database.read() as connection:
+            found = photos.photos_of_subject(connection, subjects.require_subject(connection, name))
+        return [
+            EnrolledPhoto(
+                photo.file.path, photo.file.sha256, len(photo.template_ids), photo.template_ids, photo.detection_score
+            )
+            for photo in found
+        ]
 
     def commit(self, changes: Sequence[Change]) -> list[tuple[int, ...]]:
         """Carry out all changes in one transaction; returns the template ids that each change concerns.
@@ -307,6 +321,11 @@ class Gallery:
                 return None
             return connection.scalar(query.where(CalibrationRow.model_id == active[0]))
 
+    def describe_index(self) -> str:
+        """The kind of index and the state of its cache, in words."""
+        cache = self.folder / SNAPSHOT_NAME
+        return f"flat (exact), {f'{cache.stat().st_size / 1e6:.1f} MB cache' if cache.is_file() else 'no cache yet'}"
+
     def counts(self) -> dict[str, int]:
         """How many subjects, photos, faces, templates and refused photos there are."""
         tables = {
@@ -325,6 +344,23 @@ class Gallery:
     def _read(self, function: Callable[[Connection], Result]) -> Result:
         with self.database.read() as connection:
             return function(connection)
+
+
+def upgrade_gallery(folder: Path) -> tuple[str | None, str]:
+    """Bring the database of the gallery in `folder` to the newest schema: (revision before, revision after).
+
+    Raises `GalleryNotFoundError`, or `SchemaOutdatedError` where the database is of a newer facesearch.
+    """
+    path = folder / DATABASE_NAME
+    if not path.is_file():
+        raise GalleryNotFoundError(f"there is no gallery in {folder}", "name another with --gallery DIR")
+    database = Database(path)
+    try:
+        before = database.revision()
+        database.upgrade()
+        return before, HEAD_REVISION
+    finally:
+        database.close()
 
 
 class _Effect:

@@ -165,14 +165,15 @@ class _OnnxSession:
 
 
 def _open(data: bytes, file: str, provider: ProviderChoice, threads: int | None) -> Any:
+    if provider.ort_name not in _listed():
+        raise _unavailable(provider.name)
     try:
         session = _inference_session(data, provider.ort_name, threads)
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise ModelError(
             f"{file} cannot be opened: {_first_line(error)}", "It must be one self-contained ONNX file."
         ) from error
-    running_on = session.get_providers()[0]
-    if running_on != provider.ort_name:
+    if session.get_providers()[0] != provider.ort_name:  # listed, but without its driver or device
         raise _unavailable(provider.name)
     return session
 

@@ -97,5 +97,5 @@ def _section(kind: tuple[str, str, str], pairs: Sequence[AuditPair], thumbnails:
 
 def _card(pair: AuditPair, thumbnails: Mapping[str, bytes]) -> Html:
     people = pair.subject_a if pair.subject_a == pair.subject_b else f"{pair.subject_a} / {pair.subject_b}"
-    lines = [people, pair.photo_a, pair.photo_b, *([pair.note] if pair.note else [])]
+    lines = [people, words.file_name(pair.photo_a), words.file_name(pair.photo_b), *([pair.note] if pair.note else [])]
     return card(pair.photo_a, pair.photo_b, f"{pair.score:.4f}", lines, thumbnails)

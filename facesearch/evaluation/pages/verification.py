@@ -69,15 +69,16 @@ def verification_page(
 ) -> str:
     """The HTML; `thumbnails` holds JPEG bytes by the photo names in `worst`."""
     result = report.result
-    drawn = [plot(figure, CAPTIONS[name]) for name, figure in figures.items()]
+    drawn = {name: plot(figure, CAPTIONS[name]) for name, figure in figures.items()}
+    by_group = [drawn.pop("groups")] if "groups" in drawn else []
     return page(
         report.about.title,
         heading(report.about),
         _answer(result),
         _points(result),
         facts(_summary(result)),
-        section("Curves", element("div", *drawn, css="plots")),
-        *([section("By group", _groups(report))] if report.groups else []),
+        section("Curves", element("div", *drawn.values(), css="plots")),
+        *([section("By group", element("div", *by_group, css="plots"), _groups(report))] if report.groups else []),
         *([section("The worst pairs", *_worst(worst, thumbnails or {}))] if worst else []),
         section("What stands behind these figures", verification_honesty(report)),
     )
@@ -149,7 +150,7 @@ def _points(result: VerificationResult) -> Html:
 
 def _summary(result: VerificationResult) -> dict[str, str]:
     eer = result.eer
-    spread = f", {words.interval(eer.interval)}" if eer.interval else ""
+    spread = f" (95 %: {words.interval(eer.interval)})" if eer.interval else ""
     summary = {
         "Equal error rate": f"{words.format_rate(eer.midpoint)}{spread}",
         "AUC": words.format_rate(result.auc) + (f" +- {result.auc_error:.1g}" if result.auc_error else ""),
@@ -191,7 +192,13 @@ def _worst(worst: Sequence[WorstPair], thumbnails: Mapping[str, bytes]) -> list[
 
 
 def _worst_card(pair: WorstPair, thumbnails: Mapping[str, bytes]) -> Html:
-    return card(pair.a, pair.b, f"{pair.score:.4f}", (pair.a, pair.b, f"trial {pair.trial:,}"), thumbnails)
+    return card(
+        pair.a,
+        pair.b,
+        f"{pair.score:.4f}",
+        (words.file_name(pair.a), words.file_name(pair.b), f"trial {pair.trial:,}"),
+        thumbnails,
+    )
 
 
 def _worst_table(pairs: Sequence[WorstPair]) -> Html:

@@ -6,13 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from facesearch.evaluation.pages.shell import Html, element, text
-from facesearch.evaluation.plots.style import format_rate
+from facesearch.evaluation.plots.style import format_rate, format_threshold
 from facesearch.evaluation.results import LOW_SUPPORT, Flag
 
 if TYPE_CHECKING:
     from facesearch.evaluation.results import Interval, Rate
 
-__all__ = ["NOTHING", "counted", "flag", "format_rate", "interval", "rate", "signed", "threshold"]
+__all__ = ["NOTHING", "counted", "file_name", "flag", "format_rate", "interval", "rate", "signed", "threshold"]
 
 NOTHING = "n/a"
 """Where the data cannot say."""
@@ -33,6 +33,11 @@ def interval(value: Interval | None) -> str:
     return NOTHING if value is None else f"{format_rate(value.low)} to {format_rate(value.high)}"
 
 
+def file_name(name: str) -> str:
+    """The last part of a path: what fits under a thumbnail."""
+    return name.rsplit("/", 1)[-1]
+
+
 def signed(value: float) -> str:
     """A difference of rates: +0.0123"""
     return f"{value:+.4f}"
@@ -44,7 +49,7 @@ def threshold(value: float | None) -> str:
         return NOTHING
     if not math.isfinite(value):
         return "accept nothing" if value > 0 else "accept everything"
-    return f"{math.ceil(value * 10_000 - 1e-9) / 10_000:.4f}"
+    return format_threshold(value)
 
 
 def flag(value: Flag | None) -> Html:

@@ -13,6 +13,7 @@ from facesearch.evaluation.plots.style import (
     VERMILION,
     decades_down,
     format_rate,
+    format_threshold,
     halo,
     least_rate,
     log_rate_axis,
@@ -92,7 +93,7 @@ def fnir_against_fpir(curve: SearchCurve, points: Sequence[SearchPoint] = ()) ->
 def fpir_against_size(by_size: FpirBySize) -> Figure:
     """FPIR against the number of enrolled people at one threshold: exact within the data, a bound beyond, a model."""
     figure, axes = new_axes(
-        f"False positives as the gallery grows, threshold {by_size.threshold:.4f}",
+        f"False positives as the gallery grows, threshold {format_threshold(by_size.threshold)}",
         x="enrolled subjects (N)",
         y="FPIR",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from functools import wraps
 from html import escape
@@ -176,6 +177,11 @@ def format_rate(value: float) -> str:
     while digits < 9 and round(value, digits) >= 1:
         digits += 1
     return f"{value:.{digits}f}".rstrip("0")
+
+
+def format_threshold(value: float) -> str:
+    """Four decimals, rounded up: rounding down would let more through than was measured."""
+    return f"{math.ceil(value * 10_000 - 1e-9) / 10_000:.4f}"
 
 
 def note(axes: Axes, text: str) -> None:

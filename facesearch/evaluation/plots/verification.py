@@ -13,6 +13,7 @@ from facesearch.evaluation.plots.style import (
     MUTED,
     VERMILION,
     format_rate,
+    format_threshold,
     halo,
     least_rate,
     log_rate_axis,
@@ -200,7 +201,7 @@ def _mark_threshold(axes: Axes, threshold: float, basis: str) -> None:
     low, high = axes.get_xlim()
     right = threshold > low + 0.65 * (high - low)
     axes.annotate(
-        f"threshold {threshold:.4f}" + (f"\n{basis}" if basis else ""),
+        f"threshold {format_threshold(threshold)}" + (f"\n{basis}" if basis else ""),
         (threshold, 1),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-5 if right else 5, -2),
@@ -244,7 +245,7 @@ def error_rates_against_threshold(curve: ErrorCurve, threshold: float | None) ->
         )
     if threshold is not None and math.isfinite(threshold):
         axes.axvline(threshold, color=INK, linewidth=1.2)
-        note(axes, f"line: threshold {threshold:.4f}")
+        note(axes, f"line: threshold {format_threshold(threshold)}")
     return figure
 
 
@@ -253,7 +254,7 @@ def tar_by_group(groups: Sequence[GroupRates], threshold: float) -> Figure:
     """TAR of each group's mated comparisons at one threshold for all, with 95 % intervals."""
     shown = [(group.group, group.tar) for group in groups if group.tar is not None]
     figure, axes = new_axes(
-        f"TAR by group at the one threshold {threshold:.4f}",
+        f"TAR by group at the one threshold {format_threshold(threshold)}",
         x="true accept rate (TAR)",
         y="",
         height=1.3 + 0.34 * max(len(shown), 2),

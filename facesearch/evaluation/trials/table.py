@@ -50,7 +50,7 @@ def read_columns(path: Path, required: Sequence[str], optional: Sequence[str] = 
     reader = csv.reader(io.StringIO(text))
     next(reader)
     while rows := list(islice(reader, _CHUNK)):
-        if any(len(row) != len(header) for row in rows):
+        if set(map(len, rows)) != {len(header)}:
             raise _ragged(path, text, len(header))
         for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
             column.extend(cells)

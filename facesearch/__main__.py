@@ -1,0 +1,5 @@
+"""`python -m facesearch` is `facesearch`."""
+
+from facesearch.cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""`facesearch enroll`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    ThresholdOption,
+    open_engine,
+)
+
+if TYPE_CHECKING:
+    from facesearch.types import EnrollOutcome
+
+SHOWN = 20
+"""Rejections and conflicts listed on a terminal; `--json` lists all."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(enroll)
+
+
+def enroll(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders with one folder per person, photos, or a CSV.")
+    ],
+    subject: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Enroll all these photos as this one person.")
+    ] = None,
+    faces: Annotated[
+        str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates), largest or all.")
+    ] = "single",
+    strict: Annotated[bool, typer.Option("--strict", help="Reject photos that match another person.")] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Remove what vanished from the folders.")] = False,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    threshold: ThresholdOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Enroll photos of people: people/NAME/*.jpg, single photos, or a CSV with the header photo,subject.
+
+    Run it as often as you like: photos that have not changed cost next to nothing. What it reports as enrolled is on
+    disk; stop it anywhere, and the same command goes on from there.
+
+    Example: facesearch enroll people/
+
+    Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
+    """
+    from facesearch.cli.output import emit, note, progress_bar
+    from facesearch.cli.records import enroll_record
+    from facesearch.engine.facesearch import collect_photos
+
+    sources = collect_photos(photos, subject, sync=sync)
+    summary = Summary(sources.passed_over)
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+        note(engine.encoder.provider.note)
+        with progress_bar("enrolling", len(sources.items)) as advance:
+            folders = sources.folders if sync else ()
+            for outcome in engine.enroll_sources(sources.items, folders, faces=faces, strict=strict):
+                summary.add(outcome)
+                advance()
+                if json:
+                    emit(enroll_record(outcome))
+    if not json:
+        summary.print()
+    if not summary.usable:
+        raise typer.Exit(3)
+
+
+class Summary:
+    """What an enrolment ends with; keeps counts, not the outcomes, however many there are."""
+
+    def __init__(self, passed_over: int) -> None:
+        self._passed_over = passed_over
+        self._counts: Counter[str] = Counter()
+        self._flagged: list[str] = []
+        self._flags = 0
+
+    def add(self, outcome: EnrollOutcome) -> None:
+        """Count one outcome."""
+        rejected = outcome.status.value == "rejected"
+        reason = outcome.rejection.reason.value if outcome.rejection else ""
+        self._counts[f"rejected: {reason}" if rejected else outcome.status.value] += 1
+        if outcome.rejection:
+            self._flags += 1
+            if self._flags <= SHOWN:
+                detail = f"{reason:18} {outcome.photo}: {outcome.rejection.detail}"
+                self._flagged.append(f"{outcome.status.value:9} {detail}")
+
+    @property
+    def usable(self) -> bool:
+        """Whether any photo was of use."""
+        return any(not name.startswith("rejected") for name in self._counts)
+
+    def print(self) -> None:
+        """The table on stdout, what needs a look on stderr."""
+        from facesearch.cli.output import note, print_table
+
+        always = ["enrolled", "unchanged"]
+        names = always + sorted(name for name in self._counts if name not in always)
+        rows = [(name, self._counts[name]) for name in names]
+        print_table(("photos", "count"), [*rows, ("total", self._counts.total())])
+        for line in self._flagged:
+            note(line)
+        if self._flags > SHOWN:
+            note(f"... and {self._flags - SHOWN} more; --json lists all of them.")
+        if self._passed_over:
+            note(f"{self._passed_over} files were passed over: by their names they are no photos.")

@@ -1,0 +1,116 @@
+"""`facesearch info`, `check`, `reindex` and `db upgrade`: the gallery itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facesearch.cli.options import GalleryOption, JsonOption, PackOption, ProviderOption, ThresholdOption, open_engine
+
+if TYPE_CHECKING:
+    from facesearch.types import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(info)
+    app.command()(check)
+    app.command()(reindex)
+    database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The gallery's database schema.")
+    database.command()(upgrade)
+    database.callback()(_database)  # keeps `db` a group although it has one command
+    app.add_typer(database, name="db")
+
+
+def _database() -> None:
+    """The gallery's database schema."""
+
+
+def info(
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    threshold: ThresholdOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the gallery, its counts, the model, the index and the execution provider.
+
+    Example: facesearch info
+    """
+    from facesearch.cli.output import emit, print_table
+
+    with open_engine(gallery=gallery, pack=pack, provider=provider, threshold=threshold) as engine:
+        record = engine.describe()
+    if json:
+        emit(record)
+        return
+    print_table(("", ""), [(key, _text(value)) for key, value in record.items()])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return "" if value is None else str(value)
+
+
+def check(
+    fix: Annotated[bool, typer.Option("--fix", help="Rebuild what can be rebuilt: the index cache.")] = False,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Prove that database, templates, index, photos and models agree.
+
+    Exit code: 0 they do (or do again, with --fix), 1 they do not.
+
+    Example: facesearch check
+    """
+    from facesearch.cli.output import emit, printable
+
+    sound = True
+    with open_engine(gallery=gallery) as engine:
+        for finding in engine.check(fix=fix):
+            sound = sound and finding.ok
+            if json:
+                emit({"ok": finding.ok, "subject": finding.subject, "detail": finding.detail, "fixed": finding.fixed})
+            else:
+                typer.echo(printable(_line(finding)))
+    if not json:
+        typer.echo("The gallery is sound." if sound else "The gallery has faults.")
+    raise typer.Exit(0 if sound else 1)
+
+
+def _line(finding: Finding) -> str:
+    mark = "fixed" if finding.fixed else "ok" if finding.ok else "FAULT"
+    return f"{mark:6} {finding.subject:10} {finding.detail}"
+
+
+def reindex(gallery: GalleryOption = None, json: JsonOption = False) -> None:
+    """Build the search index anew from the database.
+
+    Example: facesearch reindex
+    """
+    from facesearch.cli.output import emit
+
+    with open_engine(gallery=gallery) as engine:
+        count = engine.gallery.rebuild_index()
+    if json:
+        emit({"templates": count})
+    else:
+        typer.echo(f"The index holds {count} templates.")
+
+
+def upgrade(gallery: GalleryOption = None) -> None:
+    """Bring the gallery's database to the schema of this version.
+
+    Example: facesearch db upgrade
+    """
+    from facesearch.cli.output import note
+    from facesearch.config import Settings
+    from facesearch.gallery.gallery import upgrade_gallery
+
+    folder = Settings.load(gallery=gallery).gallery
+    before, after = upgrade_gallery(folder)
+    note(
+        f"{folder}: schema {before or 'none'} -> {after}" if before != after else f"{folder}: schema {after} is current"
+    )

@@ -1,0 +1,75 @@
+"""Options that several commands share, and the engine they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facesearch.engine.facesearch import FaceSearch
+
+GalleryOption = Annotated[
+    Path | None,
+    typer.Option("--gallery", "-g", metavar="DIR", help="The gallery's folder [FACESEARCH_GALLERY; default: data]."),
+]
+PackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pack",
+        metavar="NAME|DIR",
+        help="Model pack [FACESEARCH_PACK; default: the gallery's, else buffalo_l].",
+    ),
+]
+ProviderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="auto, cpu, cuda, tensorrt, openvino, coreml or directml [FACESEARCH_PROVIDER; default: auto].",
+    ),
+]
+DetSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--det-size",
+        metavar="SIZE",
+        help="Detection size in pixels, a multiple of 32, or auto: 128 and 640 together [FACESEARCH_DET_SIZE].",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", "-t", metavar="SCORE", help="Cosine at which two faces match [FACESEARCH_THRESHOLD]."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
+
+
+def open_engine(
+    *,
+    gallery: Path | None = None,
+    pack: str | None = None,
+    provider: str | None = None,
+    det_size: str | None = None,
+    threshold: float | None = None,
+) -> FaceSearch:
+    """The engine that these flags describe, with a progress bar for a model download."""
+    from facesearch.cli.output import DownloadProgress, note
+    from facesearch.config import Settings
+    from facesearch.engine.facesearch import FaceSearch
+
+    settings = Settings.load(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold)
+    return FaceSearch(settings, progress=DownloadProgress(), notice=note)
+
+
+def parse_pairs(pairs: list[str] | None) -> dict[str, str]:
+    """`key=value` arguments as a mapping; `ConfigError` for anything else."""
+    found: dict[str, str] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{pair!r} is not of the form key=value.", "For example: --where team=design")
+        found[key] = value
+    return found

@@ -1,0 +1,126 @@
+"""How results reach people and programs: tables and notes, NDJSON and CSV, progress bars."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+import unicodedata
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+
+def emit(record: Mapping[str, Any]) -> None:
+    """One NDJSON line on stdout, at once: whoever reads along sees what is done."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is not Unicode: escaped, it survives any JSON reader
+        text = json.dumps(record, allow_nan=False)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """Text without control characters: a file name must not be able to move the cursor or ring the bell."""
+    return "".join(_escape(each) if unicodedata.category(each) == "Cc" and each != "\n" else each for each in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """A table on stdout; numbers to the right, everything shown as it is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    kept = [list(row) for row in rows]
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for index, name in enumerate(columns):
+        numeric = bool(kept) and all(isinstance(row[index], int | float | None) for row in kept)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in kept:
+        table.add_row(*(Text(printable(_cell(value))) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 160))  # a file or a pipe has no edge to wrap at
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """CSV on stdout, with a header."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    sys.stdout.flush()
+
+
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """A score or a pixel as JSON prints it; six digits are all that float32 carries."""
+    return None if value is None else round(float(value), digits)
+
+
+@contextmanager
+def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar with rate and remaining time on stderr, where that is a terminal; yields the function that advances it."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    started = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="")
+
+        def advance() -> None:
+            done = bar.tasks[0].completed + 1
+            bar.update(task, advance=1, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f} photos/s")
+
+        yield advance
+
+
+class DownloadProgress:
+    """Shows a model download on stderr: a line that updates on a terminal, one line per tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._tenth = -1
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` of `total` bytes are here."""
+        if total is None:
+            return
+        tenth = done * 10 // total
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{done / 1e6:7.1f} of {total / 1e6:.1f} MB" + ("\n" if done == total else ""))
+            sys.stderr.flush()
+        elif tenth != self._tenth:
+            note(f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        self._tenth = tenth

@@ -1,0 +1,279 @@
+"""`facesearch query`, `verify` and `detect`: photos in, faces, names and scores out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    ThresholdOption,
+    open_engine,
+    parse_pairs,
+)
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.types import Face, SearchResult, Template
+
+PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
+
+EXIT_MATCH, EXIT_NO_MATCH, EXIT_NO_FACE = 0, 1, 3
+
+CSV_COLUMNS = (
+    "photo", "face", "x1", "y1", "x2", "y2", "detection_score", "decision", "reason", "subject", "score", "margin",
+    "threshold",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(query)
+    app.command()(verify)
+    app.command()(detect)
+
+
+def query(
+    photos: PhotosArgument,
+    k: Annotated[int, typer.Option("-k", help="People on the candidate list of each face.")] = 5,
+    threshold: ThresholdOption = None,
+    margin: Annotated[
+        float, typer.Option("--margin", help="A runner-up closer than this makes a match ambiguous (cosine).")
+    ] = 0.05,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Search only people with this attribute.")
+    ] = None,
+    annotate: Annotated[
+        Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names: a file, or a folder.")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Who is in these photos? Every face is searched among everybody enrolled.
+
+    Exit code: 0 some face matched, 1 none did, 2 usage, 3 no usable face or photo, 4 gallery or model error.
+
+    Example: facesearch query photo.jpg --annotate who.jpg
+    """
+    from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar
+    from facesearch.cli.records import search_record
+
+    if csv and json:
+        raise ConfigError("--csv and --json exclude each other.", "Choose one.")
+    paths = find_photos(photos)
+    results: list[SearchResult] = []
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+        wanted = parse_pairs(where)
+        with progress_bar("searching", len(paths)) as advance:
+            for path in paths:
+                found = engine.identify(path, k=k, where=wanted, margin=margin)
+                results += found
+                advance()
+                if json:
+                    for result in found:
+                        emit(search_record(result))
+                if annotate is not None:
+                    _annotate_results(path, found, _output_path(annotate, path, paths))
+        in_force = engine.threshold
+    if csv:
+        print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
+    elif not json:
+        print_table(("photo", "face", "decision", "subject", "score", "next"), map(_query_row, results))
+        note(f"A face matches at a score of {in_force.value:g} or more ({in_force.basis}).")
+    raise typer.Exit(_query_exit(results))
+
+
+def _query_exit(results: Sequence[SearchResult]) -> int:
+    decisions = {result.decision.value for result in results}
+    if decisions & {"match", "ambiguous"}:
+        return EXIT_MATCH
+    return EXIT_NO_MATCH if "unknown" in decisions else EXIT_NO_FACE
+
+
+def _query_row(result: SearchResult) -> Sequence[object]:
+    decision = result.decision.value
+    where = None if result.face_index is None else result.face_index + 1
+    if result.rejection is not None:
+        return (
+            result.photo,
+            where,
+            f"{decision}: {result.rejection.reason.value}",
+            result.rejection.detail,
+            None,
+            None,
+        )
+    shown = [f"{each.subject} {each.score:.3f}" for each in result.candidates]
+    if decision == "unknown":
+        return (result.photo, where, decision, None, None, shown[0] if shown else "nobody is enrolled")
+    best = result.candidates[0]
+    return (result.photo, where, decision, best.subject, best.score, shown[1] if len(shown) > 1 else None)
+
+
+def _csv_row(record: dict[str, Any]) -> list[object]:
+    corners = dict(zip(("x1", "y1", "x2", "y2"), record["box"] or [None] * 4, strict=True))
+    return [corners[name] if name in corners else record[name] for name in CSV_COLUMNS]
+
+
+def _annotate_results(path: Path, results: Sequence[SearchResult], out: Path) -> None:
+    from facesearch.engine.probes import draw_faces
+
+    boxes = [
+        (result.face, _label(result), result.decision.value == "match") for result in results if result.face is not None
+    ]
+    if boxes or not any(result.rejection and result.face is None for result in results):
+        draw_faces(path, boxes, out)
+
+
+def _label(result: SearchResult) -> str:
+    best = result.best
+    if result.decision.value in {"unknown", "unusable"} or best is None:
+        return result.decision.value
+    doubt = "? " if result.decision.value == "ambiguous" else " "
+    return f"{best.subject}{doubt}{best.score:.2f}"
+
+
+def verify(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
+    faces: Annotated[
+        str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates) or largest.")
+    ] = "single",
+    threshold: ThresholdOption = None,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Do two photos show the same person?
+
+    Exit code: 0 they match, 1 they do not, 2 usage, 3 no usable face or photo, 4 model error.
+
+    Example: facesearch verify a.jpg b.jpg
+    """
+    from facesearch.cli.output import emit, note, printable
+    from facesearch.cli.records import comparison_record
+
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+        comparison = engine.verify(a, b, faces=faces)
+    if json:
+        emit(comparison_record(comparison))
+    else:
+        verdict = "same person" if comparison.is_match else "different people"
+        typer.echo(printable(f"{verdict}: score {comparison.score:.3f}, threshold {comparison.threshold.value:g}"))
+        note(f"The threshold is: {comparison.threshold.basis}.")
+    raise typer.Exit(EXIT_MATCH if comparison.is_match else EXIT_NO_MATCH)
+
+
+def detect(
+    photos: PhotosArgument,
+    annotate: Annotated[
+        Path | None, typer.Option("--annotate", metavar="OUT", help="Draw the boxes: a file, or a folder.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings", metavar="OUT.npz", help="Write vectors, photos, boxes, landmarks and scores of all faces."
+        ),
+    ] = None,
+    pack: PackOption = None,
+    gallery: GalleryOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find the faces in photos, without searching anybody.
+
+    Exit code: 0 some face was found, 3 none was, 2 usage, 4 model error.
+
+    Example: facesearch detect party/ --annotate found/
+    """
+    from facesearch.cli.output import print_table, progress_bar
+
+    paths = find_photos(photos)
+    rows: list[Sequence[object]] = []
+    kept: list[tuple[Path, Template]] = []
+    with (
+        open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine,
+        progress_bar("detecting", len(paths)) as advance,
+    ):
+        for path in paths:
+            out = _output_path(annotate, path, paths) if annotate else None
+            templates = kept if embeddings else None
+            rows += _detect_photo(engine, path, out, templates, json=json)
+            advance()
+        if embeddings:
+            from facesearch.engine.probes import write_embeddings
+
+            write_embeddings(embeddings, kept, engine.model)
+    if not json:
+        print_table(("photo", "face", "score", "width", "height", "box"), rows)
+    raise typer.Exit(0 if any(row[1] is not None for row in rows) else EXIT_NO_FACE)
+
+
+def _detect_photo(
+    engine: FaceSearch, path: Path, out: Path | None, kept: list[tuple[Path, Template]] | None, *, json: bool
+) -> list[Sequence[object]]:
+    from facesearch.cli.output import emit
+    from facesearch.cli.records import face_record
+    from facesearch.engine.probes import draw_faces
+    from facesearch.errors import PhotoError
+
+    try:
+        if kept is not None:
+            templates = engine.encode(path)
+            kept += [(path, template) for template in templates]
+            faces = [template.face for template in templates]
+        else:
+            faces = engine.detect(path)
+        reason, detail = (None, None) if faces else ("face_not_found", "No face was found.")
+    except PhotoError as error:
+        faces, reason, detail = [], error.reason, error.message
+    if out is not None and faces:
+        draw_faces(path, [(face, f"{face.detection_score:.2f}", True) for face in faces], out)
+    if json:
+        for index, face in enumerate(faces) if faces else [(None, None)]:
+            emit({**face_record(str(path), index, face), "reason": reason, "detail": detail})
+    if not faces:
+        return [(str(path), None, None, None, None, f"{reason}: {detail}")]
+    return [_face_row(path, index, face) for index, face in enumerate(faces, 1)]
+
+
+def _face_row(path: Path, index: int, face: Face) -> Sequence[object]:
+    corners = " ".join(f"{value:.0f}" for value in face.box.tolist())
+    return (str(path), index, face.detection_score, f"{face.width:.0f}", f"{face.height:.0f}", corners)
+
+
+def find_photos(paths: Iterable[Path]) -> list[Path]:
+    """The photos given, and those in the folders given; `ConfigError` where there are none."""
+    from facesearch.engine.sources import walk_photos
+
+    found: list[Path] = []
+    for path in paths:
+        found += walk_photos(path) if path.is_dir() else [path]
+    if not found:
+        raise ConfigError("There are no photos in what was given.", "Name photos, or a folder with photos in it.")
+    return found
+
+
+def _output_path(out: Path, photo: Path, photos: Sequence[Path]) -> Path:
+    """Where the drawing of `photo` goes: `out` itself for one photo and a file name, else a name of its own in it."""
+    if len(photos) == 1 and out.suffix and not out.is_dir():
+        return out
+    out.mkdir(parents=True, exist_ok=True)
+    same_name = [each for each in photos if each.stem == photo.stem]
+    suffix = f"-{same_name.index(photo) + 1}" if len(same_name) > 1 else ""
+    return out / f"{photo.stem}{suffix}.jpg"

@@ -1,0 +1,94 @@
+"""The NDJSON records: what `--json` prints, and what the tables and CSV files are made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from facesearch.cli.output import rounded
+
+if TYPE_CHECKING:
+    from facesearch.types import Comparison, EnrolledPhoto, EnrollOutcome, Face, SearchResult, Subject
+
+
+def enroll_record(outcome: EnrollOutcome) -> dict[str, Any]:
+    """One photo of an enrolment."""
+    return {
+        "photo": outcome.photo,
+        "subject": outcome.subject,
+        "status": outcome.status.value,
+        "reason": outcome.rejection.reason.value if outcome.rejection else None,
+        "detail": outcome.rejection.detail if outcome.rejection else None,
+        "faces": outcome.faces,
+        "template_ids": list(outcome.template_ids),
+        "detection_score": rounded(outcome.detection_score),
+    }
+
+
+def face_record(photo: str, index: int | None, face: Face | None) -> dict[str, Any]:
+    """One detected face; nulls where there is none."""
+    return {
+        "photo": photo,
+        "face": index,
+        "box": [rounded(value, 3) for value in face.box.tolist()] if face else None,
+        "landmarks": [[rounded(value, 3) for value in point] for point in face.landmarks.tolist()] if face else None,
+        "detection_score": rounded(face.detection_score) if face else None,
+    }
+
+
+def search_record(result: SearchResult) -> dict[str, Any]:
+    """One searched face."""
+    best = result.best
+    return {
+        **face_record(result.photo, result.face_index, result.face),
+        "decision": result.decision.value,
+        "reason": result.rejection.reason.value if result.rejection else None,
+        "detail": result.rejection.detail if result.rejection else None,
+        "subject": best.subject if best and result.decision.value in {"match", "ambiguous"} else None,
+        "score": rounded(best.score) if best else None,
+        "margin": rounded(result.margin),
+        "threshold": rounded(result.threshold.value),
+        "threshold_basis": result.threshold.basis,
+        "candidates": [
+            {
+                "subject": each.subject,
+                "score": rounded(each.score),
+                "template_id": each.template_id,
+                "photo": each.photo,
+            }
+            for each in result.candidates
+        ],
+    }
+
+
+def comparison_record(comparison: Comparison) -> dict[str, Any]:
+    """A 1:1 comparison."""
+    return {
+        "a": comparison.a,
+        "b": comparison.b,
+        "score": rounded(comparison.score),
+        "threshold": rounded(comparison.threshold.value),
+        "threshold_basis": comparison.threshold.basis,
+        "match": comparison.is_match,
+    }
+
+
+def subject_record(subject: Subject) -> dict[str, Any]:
+    """One person of the gallery."""
+    return {
+        "subject": subject.name,
+        "photos": subject.photos,
+        "templates": subject.templates,
+        "attributes": dict(subject.attributes),
+        "created_at": subject.created_at,
+    }
+
+
+def photo_record(photo: EnrolledPhoto) -> dict[str, Any]:
+    """One enrolled photo of a person."""
+    return {
+        "photo": str(photo.photo),
+        "sha256": photo.sha256,
+        "faces": photo.faces,
+        "template_ids": list(photo.template_ids),
+        "detection_score": rounded(photo.detection_score),
+    }
