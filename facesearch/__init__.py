@@ -1,1 +1,104 @@
-"""facesearch: a vector-database identity search engine for faces."""
+"""facesearch: a vector-database identity search engine for faces.
+
+>>> from facesearch import FaceSearch
+>>> with FaceSearch.open("data") as engine:  # doctest: +SKIP
+...     outcomes = list(engine.enroll("people/"))
+...     results = engine.identify("photo.jpg")
+
+Names are imported when they are first used: `import facesearch` alone costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.errors import (
+        ConfigError,
+        CorruptGalleryError,
+        EvaluationError,
+        FaceCountError,
+        FaceSearchError,
+        GalleryError,
+        GalleryNotFoundError,
+        ModelError,
+        ModelIntegrityError,
+        ModelMismatchError,
+        ModelNotFoundError,
+        MultipleFacesError,
+        NoFaceError,
+        PhotoError,
+        ProviderError,
+        SchemaOutdatedError,
+        SubjectExistsError,
+        UnknownSubjectError,
+    )
+    from facesearch.types import (
+        Candidate,
+        Comparison,
+        Decision,
+        EnrolledPhoto,
+        EnrollOutcome,
+        EnrollStatus,
+        Face,
+        Finding,
+        ModelInfo,
+        Quality,
+        Reason,
+        Rejection,
+        SearchResult,
+        Subject,
+        Template,
+        Threshold,
+    )
+
+__all__ = [
+    "Candidate",
+    "Comparison",
+    "ConfigError",
+    "CorruptGalleryError",
+    "Decision",
+    "EnrollOutcome",
+    "EnrollStatus",
+    "EnrolledPhoto",
+    "EvaluationError",
+    "Face",
+    "FaceCountError",
+    "FaceSearch",
+    "FaceSearchError",
+    "Finding",
+    "GalleryError",
+    "GalleryNotFoundError",
+    "ModelError",
+    "ModelInfo",
+    "ModelIntegrityError",
+    "ModelMismatchError",
+    "ModelNotFoundError",
+    "MultipleFacesError",
+    "NoFaceError",
+    "PhotoError",
+    "ProviderError",
+    "Quality",
+    "Reason",
+    "Rejection",
+    "SchemaOutdatedError",
+    "SearchResult",
+    "Subject",
+    "SubjectExistsError",
+    "Template",
+    "Threshold",
+    "UnknownSubjectError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "engine.facesearch" if name == "FaceSearch" else "errors" if name.endswith("Error") else "types"
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
