@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.fixtures_standin"]
+
 _ASSETS_VARIABLE = "FACESEARCH_TEST_ASSETS"
 
 
