@@ -70,6 +70,7 @@ def query(
     """
     from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar
     from facesearch.cli.records import search_record
+    from facesearch.engine.probes import draw_results
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
@@ -86,7 +87,7 @@ def query(
                     for result in found:
                         emit(search_record(result))
                 if annotate is not None:
-                    _annotate_results(path, found, _output_path(annotate, path, paths))
+                    draw_results(path, found, _output_path(annotate, path, paths))
         in_force = engine.threshold
     if csv:
         print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
@@ -125,24 +126,6 @@ def _query_row(result: SearchResult) -> Sequence[object]:
 def _csv_row(record: dict[str, Any]) -> list[object]:
     corners = dict(zip(("x1", "y1", "x2", "y2"), record["box"] or [None] * 4, strict=True))
     return [corners[name] if name in corners else record[name] for name in CSV_COLUMNS]
-
-
-def _annotate_results(path: Path, results: Sequence[SearchResult], out: Path) -> None:
-    from facesearch.engine.probes import draw_faces
-
-    boxes = [
-        (result.face, _label(result), result.decision.value == "match") for result in results if result.face is not None
-    ]
-    if boxes or not any(result.rejection and result.face is None for result in results):
-        draw_faces(path, boxes, out)
-
-
-def _label(result: SearchResult) -> str:
-    best = result.best
-    if result.decision.value in {"unknown", "unusable"} or best is None:
-        return result.decision.value
-    doubt = "? " if result.decision.value == "ambiguous" else " "
-    return f"{best.subject}{doubt}{best.score:.2f}"
 
 
 def verify(

@@ -158,6 +158,24 @@ def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Path) 
     save_photo(annotate(load_image(photo), boxes), out)
 
 
+def draw_results(photo: Path, results: Sequence[SearchResult], out: Path) -> None:
+    """`draw_faces` with the decision on each face: who and the score, or that nobody matches.
+
+    A photo that could not be read or has no face is passed over: there is nothing to draw.
+    """
+    boxes = [(each.face, _label(each), each.decision is Decision.MATCH) for each in results if each.face is not None]
+    if boxes:
+        draw_faces(photo, boxes, out)
+
+
+def _label(result: SearchResult) -> str:
+    best = result.best
+    if best is None or result.decision not in {Decision.MATCH, Decision.AMBIGUOUS}:
+        return result.decision.value
+    doubt = "?" if result.decision is Decision.AMBIGUOUS else ""
+    return f"{best.subject}{doubt} {best.score:.2f}"
+
+
 def write_embeddings(out: Path, found: Sequence[tuple[Path, Template]], model: ModelInfo) -> None:
     """Write n faces as .npz, readable by the owner alone: vectors (n, d) float32, photos (n,), boxes (n, 4), landmarks
     (n, 5, 2), scores (n,) of detection, and the model's id. Raises `ConfigError` if it cannot be written.

@@ -24,7 +24,7 @@ _BLOCK: Final = 1 << 18
 _TIMEOUT: Final = httpx.Timeout(30.0)
 """Seconds without a byte, not of the whole download."""
 _REDIRECTS: Final = 5
-_HTTP_PARTIAL, _HTTP_RANGE_NOT_SATISFIABLE = 206, 416
+_HTTP_OK, _HTTP_PARTIAL, _HTTP_RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 
 def download(
@@ -125,6 +125,8 @@ def _fetch(
             response = _open(client, url, identity, admit_loopback=admit_loopback)
         response.raise_for_status()
         if not resumed:
+            if response.status_code != _HTTP_OK:
+                raise httpx.RemoteProtocolError(f"the server answered {response.status_code}")
             have = 0
             part.unlink(missing_ok=True)  # before the note, which must never stand beside another file's bytes
             etag_note.write_text(_strong_etag(response), encoding="ascii")
@@ -157,7 +159,7 @@ def _append(response: httpx.Response, part: Path, have: int, *, max_bytes: int, 
     total = have + int(rest) if rest.isdigit() else None
     with part.open("r+b" if have else "wb") as file:
         file.seek(have)
-        for block in response.iter_raw(_BLOCK):
+        for block in response.iter_raw():  # as they come: given a size, httpx would drop a last short block on a cut
             have += len(block)
             if have > max_bytes:
                 file.close()

@@ -1,0 +1,125 @@
+"""`facesearch demo`: everything once, on drawn portraits, with a model that anybody can build in a second."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facesearch.demo.portraits import (
+    PEOPLE,
+    STRANGER,
+    draw_group,
+    draw_landscape,
+    draw_portrait,
+    write_people,
+    write_photo,
+)
+from facesearch.demo.standin import build_standin_pack
+from facesearch.engine.facesearch import FaceSearch
+from facesearch.engine.probes import draw_results
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from facesearch.types import SearchResult
+
+ENROLLED_PHOTOS = 4
+"""Per person; the photo asked about is another one."""
+GROUP = (0, 3, STRANGER, 8, 7)
+"""Who stands in the group photo, from left to right: four enrolled people and one who is not."""
+
+OPENING = """\
+Drawn portraits of made-up people stand in for photos, and a stand-in for the models that find and compare faces.
+The stand-in is no face model: it knows these drawings and nothing else, and its scores say nothing about real faces."""
+
+CLOSING = """\
+With real photos (the first command downloads InsightFace's buffalo_l models, 289 MB, once; they are for
+non-commercial research only):
+
+    facesearch enroll people/               # one folder per person: people/Ada Lovelace/1.jpg ...
+    facesearch query photo.jpg --annotate who.jpg
+    facesearch verify a.jpg b.jpg
+    facesearch people list"""
+
+
+def run_tour(keep: Path | None, say: Callable[[str], object]) -> None:
+    """Draw, build, enroll, query and verify in `keep`, or in a folder that is gone afterwards, telling `say` about it.
+
+    Raises `ConfigError` where `keep` holds something already.
+    """
+    if keep is not None:
+        if keep.exists() and any(keep.iterdir()):
+            raise ConfigError(f"{keep} is not empty.", "Name a folder that does not exist yet.")
+        keep.mkdir(parents=True, exist_ok=True)
+        _tour(keep, say)
+        say(f"Everything is kept in {keep}; to go on with it:\n")
+        say(f'    facesearch query "{keep / "new"}" --gallery "{keep / "gallery"}"')
+        return
+    with tempfile.TemporaryDirectory(prefix="facesearch-demo-") as folder:
+        _tour(Path(folder), say)
+    say("The drawings and their gallery are gone again; facesearch demo --keep DIR keeps them.")
+
+
+def _tour(folder: Path, say: Callable[[str], object]) -> None:
+    started = time.monotonic()
+    say(OPENING)
+    _draw(folder)
+    say(f"\nDrawn: {len(PEOPLE)} people, {ENROLLED_PHOTOS} portraits each, a group photo, a stranger, a landscape.")
+    with FaceSearch.open(folder / "gallery", pack=build_standin_pack(folder / "standin"), provider="cpu") as engine:
+        _enroll(engine, folder, say)
+        _query(engine, folder, say)
+        _verify(engine, folder, say)
+    say(f"\nThat took {time.monotonic() - started:.1f} s.\n\n{CLOSING}\n")
+
+
+def _draw(folder: Path) -> None:
+    write_people(folder / "people", photos_each=ENROLLED_PHOTOS)
+    new = folder / "new"
+    new.mkdir()
+    write_photo(new / "1-somebody.jpg", draw_portrait(0, ENROLLED_PHOTOS))
+    write_photo(new / "2-group.jpg", draw_group(GROUP))
+    write_photo(new / "3-stranger.jpg", draw_portrait(STRANGER, 0))
+    write_photo(new / "4-landscape.jpg", draw_landscape())
+
+
+def _enroll(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
+    say("\n$ facesearch enroll people/")
+    for attempt in ("first run", "again"):
+        started = time.monotonic()
+        counts = Counter(outcome.status.value for outcome in engine.enroll(folder / "people"))
+        what = ", ".join(f"{count} {status}" for status, count in counts.items())
+        say(f"  {attempt:10} {what} in {time.monotonic() - started:.1f} s")
+
+
+def _query(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
+    say("\n$ facesearch query new/ --annotate found/")
+    found = folder / "found"
+    found.mkdir()
+    for photo in sorted((folder / "new").iterdir()):
+        results = engine.identify(photo)
+        for result in results:
+            say(f"  {photo.name:18} {_describe(result)}")
+        draw_results(photo, results, found / photo.name)
+    threshold = engine.threshold
+    say(f"  A face matches at a score (cosine) of {threshold.value:g} or more ({threshold.basis}).")
+
+
+def _describe(result: SearchResult) -> str:
+    if result.rejection is not None:
+        return f"{result.decision.value:10} {result.rejection.detail}"
+    best = result.best
+    who = f"{best.subject}, score {best.score:.3f}" if best else "nobody"
+    return f"{result.decision.value:10} {who if result.decision.value == 'match' else f'(nearest: {who})'}"
+
+
+def _verify(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
+    first, second = (folder / "people" / name / "1.jpg" for name in PEOPLE[:2])
+    somebody = folder / "new" / "1-somebody.jpg"
+    for photo in (first, second):
+        comparison = engine.verify(somebody, photo)
+        say(f'\n$ facesearch verify new/{somebody.name} "people/{photo.parent.name}/{photo.name}"')
+        say(f"  {'same person' if comparison.is_match else 'different people'}: score {comparison.score:.3f}")
