@@ -97,10 +97,19 @@ class IdentificationReport:
     result: IdentificationResult
 
 
+STRICT = 1e-3
+"""A FAR that is worth recommending: at a larger one a gallery of 1,000 people is wrong about every stranger."""
+
+
 def recommended_point(result: VerificationResult) -> OperatingPoint | None:
-    """The strictest operating point the data can show at all; its flag says how well. None where there is none."""
+    """The strictest point with 30 errors behind it, if that is at FAR 1e-3 or below; else the strictest supported.
+
+    A laxer point has more errors behind it, but a stricter threshold is the safer one: its flag says how sure it is.
+    None where no point is supported.
+    """
     supported = [point for point in result.points if point.threshold is not None]
-    return min(supported, key=lambda point: point.target_far, default=None)
+    firm = [point for point in supported if point.flag is None and point.target_far <= STRICT]
+    return min(firm or supported, key=lambda point: point.target_far, default=None)
 
 
 def write_verification_report(

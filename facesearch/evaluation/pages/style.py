@@ -28,7 +28,7 @@ dl div{border-bottom:1px solid var(--grid);padding:.25rem 0}
 dt{color:var(--muted);font-size:.85rem}
 dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1.5rem}
-figure{margin:0;break-inside:avoid}
+figure{margin:0;max-width:40rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr));gap:1rem;margin:.75rem 0}
 article{break-inside:avoid;font-size:.9rem}

@@ -113,8 +113,8 @@ def _answer(result: VerificationResult) -> Html:
             css="big",
         ),
         paragraph(
-            f"Recommended threshold: {words.threshold(point.threshold)}, the strictest these trials can show; "
-            f"FAR achieved there: {words.counted(point.far)}."
+            f"Recommended threshold: {words.threshold(point.threshold)}, the strictest these trials can "
+            f"{'show' if point.flag else 'show well'}; FAR achieved there: {words.counted(point.far)}."
         ),
     ]
     if point.flag is Flag.LOW_SUPPORT:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.evaluation.plots.style import SERIES, least_rate, log_rate_axis, new_axes, nice_floor, note, styled
-from facesearch.evaluation.plots.verification import drawn_roc
+from facesearch.evaluation.plots.verification import draw_ribbon, drawn_roc
 from facesearch.evaluation.results import LOW_SUPPORT
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def roc_overlay(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]]) -> Fig
         axes.step(far[: split + 1], tar[: split + 1], where="post", color=colour, linestyle=dash, alpha=0.4)
         axes.step(far[split:], tar[split:], where="post", color=colour, linestyle=dash, label=name)
         if band is not None:
-            axes.fill_between(band.far, band.low, band.high, color=colour, alpha=0.12, linewidth=0)
-            lowest = min(lowest, float(band.low.min()))
+            lowest = min(lowest, draw_ribbon(axes, far, band, colour, alpha=0.12))
     floor = nice_floor(lowest)
     axes.set_ylim(floor, 1 + 0.02 * (1 - floor))
     note(axes, f"pale: fewer than {LOW_SUPPORT} errors")

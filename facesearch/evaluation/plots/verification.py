@@ -46,6 +46,14 @@ def drawn_roc(curve: ErrorCurve) -> tuple[Floats, Floats]:
     return far[last], tar[last]
 
 
+def draw_ribbon(axes: Axes, far: Floats, band: RocBand, colour: str, alpha: float) -> float:
+    """The interval as a staircase like the curve's own, and the lowest point it reaches."""
+    low, high = band.at(far)
+    known = np.isfinite(low)
+    axes.fill_between(far, low, high, where=known.tolist(), step="post", color=colour, alpha=alpha, linewidth=0)
+    return float(low[known].min()) if known.any() else 1.0
+
+
 def shade_low_support(axes: Axes, trials: int, low: float) -> None:
     """Grey what rests on fewer than 30 errors out of `trials`, from `low` up, and say so in the plot."""
     edge = min(LOW_SUPPORT / trials, 1.0)
@@ -68,8 +76,7 @@ def roc(curve: ErrorCurve, band: RocBand | None, points: Sequence[OperatingPoint
     log_rate_axis(axes, "x", low)
     lowest = float(tar.min()) if tar.size else 0.0
     if band is not None:
-        axes.fill_between(band.far, band.low, band.high, color=BLUE, alpha=0.18, linewidth=0)
-        lowest = min(lowest, float(band.low.min()))
+        lowest = min(lowest, draw_ribbon(axes, far, band, BLUE, alpha=0.18))
     axes.step(far, tar, where="post", color=BLUE)
     floor = nice_floor(lowest)
     axes.set_ylim(floor, 1 + 0.02 * (1 - floor))

@@ -13,6 +13,7 @@ from facesearch.evaluation.trials.pairs import read_lfw_pairs, read_pairs_csv
 from facesearch.evaluation.trials.pickled import read_insightface_bin
 from facesearch.evaluation.trials.refusal import require_disjoint_subjects
 from facesearch.evaluation.trials.scores import read_bob_scores, read_scores_csv, write_scores_csv
+from facesearch.evaluation.trials.together import scored_pairs
 from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoreTrials, SearchTrials
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "read_search_folders",
     "read_trials",
     "require_disjoint_subjects",
+    "scored_pairs",
     "split_people",
     "write_scores_csv",
 ]

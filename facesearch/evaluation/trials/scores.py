@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CHUNK = 20_000
+_CHUNK = 500
 
 
 def read_scores_csv(path: Path) -> ScoreTrials:
@@ -55,7 +55,7 @@ def read_bob_scores(path: Path) -> ScoreTrials:
     cells: list[str] = []
     lines = iter(read_text(path).rstrip().splitlines())
     while rows := [line.split() for line in islice(lines, _CHUNK)]:
-        if any(len(row) != 4 for row in rows):
+        if set(map(len, rows)) != {4}:
             start = len(cells) + 1
             bad = [i for i, row in enumerate(rows, start) if len(row) != 4]
             offenders = (f"row {i}" for i in bad)

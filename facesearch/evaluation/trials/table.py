@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HEADER_ROWS = 1
 """The first data row of a table is row 2 of the file, as an editor counts."""
-_CHUNK = 20_000
+_CHUNK = 500
 """Rows turned into columns at a time: few live row objects keep the garbage collector out of a million rows."""
 YES = frozenset({"1", "true", "yes"})
 NO = frozenset({"0", "false", "no"})

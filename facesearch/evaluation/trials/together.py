@@ -1,0 +1,41 @@
+"""Trials of the same people from two evaluations, under common codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.results import ScoredPairs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facesearch.evaluation.trials.types import ScoreTrials
+
+
+def scored_pairs(*evaluations: ScoreTrials) -> tuple[ScoredPairs, ...]:
+    """What the statistics take; a person of the same name has the same code in all of the evaluations.
+
+    EvaluationError where several are given and one names no people: nothing could be paired.
+    """
+    if len(evaluations) > 1:
+        for trials in evaluations:
+            if trials.id_a is None:
+                raise EvaluationError(
+                    f"{trials.source}: names no people, so that nothing can be paired", "Add the columns id_a and id_b."
+                )
+    codes: dict[str, int] = {}
+    return tuple(_coded(trials, codes) for trials in evaluations)
+
+
+def _coded(trials: ScoreTrials, codes: dict[str, int]) -> ScoredPairs:
+    if trials.id_a is None or trials.id_b is None:
+        return ScoredPairs(trials.scores, trials.mated, fold=trials.fold)
+    code = np.array(_codes(trials.subjects, codes), dtype=np.int64)
+    return ScoredPairs(trials.scores, trials.mated, code[trials.id_a], code[trials.id_b], trials.fold)
+
+
+def _codes(subjects: Sequence[str], codes: dict[str, int]) -> list[int]:
+    return [codes.setdefault(subject, len(codes)) for subject in subjects]
