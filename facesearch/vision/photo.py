@@ -2,8 +2,9 @@
 
 Everything is decoded by Pillow. Its pixels equal those of `cv2.imread` (measured: 808 of 808 JPEGs and every
 subsampling, progressive or not; PNG, WebP, BMP, TIFF and AVIF as well), it refuses truncated files where OpenCV fills
-the rest with grey, and it stays silent on damaged ones where OpenCV's libjpeg writes to stderr. The price is about
-6 ms per megapixel, small beside the detection of faces.
+the rest with grey, and it stays silent on damaged JPEGs where OpenCV's libjpeg writes to stderr (libtiff writes a line
+on damaged compressed TIFFs under either). The price is about 5 ms per megapixel, small beside the detection of faces.
+6,000 damaged files of twelve kinds were each decoded or refused, at 104 MB for the whole process.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def decode_photo(data: bytes) -> Pixels:
-    """Upright RGB pixels (height, width, 3) uint8 of an encoded photo.
+    """Upright RGB pixels (height, width, 3) uint8 of an encoded photo, read-only.
 
     The format is told by the content, never by a name: JPEG, PNG, WebP, BMP, TIFF, AVIF, and HEIC with the `heic`
     extra. Of several frames the first is taken. EXIF orientation is applied. Grey, palette, CMYK and 16-bit photos
@@ -89,20 +90,14 @@ def decode_photo(data: bytes) -> Pixels:
     """
     kind = _sniff(data)
     try:
-        if kind == "HEIF":
-            return _decode_heif(data)
-        image = _open(data, kind)
-        image.load()
-        rgb = _to_rgb(image)
-        with _quiet():
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        pixels, orientation = _decode_heif(data) if kind == "HEIF" else _decode(data, kind)
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels() from error
     except Exception as error:  # hostile bytes make the parsers raise nearly anything, and none of it is ours
         raise _unreadable(f"The photo is damaged or cut off ({kind}).", "Copy or export it again.") from error
-    return _upright(rgb, orientation)
+    return _upright(pixels, orientation)
 
 
 def _sniff(data: bytes) -> str:
@@ -131,16 +126,20 @@ def _sniff(data: bytes) -> str:
     )
 
 
-def _open(data: bytes, kind: str) -> Image.Image:
+def _decode(data: bytes, kind: str) -> tuple[Pixels, object]:
+    """The stored pixels and the EXIF orientation that is still to be applied."""
     with _quiet():
         image = Image.open(BytesIO(data), formats=[kind])
         _check_pixels(image.size)
         if kind == "TIFF":
             image.load()  # here, because it may warn, and because it applies the orientation and drops the tag
-    return image
+    image.load()
+    with _quiet():
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    return _to_rgb(image), orientation
 
 
-def _decode_heif(data: bytes) -> Pixels:
+def _decode_heif(data: bytes) -> tuple[Pixels, None]:
     """libheif applies the container's own rotation and mirroring, which replace EXIF orientation in HEIF."""
     try:
         import pillow_heif
@@ -152,7 +151,7 @@ def _decode_heif(data: bytes) -> Pixels:
         ) from error
     photo = pillow_heif.open_heif(data)
     _check_pixels(photo.size)
-    return _to_rgb(photo.to_pillow())
+    return _to_rgb(photo.to_pillow()), None
 
 
 def _to_rgb(image: Image.Image) -> Pixels:
@@ -168,7 +167,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
     if image.mode != "RGB":
         image.info.pop("transparency", None)  # dropped like alpha; convert() would warn of it
         image = image.convert("RGB")
-    return np.array(image)
+    return np.asarray(image)
 
 
 def _upright(pixels: Pixels, orientation: object) -> Pixels:
@@ -179,7 +178,9 @@ def _upright(pixels: Pixels, orientation: object) -> Pixels:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+    upright = np.ascontiguousarray(pixels)
+    upright.flags.writeable = False
+    return upright
 
 
 @contextmanager
