@@ -24,6 +24,7 @@ A `pack.toml`, with everything but the two file names optional:
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ DEFAULT_THRESHOLD = 0.45
 UNMEASURED = "a conservative default, not measured for this model"
 UNSTATED_LICENCE = "not stated: ask whoever gave you the weights"
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _KEYS = {
     "": {"name", "licence", "detector", "recognizer", "threshold"},
     "detector": {"file", "sha256"},
@@ -132,7 +133,8 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
     dimension = recognizer.get("dimension", int)
     score = threshold.get("score", float)
     for section, key, wrong in (
-        (recognizer, "input_std", std <= 0),
+        (recognizer, "input_mean", not math.isfinite(mean)),
+        (recognizer, "input_std", not 0 < std < math.inf),
         (recognizer, "dimension", dimension is not None and dimension <= 0),
         (threshold, "score", score is not None and not -1 <= score <= 1),
     ):
@@ -179,7 +181,7 @@ class _Section:
 
     def sha256(self) -> str | None:
         value = self.get("sha256", str)
-        if value is not None and not _SHA256.fullmatch(value.lower()):
+        if value is not None and not SHA256_PATTERN.fullmatch(value.lower()):
             raise self.error("sha256 must be 64 hexadecimal digits")
         return value and value.lower()
 

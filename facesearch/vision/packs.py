@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from facesearch.errors import ConfigError, FaceSearchError, ModelIntegrityError, ModelNotFoundError
 from facesearch.vision.known_packs import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack
 from facesearch.vision.packfolder import (
+    SHA256_PATTERN,
     DetectorFile,
     ModelPack,
     RecognizerFile,
@@ -274,7 +275,15 @@ def _expected_sha256(file: KnownFile, folder: Path) -> str | None:
     if file.sha256 is not None:
         return file.sha256
     sidecar = _sidecar(folder / file.name)
-    return sidecar.read_text(encoding="ascii").split()[0] if sidecar.is_file() else None
+    if not sidecar.is_file():
+        return None
+    recorded = sidecar.read_bytes().partition(b" ")[0].decode("ascii", errors="replace")
+    if not SHA256_PATTERN.fullmatch(recorded):
+        raise ModelIntegrityError(
+            f"{sidecar} is damaged: it does not begin with a SHA-256.",
+            "Delete it and the model, and fetch the pack again with `facesearch models pull`.",
+        )
+    return recorded
 
 
 def _check(path: Path, expected: str | None) -> FileCheck:
