@@ -142,6 +142,10 @@ def _classes() -> dict[str, type[Message]]:
                 field.type_name = f".{_PACKAGE}.{base}"
             else:
                 field.type = field_proto.Type.Value(f"TYPE_{base.upper()}")
+                if base == kind:  # explicit presence, as in ONNX: a zero that was written is written again
+                    field.proto3_optional = True
+                    field.oneof_index = len(message.oneof_decl)
+                    message.oneof_decl.add(name=f"_{name}")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _SCHEMA}

@@ -82,6 +82,12 @@ def test_fields_nobody_looks_at_survive_a_round_trip() -> None:
     assert parse_model(affine() + unknown).SerializeToString().endswith(unknown)
 
 
+def test_a_zero_that_was_written_survives_a_round_trip() -> None:
+    data = affine(nodes=[node("Flatten", ["x"], ["y"], axis=0)])
+    again = parse_model(parse_model(data).SerializeToString())
+    assert again.graph.node[0].attribute[0].HasField("i")
+
+
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="cannot be read"):
         read_graph(tmp_path / "none.onnx")
