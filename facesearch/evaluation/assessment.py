@@ -162,16 +162,16 @@ def curve_of_summary(summary: PairSummary) -> ErrorCurve:
         )
     mated = np.sort(summary.mated_score)
     tail = np.sort(summary.tail_score).astype(np.float64)
-    exact = np.unique(np.concatenate([tail, mated[mated > summary.floor]]))
+    exact = np.unique(np.concatenate([tail, mated[mated >= summary.floor]]))
     edges, accepted = _edges(summary.histogram)
-    edges, accepted = edges[edges <= summary.floor], accepted[edges <= summary.floor]
+    edges, accepted = edges[edges < summary.floor], accepted[edges < summary.floor]
     return ErrorCurve(
         threshold=np.concatenate([edges, exact]),
         false_matches=np.concatenate([accepted, tail.size - np.searchsorted(tail, exact)]),
         true_matches=mated.size - np.searchsorted(mated, np.concatenate([edges, exact])),
         non_mated=summary.non_mated,
         mated=mated.size,
-        exact_above=summary.floor,
+        exact_from=summary.floor,
     )
 
 
@@ -225,8 +225,8 @@ def _with_uncertainty(result: VerificationResult, sample: Sample | None, scores:
     if sample is not None and result.replicates:
         fars = np.unique(np.concatenate([wanted, grid]))
         if not sample.complete:
-            # Replicates scatter: a tail is only good for a quarter of its length.
-            fars = fars[4 * fars * sample.non_mated <= sample.tail_score.size]
+            # Replicates scatter: a tail is only good for a third of its length.
+            fars = fars[3 * fars * sample.non_mated <= sample.tail_score.size]
         drawn = replicate(sample, fars.tolist(), result.eer.midpoint, replicates=result.replicates, seed=result.seed)
     points = tuple(_surround(point, result, drawn, fars) for point in result.points)
     return replace(

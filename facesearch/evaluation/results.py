@@ -129,7 +129,7 @@ class PairSummary:
     mated_id: NDArray[np.int32]
     """(g,) subject codes 0 ... S-1."""
     tail_score: NDArray[np.float32]
-    """(k,) float32, falling: every non-mated score > `floor`."""
+    """(k,) float32, falling: every non-mated score >= `floor`."""
     tail_a: NDArray[np.int32]
     """(k,) rows of the vectors; `subject[tail_a]` is the subject."""
     tail_b: NDArray[np.int32]
@@ -193,8 +193,8 @@ class ErrorCurve:
     """(m,) int64: mated >= threshold."""
     non_mated: int
     mated: int
-    exact_above: float = -math.inf
-    """Rows at or below stand at histogram edges: exact counts, but not every distinct score has a row."""
+    exact_from: float = -math.inf
+    """Rows below stand at histogram edges: exact counts, but not every distinct score has a row."""
 
     @property
     def fmr(self) -> Floats:

@@ -156,7 +156,7 @@ def area_under_curve(curve: ErrorCurve) -> tuple[float, float]:
     steps = -np.diff(false_matches)
     total = 2 * curve.non_mated * curve.mated
     area = int(np.dot(steps, true_matches[1:] + true_matches[:-1]))
-    blurred = curve.threshold <= curve.exact_above
+    blurred = curve.threshold < curve.exact_from
     error = int(np.dot(steps[blurred], -np.diff(true_matches)[blurred]))
     return area / total, error / total
 

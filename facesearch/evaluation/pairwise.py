@@ -1,0 +1,257 @@
+"""All comparisons of n templates with each other, in little memory: a blocked product that keeps what rates need.
+
+Kept are all mated scores, the exact tail of the non-mated ones with who is in each pair, and a histogram of all
+non-mated scores for what lies below the tail. While one block is scanned the next is multiplied.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.results import PairSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from facesearch.types import Vectors
+
+    Block = tuple[slice, slice]
+    Entries = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
+
+BINS = 65_536
+"""Of the histogram over [-1, 1]: 2^-15 wide, so that scaling a float32 score to bins is exact."""
+BLOCK = 2_048
+"""Rows and columns multiplied at a time: 16 MiB of scores."""
+UNIT_TOLERANCE = 1e-3
+"""How far a vector's length may be from 1."""
+_THREADS = 2
+"""Blocks scanned at the same time, once the product, which uses all cores, is there."""
+_STRIP = 256
+"""Rows scanned at a time: a compromise between the processor's cache and one histogram per strip."""
+_SMALLEST_TAIL = 1 << 20
+"""Tail entries kept in any case: 12 MiB."""
+_MARGIN = 128
+"""Bins beyond either end, for cosines that the tolerance lets out of [-1, 1]."""
+_SCALE = BINS // 2
+_LEFT_OUT = np.float32(-1.003 * _SCALE)
+"""Stands for a score that is not a non-mated comparison; within the margin, below any cosine."""
+_LOWEST = np.float32(-1.0025 * _SCALE)
+
+
+def compare_all(
+    vectors: Vectors, subject: NDArray[np.int64], *, largest_far: float = 1e-3, block: int = BLOCK
+) -> PairSummary:
+    """Compare every template with every other one, once; pairs of one subject are mated, all others non-mated.
+
+    Args:
+        vectors: (n, d) float32 of unit length within 1e-3.
+        subject: (n,) codes of the people, any integers.
+        largest_far: the tail holds about 4 * largest_far of the non-mated scores (and a million at least), which is
+            what the subject bootstrap needs for TAR at that FAR. Memory grows by 48 bytes for each such error.
+        block: rows multiplied at a time.
+
+    Raises:
+        EvaluationError: fewer than two vectors, not unit length or not finite, shapes that disagree, a rate
+            outside (0, 1].
+
+    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
+    >>> summary = compare_all(vectors, np.array([7, 7, 9]))
+    >>> summary.mated_score.round(3).tolist(), summary.tail_score.round(3).tolist(), summary.non_mated
+    ([0.8], [0.6000000238418579, 0.0], 2)
+    """
+    _require_templates(vectors, subject, largest_far)
+    _, codes = np.unique(subject, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    non_mated = (subject.size**2 - int((counts.astype(object) ** 2).sum())) // 2
+    keep = max(4 * math.floor(largest_far * non_mated), _SMALLEST_TAIL)
+    collection = _Collection(order=order.astype(np.int32), group_end=np.cumsum(counts)[codes[order]], keep=keep)
+    ordered = vectors if np.array_equal(order, np.arange(order.size)) else vectors[order]
+    _multiply(ordered, collection, block)
+    return collection.summary(codes.astype(np.int32), non_mated)
+
+
+def _require_templates(vectors: Vectors, subject: NDArray[np.int64], largest_far: float) -> None:
+    if vectors.ndim != 2 or len(vectors) < 2 or subject.shape != (len(vectors),):
+        raise EvaluationError(
+            f"{vectors.shape} vectors and {subject.shape} subjects cannot be compared.",
+            hint="Give (n, d) vectors and n subjects, n at least 2.",
+        )
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    if not np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE):
+        bad = int(np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))[0])
+        raise EvaluationError(f"Vector {bad} is not of unit length.", hint="Divide each vector by its length.")
+    if not 0 < largest_far <= 1:
+        raise EvaluationError(f"{largest_far:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
+
+
+def blocks(size: int, block: int) -> Iterator[Block]:
+    """Rows and columns of the blocks that cover the upper triangle of a (size, size) matrix.
+
+    >>> [(rows.start, columns.start) for rows, columns in blocks(3, 2)]
+    [(0, 0), (0, 2), (2, 2)]
+    """
+    for top in range(0, size, block):
+        for left in range(top, size, block):
+            yield slice(top, min(top + block, size)), slice(left, min(left + block, size))
+
+
+def _multiply(vectors: Vectors, collection: _Collection, block: int) -> None:
+    buffers = np.empty((_THREADS, block * block), dtype=np.float32)
+    scans = [_Scan(collection) for _ in buffers]
+    with ThreadPoolExecutor(_THREADS) as workers:
+        for turn in _batched(blocks(len(vectors), block), _THREADS):
+            products = [
+                _product(vectors, rows, columns, buffer) for (rows, columns), buffer in zip(turn, buffers, strict=False)
+            ]
+            tasks = [
+                workers.submit(scan.take, scores, rows.start, columns.start)
+                for scan, scores, (rows, columns) in zip(scans, products, turn, strict=False)
+            ]
+            for scan, task in zip(scans, tasks, strict=False):
+                task.result()
+                collection.take(scan)
+
+
+def _product(vectors: Vectors, rows: slice, columns: slice, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    scores = buffer[: shape[0] * shape[1]].reshape(shape)
+    return np.matmul(vectors[rows] * np.float32(_SCALE), vectors[columns].T, out=scores)
+
+
+def _batched(items: Iterable[Block], size: int) -> Iterator[list[Block]]:
+    """`itertools.batched`, which Python 3.11 lacks."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+@dataclass(slots=True, eq=False)
+class _Collection:
+    """What was kept of all blocks so far. Rows and columns are those of the vectors sorted by subject."""
+
+    order: NDArray[np.int32]
+    """Row of the caller's vectors at each sorted position."""
+    group_end: NDArray[np.int64]
+    """Where the subject of each sorted position ends."""
+    keep: int
+    """Tail entries to keep at most, once all is scanned."""
+    cut: np.float32 = _LOWEST
+    """Scaled scores below are no longer kept."""
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS + 2 * _MARGIN, dtype=np.int64))
+    mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = field(default_factory=list)
+    """Scores, and the sorted position of one side."""
+    tail: list[Entries] = field(default_factory=list)
+    waiting: int = 0
+
+    def take(self, scan: _Scan) -> None:
+        """Empty a scan into the collection, and raise the cut to the lowest edge that at most `keep` scores reach."""
+        self.histogram += scan.histogram
+        scan.histogram[:] = 0
+        self.mated += scan.mated
+        self.tail += scan.tail
+        self.waiting += sum(entries[0].size for entries in scan.tail)
+        scan.mated, scan.tail = [], []
+        reached = np.cumsum(self.histogram[::-1])
+        bins = int(np.searchsorted(reached, self.keep, side="right"))
+        edge = self.histogram.size - bins - _SCALE - _MARGIN
+        self.cut = max(self.cut, np.float32(edge))
+        # Merging copies: only when half of it goes.
+        if self.waiting > 2 * self.keep:
+            self.compact()
+
+    def compact(self) -> None:
+        """Drop what the cut has passed and merge the pieces."""
+        kept = [_above(entries, self.cut) for entries in self.tail]
+        self.tail = [
+            (
+                np.concatenate([score for score, _, _ in kept]),
+                np.concatenate([a for _, a, _ in kept]),
+                np.concatenate([b for _, _, b in kept]),
+            )
+        ]
+        self.waiting = self.tail[0][0].size
+
+    def summary(self, subject: NDArray[np.int32], non_mated: int) -> PairSummary:
+        """What was collected, in the caller's numbering."""
+        empty = np.array([], dtype=np.float32), np.array([], dtype=np.int32), np.array([], dtype=np.int32)
+        self.tail.append(empty)
+        self.mated.append(empty[:2])
+        self.compact()
+        score, a, b = self.tail[0]
+        falling = np.argsort(-score, kind="stable")
+        histogram = self.histogram[_MARGIN:-_MARGIN].copy()
+        histogram[-1] += self.histogram[-_MARGIN:].sum()
+        # Below -1 lie rounded cosines, and everything that was left out.
+        histogram[0] += non_mated - histogram.sum()
+        return PairSummary(
+            mated_score=np.concatenate([scores for scores, _ in self.mated]).astype(np.float64) / _SCALE,
+            mated_id=subject[np.concatenate([rows for _, rows in self.mated])],
+            tail_score=score[falling] / np.float32(_SCALE),
+            tail_a=a[falling],
+            tail_b=b[falling],
+            floor=float(self.cut) / _SCALE if self.cut > _LOWEST else -math.inf,
+            histogram=histogram,
+            subject=subject,
+            non_mated=non_mated,
+        )
+
+
+def _above(entries: Entries, cut: np.float32) -> Entries:
+    score, a, b = entries
+    kept = score >= cut
+    return score[kept], a[kept], b[kept]
+
+
+class _Scan:
+    """Looks through one block after the other, for one thread."""
+
+    def __init__(self, collection: _Collection) -> None:
+        self.collection = collection
+        self.histogram = np.zeros_like(collection.histogram)
+        self.mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
+        self.tail: list[Entries] = []
+
+    def take(self, scores: NDArray[np.float32], top: int, left: int) -> None:
+        """Scan one block, which is overwritten."""
+        self._take_mated(scores, top, left)
+        if top == left:
+            for row in range(len(scores)):
+                scores[row, : row + 1] = _LEFT_OUT
+        for start in range(0, len(scores), _STRIP):
+            self._take_strip(scores[start : start + _STRIP], top + start, left)
+
+    def _take_mated(self, scores: NDArray[np.float32], top: int, left: int) -> None:
+        rows = np.arange(top, top + scores.shape[0])
+        first = np.maximum(rows + 1, left)
+        last = np.minimum(self.collection.group_end[rows], left + scores.shape[1])
+        counts = np.maximum(last - first, 0)
+        if not counts.any():
+            return
+        row = np.repeat(rows - top, counts)
+        skipped = np.repeat(np.cumsum(counts) - counts, counts)
+        column = np.arange(row.size) - skipped + np.repeat(first - left, counts)
+        self.mated.append((scores[row, column], self.collection.order[row + top]))
+        scores[row, column] = _LEFT_OUT
+
+    def _take_strip(self, strip: NDArray[np.float32], top: int, left: int) -> None:
+        flat = strip.reshape(-1)
+        found = np.flatnonzero(flat >= self.collection.cut)
+        if found.size:
+            row, column = np.divmod(found, strip.shape[1])
+            order = self.collection.order
+            self.tail.append((flat[found], order[row + top], order[column + left]))
+        # Floor and adding a whole number are exact: no score is put into a wrong bin.
+        np.floor(flat, out=flat)
+        bins = flat.astype(np.int32)
+        bins += _SCALE + _MARGIN
+        self.histogram += np.bincount(bins, minlength=self.histogram.size)
