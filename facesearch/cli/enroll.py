@@ -116,5 +116,7 @@ class Summary:
             note(line)
         if self._flags > SHOWN:
             note(f"... and {self._flags - SHOWN} more; --json lists all of them.")
+        if self._counts["rejected: multiple_faces"]:
+            note("Photos with several faces: --faces largest enrolls the largest face of each.")
         if self._passed_over:
             note(f"{self._passed_over} files were passed over: by their names they are no photos.")

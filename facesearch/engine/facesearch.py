@@ -32,6 +32,7 @@ from facesearch.types import (
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.vision.quality import FacePolicy
+from facesearch.vision.runtime import choose_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -141,6 +142,7 @@ class FaceSearch:
     @cached_property
     def encoder(self) -> Encoder:
         """The pipeline from photo to template."""
+        choose_provider(self.settings.provider)  # before a pack is downloaded for a provider that is not here
         det_size = self.settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE
         return Encoder(self.pack, provider=self.settings.provider, det_size=det_size)
 

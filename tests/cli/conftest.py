@@ -1,0 +1,64 @@
+"""Running commands, and a gallery to run them on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from facesearch import FaceSearch
+from facesearch.cli.app import app
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The NDJSON lines on stdout."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Run]
+
+
+@pytest.fixture
+def command() -> Command:
+    """Runs `facesearch ARGS...`; a traceback is a failure."""
+
+    def run(*args: str | Path) -> Run:
+        result = CliRunner().invoke(app, [str(arg) for arg in args])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Run(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, standin_pack: Path, people_folder: Path) -> Path:
+    """A gallery of all the drawn people; tests that change it take `gallery`."""
+    folder = tmp_path_factory.mktemp("cli") / "gallery"
+    with FaceSearch.open(folder, pack=standin_pack, provider="cpu") as engine:
+        assert all(outcome.status == "enrolled" for outcome in engine.enroll(people_folder))
+    return folder
+
+
+@pytest.fixture
+def gallery(enrolled_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that gallery, which commands use without being told."""
+    folder = tmp_path / "gallery"
+    shutil.copytree(enrolled_gallery, folder)
+    monkeypatch.setenv("FACESEARCH_GALLERY", str(folder))
+    return folder

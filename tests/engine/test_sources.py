@@ -1,0 +1,125 @@
+"""What `enroll` finds in folders, photos and manifests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from facesearch.engine.sources import collect_sources, read_manifest
+from facesearch.errors import ConfigError
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def found(*paths: Path, subject: str | None = None) -> dict[str, str]:
+    return {source.path.name: source.subject for source in collect_sources(paths, subject).items}
+
+
+def test_a_folder_per_subject_is_searched_to_its_depths(tmp_path: Path) -> None:
+    touch(tmp_path / "Ada" / "1.jpg")
+    touch(tmp_path / "Ada" / "1843" / "notes" / "2.PNG")
+    touch(tmp_path / "Bob" / "3.webp")
+    assert found(tmp_path) == {"1.jpg": "Ada", "2.PNG": "Ada", "3.webp": "Bob"}
+
+
+def test_loose_photos_are_named_after_their_files(tmp_path: Path) -> None:
+    touch(tmp_path / "Ada Lovelace.jpg")
+    assert found(tmp_path) == {"Ada Lovelace.jpg": "Ada Lovelace"}
+    assert found(tmp_path / "Ada Lovelace.jpg") == {"Ada Lovelace.jpg": "Ada Lovelace"}
+
+
+def test_one_subject_can_be_named_for_everything(tmp_path: Path) -> None:
+    touch(tmp_path / "trip" / "1.jpg")
+    touch(tmp_path / "2.jpg")
+    assert found(tmp_path, subject="Ada") == {"1.jpg": "Ada", "2.jpg": "Ada"}
+
+
+def test_hidden_names_and_other_files_are_passed_over_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path / "Ada" / "1.jpg")
+    touch(tmp_path / "Ada" / "notes.txt")
+    touch(tmp_path / "Ada" / ".DS_Store")
+    touch(tmp_path / ".cache" / "2.jpg")
+    sources = collect_sources([tmp_path])
+    assert [source.path.name for source in sources.items] == ["1.jpg"]
+    assert sources.passed_over == 1
+
+
+def test_a_link_back_to_a_parent_folder_does_not_loop(tmp_path: Path) -> None:
+    touch(tmp_path / "Ada" / "1.jpg")
+    (tmp_path / "Ada" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert found(tmp_path) == {"1.jpg": "Ada"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not Unicode")
+def test_a_folder_name_that_is_not_utf8_is_read_as_latin_1(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/Ren\xe9"
+    os.mkdir(folder)  # noqa: PTH102  # a bytes path
+    touch(Path(os.fsdecode(folder)) / "1.jpg")
+    assert found(tmp_path) == {"1.jpg": "René"}
+
+
+def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        touch(tmp_path / name / "1.jpg")
+    assert [source.subject for source in collect_sources([tmp_path]).items] == ["a", "b", "c"]
+
+
+def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        collect_sources([tmp_path / "nowhere"])
+
+
+def test_the_same_photo_given_twice_counts_once(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "Ada" / "1.jpg")
+    assert len(collect_sources([tmp_path, tmp_path]).items) == 1
+    with pytest.raises(ConfigError, match="two subjects: Ada and 1"):
+        collect_sources([tmp_path, photo])
+
+
+def write_csv(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    path = folder / "people.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_a_manifest_gives_photos_subjects_and_attributes(tmp_path: Path) -> None:
+    text = 'photo,subject,team,born\nfaces/1.jpg,"Lovelace, Ada",analysis,1815\n\n2.jpg,Bob,,\n'
+    first, second = read_manifest(write_csv(tmp_path, text, encoding="utf-8-sig"))
+    assert (first.path, first.subject) == (tmp_path / "faces" / "1.jpg", "Lovelace, Ada")
+    assert first.attributes == {"team": "analysis", "born": "1815"}
+    assert second.attributes == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "header"),
+        ("file,name\n1.jpg,Ada\n", "header"),
+        ("photo,subject,team,team\n", "header"),
+        ("photo,subject\n1.jpg,Ada\n2.jpg\n", "Line 3"),
+        ("photo,subject\n1.jpg,Ada,extra\n", "Line 2"),
+        ("photo,subject\n1.jpg, \n", "Line 2"),
+        ('photo,subject\n"1.jpg,Ada\n', "cannot be read"),
+    ],
+)
+def test_a_manifest_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        read_manifest(write_csv(tmp_path, text))
+
+
+def test_a_manifest_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_manifest(write_csv(tmp_path, "photo,subject\n1.jpg,René\n", encoding="latin-1"))
+
+
+def test_a_manifest_with_one_photo_for_two_subjects_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "photo,subject\n1.jpg,Ada\n1.jpg,Bob\n")
+    with pytest.raises(ConfigError, match="two subjects: Ada and Bob"):
+        collect_sources([path])

@@ -1,0 +1,43 @@
+"""What `import facesearch` promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import facesearch
+from facesearch import errors
+
+
+def test_every_exported_name_exists_and_the_list_is_sorted() -> None:
+    assert facesearch.__all__ == sorted(facesearch.__all__)
+    for name in facesearch.__all__:
+        assert getattr(facesearch, name).__name__ == name
+    assert set(dir(facesearch)) == set(facesearch.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Recognizer"):
+        facesearch.Recognizer  # noqa: B018
+
+
+def test_every_error_is_a_facesearch_error_and_stands_in_the_tree_of_the_docstring() -> None:
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert issubclass(kind, facesearch.FaceSearchError)
+        assert errors.__doc__ is not None
+        assert kind.__name__ in errors.__doc__
+        assert kind.__name__ in facesearch.__all__
+
+
+def test_importing_the_package_and_the_command_line_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, facesearch, facesearch.cli.app;"
+        "heavy = {'numpy', 'cv2', 'faiss', 'onnxruntime', 'sqlalchemy', 'scipy', 'matplotlib', 'httpx', 'PIL', 'rich'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
