@@ -472,6 +472,7 @@ def test_installed_lists_every_pack_with_what_is_wrong_with_it(tmp_path: Path, t
     folder_of(tmp_path / "first" / "broken", a=scrfd())
     (tmp_path / "first" / "empty").mkdir()
     install(tmp_path / "second" / "toy")
+    folder_of(tmp_path / "second" / "mine", TOML, det=b"hidden", rec=b"by the first")
     found = store_of(toy, tmp_path / "first", tmp_path / "second", tmp_path / "third").installed()
     assert [(pack.name, pack.size, pack.problem is None) for pack in found] == [
         ("broken", 0, False),
