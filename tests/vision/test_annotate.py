@@ -55,6 +55,13 @@ def test_any_text_can_be_a_label(text: str) -> None:
     assert annotate(picture(), [(face(20, 50, 100, 150), text, True)]).shape == (200, 300, 3)
 
 
+def test_a_label_is_one_line() -> None:
+    one, other = (
+        annotate(picture(), [(face(20, 90, 99, 150), text, True)]) for text in ("a b c", " a\nb\x07\r\n c\u2028")
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 def test_accents_differ_from_the_box_of_a_missing_character() -> None:
     one, other = (annotate(picture(), [(face(20, 50, 100, 150), text, True)]) for text in ("é", "ü"))
     assert (one != other).any()

@@ -8,11 +8,12 @@ from facesearch.vision.embedder import Embedder
 from tests.vision.sessions import Floats, NumpySession
 
 WEIGHTS = np.random.default_rng(5).normal(size=(3 * 112 * 112, 8)).astype(np.float32)
+BIAS = np.float32(300)  # or the scale of the input would cancel out in unit vectors
 CROPS = np.random.default_rng(6).integers(0, 256, (5, 112, 112, 3), np.uint8)
 
 
 def linear(blob: Floats) -> list[Floats]:
-    return [blob.reshape(len(blob), -1) @ WEIGHTS]
+    return [blob.reshape(len(blob), -1) @ WEIGHTS + BIAS]
 
 
 def recognizer(batch: int | None = None, outputs: int = 1) -> NumpySession:
@@ -22,7 +23,7 @@ def recognizer(batch: int | None = None, outputs: int = 1) -> NumpySession:
 def test_vectors_are_the_models_outputs_at_unit_length() -> None:
     vectors = Embedder(recognizer(), 127.5, 128.0, 8).embed(CROPS)
     blob = ((CROPS.astype(np.float64) - 127.5) / 128).transpose(0, 3, 1, 2).reshape(5, -1)
-    expected = blob @ WEIGHTS
+    expected = blob @ WEIGHTS + BIAS
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, atol=1e-5)

@@ -62,6 +62,7 @@ def test_each_limit_holds_at_its_value_and_not_beyond() -> None:
         (Quality(40, 20, -0.61, 0), 0.6, Reason.EXTREME_POSE),
         (Quality(40, 20, math.inf, 0), 0.6, Reason.EXTREME_POSE),
         (Quality(40, 20, 0, 36), 0.6, Reason.EXTREME_POSE),
+        (Quality(40, 20, 0, -36), 0.6, Reason.EXTREME_POSE),
     ]
     for quality, score, reason in cases:
         rejection = judge(face(score=score), quality, LIMITS)

@@ -115,6 +115,14 @@ def test_a_provider_that_is_not_installed_is_refused_with_what_to_install(monkey
         assert "install" in (caught.value.hint or "") or name == "coreml"
 
 
+def test_a_session_is_not_opened_on_a_provider_that_is_not_installed(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_listed", lambda: [PROVIDERS["cpu"]])
+    with pytest.raises(ProviderError, match="cuda is not available"):
+        open_session(model, CUDA, sha256=None, threads=None)
+
+
 def starts_only_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with onnxruntime-gpu on a machine without a GPU: CUDA is listed, and a session ends up on the CPU."""
     real = runtime._inference_session
