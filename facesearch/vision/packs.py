@@ -27,8 +27,8 @@ from facesearch.vision.packfolder import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    Progress = Callable[[int, int | None], None]
-    """Called with the bytes so far and, where known, the bytes in all."""
+    from facesearch.vision.download import Progress
+
     Notice = Callable[[str], None]
     """Called with a text that the user has to see before a download."""
 
