@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.fixtures_standin"]
 
 _ASSETS_VARIABLE = "FACESEARCH_TEST_ASSETS"
+
+# The same examples in every run, and no time limit for one: a busy machine is no defect.
+settings.register_profile("facesearch", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("facesearch")
 
 
 def _find_assets() -> Path | None:

@@ -24,7 +24,7 @@ from facesearch.vision.quality import FacePolicy, Limits, choose_faces, judge, m
 from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from facesearch.types import Vectors
@@ -125,7 +125,7 @@ class Encoder:
         limits: Limits,
         batch: int = BATCH,
         workers: int | None = None,
-    ) -> Iterator[EncodedPhoto[T]]:
+    ) -> Generator[EncodedPhoto[T], None, None]:
         """One result for every source, in their order; memory does not grow with their number.
 
         Threads (`workers`; None takes up to four) load, decode, detect and align a few photos ahead, and faces of

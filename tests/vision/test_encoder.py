@@ -186,7 +186,7 @@ def test_photos_are_read_a_bounded_way_ahead_and_closing_ends_the_threads(encode
         assert next(results).source == i
         assert last <= i + 4 + 2 * 2  # a group, and two photos a worker
     assert photo_threads()
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    results.close()
     assert not photo_threads()
 
 
