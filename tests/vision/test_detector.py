@@ -20,17 +20,17 @@ def naive_nms(boxes: Floats, scores: Floats, threshold: float) -> list[int]:
     """The textbook loop, pair by pair."""
     kept: list[int] = []
     for i in sorted(range(len(scores)), key=lambda index: (-scores[index], index)):
-        if all(overlap(boxes[i], boxes[j]) <= threshold for j in kept):
+        if all(overlap(boxes[i], boxes[j]) <= np.float32(threshold) for j in kept):
             kept.append(i)
     return kept
 
 
-def overlap(a: Floats, b: Floats) -> float:
+def overlap(a: Floats, b: Floats) -> np.float32:
     width = min(a[2], b[2]) - max(a[0], b[0]) + 1
     height = min(a[3], b[3]) - max(a[1], b[1]) + 1
     shared = max(0, width) * max(0, height)
     area = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
-    return float(shared / (area[0] + area[1] - shared))
+    return np.float32(shared / (area[0] + area[1] - shared))
 
 
 @st.composite
