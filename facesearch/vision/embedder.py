@@ -49,22 +49,29 @@ class Embedder:
                 "Correct the dimension in the pack's pack.toml.",
             )
 
-    def embed(self, crops: NDArray[np.uint8]) -> Vectors:
+    def embed(self, crops: NDArray[np.uint8], *, flip: bool = False) -> Vectors:
         """(n, 112, 112, 3) uint8 RGB -> (n, d) float32, every row of unit length.
+
+        `flip` adds the model's output for the mirrored crop before the length is taken, as InsightFace's verification
+        does (recognition/arcface_torch/eval/verification.py).
 
         Raises:
             ModelError: the model does not run, or a vector is not finite or zero.
         """
         if not len(crops):
             return np.empty((0, self.dimension), np.float32)
-        if self._one_at_a_time:
-            raw = np.concatenate([self._run(crops[i : i + 1]) for i in range(len(crops))])
-        else:
-            raw = self._run(crops)
+        raw = self._outputs(crops)
+        if flip:
+            raw = raw + self._outputs(np.ascontiguousarray(crops[:, :, ::-1]))
         norms = np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True)
         if not (np.isfinite(norms).all() and (norms > 0).all()):
             raise ModelError("The recogniser returned a vector that is zero or not finite.", "Try --provider cpu.")
         return np.asarray(raw / norms, dtype=np.float32)
+
+    def _outputs(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self._one_at_a_time:
+            return np.concatenate([self._run(crops[i : i + 1]) for i in range(len(crops))])
+        return self._run(crops)
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         blob = np.empty((len(crops), 3, CROP_SIZE, CROP_SIZE), np.float32)

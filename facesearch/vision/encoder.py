@@ -70,9 +70,18 @@ class Encoder:
     """
 
     def __init__(
-        self, pack: ModelPack, *, provider: str = "auto", det_size: str = "auto", threads: int | None = None
+        self,
+        pack: ModelPack,
+        *,
+        provider: str = "auto",
+        det_size: str = "auto",
+        threads: int | None = None,
+        flip: bool = False,
     ) -> None:
         """`threads` bounds the threads of one model run; None leaves it to onnxruntime.
+
+        `flip` sums each crop's vector with that of its mirror image: a little more accurate for twice the time. Such
+        templates carry a model id of their own.
 
         Raises:
             ConfigError: `det_size` is neither `auto` nor a multiple of 32.
@@ -81,6 +90,7 @@ class Encoder:
         self._pack = pack
         self._det_sizes = parse_det_size(det_size)
         self._threads = threads
+        self._flip = flip
         self._lock = threading.RLock()
         self._detector: Detector | None = None
         self._embedder: Embedder | None = None
@@ -115,6 +125,14 @@ class Encoder:
         crops = [align(pixels, face.landmarks) for face in chosen]
         qualities = [measure(face, crop) for face, crop in zip(chosen, crops, strict=True)]
         return self._templates(list(zip(chosen, qualities, strict=True)), self._embed(crops, BATCH))
+
+    def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
+        """(n, d) float32 for n faces that are aligned already: crops of (112, 112, 3) uint8 RGB.
+
+        Raises:
+            ModelError: the recogniser cannot be opened or run.
+        """
+        return self._embed(crops, BATCH)
 
     def encode_many(
         self,
@@ -186,7 +204,8 @@ class Encoder:
         if not crops:  # so that photos without faces do not open the recogniser
             return np.empty((0, 0), np.float32)
         embedder = self._open_embedder()
-        return np.concatenate([embedder.embed(np.stack(crops[i : i + batch])) for i in range(0, len(crops), batch)])
+        starts = range(0, len(crops), batch)
+        return np.concatenate([embedder.embed(np.stack(crops[i : i + batch]), flip=self._flip) for i in starts])
 
     def _templates(self, faces: Sequence[tuple[Face, Quality]], vectors: Vectors) -> list[Template]:
         return [
@@ -214,6 +233,7 @@ class Encoder:
         pack, recognizer = self._pack, self._pack.recognizer
         makes_comparable = [
             recognizer.sha256, float(recognizer.input_mean), float(recognizer.input_std), ALIGNMENT_VERSION, dimension,
+            *(["flip"] if self._flip else []),
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(makes_comparable).encode()).hexdigest()
         return ModelInfo(
@@ -233,6 +253,7 @@ class Encoder:
                 "channels": "RGB",
                 "crop_size": CROP_SIZE,
                 "alignment_version": ALIGNMENT_VERSION,
+                **({"flip": True} if self._flip else {}),
             },
             threshold=pack.threshold,
             threshold_basis=pack.threshold_basis,

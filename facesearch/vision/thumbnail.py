@@ -1,0 +1,47 @@
+"""Small pictures of faces for reports."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+
+from facesearch.vision.photo import decode_photo
+
+if TYPE_CHECKING:
+    from facesearch.types import Pixels
+
+SIDE: Final = 112
+"""Pixels; two of them fit side by side on a card of a report, and a page of 50 stays below 300 kB."""
+_JPEG_QUALITY: Final = 80
+_MARGIN: Final = 0.3
+"""Shown around the box of a face, in parts of its longer side: hair and chin help a person to tell who it is."""
+
+
+def thumbnail(data: bytes, box: tuple[float, float, float, float] | None = None) -> bytes:
+    """The encoded photo `data` as a square JPEG of at most `SIDE` pixels, without any metadata.
+
+    `box` is x1, y1, x2, y2 of a face in pixels of the upright photo: it is shown with a margin; None shows the whole
+    photo. Raises `PhotoError`.
+    """
+    image = Image.fromarray(_square(decode_photo(data), box))
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    image.save(out, "JPEG", quality=_JPEG_QUALITY)
+    return out.getvalue()
+
+
+def _square(pixels: Pixels, box: tuple[float, float, float, float] | None) -> Pixels:
+    """The part around the box, or all of it, on a grey square."""
+    height, width = pixels.shape[:2]
+    x1, y1, x2, y2 = box or (0.0, 0.0, float(width), float(height))
+    margin = _MARGIN if box else 0.0
+    side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
+    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+    square = np.full((side, side, 3), 127, np.uint8)
+    inside = pixels[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    down, right = max(-top, 0), max(-left, 0)
+    square[down : down + inside.shape[0], right : right + inside.shape[1]] = inside
+    return square
