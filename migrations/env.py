@@ -36,10 +36,10 @@ def main() -> None:
         return
     folder = context.get_x_argument(as_dictionary=True).get("gallery")
     if folder is None:
-        raise SystemExit("name the gallery folder: alembic -x gallery=FOLDER ...")
+        raise SystemExit("Name the gallery folder: alembic -x gallery=FOLDER ...")
     database = Database(create_database_file(Path(folder)))
     try:
-        with database.write() as connection:
+        with database.migration() as connection:
             run(connection)
     finally:
         database.close()

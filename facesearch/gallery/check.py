@@ -3,69 +3,85 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import CorruptGalleryError
+from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.gallery import models, photos, templates
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.snapshot import read_snapshot
-from facesearch.gallery.schema import ModelRow, TemplateRow
+from facesearch.gallery.schema import ModelRow, SubjectRow, TemplateRow
 from facesearch.types import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Row
 
+    from facesearch.gallery.database import Database
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.index.snapshot import Snapshot
+    from facesearch.gallery.photos import StoredPhoto
+
+DAMAGED = (FaceSearchError, TypeError, ValueError, AttributeError, LookupError)
+"""What reading a damaged row raises: tables are STRICT, but a damaged file can hold any type anywhere."""
+FEW = 20
+"""SQLite's problems are listed up to this many: one damaged page can have thousands."""
 
 
 def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
-    """Look at everything a gallery holds, one finding after the other.
+    """Look at everything a gallery holds, one finding after the other; damage is a finding, never an error.
 
     `fix` rebuilds what can be rebuilt from what is proven whole: the index cache. Damaged templates and changed photos
     are named; they have to be enrolled again.
     """
-    with gallery.database.read() as connection:
-        yield from _check_database(connection)
-        sound = True
-        for finding in _check_templates(connection):
+    sound = True
+    for look in (_check_database, _check_templates, _check_subjects, _check_models):
+        for finding in _findings(gallery.database, look):
             sound = sound and finding.ok
             yield finding
-        yield from _check_models(connection)
-        cache = _check_cache(connection, gallery.folder)
-        yield from _check_photos(connection)
-    if not cache.ok and fix and sound:
-        count = gallery.rebuild_index()
-        cache = Finding(ok=True, subject="index", detail=f"{cache.detail}; rebuilt from {count} templates", fixed=True)
-    yield cache
+    if sound:
+        yield _check_cache(gallery, fix=fix)
+    yield from _check_photos(gallery.database)
+
+
+def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]]) -> list[Finding]:
+    """All findings of one part, each part in a transaction of its own."""
+    found: list[Finding] = []
+    try:
+        with database.read() as connection:
+            for finding in look(connection):
+                found.append(finding)  # noqa: PERF402  # what was found before an error counts
+    except DAMAGED as error:
+        found.append(Finding(ok=False, subject="database", detail=f"a part of it cannot be read: {error}"))
+    return found
 
 
 def _check_database(connection: Connection) -> Iterator[Finding]:
-    problems = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
+    problems = [row[0] for row in connection.exec_driver_sql(f"PRAGMA integrity_check({FEW})") if row[0] != "ok"]
     problems += [
         f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(20)
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(FEW)
     ]
     for problem in problems:
         yield Finding(ok=False, subject="database", detail=problem)
+    templates.token(connection)
     if not problems:
         yield Finding(ok=True, subject="database", detail="every page, index and reference is sound")
 
 
 def _check_templates(connection: Connection) -> Iterator[Finding]:
+    dimensions = {row.id: row.dimension for row in connection.execute(sa.select(ModelRow.id, ModelRow.dimension))}
     query = sa.select(TemplateRow.__table__).order_by(TemplateRow.id).execution_options(yield_per=4096)
     count = 0
     damaged: dict[int, str] = {}
     for rows in connection.execute(query).partitions():
         for row in rows:
             count += 1
-            problem = _template_problem(row.face_id, row.model_id, row.vector, row.crc)
+            problem = _template_problem(row, dimensions.get(row.model_id))
             if problem:
                 damaged[row.id] = problem
     described = templates.describe_templates(connection, damaged)
@@ -77,13 +93,20 @@ def _check_templates(connection: Connection) -> Iterator[Finding]:
         yield Finding(ok=True, subject="templates", detail=f"{count} templates match their checksums")
 
 
-def _template_problem(face_id: int, model_row: int, vector: bytes, crc: int) -> str | None:
-    if templates.checksum(face_id, model_row, vector) != crc:
+def _template_problem(row: Row[*tuple[Any, ...]], dimension: int | None) -> str | None:
+    if not templates.is_whole(row, row.model_id):
         return "does not match its checksum"
-    length = float(np.linalg.norm(np.frombuffer(vector, "<f4")))
+    if len(row.vector) != 4 * (dimension or 0):
+        return f"has {len(row.vector) // 4} dimensions where its model has {dimension}"
+    length = float(np.linalg.norm(np.frombuffer(row.vector, "<f4").astype(np.float64)))
     if not abs(length - 1) <= UNIT_TOLERANCE:  # NaN compares false
         return f"is no unit vector (length {length:g})"
     return None
+
+
+def _check_subjects(connection: Connection) -> Iterator[Finding]:
+    subjects = connection.execute(sa.select(SubjectRow.name, SubjectRow.attributes)).all()
+    yield Finding(ok=True, subject="subjects", detail=f"{len(subjects)} subjects can be read")
 
 
 def _check_models(connection: Connection) -> Iterator[Finding]:
@@ -97,7 +120,17 @@ def _check_models(connection: Connection) -> Iterator[Finding]:
     yield Finding(ok=True, subject="models", detail=f"active model: {name}" + (f", {others} others" if others else ""))
 
 
-def _check_cache(connection: Connection, folder: Path) -> Finding:
+def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
+    """Look at the cache, against a database that is sound."""
+    with gallery.database.read() as connection:
+        found = _compare_cache(connection, gallery.folder)
+    if found.ok or not fix:
+        return found
+    count = gallery.rebuild_index()
+    return Finding(ok=True, subject="index", detail=f"{found.detail}; rebuilt from {count} templates", fixed=True)
+
+
+def _compare_cache(connection: Connection, folder: Path) -> Finding:
     try:
         snapshot = read_snapshot(folder)
     except CorruptGalleryError as error:
@@ -106,10 +139,9 @@ def _check_cache(connection: Connection, folder: Path) -> Finding:
     if snapshot is None or active is None:
         return Finding(ok=True, subject="index", detail="no cache yet; it is built at the next search")
     if snapshot.token != templates.token(connection) or snapshot.model_id != active[1].model_id:
-        return Finding(
-            ok=True, subject="index", detail="the cache is of an older state; it catches up at the next search"
-        )
-    if not _same_templates(connection, active[0], snapshot):
+        detail = "the cache is of an older state; it catches up at the next search"
+        return Finding(ok=True, subject="index", detail=detail)
+    if snapshot.vectors.shape[1] != active[1].dimension or not _same_templates(connection, active[0], snapshot):
         detail = "the cache carries the database's token but not its templates"
         return Finding(ok=False, subject="index", detail=detail)
     return Finding(ok=True, subject="index", detail=f"the cache holds exactly the {len(snapshot.ids)} templates")
@@ -118,34 +150,51 @@ def _check_cache(connection: Connection, folder: Path) -> Finding:
 def _same_templates(connection: Connection, model_row: int, snapshot: Snapshot) -> bool:
     order = np.argsort(snapshot.ids)
     position = 0
-    try:
-        for block in templates.templates(connection, model_row):
-            part = order[position : position + len(block.ids)]
-            position += len(block.ids)
-            if not np.array_equal(snapshot.ids[part], block.ids):
-                return False
-            if not np.array_equal(snapshot.vectors[part], block.vectors):
-                return False
-    except CorruptGalleryError:  # named one by one by the templates' own check
-        return False
+    for block in templates.templates(connection, model_row, snapshot.vectors.shape[1]):
+        part = order[position : position + len(block.ids)]
+        position += len(block.ids)
+        kept = ((snapshot.ids, block.ids), (snapshot.checksums, block.checksums), (snapshot.vectors, block.vectors))
+        if not all(np.array_equal(cached[part], stored) for cached, stored in kept):
+            return False
     return position == len(snapshot.ids)
 
 
-def _check_photos(connection: Connection) -> Iterator[Finding]:
-    missing = changed = count = 0
-    for photo in photos.all_photos(connection):
-        count += 1
-        path = photo.file.path
-        if not path.is_file():
+def _check_photos(database: Database) -> Iterator[Finding]:
+    stored: list[StoredPhoto] = []
+    try:
+        with database.read() as connection:
+            stored += photos.all_photos(connection)
+    except DAMAGED as error:
+        yield Finding(ok=False, subject="photos", detail=f"they cannot be listed: {error}")
+        return
+    missing = whole = 0
+    for photo in stored:  # outside the transaction: reading thousands of files takes its time
+        problem = _photo_problem(photo)
+        if problem is not None:
+            yield Finding(ok=False, subject="photos", detail=f"{photo.file.path} {problem}")
+        elif photo.file.path.is_file():
+            whole += 1
+        else:
             missing += 1
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != photo.file.sha256:
-            changed += 1
-            yield Finding(
-                ok=False, subject="photos", detail=f"{path} is not the photo that was enrolled: enroll it again"
-            )
     if missing:
         # Not a fault: many people enroll from a card or delete the photos on purpose. Search does not need them.
-        detail = f"{missing} of {count} photos are no longer where they were (search works; re-embedding needs them)"
+        detail = f"{missing} of {len(stored)} photos are no longer where they were "
+        detail += "(search works; re-embedding needs them)"
         yield Finding(ok=True, subject="photos", detail=detail)
-    if not changed and count > missing:
-        yield Finding(ok=True, subject="photos", detail=f"{count - missing} photos are the ones that were enrolled")
+    if whole == len(stored) - missing and whole:
+        yield Finding(ok=True, subject="photos", detail=f"{whole} photos are the ones that were enrolled")
+
+
+def _photo_problem(photo: StoredPhoto) -> str | None:
+    """What is wrong with the file; a photo that is not there is not wrong."""
+    path = photo.file.path
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if digest == photo.file.sha256 else "is not the photo that was enrolled: enroll it again"

@@ -8,10 +8,13 @@ at the start and never fail in the middle.
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import sqlite3
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,9 @@ DATABASE_NAME = "gallery.db"
 PAGE_SIZE = 16384
 """Bytes. A 512-d vector is 2 KB: on SQLite's 4 KB pages a row each wastes almost half of the file."""
 BUSY_TIMEOUT_MS = 10_000
+READ, WRITE = ("BEGIN",), ("BEGIN IMMEDIATE",)
+MIGRATE = ("PRAGMA foreign_keys=OFF", "BEGIN IMMEDIATE")
+"""How transactions begin."""
 FIXED_VERSIONS = (((3, 51, 3), None), ((3, 50, 7), (3, 51, 0)), ((3, 44, 6), (3, 45, 0)))
 """Half-open ranges of SQLite versions without the WAL-reset bug (sqlite.org/wal.html)."""
 
@@ -68,7 +74,15 @@ class Database:
 
     def _make_engine(self) -> Engine:
         url = URL.create("sqlite", database=os.fspath(self.path))
-        engine = sa.create_engine(url, module=self.module)
+        engine = sa.create_engine(
+            url,
+            module=self.module,
+            # Every thread may hold a transaction; SQLite needs no limit, and a full pool would be one more way to fail.
+            max_overflow=-1,
+            # Escapes in keys would hide them from the JSON functions of older SQLites.
+            json_serializer=partial(json.dumps, ensure_ascii=False),
+            json_deserializer=_parse_json,
+        )
         event.listen(engine, "connect", self._prepare_connection)
         event.listen(engine, "begin", _begin)
         return engine
@@ -99,7 +113,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction: committed and on disk when the block ends, undone when it raises."""
-        writer = self.engine.execution_options(facesearch_write=True)
+        writer = self.engine.execution_options(facesearch_begin=WRITE)
         with self._translated(), writer.begin() as connection:
             yield connection
 
@@ -112,24 +126,24 @@ class Database:
 
     def _explain(self, error: DBAPIError) -> GalleryError:
         text = str(error.orig)
-        if "malformed" in text or "not a database" in text or "disk image" in text:
+        if any(sign in text for sign in ("malformed", "not a database", "disk image", "Could not decode")):
             return CorruptGalleryError(
-                f"the database {self.path} is damaged: {text}",
-                "stop using it, copy the folder, and restore from a backup",
+                f"The database {self.path} is damaged: {text}.",
+                "Stop using it, copy the folder, and restore from a backup.",
             )
         if "locked" in text or "busy" in text:
             return GalleryError(
-                f"the database {self.path} stayed locked for {BUSY_TIMEOUT_MS // 1000} s",
-                "another process holds a write transaction: wait for it or stop it",
+                f"The database {self.path} stayed locked for {BUSY_TIMEOUT_MS // 1000} s.",
+                "Another process holds a write transaction: wait for it or stop it.",
             )
         if "full" in text:
             return GalleryError(
-                f"no space is left to write {self.path}",
-                "free some space and run the same command again: nothing acknowledged is lost",
+                f"No space is left to write {self.path}.",
+                "Free some space and run the same command again: nothing acknowledged is lost.",
             )
         if "readonly" in text or "unable to open" in text:
-            return GalleryError(f"{self.path} cannot be opened for this: {text}", "check the folder's permissions")
-        return GalleryError(f"the database {self.path} refused: {text}", "run `facesearch check`")
+            return GalleryError(f"{self.path} cannot be opened for this: {text}.", "Check the folder's permissions.")
+        return GalleryError(f"The database {self.path} refused: {text}.", "Run `facesearch check`.")
 
     def revision(self) -> str | None:
         """The schema revision in the file; None where there is no schema yet."""
@@ -144,12 +158,12 @@ class Database:
             return
         if found is not None and found > HEAD_REVISION:
             raise SchemaOutdatedError(
-                f"the gallery was written by a newer facesearch (schema {found}, this one knows {HEAD_REVISION})",
-                "upgrade facesearch: pip install -U facesearch",
+                f"The gallery was written by a newer facesearch (schema {found}, this one knows {HEAD_REVISION}).",
+                "Upgrade facesearch: pip install -U facesearch",
             )
         raise SchemaOutdatedError(
-            f"the gallery's schema is {found or 'missing'}, this facesearch needs {HEAD_REVISION}",
-            f"run: facesearch db upgrade --gallery {self.path.parent}",
+            f"The gallery's schema is {found or 'missing'}, this facesearch needs {HEAD_REVISION}.",
+            f"Run: facesearch db upgrade --gallery {shlex.quote(str(self.path.parent))}",
         )
 
     def upgrade(self) -> None:
@@ -161,14 +175,33 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
         try:
-            with self.write() as connection:
+            with self.migration() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
             raise SchemaOutdatedError(
-                f"the schema of {self.path} cannot be upgraded: {error}",
-                "it was probably written by a newer facesearch: pip install -U facesearch",
+                f"The schema of {self.path} cannot be upgraded: {error}.",
+                "It was probably written by a newer facesearch: pip install -U facesearch",
             ) from error
+
+    @contextmanager
+    def migration(self) -> Iterator[Connection]:
+        """A write transaction that may rebuild tables.
+
+        Foreign keys are not in force in it: dropping the old table would otherwise empty those that refer to it. They
+        are checked before the commit.
+        """
+        migrator = self.engine.execution_options(facesearch_begin=MIGRATE)
+        try:
+            with self._translated(), migrator.begin() as connection:
+                yield connection
+                if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                    raise CorruptGalleryError(
+                        f"{self.path} holds rows that refer to missing rows, so it was not upgraded.",
+                        "Run `facesearch check` with the version that wrote it.",
+                    )
+        finally:
+            self.engine.dispose()  # the next connections have foreign keys in force again
 
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""
@@ -176,8 +209,15 @@ class Database:
 
 
 def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("facesearch_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    for statement in connection.get_execution_options().get("facesearch_begin", READ):
+        connection.exec_driver_sql(statement)
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CorruptGalleryError("A JSON value of the gallery is damaged.", "Run `facesearch check`.") from error
 
 
 def migrations_folder() -> Path:
@@ -188,14 +228,20 @@ def migrations_folder() -> Path:
 
 
 def create_database_file(folder: Path) -> Path:
-    """Make the gallery folder (0700) and an empty database file (0600); existing ones are left as they are."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the gallery folder (0700) and an empty database file (0600); existing ones are left as they are.
+
+    Raises `GalleryError` where that cannot be.
+    """
     path = folder / DATABASE_NAME
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        return path
-    fsync_folder(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            fsync_folder(folder)
+    except OSError as error:
+        raise GalleryError(
+            f"No gallery can be made in {folder}: {error.strerror}.", "Name another folder with --gallery DIR."
+        ) from error
     return path
 
 

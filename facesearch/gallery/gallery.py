@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import CorruptGalleryError, GalleryNotFoundError
+from facesearch.errors import GalleryError, GalleryNotFoundError, ModelMismatchError
 from facesearch.gallery import audit, models, photos, subjects, templates
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
 from facesearch.gallery.decision import best_per_subject
 from facesearch.gallery.index.base import require_unit_vectors
-from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers
+from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
 from facesearch.gallery.photos import MovedPhoto, NewPhoto, RefusedPhoto
 from facesearch.gallery.schema import (
@@ -67,11 +67,11 @@ class Gallery:
         Raises `GalleryNotFoundError`, `SchemaOutdatedError` or `CorruptGalleryError`.
         """
         path = folder / DATABASE_NAME
-        exists = path.is_file() and path.stat().st_size > 0
+        exists = _is_database(path)
         if not exists and not create:
             raise GalleryNotFoundError(
-                f"there is no gallery in {folder}",
-                "make one with: facesearch enroll PEOPLE_FOLDER, or name it: --gallery",
+                f"There is no gallery in {folder}.",
+                "Make one with `facesearch enroll PEOPLE_FOLDER`, or name another with --gallery DIR.",
             )
         database = Database(create_database_file(folder) if not exists else path)
         try:
@@ -86,8 +86,10 @@ class Gallery:
 
     def close(self) -> None:
         """Write the index cache if it is behind, and close the database."""
-        self.save_cache()
-        self.database.close()
+        try:
+            self.save_cache()
+        finally:
+            self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +110,7 @@ class Gallery:
     def adopt(self, info: ModelInfo) -> None:
         """Bind an empty gallery to a model; `ModelMismatchError` where it is bound to another."""
         if self.model() is None:
-            with self.database.write() as connection:
+            with self._write() as connection:
                 models.adopt_model(connection, info)
         self.require_model(info)
 
@@ -146,7 +148,9 @@ class Gallery:
             found = ids[0] != -1
             hits = list(zip(ids[0][found].tolist(), scores[0][found].tolist(), strict=True))
             candidates = best_per_subject(hits, templates.describe_templates(connection, [hit[0] for hit in hits]))
-            if len(candidates) >= k or fetch >= everything or len(hits) < fetch:
+            # What was not fetched scores at most as high as the last hit: on a tie it could still come before.
+            settled = len(candidates) >= k and candidates[k - 1].score > hits[-1][1]
+            if settled or fetch >= everything or len(hits) < fetch:
                 return candidates
             fetch *= 4
 
@@ -156,27 +160,54 @@ class Gallery:
         if active is None:
             return None
         row, info = active
-        if self._live is None or self._live.model_id != info.model_id:
-            self._live = LiveIndex(info.model_id, row, info.dimension)
-            self._live.load(self.folder)
-        self._live.refresh(connection)
-        return self._live
+        live = self._live
+        if live is None or (live.model_id, live.model_row) != (info.model_id, row):
+            live = LiveIndex(info.model_id, row, info.dimension)
+            live.load(self.folder)
+        self._live = None  # an interrupted refresh leaves an index that equals nothing
+        live.refresh(connection)
+        self._live = live
+        return live
 
     def save_cache(self) -> None:
-        """Write the index cache if this process holds a newer one. A read-only gallery stays without."""
+        """Write the index cache if this process holds a newer one.
+
+        A cache that cannot be written costs the next process some seconds, so it is a warning; a read-only gallery
+        stays without.
+        """
         with self._lock:
             if self._live is None or not os.access(self.folder, os.W_OK):
                 return
-            self._live.save(self.folder)
+            try:
+                self._save()
+            except (OSError, GalleryError) as error:
+                log.warning("The index cache was not written: %s", error)
+
+    def _save(self) -> LiveIndex | None:
+        with self.database.read() as connection:
+            live = self._refreshed(connection)
+        if live is not None:
+            live.save(self.folder, self._held_at(live.token))
+        return live
+
+    @contextmanager
+    def _held_at(self, token: bytes | None) -> Iterator[bool]:
+        """Hold writers off; gives whether the database is of this revision."""
+        with self.database.write() as connection:
+            yield templates.token(connection) == token
 
     def rebuild_index(self) -> int:
         """Build the index from the database alone and write its cache; returns the number of templates."""
         with self._lock:
             self._live = None
-            (self.folder / SNAPSHOT_NAME).unlink(missing_ok=True)
-            with self.database.read() as connection:
-                live = self._refreshed(connection)
-            self.save_cache()
+            try:
+                remove_snapshot(self.folder)
+                live = self._save()
+            except OSError as error:
+                raise GalleryError(
+                    f"The index cache in {self.folder} cannot be written: {error.strerror}.",
+                    "Check the folder's permissions and the free space.",
+                ) from error
             return len(live.index) if live else 0
 
     # -- enrolment
@@ -211,26 +242,31 @@ class Gallery:
     def commit(self, changes: Sequence[Change]) -> list[tuple[int, ...]]:
         """Carry out all changes in one transaction; returns the template ids that each change concerns.
 
-        A new photo replaces what its path held before. When this returns, the changes are on disk.
+        A new photo replaces what its path held before; subjects that have no face left go. When this returns, the
+        changes are on disk. Raises `GalleryError` for templates that cannot be kept, and then nothing is changed.
         """
         with self._lock, self._followed() as (connection, effect):
             active = models.active_model(connection)
-            return [self._apply(connection, change, active[0] if active else None, effect) for change in changes]
+            ids = [self._apply(connection, change, active, effect) for change in changes]
+            if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
+                subjects.remove_faceless_subjects(connection)
+            return ids
 
-    def _apply(self, connection: Connection, change: Change, model_row: int | None, effect: _Effect) -> tuple[int, ...]:
+    def _apply(
+        self, connection: Connection, change: Change, active: tuple[int, ModelInfo] | None, effect: _Effect
+    ) -> tuple[int, ...]:
         if isinstance(change, RefusedPhoto):
             photos.remember_rejection(connection, change)
             return ()
         subject_id = subjects.ensure_subject(connection, change.subject, change.attributes)
         if isinstance(change, MovedPhoto):
-            photos.move_photo(connection, change, subject_id)
+            effect.removed += photos.move_photo(connection, change, subject_id)
             return change.stored.template_ids
-        if model_row is None:
-            raise CorruptGalleryError("templates arrived before a model was adopted", "run: facesearch check")
-        vectors = np.array([template.vector for template in change.templates], np.float32)
-        require_unit_vectors(vectors, len(change.templates[0].vector))
+        if active is None:
+            raise GalleryError("Templates arrived before a model was adopted.", "Adopt the model first.")
+        vectors = _storable_vectors(change, active[1])
         effect.removed += photos.remove_photos(connection, [change.file.path])
-        keys = photos.insert_photo(connection, change, subject_id, model_row)
+        keys = photos.insert_photo(connection, change, subject_id, active[0])
         effect.added += [(*key, vector) for key, vector in zip(keys, vectors, strict=True)]
         return tuple(template_id for template_id, _ in keys)
 
@@ -239,12 +275,24 @@ class Gallery:
         with self._lock, self._followed() as (connection, effect):
             effect.removed += photos.remove_photos(connection, paths)
             subjects.remove_faceless_subjects(connection)
+            if effect.removed:
+                photos.forget_comparisons(connection)
+                remove_snapshot(self.folder)
             return len(effect.removed)
 
     def forget_vanished_rejections(self, folder: Path) -> None:
         """Forget refusals of photos below `folder` that are no longer there."""
-        with self.database.write() as connection:
-            photos.forget_vanished_rejections(connection, folder)
+        known = self._read(lambda connection: photos.rejected_below(connection, folder))
+        vanished = [path for path in known if not os.path.lexists(path)]  # before any lock: the disk may be slow
+        with self._write() as connection:
+            for path in vanished:
+                photos.forget_rejection(connection, path)
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A write transaction. Threads queue for the lock, which is fair; SQLite's own waiting is not."""
+        with self._lock, self.database.write() as connection:
+            yield connection
 
     @contextmanager
     def _followed(self) -> Iterator[tuple[Connection, _Effect]]:
@@ -254,8 +302,11 @@ class Gallery:
             before = templates.token(connection)
             yield connection, effect
             after = templates.token(connection)
-        if self._live is not None and self._live.token == before:
-            effect.take_over(self._live, after)
+        live = self._live
+        if live is not None and live.token == before:
+            self._live = None  # an interruption must not leave half of the effect
+            effect.take_over(live, after)
+            self._live = live
 
     # -- subjects
 
@@ -271,45 +322,39 @@ class Gallery:
 
     def rename_subject(self, name: str, new: str) -> None:
         """Give a subject another name; `SubjectExistsError` when it is taken."""
-        with self.database.write() as connection:
+        with self._write() as connection:
             subjects.rename_subject(connection, name, new)
+            photos.forget_comparisons(connection)
             audit.record(connection, "people.rename", {"subjects": 1})
 
     def merge_subjects(self, source: str, target: str) -> None:
         """Make `source`'s faces `target`'s and remove `source`."""
-        with self.database.write() as connection:
+        with self._write() as connection:
             subjects.merge_subjects(connection, source, target)
+            photos.forget_comparisons(connection)
             audit.record(connection, "people.merge", {"subjects": 2})
 
     def set_attributes(self, name: str, changes: Mapping[str, str | None]) -> None:
         """Change a subject's attributes; None removes one."""
-        with self.database.write() as connection:
+        with self._write() as connection:
             subjects.set_attributes(connection, subjects.require_subject(connection, name), changes)
             audit.record(connection, "people.set", {"attributes": len(changes)})
 
     def remove_subject(self, name: str) -> tuple[int, int]:
-        """Remove a subject for good: (photos, templates) removed. The index cache on disk is rewritten too."""
-        with self._lock:
-            with self._followed() as (connection, effect):
-                removed_photos, ids = subjects.remove_subject(connection, name)
-                effect.removed += ids
-                audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(ids)})
-            self._drop_erased_from_disk()
-        return removed_photos, len(ids)
-
-    def _drop_erased_from_disk(self) -> None:
-        """Remove the cache that holds what was removed, and write it anew where this process has an index."""
-        (self.folder / SNAPSHOT_NAME).unlink(missing_ok=True)
-        if self._live is not None:
-            with self.database.read() as connection:
-                self._refreshed(connection)
-            self.save_cache()
+        """Remove a subject for good: (photos, templates) removed. The index cache that held them goes too."""
+        with self._lock, self._followed() as (connection, effect):
+            removed_photos, effect.removed = subjects.remove_subject(connection, name)
+            photos.forget_comparisons(connection)
+            audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(effect.removed)})
+            # Before the commit: once the removal is acknowledged, no file may hold the vectors.
+            remove_snapshot(self.folder)
+            return removed_photos, len(effect.removed)
 
     # -- records
 
     def record(self, action: str, detail: Mapping[str, int | str]) -> None:
         """Write an audit event: counts, never a vector, a face or a name."""
-        with self.database.write() as connection:
+        with self._write() as connection:
             audit.record(connection, action, detail)
 
     def calibration(self) -> Mapping[str, object] | None:
@@ -352,8 +397,8 @@ def upgrade_gallery(folder: Path) -> tuple[str | None, str]:
     Raises `GalleryNotFoundError`, or `SchemaOutdatedError` where the database is of a newer facesearch.
     """
     path = folder / DATABASE_NAME
-    if not path.is_file():
-        raise GalleryNotFoundError(f"there is no gallery in {folder}", "name another with --gallery DIR")
+    if not _is_database(path):
+        raise GalleryNotFoundError(f"There is no gallery in {folder}.", "Name another with --gallery DIR.")
     database = Database(path)
     try:
         before = database.revision()
@@ -361,6 +406,29 @@ def upgrade_gallery(folder: Path) -> tuple[str | None, str]:
         return before, HEAD_REVISION
     finally:
         database.close()
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError as error:
+        raise GalleryError(
+            f"{path} cannot be looked at: {error.strerror}.", "Check the folder's permissions."
+        ) from error
+
+
+def _storable_vectors(photo: NewPhoto, model: ModelInfo) -> list[Vector]:
+    """The vectors of a photo's templates; `GalleryError` unless there are some and all are of the gallery's model."""
+    if not photo.templates:
+        raise GalleryError(f"{photo.file.path} comes without a face.", "Enroll photos with at least one face.")
+    for template in photo.templates:
+        if template.model_id != model.model_id:
+            raise ModelMismatchError(
+                f"The gallery holds templates of {model.model_id}, not of {template.model_id}.",
+                "Use the model pack that the gallery was made with.",
+            )
+        require_unit_vectors(template.vector[None], model.dimension)
+    return [template.vector for template in photo.templates]
 
 
 class _Effect:
@@ -372,8 +440,10 @@ class _Effect:
 
     def take_over(self, live: LiveIndex, token: bytes) -> None:
         live.forget(np.array(self.removed, np.int64))
-        if self.added:
-            ids = np.array([row[0] for row in self.added], np.int64)
-            checksums = np.array([row[1] for row in self.added], np.uint32)
-            live.add(ids, checksums, np.array([row[2] for row in self.added], np.float32))
+        removed = set(self.removed)
+        added = [row for row in self.added if row[0] not in removed]  # one commit may name a path twice
+        if added:
+            ids = np.array([row[0] for row in added], np.int64)
+            checksums = np.array([row[1] for row in added], np.uint32)
+            live.add(ids, checksums, np.array([row[2] for row in added], np.float32))
         live.token = token

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facesearch.errors import CorruptGalleryError
+from facesearch.errors import GalleryError
 from facesearch.gallery import templates
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.flat import FlatIndex
 from facesearch.gallery.index.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,56 +40,78 @@ class LiveIndex:
         self.model_row = model_row
         self.index: VectorIndex = FlatIndex(dimension)
         self.token: bytes | None = None
-        self.saved_token: bytes | None = None
-        """The token of the snapshot on disk, as far as this process knows."""
-        self._checksums: dict[int, int] = {}
+        """Of the database state that the index equals; None while it equals none."""
+        self._saved_token: bytes | None = None
+        # Sorted by id: 12 bytes a template, where a dict takes more than 100.
+        self._ids: Ids = np.empty(0, np.int64)
+        self._checksums: NDArray[np.uint32] = np.empty(0, np.uint32)
 
     def load(self, folder: Path) -> None:
         """Start from the snapshot on disk, where there is a sound one of this model."""
         try:
             snapshot = read_snapshot(folder)
-        except CorruptGalleryError as error:
-            log.warning("%s: rebuilding it from the database", error.message)
+            if snapshot is None or snapshot.model_id != self.model_id:
+                return
+            self.add(snapshot.ids, snapshot.checksums, snapshot.vectors)
+        except GalleryError as error:
+            log.warning("%s It is built anew from the database.", error.message)
             return
-        if snapshot is None or snapshot.model_id != self.model_id:
-            return
-        if snapshot.vectors.shape[1] != self.index.dimension:
-            return
-        self.add(snapshot.ids, snapshot.checksums, snapshot.vectors)
-        self.token = self.saved_token = snapshot.token
+        self.token = self._saved_token = snapshot.token
 
     def refresh(self, connection: Connection) -> None:
-        """Make the index equal to the database as `connection` sees it."""
+        """Make the index equal to the database as `connection` sees it; `CorruptGalleryError` if a template is damaged.
+
+        After an error the index equals no state of the database, and the next refresh starts from what it holds.
+        """
         token = templates.token(connection)
         if token == self.token:
             return
+        self.token = None
         ids, checksums = templates.template_keys(connection, self.model_row)
-        wanted = dict(zip(ids.tolist(), checksums.tolist(), strict=True))
-        stale = [key for key, value in self._checksums.items() if wanted.get(key) != value]
-        self.forget(np.array(stale, np.int64))
-        missing = np.array([key for key in wanted if key not in self._checksums], np.int64)
-        whole = len(missing) == len(wanted)
-        for block in templates.templates(connection, self.model_row, None if whole else missing):
+        self.forget(self._ids[~_holds(ids, checksums, self._ids, self._checksums)])
+        missing = ids[~_holds(self._ids, self._checksums, ids, checksums)]
+        whole = len(missing) == len(ids)
+        for block in templates.templates(connection, self.model_row, self.index.dimension, None if whole else missing):
             self.add(block.ids, block.checksums, block.vectors)
         self.token = token
 
-    def save(self, folder: Path) -> None:
-        """Write the snapshot, unless the one on disk is of the same revision."""
-        if self.token is None or self.token == self.saved_token:
+    def save(self, folder: Path, current: AbstractContextManager[bool]) -> None:
+        """Write the snapshot, unless the one on disk is of the same revision; `current` as in `write_snapshot`."""
+        if self.token is None or self.token == self._saved_token:
             return
         ids, vectors = self.index.contents()
-        checksums = np.array([self._checksums[key] for key in ids.tolist()], np.uint32)
-        write_snapshot(folder, Snapshot(self.token, self.model_id, ids, checksums, vectors))
-        self.saved_token = self.token
+        checksums = self._checksums[np.searchsorted(self._ids, ids)]
+        if write_snapshot(folder, Snapshot(self.token, self.model_id, ids, checksums, vectors), current):
+            self._saved_token = self.token
 
     def forget(self, ids: Ids) -> None:
-        """Remove templates."""
+        """Remove templates; unknown ids are passed over."""
+        if not len(ids):
+            return
         self.index.remove(ids)
-        for key in ids.tolist():
-            self._checksums.pop(key, None)
+        kept = ~np.isin(self._ids, ids)
+        self._ids, self._checksums = self._ids[kept], self._checksums[kept]
 
     def add(self, ids: Ids, checksums: NDArray[np.uint32], vectors: Vectors) -> None:
-        """Add templates with their checksums."""
+        """Add templates with their checksums. Raises `GalleryError` for vectors or ids that no index may hold."""
+        if not len(ids):
+            return
         require_unit_vectors(vectors, self.index.dimension)
+        all_ids = np.concatenate([self._ids, ids])
+        order = np.argsort(all_ids, kind="stable")  # a merge where both parts are sorted, as they nearly always are
+        all_ids = all_ids[order]
+        if not bool(np.all(np.diff(all_ids) > 0)):
+            raise GalleryError("An index cannot hold two templates of one id.", "Run: facesearch check")
         self.index.add(ids, vectors)
-        self._checksums.update(zip(ids.tolist(), checksums.tolist(), strict=True))
+        self._ids, self._checksums = all_ids, np.concatenate([self._checksums, checksums])[order]
+
+
+def _holds(
+    ids: Ids, checksums: NDArray[np.uint32], some_ids: Ids, some_checksums: NDArray[np.uint32]
+) -> NDArray[np.bool]:
+    """Which of `some` (id, checksum) pairs are among `ids` (sorted) with `checksums`: (len(some_ids),) bool."""
+    if not len(ids):
+        return np.zeros(len(some_ids), np.bool)
+    place = np.minimum(np.searchsorted(ids, some_ids), len(ids) - 1)
+    same: NDArray[np.bool] = (ids[place] == some_ids) & (checksums[place] == some_checksums)
+    return same

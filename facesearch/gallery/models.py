@@ -36,8 +36,8 @@ def require_model(active: ModelInfo, other: ModelInfo) -> None:
     """Raise `ModelMismatchError` unless `other` makes templates comparable with the gallery's."""
     if active.model_id != other.model_id:
         raise ModelMismatchError(
-            f"the gallery holds templates of {active.model_id} (pack {active.pack}), not of {other.model_id}",
-            f"use --pack {active.pack}, or another --gallery for the other model",
+            f"The gallery holds templates of {active.model_id} (pack {active.pack}), not of {other.model_id}.",
+            f"Use --pack {active.pack}, or another --gallery for the other model.",
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sqlalchemy as sa
 
+from facesearch.errors import GalleryError
 from facesearch.gallery.rows import insert, now
 from facesearch.gallery.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
@@ -166,7 +167,7 @@ def insert_photo(connection: Connection, photo: NewPhoto, subject_id: int, model
             "path": os.fsencode(file.path),
             "sha256": bytes.fromhex(file.sha256),
             "size": file.size,
-            "mtime_ns": file.mtime_ns,
+            "mtime_ns": _storable(file.mtime_ns),
             "width": photo.width,
             "height": photo.height,
             "enrolled_at": now(),
@@ -209,19 +210,37 @@ def _insert_template(
 
 def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
     """Remove enrolled photos with their faces and templates. Returns the removed template ids."""
-    found = find_photos(connection, paths)
-    for chunk in chunks([photo.photo_id for photo in found.values()]):
-        connection.execute(sa.delete(PhotoRow).where(PhotoRow.id.in_(chunk)))
-    return [template_id for photo in found.values() for template_id in photo.template_ids]
+    removed: list[int] = []
+    of_photos = sa.select(TemplateRow.id).join(FaceRow).join(PhotoRow)
+    for chunk in chunks([os.fsencode(path) for path in paths]):
+        removed += connection.scalars(of_photos.where(PhotoRow.path.in_(chunk)))
+        connection.execute(sa.delete(PhotoRow).where(PhotoRow.path.in_(chunk)))
+    return removed
 
 
-def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> None:
-    """Take over where the photo's file is now, and whose it is; its templates stay."""
+def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> list[int]:
+    """Take over where the photo's file is now, and whose it is; its templates stay.
+
+    A photo that was enrolled from the new place is replaced: returns its template ids. Raises `GalleryError` where the
+    moved photo is no longer in the gallery.
+    """
     photo, file = moved.stored, moved.file
-    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": file.mtime_ns}
-    connection.execute(sa.update(PhotoRow).where(PhotoRow.id == photo.photo_id).values(values))
+    removed = remove_photos(connection, [file.path]) if file.path != photo.file.path else []
+    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": _storable(file.mtime_ns)}
+    same = sa.and_(PhotoRow.id == photo.photo_id, PhotoRow.sha256 == bytes.fromhex(photo.file.sha256))
+    if connection.execute(sa.update(PhotoRow).where(same).values(values)).rowcount != 1:
+        raise GalleryError(
+            f"{photo.file.path} was removed from the gallery by another process meanwhile.",
+            "Run the same command again.",
+        )
     connection.execute(sa.update(FaceRow).where(FaceRow.photo_id == photo.photo_id).values(subject_id=subject_id))
     forget_rejection(connection, file.path)
+    return removed
+
+
+def _storable(value: int) -> int:
+    """`value` as SQLite can hold it: some file systems let anyone set a file's time to the year 30,000."""
+    return max(-(2**63), min(value, 2**63 - 1))
 
 
 def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredRejection]:
@@ -236,11 +255,19 @@ def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path,
     return found
 
 
-def forget_vanished_rejections(connection: Connection, folder: Path) -> None:
-    """Forget refusals of photos in `folder` or below it that are no longer there."""
-    for raw in connection.scalars(sa.select(RejectionRow.path).where(_below(RejectionRow.path, folder))).all():
-        if not Path(os.fsdecode(raw)).exists():
-            connection.execute(sa.delete(RejectionRow).where(RejectionRow.path == raw))
+def rejected_below(connection: Connection, folder: Path) -> list[Path]:
+    """Where photos were refused, in `folder` or anywhere below it."""
+    found = connection.scalars(sa.select(RejectionRow.path).where(_below(RejectionRow.path, folder)))
+    return [Path(os.fsdecode(raw)) for raw in found]
+
+
+def forget_comparisons(connection: Connection) -> None:
+    """Forget refusals that rest on other photos of the gallery, some of which have gone or changed hands.
+
+    Their reasons may no longer hold, and they name people and photos that may have been removed.
+    """
+    resting = (Reason.DUPLICATE.value, Reason.IDENTITY_CONFLICT.value)
+    connection.execute(sa.delete(RejectionRow).where(RejectionRow.reason.in_(resting)))
 
 
 def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
@@ -251,7 +278,7 @@ def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
         "path": os.fsencode(path),
         "sha256": bytes.fromhex(stored.sha256) if stored.sha256 is not None else None,
         "size": stored.size,
-        "mtime_ns": stored.mtime_ns,
+        "mtime_ns": _storable(stored.mtime_ns),
         "policy": stored.policy,
         "reason": stored.rejection.reason.value,
         "detail": stored.rejection.detail,

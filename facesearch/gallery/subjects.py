@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 MAX_NAME = 200
-"""Characters of a subject's name, or of an attribute's key or value."""
+"""Characters of a subject's name or an attribute's key."""
+MAX_VALUE = 2000
+"""Characters of an attribute's value."""
 ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
+UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that no text of the gallery holds: controls, lone surrogates, line and paragraph separators."""
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Bidirectional overrides: they make one name look like another. Right-to-left scripts need none of them."""
 
 
 def clean_name(name: str) -> str:
@@ -33,29 +40,45 @@ def clean_name(name: str) -> str:
     macOS writes file names decomposed (NFD): without NFC, one person would become two.
     """
     cleaned = unicodedata.normalize("NFC", name).strip()
-    if not cleaned or len(cleaned) > MAX_NAME:
-        raise ConfigError(
-            f"a subject's name needs 1 to {MAX_NAME} characters, not {len(cleaned)}", "choose another name"
-        )
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in cleaned):
-        raise ConfigError("a subject's name must not hold control characters or lone surrogates", "choose another name")
+    hint = "Choose another name."
+    if len(cleaned) > MAX_NAME:
+        raise ConfigError(f"A subject's name has at most {MAX_NAME} characters, not {len(cleaned)}.", hint)
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in cleaned):
+        raise ConfigError("A subject's name needs a character that can be seen.", hint)
+    if not _is_plain(cleaned):
+        raise ConfigError("A subject's name has no control characters, line breaks or lone surrogates.", hint)
     return cleaned
 
 
 def _is_plain(text: str) -> bool:
-    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
+    return not any(unicodedata.category(character) in UNSAFE or character in REORDERING for character in text)
 
 
 def clean_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Attributes as the gallery keeps them; `ConfigError` for a key or value that cannot be kept."""
+    """Attributes as the gallery keeps them, in Unicode NFC; `ConfigError` for a key or value that cannot be kept."""
+    kept = {}
     for key, value in attributes.items():
-        if not ATTRIBUTE_KEY.fullmatch(key) or len(key) > MAX_NAME:
-            raise ConfigError(f"{key!r} is no attribute name", "use letters, digits, '_', '-' and '.', a letter first")
-        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value) or len(value) > 10 * MAX_NAME:
+        cleaned = unicodedata.normalize("NFC", value)
+        if not _is_plain(cleaned) or len(cleaned) > MAX_VALUE:
             raise ConfigError(
-                f"the value of attribute {key!r} cannot be kept", "use plain text without control characters"
+                f"The value of attribute {key!r} cannot be kept.",
+                f"Use up to {MAX_VALUE} characters of plain text without control characters.",
             )
-    return dict(attributes)
+        kept[_clean_key(key)] = cleaned
+    return kept
+
+
+def _clean_key(key: str) -> str:
+    cleaned = unicodedata.normalize("NFC", key)
+    if not ATTRIBUTE_KEY.fullmatch(cleaned) or len(cleaned) > MAX_NAME:
+        raise ConfigError(f"{key!r} is no attribute name.", "Use letters, digits, '_', '-' and '.', a letter first.")
+    return cleaned
+
+
+def has_attributes(attributes: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    """Conditions on `SubjectRow`, which has all these attributes; `ConfigError` for what can be no attribute."""
+    wanted = clean_attributes(attributes)
+    return [SubjectRow.attributes[key].as_string() == value for key, value in wanted.items()]
 
 
 def find_subject(connection: Connection, name: str) -> int | None:
@@ -68,9 +91,9 @@ def require_subject(connection: Connection, name: str) -> int:
     found = find_subject(connection, name)
     if found is not None:
         return found
-    close = difflib.get_close_matches(name, connection.scalars(sa.select(SubjectRow.name)).all(), n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "facesearch people list shows who is enrolled"
-    raise UnknownSubjectError(f"nobody called {name!r} is enrolled", hint)
+    close = difflib.get_close_matches(clean_name(name), connection.scalars(sa.select(SubjectRow.name)).all(), n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else "`facesearch people list` shows who is enrolled."
+    raise UnknownSubjectError(f"Nobody called {name!r} is enrolled.", hint)
 
 
 def ensure_subject(connection: Connection, name: str, attributes: Mapping[str, str]) -> int:
@@ -89,7 +112,7 @@ def set_attributes(connection: Connection, subject_id: int, changes: Mapping[str
     kept = _attributes(connection, subject_id)
     kept.update(clean_attributes({key: value for key, value in changes.items() if value is not None}))
     for key in (key for key, value in changes.items() if value is None):
-        kept.pop(key, None)
+        kept.pop(_clean_key(key), None)
     connection.execute(sa.update(SubjectRow).where(SubjectRow.id == subject_id).values(attributes=kept))
 
 
@@ -116,11 +139,9 @@ def list_subjects(
     )
     if subject_id is not None:
         query = query.where(SubjectRow.id == subject_id)
-    for key, value in (where or {}).items():
-        query = query.where(SubjectRow.attributes[key].as_string() == value)
     return [
         Subject(row.name, row.attributes, row.photos, row.templates, row.created_at)
-        for row in connection.execute(query)
+        for row in connection.execute(query.where(*has_attributes(where or {})))
     ]
 
 
@@ -130,7 +151,8 @@ def rename_subject(connection: Connection, name: str, new: str) -> None:
     taken = find_subject(connection, new)
     if taken is not None and taken != subject_id:
         raise SubjectExistsError(
-            f"{new!r} is enrolled already", f"to make them one person: facesearch people merge {name!r} {new!r}"
+            f"{new!r} is enrolled already.",
+            f"To make them one person: facesearch people merge {shlex.quote(name)} {shlex.quote(new)}",
         )
     connection.execute(sa.update(SubjectRow).where(SubjectRow.id == subject_id).values(name=clean_name(new)))
 
@@ -139,7 +161,7 @@ def merge_subjects(connection: Connection, source: str, target: str) -> None:
     """All faces of `source` become `target`'s; attributes that `target` lacks come along; `source` goes."""
     source_id, target_id = require_subject(connection, source), require_subject(connection, target)
     if source_id == target_id:
-        raise ConfigError(f"{source!r} cannot be merged with itself", "name two different people")
+        raise ConfigError(f"{source!r} cannot be merged with itself.", "Name two different people.")
     connection.execute(sa.update(FaceRow).where(FaceRow.subject_id == source_id).values(subject_id=target_id))
     set_attributes(connection, target_id, {**_attributes(connection, source_id), **_attributes(connection, target_id)})
     connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == source_id))

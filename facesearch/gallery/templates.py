@@ -9,13 +9,14 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
+from facesearch.gallery.subjects import has_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,46 +46,59 @@ def checksum(face_id: int, model_row: int, vector: bytes) -> int:
     return zlib.crc32(vector, zlib.crc32(struct.pack("<qq", face_id, model_row)))
 
 
+def is_whole(row: Row[*tuple[Any, ...]], model_row: int) -> bool:
+    """Whether a template's `face_id`, `vector` and `crc` belong together. A damaged file can hold any type anywhere."""
+    try:
+        return bool(checksum(row.face_id, model_row, row.vector) == row.crc)
+    except (TypeError, struct.error):
+        return False
+
+
 def token(connection: Connection) -> bytes:
     """The revision token: 16 random bytes, different after every change of templates."""
     found = connection.scalar(sa.select(RevisionRow.token))
     if found is None:
-        raise CorruptGalleryError("the gallery has no revision token", "restore the gallery from a backup")
+        raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
     return bytes(found)
 
 
 def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
     """Ids (n,) and checksums (n,) of all templates of a model, by id: what an index must hold."""
     query = sa.select(TemplateRow.id, TemplateRow.crc).where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
-    pairs = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 2)
+    try:
+        pairs = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 2)
+    except (TypeError, OverflowError) as error:
+        raise CorruptGalleryError("The checksum of a template is no number.", "Run: facesearch check") from error
     return pairs[:, 0].copy(), pairs[:, 1].astype(np.uint32)
 
 
-def templates(connection: Connection, model_row: int, ids: Ids | None = None) -> Iterator[TemplateBlock]:
+def templates(
+    connection: Connection, model_row: int, dimension: int, ids: Ids | None = None
+) -> Iterator[TemplateBlock]:
     """All templates of a model, or those of `ids`, in blocks; `CorruptGalleryError` when a checksum fails."""
     query = sa.select(TemplateRow.id, TemplateRow.face_id, TemplateRow.vector, TemplateRow.crc)
     query = query.where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
     if ids is None:
         for rows in connection.execute(query.execution_options(yield_per=4096)).partitions():
-            yield _block(rows, model_row)
+            yield _block(rows, model_row, dimension)
         return
     for chunk in chunks(ids.tolist()):
         rows = connection.execute(query.where(TemplateRow.id.in_(chunk))).all()
         if rows:
-            yield _block(rows, model_row)
+            yield _block(rows, model_row, dimension)
 
 
-def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int) -> TemplateBlock:
+def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int, dimension: int) -> TemplateBlock:
     for row in rows:
-        if checksum(row.face_id, model_row, row.vector) != row.crc:
+        if not is_whole(row, model_row) or len(row.vector) != 4 * dimension:
             raise CorruptGalleryError(
-                f"template {row.id} is damaged: its checksum does not match",
-                "run: facesearch check, which names the photo to enroll again",
+                f"Template {row.id} is damaged: it does not match its checksum or its model.",
+                "Run `facesearch check`: it names whose it is, and what to remove and enroll again.",
             )
     return TemplateBlock(
         ids=np.array([row.id for row in rows], np.int64),
         checksums=np.array([row.crc for row in rows], np.uint32),
-        vectors=np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), -1).astype(np.float32),
+        vectors=np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(-1, dimension).astype(np.float32),
     )
 
 
@@ -104,11 +118,9 @@ def describe_templates(connection: Connection, ids: Iterable[int]) -> dict[int, 
 
 
 def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:
-    """Ids of the templates whose subject has all these attributes."""
+    """Ids of the templates whose subject has all these attributes; `ConfigError` for what can be no attribute."""
     query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).order_by(TemplateRow.id)
-    for key, value in attributes.items():
-        query = query.where(SubjectRow.attributes[key].as_string() == value)
-    return np.array(connection.scalars(query).all(), np.int64)
+    return np.array(connection.scalars(query.where(*has_attributes(attributes))).all(), np.int64)
 
 
 def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:

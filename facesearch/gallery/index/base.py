@@ -54,11 +54,13 @@ def require_unit_vectors(vectors: Vectors, dimension: int) -> None:
     """
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
         raise GalleryError(
-            f"vectors of shape {vectors.shape} cannot be used: this gallery needs (n, {dimension})",
-            "use the model pack that the gallery was made with",
+            f"Vectors of shape {vectors.shape} cannot be used: this gallery needs (n, {dimension}).",
+            "Use the model pack that the gallery was made with.",
         )
     if not np.isfinite(vectors).all():
-        raise GalleryError("a vector has entries that are not finite", "the model or its input is damaged")
-    lengths = np.linalg.norm(vectors, axis=1)
-    if vectors.shape[0] and np.abs(lengths - 1).max() > UNIT_TOLERANCE:
-        raise GalleryError("a vector is not of unit length", "divide each vector by its length before handing it over")
+        raise GalleryError("A vector has entries that are not finite.", "The model or its input is damaged.")
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    if np.any(np.abs(lengths - 1) > UNIT_TOLERANCE):
+        raise GalleryError(
+            "A vector is not of unit length.", "Divide each vector by its length before handing it over."
+        )

@@ -5,11 +5,12 @@ snapshot is plain arrays behind a header, and a SHA-256 over all of it:
 
     8 bytes   b"FSINDEX1"
     4 bytes   length of the header, little-endian
-    header    JSON: token (hex), model_id, count, dimension
+    header    JSON: token (hex), model_id, count, dimension; padded with blanks so that the payload is aligned
     payload   ids int64[count], checksums uint32[count], vectors float32[count, dimension], little-endian
     32 bytes  SHA-256 of everything before
 
-The token is the database's (`revision.token`): a snapshot is used only if it equals the database's at that moment.
+The token is the database's (`revision.token`): where it equals the database's, the snapshot is used as it is; else it
+is compared with the database template by template.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.database import fsync_folder
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from numpy.typing import NDArray
 
     from facesearch.types import Ids, Vectors
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 SNAPSHOT_NAME = "index.cache"
 MAGIC = b"FSINDEX1"
 TEMPORARY_PREFIX = ".index-"
+ALIGNMENT = 64
+"""Bytes: arrays of the payload can be used where they lie."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,21 +58,12 @@ class Snapshot:
     """(n, d)."""
 
 
-def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
-    """Replace the cache file atomically and durably; readable by the owner alone."""
-    header = {
-        "token": snapshot.token.hex(),
-        "model_id": snapshot.model_id,
-        "count": int(snapshot.vectors.shape[0]),
-        "dimension": int(snapshot.vectors.shape[1]),
-    }
-    encoded = json.dumps(header).encode()
-    parts: tuple[bytes | memoryview, ...] = (
-        MAGIC + struct.pack("<I", len(encoded)) + encoded,
-        np.ascontiguousarray(snapshot.ids, "<i8").data.cast("B"),
-        np.ascontiguousarray(snapshot.checksums, "<u4").data.cast("B"),
-        np.ascontiguousarray(snapshot.vectors.reshape(-1), "<f4").data.cast("B"),
-    )
+def write_snapshot(folder: Path, snapshot: Snapshot, current: AbstractContextManager[bool]) -> bool:
+    """Replace the cache file atomically and durably; readable by the owner alone. Returns whether it was replaced.
+
+    `current` holds writers of the database off and says whether the snapshot still is of the database's state: without
+    it, a slow writer could put templates back on disk that another process has removed for good meanwhile.
+    """
     digest = hashlib.sha256()
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp", dir=folder)  # created 0600
     temporary = Path(name)
@@ -75,17 +71,42 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
         with os.fdopen(descriptor, "wb") as file:
             with suppress(OSError):  # some network file systems have no locks; the rename is atomic all the same
                 _lock(file.fileno())
-            for part in parts:
+            for part in _parts(snapshot):
                 digest.update(part)
                 file.write(part)
             file.write(digest.digest())
             file.flush()
             os.fsync(file.fileno())
-            temporary.replace(folder / SNAPSHOT_NAME)
-        fsync_folder(folder)
-    except BaseException:
+            with current as wanted:
+                if wanted:
+                    temporary.replace(folder / SNAPSHOT_NAME)
+                    fsync_folder(folder)
+        return wanted
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def _parts(snapshot: Snapshot) -> tuple[bytes | memoryview, ...]:
+    header = {
+        "token": snapshot.token.hex(),
+        "model_id": snapshot.model_id,
+        "count": int(snapshot.vectors.shape[0]),
+        "dimension": int(snapshot.vectors.shape[1]),
+    }
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-(len(MAGIC) + 4 + len(encoded)) % ALIGNMENT)
+    return (
+        MAGIC + struct.pack("<I", len(encoded)) + encoded,
+        np.ascontiguousarray(snapshot.ids, "<i8").data.cast("B"),
+        np.ascontiguousarray(snapshot.checksums, "<u4").data.cast("B"),
+        np.ascontiguousarray(snapshot.vectors.reshape(-1), "<f4").data.cast("B"),
+    )
+
+
+def remove_snapshot(folder: Path) -> None:
+    """Remove the cache for good, in case it holds what nobody may find any more."""
+    (folder / SNAPSHOT_NAME).unlink(missing_ok=True)
+    fsync_folder(folder)
 
 
 def read_snapshot(folder: Path) -> Snapshot | None:
@@ -95,6 +116,8 @@ def read_snapshot(folder: Path) -> Snapshot | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _damaged(path, f"it cannot be read ({error.strerror})") from error
     if len(data) < len(MAGIC) + 4 + 32 or not data.startswith(MAGIC):
         raise _damaged(path, "it is no index cache of this version")
     body = memoryview(data)[:-32]
@@ -113,16 +136,22 @@ def _parse(path: Path, body: memoryview) -> Snapshot:
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, "its header cannot be read") from error
     payload = body[start + length :]
-    if len(payload) != count * (8 + 4 + 4 * dimension):
+    if count < 0 or dimension < 1 or len(payload) != count * (8 + 4 + 4 * dimension):
         raise _damaged(path, "its length does not match its header")
     ids = np.frombuffer(payload[: 8 * count], "<i8")
     checksums = np.frombuffer(payload[8 * count : 12 * count], "<u4")
     vectors = np.frombuffer(payload[12 * count :], "<f4").reshape(count, dimension)
-    return Snapshot(token, model_id, ids.astype(np.int64), checksums.astype(np.uint32), vectors.astype(np.float32))
+    return Snapshot(
+        token,
+        model_id,
+        ids.astype(np.int64, copy=False),
+        checksums.astype(np.uint32, copy=False),
+        vectors.astype(np.float32, copy=False),
+    )
 
 
 def _damaged(path: Path, why: str) -> CorruptGalleryError:
-    return CorruptGalleryError(f"the index cache {path} is not usable: {why}", "run: facesearch reindex")
+    return CorruptGalleryError(f"The index cache {path} is not usable: {why}.", "Run: facesearch reindex")
 
 
 def remove_leftovers(folder: Path) -> None:
