@@ -32,6 +32,8 @@ class Settings:
     model_folders: tuple[Path, ...]
     """Where packs are looked for; the first is where downloads go."""
     offline: bool
+    cache: Path
+    """Where evaluations keep the vectors of the photos they embedded: biometric data."""
 
     @classmethod
     def load(
@@ -56,6 +58,7 @@ class Settings:
             threshold=_threshold(threshold, env),
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
+            cache=Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache(),
         )
 
 
@@ -75,10 +78,14 @@ def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
     return value
 
 
-def _model_folders(env: Mapping[str, str]) -> tuple[Path, ...]:
+def _user_cache() -> Path:
     import platformdirs
 
-    cache = Path(platformdirs.user_cache_dir("facesearch", appauthor=False)) / "models"
+    return Path(platformdirs.user_cache_dir("facesearch", appauthor=False))
+
+
+def _model_folders(env: Mapping[str, str]) -> tuple[Path, ...]:
+    cache = _user_cache() / "models"
     insightface = Path("~/.insightface/models").expanduser()
     chosen = env.get("FACESEARCH_MODELS")
     return (*((Path(chosen).expanduser(),) if chosen else ()), cache, insightface)
