@@ -132,7 +132,7 @@ def one_face(encoder: Encoder, image: Image, policy: FacePolicy) -> Template:
     Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates.
     """
     pixels = load_image(image)
-    chosen = choose_faces(encoder.detect(pixels), policy)
+    chosen = choose_faces(encoder.detect(pixels), policy, (pixels.shape[1], pixels.shape[0]))
     if isinstance(chosen, Rejection):
         kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
         hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."

@@ -187,7 +187,7 @@ class Encoder:
         except PhotoError as error:
             rejection = Rejection(Reason(error.reason), error.message)
             return _Prepared(EncodedPhoto(source, digest, size, (), rejection))
-        chosen = choose_faces(found, policy)
+        chosen = choose_faces(found, policy, size)
         if isinstance(chosen, Rejection):
             return _Prepared(EncodedPhoto(source, digest, size, (), chosen, len(found)))
         return _crop(EncodedPhoto(source, digest, size, (), None, len(found)), pixels, chosen, limits)

@@ -48,9 +48,7 @@ def test_a_group_photo_is_rejected_with_the_option_that_helps(command: Command, 
     assert "--faces largest" in run.err
 
 
-def test_an_unknown_policy_is_a_usage_error_and_changes_nothing(
-    command: Command, gallery: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_policy_is_a_usage_error(command: Command, gallery: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg", draw_portrait(0, 7))
     run = command("enroll", tmp_path / "a.jpg", "--faces", "some")
     assert run.code == 2

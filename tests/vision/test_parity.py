@@ -92,7 +92,7 @@ def test_many_at_once_equal_one_at_a_time(assets: Path, encoders: dict[str, Enco
 
 
 def best(encoder: Encoder, pixels: Pixels) -> Template:
-    chosen = choose_faces(encoder.detect(pixels), FacePolicy.LARGEST)
+    chosen = choose_faces(encoder.detect(pixels), FacePolicy.LARGEST, (pixels.shape[1], pixels.shape[0]))
     assert not isinstance(chosen, Rejection)
     return encoder.encode(pixels, chosen)[0]
 

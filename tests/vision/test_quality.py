@@ -78,15 +78,18 @@ def test_whatever_may_be_enrolled_may_be_searched() -> None:
         assert getattr(PROBE_LIMITS, name) >= getattr(ENROLL_LIMITS, name)
 
 
-def chosen(faces: list[Face], policy: FacePolicy, dominance: float = 2.5) -> list[Face]:
-    result = choose_faces(faces, policy, dominance)
+SIZE = (250, 250)
+
+
+def chosen(faces: list[Face], policy: FacePolicy) -> list[Face]:
+    result = choose_faces(faces, policy, SIZE)
     assert not isinstance(result, Rejection), result
     return result
 
 
 @pytest.mark.parametrize("policy", FacePolicy)
 def test_a_photo_without_faces_is_rejected(policy: FacePolicy) -> None:
-    result = choose_faces([], policy)
+    result = choose_faces([], policy, SIZE)
     assert isinstance(result, Rejection)
     assert result.reason is Reason.FACE_NOT_FOUND
 
@@ -101,13 +104,21 @@ def test_single_takes_a_face_that_dominates_and_no_other() -> None:
     small, large = face(10, 10), face(25, 10)
     assert chosen([small, large], FacePolicy.SINGLE) == [large]
     assert chosen([small, large, small], FacePolicy.SINGLE) == [large]
-    result = choose_faces([small, face(24, 10)], FacePolicy.SINGLE)
+    result = choose_faces([small, face(24, 10)], FacePolicy.SINGLE, SIZE)
     assert isinstance(result, Rejection)
     assert result.reason is Reason.MULTIPLE_FACES
-    assert chosen([small, face(24, 10)], FacePolicy.SINGLE, dominance=2.4)[0].width == 24
+
+
+def test_of_boxes_of_nearly_the_same_size_the_one_in_the_middle_is_meant() -> None:
+    def at(x: float, y: float, width: float) -> Face:
+        return Face(floats([x, y, x + width, y + 100]), ARCFACE_TEMPLATE.astype(np.float32), 0.9)
+
+    centred, aside = at(80, 80, 81), at(0, 0, 100)
+    assert chosen([aside, centred], FacePolicy.LARGEST) == [centred]
+    assert chosen([aside, at(80, 80, 79)], FacePolicy.LARGEST) == [aside]
 
 
 def test_largest_takes_one_and_all_takes_each_in_its_order() -> None:
-    small, large = face(10, 10), face(11, 10)
+    small, large = face(10, 10), face(13, 10)
     assert chosen([small, large], FacePolicy.LARGEST) == [large]
     assert chosen([small, large], FacePolicy.ALL) == [small, large]
