@@ -188,7 +188,7 @@ class _Collection:
         self.mated.append(empty[:2])
         self.compact()
         score, a, b = self.tail[0]
-        falling = np.argsort(-score, kind="stable")
+        falling = np.argsort(-score)
         histogram = self.histogram[_MARGIN:-_MARGIN].copy()
         histogram[-1] += self.histogram[-_MARGIN:].sum()
         # Below -1 lie rounded cosines, and everything that was left out.
