@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from facesearch.types import Vector
 
 FORMAT: Final = 1
-"""Part of every folder's name: to be raised with any change of what is kept."""
+"""Part of every folder's name: to be raised with any change of what is kept, or of how a policy chooses a face."""
 _MEASURES: Final = 19
 """Numbers kept of a face: box 4, landmarks 10, detection score, size, sharpness, yaw, roll."""
 

@@ -7,7 +7,9 @@ Nothing is dropped silently.
 
 from facesearch.evaluation.trials.detect import Trials, read_trials
 from facesearch.evaluation.trials.embeddings import read_embeddings
+from facesearch.evaluation.trials.everyone import all_pairs
 from facesearch.evaluation.trials.folders import read_people, read_search_folders, split_people
+from facesearch.evaluation.trials.grouping import coded_groups, read_groups
 from facesearch.evaluation.trials.manifests import read_manifest, read_manifests
 from facesearch.evaluation.trials.pairs import read_lfw_pairs, read_pairs_csv
 from facesearch.evaluation.trials.pickled import read_insightface_bin
@@ -24,8 +26,11 @@ __all__ = [
     "ScoreTrials",
     "SearchTrials",
     "Trials",
+    "all_pairs",
+    "coded_groups",
     "read_bob_scores",
     "read_embeddings",
+    "read_groups",
     "read_insightface_bin",
     "read_lfw_pairs",
     "read_manifest",
