@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from facesearch.vision.encoder import Encoder
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The photos that went through the models."""
     seen: list[object] = []
     original = Encoder.encode_many

@@ -173,7 +173,7 @@ def test_a_removed_person_is_never_found_again(enrolled: FaceSearch) -> None:
 def test_check_proves_photos_index_and_models(enrolled: FaceSearch, standin_pack: Path) -> None:
     findings = list(enrolled.check())
     assert all(finding.ok for finding in findings)
-    assert {finding.subject for finding in findings} == {"database", "templates", "models", "photos", "index"}
+    assert {finding.subject for finding in findings} >= {"database", "templates", "models", "photos", "index"}
     assert any(str(standin_pack) in finding.detail for finding in findings)
 
 
