@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from facesearch.engine.evaluation.embeddings import PhotoEmbedder
     from facesearch.engine.probes import Image
     from facesearch.engine.sources import Source, Sources
     from facesearch.vision.packs import ModelPack
@@ -142,9 +143,12 @@ class FaceSearch:
     @cached_property
     def encoder(self) -> Encoder:
         """The pipeline from photo to template."""
+        return self._make_encoder()
+
+    def _make_encoder(self, *, flip: bool = False) -> Encoder:
         choose_provider(self.settings.provider)  # before a pack is downloaded for a provider that is not here
         det_size = self.settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE
-        return Encoder(self.pack, provider=self.settings.provider, det_size=det_size)
+        return Encoder(self.pack, provider=self.settings.provider, det_size=det_size, flip=flip)
 
     def _gallery_det_size(self) -> str | None:
         made_with = self.gallery.model() if self.has_gallery else None
@@ -242,6 +246,20 @@ class FaceSearch:
     def encode(self, image: Image) -> list[Template]:
         """All faces of a photo with their vectors, best detection first. Raises `PhotoError`."""
         return self.encoder.encode(probes.load_image(image))
+
+    def photo_embedder(
+        self, *, faces: str = FacePolicy.LARGEST, flip: bool = False, aligned: bool = False, cache: bool = True
+    ) -> PhotoEmbedder:
+        """Embeds photos for an evaluation, with the models of this engine.
+
+        `faces`: `largest` or `single`. `flip` sums each crop's vector with that of its mirror image. `aligned` takes
+        photos as aligned 112x112 crops. `cache` keeps vectors in the folder of `FACESEARCH_CACHE`.
+        """
+        from facesearch.engine.evaluation.embeddings import PhotoEmbedder
+
+        encoder = self._make_encoder(flip=True) if flip else self.encoder
+        folder = self.settings.cache / "embeddings" if cache else None
+        return PhotoEmbedder(encoder, faces=parse_policy(faces), aligned=aligned, cache=folder)
 
     # -- health
 

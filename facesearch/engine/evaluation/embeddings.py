@@ -42,6 +42,10 @@ class Embedded:
         """The same with faces that `limits` refuse turned into failures, as `enroll` and `query` do."""
         return replace(self, photos=tuple(_limited(each, limits) for each in self.photos))
 
+    def split_at(self, position: int) -> tuple[Embedded, Embedded]:
+        """The photos before `position`, and those from there on."""
+        return Embedded(self.photos[:position], self.computed), Embedded(self.photos[position:], self.computed)
+
     @property
     def usable(self) -> list[int]:
         """Positions of the photos that have a template."""

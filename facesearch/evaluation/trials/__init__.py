@@ -10,7 +10,7 @@ from facesearch.evaluation.trials.embeddings import read_embeddings
 from facesearch.evaluation.trials.everyone import all_pairs
 from facesearch.evaluation.trials.folders import read_people, read_search_folders, split_people
 from facesearch.evaluation.trials.grouping import coded_groups, read_groups
-from facesearch.evaluation.trials.manifests import read_manifest, read_manifests
+from facesearch.evaluation.trials.manifests import read_manifest, read_manifests, require_new_photos
 from facesearch.evaluation.trials.pairs import read_lfw_pairs, read_pairs_csv
 from facesearch.evaluation.trials.pickled import read_insightface_bin
 from facesearch.evaluation.trials.refusal import require_disjoint_subjects
@@ -41,6 +41,7 @@ __all__ = [
     "read_search_folders",
     "read_trials",
     "require_disjoint_subjects",
+    "require_new_photos",
     "scored_pairs",
     "split_people",
     "write_scores_csv",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from facesearch.evaluation.trials.refusal import encode, refusal, repeats
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
@@ -54,9 +51,15 @@ def read_manifests(gallery: Path, probes: Path, photos: Path | None = None) -> S
     EvaluationError, by row, for a photo that is in both: it would find itself.
     """
     enrolled, searched = read_manifest(gallery, photos), read_manifest(probes, photos)
-    row_of = {photo: i for i, photo in enumerate(enrolled.photos, 1 + HEADER_ROWS)}
-    shared = [(i, photo) for i, photo in enumerate(searched.photos, 1 + HEADER_ROWS) if photo in row_of]
+    return require_new_photos(SearchTrials(f"{gallery} and {probes}", enrolled, searched), HEADER_ROWS)
+
+
+def require_new_photos(trials: SearchTrials, header_rows: int = 0) -> SearchTrials:
+    """The trials; EvaluationError, by row, where a photo is both enrolled and searched for: it would find itself."""
+    row_of = {photo: i for i, photo in enumerate(trials.gallery.photos, 1 + header_rows)}
+    shared = [(i, photo) for i, photo in enumerate(trials.probes.photos, 1 + header_rows) if photo in row_of]
     if shared:
         offenders = (f"row {i}, enrolled in row {row_of[photo]} ({photo.name})" for i, photo in shared)
-        raise refusal(str(probes), f"probes that {gallery.name} enrolls", offenders, len(shared))
-    return SearchTrials(f"{gallery} and {probes}", enrolled, searched)
+        problem = f"probes that {Path(trials.gallery.source).name} enrolls"
+        raise refusal(trials.probes.source, problem, offenders, len(shared))
+    return trials

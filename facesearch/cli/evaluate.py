@@ -1,0 +1,164 @@
+"""`facesearch eval`: error rates on labelled photos, scores or vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from facesearch.cli.evaluate_options import (
+    FacesOption,
+    FarOption,
+    FlipOption,
+    NoCacheOption,
+    OutOption,
+    PhotosOption,
+    SeedOption,
+    StrictOption,
+    embed_photos,
+    exit_by_support,
+    note_report,
+    parse_rates,
+    require_choice,
+)
+from facesearch.cli.evaluate_search import compare, search
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    open_engine,
+)
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facesearch.engine.evaluation.verification import Evaluation
+    from facesearch.evaluation.trials import Trials
+
+DEFAULT_COMMAND = "pairs"
+
+
+class EvalGroup(TyperGroup):
+    """`facesearch eval PATH` is `facesearch eval pairs PATH`; a file called `search` is given as `./search`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in front of what is no subcommand."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(
+        cls=EvalGroup,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        help="Error rates with their intervals: facesearch eval PATH on labelled pairs, search for 1:N, compare.\n\n"
+        "`facesearch eval PATH` is short for `facesearch eval pairs PATH`: see its --help.\n\n"
+        "Example: facesearch eval pairs.txt --photos lfw/ --out report/",
+    )
+    group.command(DEFAULT_COMMAND)(pairs)
+    group.command()(search)
+    group.command()(compare)
+    app.add_typer(group, name="eval")
+
+
+def pairs(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="LFW's pairs.txt, CSV a,b,same or score,mated, bob's four columns, InsightFace's .bin, an embeddings "
+            ".npz, or a folder of one folder per person (all pairs).",
+        ),
+    ],
+    photos: PhotosOption = None,
+    out: OutOption = None,
+    far: FarOption = None,
+    flip: FlipOption = False,
+    faces: FacesOption = "largest",
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The photos are aligned crops of 112x112: run no detector.")
+    ] = False,
+    convention: Annotated[
+        str | None,
+        typer.Option("--convention", metavar="insightface", help="Add figures by the field's habits, to compare."),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option("--groups", metavar="CSV", help="CSV subject_id,group: TAR per group at one global threshold."),
+    ] = None,
+    strict: StrictOption = False,
+    seed: SeedOption = 0,
+    no_cache: NoCacheOption = False,
+    plots: Annotated[str, typer.Option("--plots", metavar="KIND", help="Kind of the plot files: svg or png.")] = "svg",
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """TAR at FAR, EER, AUC and more on labelled pairs of photos, scores or vectors, with 95 % intervals.
+
+    Exit code: 0 done, 2 trials or usage that cannot be used, 3 with --strict an unsupported point, 4 model error.
+
+    Example: facesearch eval pairs.txt --photos lfw/ --out report/
+    """
+    from facesearch.cli.evaluate_output import emit_verification, print_verification
+    from facesearch.engine.evaluation.verification import VerificationOptions, evaluate, photos_of
+    from facesearch.evaluation.trials import read_trials
+    from facesearch.evaluation.verification import TARGETS
+
+    require_choice("--plots", plots, ("svg", "png"))
+    if convention is not None:
+        require_choice("--convention", convention, ("insightface",))
+    options = VerificationOptions(parse_rates(far, TARGETS), convention is not None, groups, seed)
+    trials = read_trials(path, photos)
+    embedded, model = None, None
+    wanted = photos_of(trials)
+    if wanted:
+        with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+            embedder = engine.photo_embedder(faces=faces, flip=flip, aligned=aligned, cache=not no_cache)
+            embedded = embed_photos(embedder, wanted)
+            model = embedder.settings
+    elif flip or aligned:
+        raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
+    evaluation = evaluate(trials, options, embedded=embedded, model=model, protocol=_protocol(trials, path))
+    if out is not None:
+        evaluation = _write(out, evaluation, plots)
+    if json:
+        emit_verification(evaluation, embedded)
+    else:
+        print_verification(evaluation, embedded)
+    note_report(out)
+    exit_by_support(strict, [point.flag for point in evaluation.report.result.points])
+
+
+def _protocol(trials: Trials, path: Path) -> str:
+    from facesearch.evaluation.trials import PairTrials
+
+    return "lfw" if isinstance(trials, PairTrials) and path.suffix == ".txt" else ""
+
+
+def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
+    """Write the report with thumbnails of the worst pairs."""
+    from facesearch.evaluation.report import write_verification_report
+
+    shown = {
+        name: (photo, each.template.face if each.template else None)
+        for name, (photo, each) in evaluation.photos.items()
+    }
+    pictures: dict[str, bytes] = {}
+    if shown:
+        from facesearch.engine.evaluation.pictures import thumbnails
+
+        pictures = thumbnails(shown)
+    report = write_verification_report(
+        out, evaluation.report, scores=evaluation.scores, worst=evaluation.worst, thumbnails=pictures, plots=plots
+    )
+    return replace(evaluation, report=report)

@@ -1,0 +1,313 @@
+"""How evaluations reach people and programs: a summary that begins with the answer, and NDJSON records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from facesearch.cli.output import emit, print_table, printable
+from facesearch.evaluation.codec import to_json
+from facesearch.evaluation.pages import words
+from facesearch.evaluation.report import recommended_point
+from facesearch.evaluation.results import DECISION_RULE, LOW_SUPPORT, Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from facesearch.engine.evaluation.embeddings import Embedded
+    from facesearch.engine.evaluation.verification import Evaluation
+    from facesearch.evaluation.results import IdentificationResult, PairedDifference, Rate, VerificationResult
+
+
+def rate_record(rate: Rate | None) -> dict[str, Any] | None:
+    """A rate with its count and its intervals; `interval` is the primary one and says by what method."""
+    if rate is None:
+        return None
+    return {"value": rate.value, **to_json(rate)}
+
+
+def say(text: str) -> None:
+    """A line on stdout."""
+    typer.echo(printable(text))
+
+
+def _flag(flag: Flag | None) -> str:
+    return "" if flag is None else f"fewer than {LOW_SUPPORT} errors" if flag is Flag.LOW_SUPPORT else flag.value
+
+
+# -- 1:1
+
+
+def emit_verification(evaluation: Evaluation, embedded: Embedded | None) -> None:
+    """One record for the whole, then one per operating point, then one per group."""
+    result = evaluation.report.result
+    emit(
+        {
+            "kind": "verification",
+            "source": evaluation.report.about.source,
+            "decision_rule": DECISION_RULE,
+            "counts": {**to_json(result.counts), "failed": result.counts.failed},
+            "photos": _photos_record(embedded),
+            "fte": rate_record(result.fte),
+            "fta": rate_record(result.fta),
+            "eer": {"value": result.eer.midpoint, **to_json(result.eer)},
+            "auc": result.auc,
+            "d_prime": result.d_prime,
+            "min_dcf": to_json(result.min_dcf),
+            "best_accuracy": to_json(result.best),
+            "folds": _folds_record(result),
+            "insightface": to_json(result.insightface),
+            "replicates": result.replicates,
+            "seed": result.seed,
+            "model": to_json(evaluation.report.about.model),
+        }
+    )
+    for point, flips in zip(result.points, result.flips, strict=True):
+        emit(
+            {
+                "kind": "tar_at_far",
+                **to_json(point),
+                **{name: rate_record(getattr(point, name)) for name in ("far", "tar", "gfar", "gfrr")},
+                "decisions_within_1e-6": flips,
+            }
+        )
+    for group in evaluation.report.groups:
+        emit(
+            {
+                "kind": "group",
+                "group": group.group,
+                "threshold": evaluation.report.group_threshold,
+                "tar": rate_record(group.tar),
+                "far": rate_record(group.far),
+            }
+        )
+
+
+def _photos_record(embedded: Embedded | None) -> dict[str, Any] | None:
+    if embedded is None:
+        return None
+    return {
+        "photos": len(embedded.photos),
+        "embedded_now": embedded.computed,
+        "failed_by_reason": embedded.reasons,
+        "several_faces": embedded.several_faces,
+    }
+
+
+def _folds_record(result: VerificationResult) -> dict[str, Any] | None:
+    if result.folds is None:
+        return None
+    folds = result.folds
+    return {"accuracy": folds.mean, "standard_error": folds.standard_error, "std_ddof_0": folds.std, **to_json(folds)}
+
+
+def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> None:
+    """The answer, the operating points, what else was measured, and what it rests on."""
+    report = evaluation.report
+    result = report.result
+    for line in _verification_answer(result):
+        say(line)
+    rows = [
+        (
+            f"{point.target_far:g}",
+            words.rate(point.tar),
+            words.interval(point.tar.best_interval if point.tar else None),
+            words.counted(point.far),
+            words.threshold(point.threshold),
+            _flag(point.flag),
+        )
+        for point in result.points
+    ]
+    print_table(("FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", ""), rows)
+    for line in [*_further(result), *_basis(result, embedded)]:
+        say(line)
+    if report.groups:
+        group_rows = [
+            (
+                group.group,
+                words.counted(group.tar),
+                words.interval(group.tar.best_interval if group.tar else None),
+                words.counted(group.far),
+            )
+            for group in report.groups
+        ]
+        title = f"By group, all at threshold {words.threshold(report.group_threshold)}"
+        print_table(("group", "TAR", "95 % interval", "FAR"), group_rows, title=title)
+
+
+def _verification_answer(result: VerificationResult) -> Iterator[str]:
+    point = recommended_point(result)
+    if point is None or point.tar is None:
+        yield "These trials support none of the operating points that were asked for."
+        yield f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
+        return
+    yield (
+        f"TAR {words.rate(point.tar)} at FAR up to {point.target_far:g} "
+        f"(95 % interval {words.interval(point.tar.best_interval)}), threshold {words.threshold(point.threshold)}."
+    )
+    if point.far is not None and point.flag is Flag.LOW_SUPPORT:
+        errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
+        yield f"It rests on {errors}; a figure to rely on takes {LOW_SUPPORT}."
+
+
+def _further(result: VerificationResult) -> Iterator[str]:
+    eer = result.eer
+    known = f" ({words.interval(eer.interval)})" if eer.interval else ""
+    spread = f" +- {result.auc_error:.1g}" if result.auc_error else ""
+    d_prime = words.NOTHING if result.d_prime is None else f"{result.d_prime:.3f}"
+    yield f"EER {words.format_rate(eer.midpoint)}{known}, AUC {words.format_rate(result.auc)}{spread}, d' {d_prime}"
+    if result.folds is not None:
+        folds = result.folds
+        yield (
+            f"Accuracy over {len(folds.accuracies)} folds {words.format_rate(folds.mean)} +- "
+            f"{folds.standard_error:.4f} (standard error; np.std {folds.std:.4f})"
+        )
+    yield (
+        f"Accuracy at the best threshold {words.format_rate(result.best.accuracy)} "
+        "(optimistic: the threshold was chosen on the same trials)"
+    )
+    if result.insightface is not None:
+        yield from _convention(result)
+
+
+def _convention(result: VerificationResult) -> Iterator[str]:
+    assert result.insightface is not None
+    yield "By InsightFace's convention, for comparison with published tables only:"
+    if result.insightface.folds is not None:
+        folds = result.insightface.folds
+        yield f"  accuracy {words.format_rate(folds.mean)} +- {folds.std:.4f} (np.std)"
+    for target, taken, tar in result.insightface.nearest_far:
+        over = ", over the target" if taken > target else ""
+        yield f"  TAR {words.format_rate(tar)} at the FAR nearest to {target:g}: {words.format_rate(taken)}{over}"
+
+
+def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[str]:
+    counts = result.counts
+    planned = counts.planned_mated + counts.planned_non_mated
+    yield (
+        f"{planned:,} comparisons planned ({counts.planned_mated:,} mated, {counts.planned_non_mated:,} non-mated), "
+        f"{planned - counts.failed:,} completed, {counts.failed:,} failed{_reasons(counts.reasons)}"
+    )
+    if embedded is not None and embedded.reasons:
+        yield f"Photos without a template{_reasons(embedded.reasons)}"
+    if embedded is not None and embedded.several_faces:
+        yield f"In {embedded.several_faces:,} photos with several faces the policy chose one."
+    if counts.subjects is None:
+        yield "Intervals assume independent comparisons: the input names no people. The true ones are wider."
+    else:
+        yield f"Intervals: subject bootstrap over {counts.subjects:,} people, {result.replicates:,} replicates."
+    yield f"Decision rule: {DECISION_RULE}; score = cosine."
+
+
+def _reasons(reasons: Mapping[str, int]) -> str:
+    return f": {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}" if reasons else ""
+
+
+# -- 1:N
+
+
+def emit_identification(source: str, result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:
+    """One record for the whole, then one per operating point, rank and gallery size."""
+    emit(
+        {
+            "kind": "identification",
+            "source": source,
+            "decision_rule": DECISION_RULE,
+            "subjects": result.subjects,
+            "mated": result.mated,
+            "non_mated": result.non_mated,
+            "failed_mated": result.failed_mated,
+            "failed_non_mated": result.failed_non_mated,
+            "failed_photos_by_reason": {name: dict(reasons) for name, reasons in failures.items()},
+            "fte": rate_record(result.fte),
+            "replicates": result.replicates,
+            "seed": result.seed,
+        }
+    )
+    for point in result.points:
+        rates = {"fpir": rate_record(point.fpir), "fnir": rate_record(point.fnir)}
+        emit({"kind": "fnir_at_fpir", **to_json(point), **rates})
+    for rank, rate in enumerate(result.cmc, 1):
+        emit({"kind": "cmc", "rank": rank, **(rate_record(rate) or {})})
+    for row in result.by_size.rows if result.by_size else ():
+        emit({"kind": "fpir_by_size", "threshold": result.by_size and result.by_size.threshold, **to_json(row)})
+
+
+def print_identification(result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:
+    """The answer, FNIR at FPIR, CMC, FPIR by gallery size, and what it rests on."""
+    supported = [point for point in result.points if point.fnir is not None]
+    best = min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
+    if best is not None and best.fnir is not None:
+        say(
+            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {words.rate(best.fnir)} "
+            f"(95 % interval {words.interval(best.fnir.best_interval)}; R = {best.rank}), "
+            f"threshold {words.threshold(best.threshold)}."
+        )
+    elif result.non_mated:
+        say("These searches support none of the operating points that were asked for.")
+    first = result.cmc[0]
+    say(f"Rank 1: {words.counted(first)}, 95 % interval {words.interval(first.best_interval)}.")
+    if result.points:
+        rows = [
+            (
+                f"{point.target_fpir:g}",
+                point.rank,
+                words.rate(point.fnir),
+                words.interval(point.fnir.best_interval if point.fnir else None),
+                words.counted(point.fpir),
+                words.threshold(point.threshold),
+                _flag(point.flag),
+            )
+            for point in result.points
+        ]
+        print_table(("FPIR up to", "R", "FNIR", "95 % interval", "FPIR achieved", "threshold", ""), rows)
+    _print_sizes(result)
+    say(
+        f"{result.mated:,} mated searches ({result.failed_mated:,} failed, counted as misses), "
+        f"{result.non_mated:,} non-mated ({result.failed_non_mated:,} failed, counted as silent)."
+    )
+    if result.fte is not None:
+        say(f"Failure to enroll: {words.counted(result.fte)} people.")
+    for name, reasons in failures.items():
+        if reasons:
+            say(f"{name.capitalize()} photos without a template{_reasons(reasons)}")
+    say(f"Decision rule: {DECISION_RULE}; a person's score is the best over their templates, R = rank looked at.")
+
+
+def _print_sizes(result: IdentificationResult) -> None:
+    if result.by_size is None:
+        return
+    rows = [
+        (f"{row.size:,}", row.basis.value, words.format_rate(row.value), words.format_rate(row.upper))
+        for row in result.by_size.rows
+    ]
+    title = f"FPIR as the gallery grows, at threshold {words.threshold(result.by_size.threshold)}"
+    print_table(("people", "basis", "FPIR", "95 % limit"), rows, title=title)
+
+
+# -- comparison
+
+
+def emit_differences(a: str, b: str, rows: Sequence[PairedDifference], winners: Sequence[str | None]) -> None:
+    """One record per figure; `better` is null where the interval covers 0."""
+    for row, winner in zip(rows, winners, strict=True):
+        emit({"kind": "difference", "a_report": a, "b_report": b, **to_json(row), "better": winner})
+
+
+def print_differences(a: str, b: str, rows: Sequence[PairedDifference], winners: Sequence[str | None]) -> None:
+    """The verdict, then every figure with the interval of its difference."""
+    won = [f"{name} in {row.metric}" for row, name in zip(rows, winners, strict=True) if name is not None]
+    say(f"{b} against {a}: {'; '.join(won) + ' better' if won else 'no winner, every interval covers 0'}.")
+    cells = [
+        (
+            row.metric,
+            words.format_rate(row.a),
+            words.format_rate(row.b),
+            words.signed(row.difference),
+            f"{words.signed(row.interval.low)} to {words.signed(row.interval.high)}",
+            winner or "no winner",
+        )
+        for row, winner in zip(rows, winners, strict=True)
+    ]
+    print_table(("figure", a, b, "difference", "95 % interval", "better"), cells)

@@ -1,0 +1,167 @@
+"""`facesearch eval search` and `facesearch eval compare`: 1:N error rates, and reports side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facesearch.cli.evaluate_options import (
+    FacesOption,
+    FlipOption,
+    NoCacheOption,
+    OutOption,
+    PhotosOption,
+    SeedOption,
+    StrictOption,
+    embed_photos,
+    exit_by_support,
+    note_report,
+    parse_rates,
+    require_choice,
+)
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    open_engine,
+)
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facesearch.engine.evaluation.comparison import Comparison
+    from facesearch.evaluation.trials import SearchTrials
+
+
+def search(
+    enrolled: Annotated[
+        Path,
+        typer.Argument(
+            metavar="GALLERY", help="A folder per person or a CSV image,subject_id; or one folder with both."
+        ),
+    ],
+    probes: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PROBES]", help="Likewise. Left out where GALLERY holds gallery/, probe/, unknown/."),
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split", help="Make gallery and probes out of one folder per person, by a seeded rule.")
+    ] = False,
+    fpir: Annotated[
+        str | None, typer.Option("--fpir", metavar="RATES", help="FPIRs to report FNIR at [0.1,0.01,0.001].")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="R: FNIR is reported for R = 1 and R = k.")] = 20,
+    photos: PhotosOption = None,
+    out: OutOption = None,
+    flip: FlipOption = False,
+    faces: FacesOption = "largest",
+    strict: StrictOption = False,
+    seed: SeedOption = 0,
+    no_cache: NoCacheOption = False,
+    plots: Annotated[str, typer.Option("--plots", metavar="KIND", help="Kind of the plot files: svg or png.")] = "svg",
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """How often searches miss somebody enrolled (FNIR) and alarm for strangers (FPIR), with 95 % intervals.
+
+    Exit code: 0 done, 2 trials or usage that cannot be used, 3 with --strict an unsupported point, 4 model error.
+
+    Example: facesearch eval search people/ --split --out report/
+    """
+    from facesearch.cli.evaluate_output import emit_identification, print_identification
+    from facesearch.engine.evaluation.identification import failures, model_settings, score_searches
+    from facesearch.engine.evaluation.verification import describe
+    from facesearch.evaluation.identification import TARGETS, evaluate_searches
+    from facesearch.evaluation.report import IdentificationReport, write_identification_report
+
+    require_choice("--plots", plots, ("svg", "png"))
+    if k < 1:
+        raise ConfigError(f"-k {k} is no rank.", "Give -k 1 or more.")
+    targets = parse_rates(fpir, TARGETS)
+    trials = read_searches(enrolled, probes, photos, split=split, seed=seed)
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+        embedder = engine.photo_embedder(faces=faces, flip=flip, cache=not no_cache)
+        everything = embed_photos(embedder, (*trials.gallery.photos, *trials.probes.photos))
+        settings = embedder.settings
+    known, searched = everything.split_at(len(trials.gallery))
+    scores = score_searches(trials, known, searched)
+    result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=seed)
+    failed = failures(known, searched)
+    about = describe(trials.source, model_settings(settings), title=f"Identification: {Path(trials.source).name}")
+    if out is not None:
+        write_identification_report(out, IdentificationReport(about, result), plots=plots)
+    if json:
+        emit_identification(trials.source, result, failed)
+    else:
+        print_identification(result, failed)
+    note_report(out)
+    exit_by_support(strict, [point.flag for point in result.points])
+
+
+def read_searches(enrolled: Path, probes: Path | None, photos: Path | None, *, split: bool, seed: int) -> SearchTrials:
+    """The 1:N trials that these arguments name; `ConfigError` or `EvaluationError` where they name none."""
+    from facesearch.evaluation.trials import (
+        SearchTrials,
+        read_manifests,
+        read_people,
+        read_search_folders,
+        require_new_photos,
+        split_people,
+    )
+
+    if split:
+        if probes is not None:
+            raise ConfigError("--split makes gallery and probes out of one folder.", "Leave PROBES out.")
+        return split_people(read_people(enrolled), seed)
+    if probes is None:
+        return read_search_folders(enrolled)
+    if enrolled.is_dir() and probes.is_dir():
+        return require_new_photos(SearchTrials(f"{enrolled} and {probes}", read_people(enrolled), read_people(probes)))
+    return read_manifests(enrolled, probes, photos)
+
+
+def compare(
+    reports: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", help="report.json files; each is set against the first.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="HTML", help="Write the page there.")] = None,
+    far: Annotated[
+        str | None, typer.Option("--far", metavar="RATES", help="FARs to compare TAR at [those all support].")
+    ] = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Reports of the same people side by side, with paired differences; no winner where the interval covers 0.
+
+    Exit code: 0 done, 2 reports that cannot be compared.
+
+    Example: facesearch eval compare small/report.json large/report.json --out compare.html
+    """
+    from facesearch.cli.evaluate_output import emit_differences, print_differences
+    from facesearch.cli.output import note
+    from facesearch.engine.evaluation.comparison import compare_reports
+    from facesearch.evaluation.pages.comparison import winner
+
+    found = compare_reports(reports, parse_rates(far, ()) or None, seed)
+    if out is not None:
+        _write_page(out, found)
+        note(f"The comparison is in {out}.")
+    for a, b, rows in found.differences:
+        winners = [winner(a, b, row) for row in rows]
+        (emit_differences if json else print_differences)(a, b, rows, winners)
+
+
+def _write_page(out: Path, found: Comparison) -> None:
+    from facesearch.evaluation.pages import comparison_page
+
+    page = comparison_page(found.reports, found.differences)
+    try:
+        out.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}.", "Name an HTML file in a folder.") from error
