@@ -293,12 +293,12 @@ def _window(sample: Sample, share: float) -> _Window:
 def _eer_in_window(window: _Window, weight: Counts, total: float, mated_total: float) -> float | None:
     non_mated = np.cumsum(weight.take(window.tail_a) * weight.take(window.tail_b))
     mated = np.cumsum(weight.take(window.lowest))
-    fmr = np.append(0, non_mated)[window.false_matches] / total
-    fnmr = np.append(0, mated)[window.misses] / mated_total
+    # Times both totals the rates are whole numbers, and comparing them is exact.
+    fmr = np.append(0, non_mated)[window.false_matches] * mated_total
+    fnmr = np.append(0, mated)[window.misses] * total
     after = int(np.argmax(fmr <= fnmr)) if fmr.size else 0
     if after == 0:
         # The crossing lies outside the window. (With all scores kept, the first row has FMR 1 and FNMR 0.)
         return None
-    if fmr[after] == fnmr[after]:
-        return float(fmr[after])
-    return float((fmr + fnmr)[[after - 1, after]].min() / 2)
+    before = after if fmr[after] == fnmr[after] else after - 1
+    return float(min(fmr[before] + fnmr[before], fmr[after] + fnmr[after])) / (2 * total * mated_total)

@@ -137,12 +137,15 @@ def equal_error_rate(curve: ErrorCurve) -> EqualErrorRate:
     >>> eer.low, round(eer.high, 3), eer.threshold
     (0.25, 0.333, 0.6)
     """
-    fmr, fnmr = np.append(curve.fmr, 0.0), np.append(curve.fnmr, 1.0)
+    # Times both totals the rates are whole numbers, and comparing them is exact.
+    fmr = np.append(curve.false_matches, 0) * curve.mated
+    fnmr = np.append(curve.mated - curve.true_matches, curve.mated) * curve.non_mated
     after = int(np.argmax(fmr <= fnmr))
     before = after if fmr[after] == fnmr[after] or after == 0 else after - 1
     row = before if fmr[before] + fnmr[before] <= fmr[after] + fnmr[after] else after
-    low, high = sorted((float(fmr[row]), float(fnmr[row])))
-    return EqualErrorRate(low, high, threshold=_counts_at_row(curve, row)[0])
+    threshold, false_matches, true_matches = _counts_at_row(curve, row)
+    low, high = sorted((false_matches / curve.non_mated, (curve.mated - true_matches) / curve.mated))
+    return EqualErrorRate(low, high, threshold)
 
 
 def area_under_curve(curve: ErrorCurve) -> tuple[float, float]:

@@ -1,0 +1,237 @@
+"""Intervals: textbook values, the tail-only bootstrap against the dense one, coverage of a known truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation import bootstrap, uncertainty
+from facesearch.evaluation.assessment import evaluate_pairs
+from facesearch.evaluation.results import ScoredPairs
+from facesearch.evaluation.verification import equal_error_rate, error_curve, tar_at_far
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from([0.9, 0.95, 0.99]))
+def test_analytic_intervals_are_those_of_scipy(total: int, share: float, level: float) -> None:
+    count = round(share * total)
+    test = binomtest(count, total)
+    for ours, theirs in (
+        (uncertainty.wilson, test.proportion_ci(level, method="wilson")),
+        (uncertainty.clopper_pearson, test.proportion_ci(level, method="exact")),
+    ):
+        found = ours(count, total, level)
+        assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+        assert found.assumes_independence
+    limit = binomtest(count, total, alternative="less").proportion_ci(level, method="exact").high
+    assert uncertainty.upper_limit(count, total, level) == pytest.approx(limit, abs=1e-9)
+
+
+def test_no_error_still_allows_a_rate_that_people_bound() -> None:
+    bound = uncertainty.zero_error_bound(units=50, trials=5000)
+    assert (1 - bound.upper) ** 50 == pytest.approx(0.05)
+    assert (1 - bound.naive_upper) ** 5000 == pytest.approx(0.05)
+    with pytest.raises(EvaluationError):
+        uncertainty.zero_error_bound(units=5, trials=4)
+
+
+@pytest.mark.parametrize(("count", "total"), [(-1, 5), (6, 5), (0, 0)])
+def test_an_impossible_rate_is_an_error(count: int, total: int) -> None:
+    with pytest.raises(EvaluationError):
+        uncertainty.wilson(count, total)
+
+
+def people_pairs(seed: int, people: int = 40, rows: int = 1500, decimals: int = 2) -> ScoredPairs:
+    """Ties, several photos a person, pairs that occur more than once, infinities."""
+    rng = np.random.default_rng(seed)
+    id_a, id_b = rng.integers(people, size=rows), rng.integers(people, size=rows)
+    id_b[: rows // 3] = id_a[: rows // 3]
+    mated = id_a == id_b
+    score = (rng.normal(0.2, 0.2, rows) + 0.3 * mated + 0.1 * rng.standard_normal(people)[id_a]).round(decimals)
+    score[rng.integers(rows, size=4)] = [math.inf, -math.inf, math.nan, math.nan]
+    score[(score == math.inf) & ~mated] = 0.9
+    return ScoredPairs(score, mated, id_a + 100, id_b + 100)
+
+
+def dense(pairs: ScoredPairs, weight: np.ndarray, target: float) -> tuple[float, float]:
+    """TAR at FAR and EER with every comparison repeated as often as the people drawn demand."""
+    assert pairs.id_a is not None
+    assert pairs.id_b is not None
+    done = ~np.isnan(pairs.score)
+    a, b = weight[pairs.id_a - 100], weight[pairs.id_b - 100]
+    repeats = np.where(pairs.mated, a, a * b) * done
+    score, mated = np.repeat(pairs.score, repeats), np.repeat(pairs.mated, repeats)
+    curve = error_curve(score[mated], score[~mated])
+    tar = tar_at_far(curve, target).tar
+    assert tar is not None
+    return tar.value, equal_error_rate(curve).midpoint
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("target", [0.02, 0.3])
+def test_weighing_the_tail_equals_repeating_every_comparison(seed: int, target: float) -> None:
+    pairs = people_pairs(seed)
+    sample = bootstrap.sample_of_pairs(pairs)
+    score = pairs.score[~np.isnan(pairs.score)]
+    eer = equal_error_rate(error_curve(sample.mated_score, sample.tail_score)).midpoint
+    (draw,) = bootstrap.draws(sample, 10, seed)
+    assert sample.mated_score.size + sample.tail_score.size == score.size
+    tar, _ = bootstrap.tar_replicates(sample, [target, 0.5], draw)
+    eers = bootstrap.eer_replicates(sample, draw, eer / 8)
+    for row, weight in enumerate(draw.weights):
+        expected = dense(pairs, weight, target)
+        assert tar[row, 0] == expected[0]
+        assert eers[row] == pytest.approx(expected[1], abs=1e-12)
+
+
+def test_the_rate_at_the_samples_own_threshold_is_weighed_too() -> None:
+    pairs = people_pairs(3)
+    sample = bootstrap.sample_of_pairs(pairs)
+    point = tar_at_far(error_curve(sample.mated_score, sample.tail_score), 0.1)
+    assert point.threshold is not None
+    (draw,) = bootstrap.draws(sample, 5, 0)
+    _, far = bootstrap.tar_replicates(sample, [0.1], draw)
+    for row, weight in enumerate(draw.weights):
+        heavy = weight[sample.tail_a] * weight[sample.tail_b]
+        assert far[row, 0] == heavy[sample.tail_score >= point.threshold].sum() / heavy.sum()
+
+
+def test_the_complete_design_counts_what_the_list_of_pairs_counts() -> None:
+    templates = np.array([3, 1, 2, 4])
+    subject = np.repeat(np.arange(4), templates)
+    one, two = np.triu_indices(subject.size, 1)
+    apart = subject[one] != subject[two]
+    weights = np.random.default_rng(0).integers(0, 4, (6, 4))
+    listed = weights[:, subject[one][apart]] * weights[:, subject[two][apart]]
+    assert np.array_equal(bootstrap.Design(4, templates=templates).totals(weights), listed.sum(axis=1))
+
+
+def test_too_short_a_tail_is_an_error() -> None:
+    pairs = people_pairs(1)
+    whole = bootstrap.sample_of_pairs(pairs)
+    short = bootstrap.Sample(
+        whole.mated_score,
+        whole.mated_subject,
+        whole.tail_score[:50],
+        whole.tail_a[:50],
+        whole.tail_b[:50],
+        complete=False,
+        non_mated=whole.non_mated,
+        design=whole.design,
+    )
+    (draw,) = bootstrap.draws(short, 5, 0)
+    with pytest.raises(EvaluationError):
+        bootstrap.tar_replicates(short, [0.2], draw)
+    assert np.isnan(bootstrap.eer_replicates(short, draw, 0.2)).all()
+
+
+def test_intervals_depend_on_the_seed_alone_and_not_on_order_or_sides() -> None:
+    pairs = people_pairs(5)
+    assert pairs.id_a is not None
+    assert pairs.id_b is not None
+    order = np.random.default_rng(0).permutation(pairs.score.size)
+    turned = ScoredPairs(pairs.score[order], pairs.mated[order], pairs.id_b[order], pairs.id_a[order])
+    first, second = (evaluate_pairs(either, targets=[0.05], replicates=100, seed=7) for either in (pairs, turned))
+    assert first.points == second.points
+    assert first.eer == second.eer
+    assert first.points != evaluate_pairs(pairs, targets=[0.05], replicates=100, seed=8).points
+
+
+def test_contradictory_identities_are_an_error() -> None:
+    codes = np.array([1, 2])
+    with pytest.raises(EvaluationError, match="contradict"):
+        bootstrap.sample_of_pairs(ScoredPairs(np.array([0.1, 0.2]), np.array([True, False]), codes, codes))
+
+
+def test_perfect_scores_get_an_interval_all_the_same() -> None:
+    people = np.arange(30)
+    one, two = np.triu_indices(30, 1)
+    id_a, id_b = np.append(people, one), np.append(people, two)
+    result = evaluate_pairs(ScoredPairs(1.0 * (id_a == id_b), id_a == id_b, id_a, id_b), targets=[0.1])
+    tar = result.points[0].tar
+    assert tar is not None
+    assert tar.value == 1
+    assert tar.interval is not None
+    assert 0.85 < tar.interval.low < 0.92
+    assert tar.zero_errors is not None
+    assert tar.zero_errors.units == 30
+
+
+def test_too_few_people_give_no_interval() -> None:
+    assert uncertainty.bootstrap_interval(0.5, np.full(10, math.nan), trials=5, units=2) is None
+
+
+def test_a_difference_is_decided_only_where_there_is_one() -> None:
+    rng = np.random.default_rng(0)
+    one, two = np.triu_indices(60, 1)
+    id_a, id_b = np.append(np.repeat(np.arange(60), 3), one), np.append(np.repeat(np.arange(60), 3), two)
+    mated = id_a == id_b
+    base = rng.normal(0, 1, mated.size)
+    a = ScoredPairs(base + 2.0 * mated, mated, id_a, id_b)
+    better = ScoredPairs(base + 3.5 * mated, mated, id_a, id_b)
+    same = ScoredPairs(base + rng.normal(0, 0.05, mated.size) + 2.0 * mated, mated, id_a, id_b)
+    tar, eer = uncertainty.compare(a, better, [0.05], replicates=300)
+    assert tar.decided
+    assert eer.decided
+    assert tar.interval.low > 0 > eer.interval.high
+    assert not any(difference.decided for difference in uncertainty.compare(a, same, [0.05], replicates=300))
+    assert all(difference.interval.covers(0) for difference in uncertainty.compare(a, a, [0.05], replicates=50))
+
+
+def test_refusing_hard_photos_wins_nothing() -> None:
+    pairs = people_pairs(2)
+    refused = np.where(pairs.mated & (pairs.score < 0.5), math.nan, pairs.score)
+    picky = ScoredPairs(refused, pairs.mated, pairs.id_a, pairs.id_b)
+    difference = uncertainty.compare(pairs, picky, [0.02], replicates=50)[0]
+    assert difference.difference <= 0
+
+
+def test_differences_need_the_same_people() -> None:
+    pairs = people_pairs(2)
+    assert pairs.id_a is not None
+    assert pairs.id_b is not None
+    with pytest.raises(EvaluationError, match="same people"):
+        uncertainty.compare(pairs, ScoredPairs(pairs.score, pairs.mated, pairs.id_a + 1, pairs.id_b + 1))
+
+
+def test_clusters_widen_an_interval() -> None:
+    hits = np.repeat(np.random.default_rng(0).random(40) < 0.3, 25).astype(float)
+    together = uncertainty.clustered_interval(hits, np.repeat(np.arange(40), 25))
+    alone = uncertainty.wilson(float(hits.sum()), hits.size)
+    assert together.high - together.low > 4 * (alone.high - alone.low)
+    assert not together.assumes_independence
+
+
+@pytest.mark.slow
+def test_the_interval_covers_a_known_truth() -> None:
+    """A reduced benchmarks/coverage.py: mean +- effects of people, so that the truth is a normal integral."""
+    from statistics import NormalDist
+
+    people, photos, far, runs = 80, 3, 0.01, 120
+    normal = NormalDist()
+    own, pair = 0.05, 0.1
+    threshold = NormalDist(0, math.sqrt(2 * own**2 + pair**2)).inv_cdf(1 - far)
+    truth = 1 - NormalDist(0.4, math.sqrt((2 * own) ** 2 + pair**2)).cdf(threshold)
+    first = np.repeat(np.arange(people), photos)
+    one, two = np.triu_indices(people, 1)
+    id_a, id_b = np.append(first, one), np.append(first, two)
+    mated = id_a == id_b
+    covered = []
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        effect = rng.normal(0, own, people)
+        score = effect[id_a] + effect[id_b] + rng.normal(0, pair, mated.size) + 0.4 * mated
+        point = evaluate_pairs(ScoredPairs(score, mated, id_a, id_b), targets=[far], replicates=200, seed=run).points[0]
+        assert point.tar is not None
+        assert point.tar.interval is not None
+        assert point.tar.naive is not None
+        covered.append((point.tar.interval.covers(truth), point.tar.naive.covers(truth)))
+    people_cover, naive_cover = np.mean(covered, axis=0)
+    slack = normal.inv_cdf(0.999) * math.sqrt(0.95 * 0.05 / runs)
+    assert 0.95 - slack < people_cover
+    assert naive_cover < people_cover - 0.03
