@@ -1,0 +1,37 @@
+"""A child process that enrolls, replaces and removes, says what is committed, and is killed somewhere.
+
+Run: python -m tests.gallery.crashing FOLDER SEED. One line per acknowledged step: `+ SEED`, `- SEED`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+from facesearch.gallery.gallery import Gallery
+from tests.gallery.makers import enroll, found_subject, make_gallery
+
+
+def work(gallery: Gallery, rng: random.Random) -> None:
+    enrolled = [int(subject.name) for subject in gallery.subjects()]
+    number = max(enrolled, default=0)
+    while True:
+        if len(enrolled) > 5 and rng.random() < 0.3:
+            gone = enrolled.pop(rng.randrange(len(enrolled)))
+            print("?", gone, flush=True)  # noqa: T201  # from here on either outcome is right
+            gallery.remove_subject(str(gone))
+            print("-", gone, flush=True)  # noqa: T201
+        else:
+            number += 1
+            enroll(gallery, str(number), number)
+            print("+", number, flush=True)  # noqa: T201
+            enrolled.append(number)
+        if rng.random() < 0.3:
+            found_subject(gallery, number)
+            gallery.save_cache()
+
+
+if __name__ == "__main__":
+    with make_gallery(Path(sys.argv[1])) as opened:
+        work(opened, random.Random(int(sys.argv[2])))

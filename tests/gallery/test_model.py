@@ -1,0 +1,217 @@
+"""The whole gallery against a plain dict: whatever is done in whatever order, by whichever connection, it answers as
+the dict does."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from facesearch.errors import SubjectExistsError, UnknownSubjectError
+from facesearch.gallery.check import check_gallery
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.index.snapshot import SNAPSHOT_NAME
+from tests.gallery.makers import ROOT, make_gallery, moved_photo, new_photo, unit
+
+NAMES = st.sampled_from(["anna", "bob", "carl", "dora"])
+PATHS = st.sampled_from([f"{number}.jpg" for number in range(6)])
+VECTORS = st.lists(st.integers(0, 30), min_size=1, max_size=3)
+CITIES = st.sampled_from(["Oslo", "Rome", None])
+
+
+@dataclass
+class Photo:
+    subject: str
+    vectors: dict[int, int]
+    """Seed of the vector by template id."""
+
+
+@dataclass
+class Expected:
+    photos: dict[str, Photo] = field(default_factory=dict)
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    used_ids: set[int] = field(default_factory=set)
+
+    def tidy(self) -> None:
+        """Subjects are those who have a photo."""
+        named = {photo.subject for photo in self.photos.values()}
+        self.attributes = {name: self.attributes.get(name, {}) for name in sorted(named)}
+
+    def best_scores(self, query: int) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for photo in self.photos.values():
+            for seed in photo.vectors.values():
+                score = float(unit(seed) @ unit(query))
+                scores[photo.subject] = max(score, scores.get(photo.subject, -2))
+        return scores
+
+
+class GalleryMachine(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.gallery = make_gallery(self.folder)
+        self.second = Gallery.open(self.folder)
+        self.expected = Expected()
+        self.content = 0
+
+    def teardown(self) -> None:
+        self.gallery.close()
+        self.second.close()
+        with Gallery.open(self.folder) as reopened:
+            assert [finding for finding in check_gallery(reopened) if not finding.ok] == []
+            self._compare(reopened)
+        shutil.rmtree(self.folder)
+
+    def _by(self, second: bool) -> Gallery:
+        return self.second if second else self.gallery
+
+    @rule(name=NAMES, path=PATHS, seeds=VECTORS, city=CITIES, second=st.booleans())
+    def add_or_replace(self, name: str, path: str, seeds: list[int], city: str | None, second: bool) -> None:
+        self.content += 1
+        attributes = {"city": city} if city else {}
+        photo = new_photo(name, path, [unit(seed) for seed in seeds], attributes, self.content)
+        (ids,) = self._by(second).commit([photo])
+        assert not set(ids) & self.expected.used_ids
+        self.expected.used_ids |= set(ids)
+        self.expected.photos[path] = Photo(name, dict(zip(ids, seeds, strict=True)))
+        self.expected.attributes.setdefault(name, {}).update(attributes)
+        self.expected.tidy()
+
+    @rule(path=PATHS, new=PATHS, name=NAMES, second=st.booleans())
+    def move(self, path: str, new: str, name: str, second: bool) -> None:
+        if path not in self.expected.photos:
+            return
+        gallery = self._by(second)
+        (ids,) = gallery.commit([moved_photo(gallery, path, new, name)])
+        photo = self.expected.photos.pop(path)
+        assert set(ids) == set(photo.vectors)
+        self.expected.photos[new] = Photo(name, photo.vectors)
+        self.expected.tidy()
+
+    @rule(paths=st.sets(PATHS, max_size=3), second=st.booleans())
+    def remove_photos(self, paths: set[str], second: bool) -> None:
+        removed = self._by(second).remove_photos([ROOT / path for path in paths])
+        gone = [self.expected.photos.pop(path) for path in paths if path in self.expected.photos]
+        assert removed == sum(len(photo.vectors) for photo in gone)
+        self.expected.tidy()
+
+    @rule(name=NAMES, new=NAMES, second=st.booleans())
+    def rename(self, name: str, new: str, second: bool) -> None:
+        known = self.expected.attributes
+        if name not in known:
+            with pytest.raises(UnknownSubjectError):
+                self._by(second).rename_subject(name, new)
+        elif new in known and new != name:
+            with pytest.raises(SubjectExistsError):
+                self._by(second).rename_subject(name, new)
+        else:
+            self._by(second).rename_subject(name, new)
+            known[new] = known.pop(name)
+            self._give(name, new)
+
+    def _give(self, name: str, new: str) -> None:
+        for photo in self.expected.photos.values():
+            if photo.subject == name:
+                photo.subject = new
+
+    @rule(name=NAMES, into=NAMES, second=st.booleans())
+    def merge(self, name: str, into: str, second: bool) -> None:
+        known = self.expected.attributes
+        if name == into or name not in known or into not in known:
+            return
+        self._by(second).merge_subjects(name, into)
+        known[into] = {**known.pop(name), **known[into]}
+        self._give(name, into)
+
+    @rule(name=NAMES, second=st.booleans())
+    def remove_subject(self, name: str, second: bool) -> None:
+        if name not in self.expected.attributes:
+            return
+        gone = [path for path, photo in self.expected.photos.items() if photo.subject == name]
+        templates = sum(len(self.expected.photos.pop(path).vectors) for path in gone)
+        assert self._by(second).remove_subject(name) == (len(gone), templates)
+        self.expected.tidy()
+
+    @rule(name=NAMES, city=CITIES, second=st.booleans())
+    def set_attribute(self, name: str, city: str | None, second: bool) -> None:
+        if name not in self.expected.attributes:
+            return
+        self._by(second).set_attributes(name, {"city": city})
+        self.expected.attributes[name].pop("city", None)
+        if city is not None:
+            self.expected.attributes[name]["city"] = city
+
+    @rule(second=st.booleans())
+    def save_cache(self, second: bool) -> None:
+        self._by(second).save_cache()
+
+    @rule()
+    def reopen(self) -> None:
+        self.gallery.close()
+        self.gallery = Gallery.open(self.folder)
+
+    @precondition(lambda self: (self.folder / SNAPSHOT_NAME).exists())
+    @rule(damage=st.sampled_from(["delete", "flip", "cut", "old"]), place=st.floats(0, 0.999))
+    def hurt_cache(self, damage: str, place: float) -> None:
+        cache = self.folder / SNAPSHOT_NAME
+        data = bytearray(cache.read_bytes())
+        at = int(place * len(data))
+        match damage:
+            case "delete":
+                cache.unlink()
+            case "flip":
+                data[at] ^= 1
+                cache.write_bytes(data)
+            case "cut":
+                cache.write_bytes(data[:at])
+            case _:
+                kept = self.folder / "old.cache"
+                if kept.exists():
+                    shutil.copy(kept, cache)
+                kept.write_bytes(data)
+        self.reopen()
+
+    @invariant()
+    def both_connections_answer_as_the_dict_does(self) -> None:
+        if hasattr(self, "gallery"):
+            self._compare(self.gallery)
+            self._compare(self.second)
+
+    def _compare(self, gallery: Gallery) -> None:
+        expected = self.expected
+        photos = expected.photos.values()
+        counts = gallery.counts()
+        assert counts["photos"] == len(photos)
+        assert counts["templates"] == counts["faces"] == sum(len(photo.vectors) for photo in photos)
+        assert {each.name: each.attributes for each in gallery.subjects()} == expected.attributes
+        for name in expected.attributes:
+            listed = {each.photo.name: set(each.template_ids) for each in gallery.photos_of_subject(name)}
+            assert listed == {path: set(each.vectors) for path, each in expected.photos.items() if each.subject == name}
+        for query in (3, 17):
+            self._compare_search(gallery, query)
+
+    def _compare_search(self, gallery: Gallery, query: int) -> None:
+        best = self.expected.best_scores(query)
+        (candidates,) = gallery.search(unit(query)[None], 10)
+        assert {each.subject: each.score for each in candidates} == pytest.approx(best, abs=1e-6)
+        for each in candidates:
+            photo = self.expected.photos[Path(each.photo).name]
+            assert photo.subject == each.subject
+            assert np.isclose(unit(photo.vectors[each.template_id]) @ unit(query), each.score, atol=1e-6)
+        (candidates,) = gallery.search(unit(query)[None], 10, {"city": "Oslo"})
+        in_oslo = {name for name, attributes in self.expected.attributes.items() if attributes.get("city") == "Oslo"}
+        assert {each.subject for each in candidates} == in_oslo
+
+
+TestGallery = GalleryMachine.TestCase
+TestGallery.settings = settings(
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
