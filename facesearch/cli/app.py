@@ -41,9 +41,10 @@ class FaceSearchGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except FaceSearchError as error:
-            typer.secho(f"Error: {_sentence(error.message)}", fg=typer.colors.RED, err=True)
+            typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
             if error.hint:
-                typer.echo(f"       {_sentence(error.hint)}", err=True)
+                command = error.hint.startswith("facesearch ")
+                typer.echo(f"       {'Run: ' if command else ''}{error.hint}", err=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
             typer.echo(
@@ -54,10 +55,6 @@ class FaceSearchGroup(TyperGroup):
             # The reader (head, less) went away: nobody is left to tell. Keep the interpreter from flushing at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 app = typer.Typer(
