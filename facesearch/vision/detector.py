@@ -139,10 +139,11 @@ def letterbox(pixels: Pixels, size: int) -> tuple[NDArray[np.float32], float]:
     Sizes are rounded down and the scale is that of the height, as InsightFace does; a side never falls to zero.
     """
     height, width = pixels.shape[:2]
-    if height > width:
-        new_height, new_width = size, max(1, int(size * width / height))
+    ratio = height / width  # divided first, as the reference does: 290 x 400 at 640 becomes 463 wide, not 464
+    if ratio > 1:
+        new_height, new_width = size, max(1, int(size / ratio))
     else:
-        new_height, new_width = max(1, int(size * height / width)), size
+        new_height, new_width = max(1, int(size * ratio)), size
     resized = cv2.resize(pixels, (new_width, new_height))
     blob = np.full((1, 3, size, size), -_MEAN * _SCALE, dtype=np.float32)
     area = blob[0, :, :new_height, :new_width]

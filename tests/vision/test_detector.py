@@ -158,3 +158,9 @@ def test_boxes_that_are_not_finite_are_refused() -> None:
     outputs = scrfd_outputs(64, {(8, 5): (0.9, floats([1, np.inf, 1, 1]), OFFSETS)})
     with pytest.raises(ModelError, match="not finite"):
         Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_a_side_is_rounded_as_the_reference_rounds_it() -> None:
+    """640 / (400 / 290) is 463.99999999999994 in double precision, and InsightFace divides in that order."""
+    blob, _ = letterbox(np.full((400, 290, 3), 255, np.uint8), 640)
+    assert (blob[0, 0] > 0.9).any(axis=0).sum() == 463
