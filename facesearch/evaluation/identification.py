@@ -77,7 +77,7 @@ def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, ke
         raise EvaluationError("A probe's mate is outside the gallery.", hint="Mark it NON_MATED or NOT_ENROLLED.")
     mated = mate != NON_MATED
     scores, columns = block[mated], mate[mated]
-    own = np.where(columns >= 0, scores[np.arange(columns.size), columns], math.nan)
+    own = np.where(columns >= 0, scores[np.arange(columns.size), np.maximum(columns, 0)], math.nan)
     rank = np.count_nonzero(scores >= own[:, None], axis=1)
     others = block[~mated]
     top = -np.sort(-others, axis=1)[:, :keep]

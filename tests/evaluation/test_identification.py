@@ -1,0 +1,199 @@
+"""1:N figures against their definitions, search by search, and FPIR by gallery size against sampling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation import identification as one_to_n
+from facesearch.evaluation.bootstrap import subject_weights
+from facesearch.evaluation.identification import NON_MATED, NOT_ENROLLED, summarise
+from facesearch.evaluation.results import Flag, SearchScores, SizeBasis
+from facesearch.evaluation.scaling import fpir_by_size, fpir_of_subsets
+
+CELLS = st.sampled_from([-math.inf, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> tuple[list[list[float]], list[int]]:
+    subjects = draw(st.integers(1, 5))
+    rows = draw(st.lists(st.lists(CELLS, min_size=subjects, max_size=subjects) | st.none(), min_size=2, max_size=14))
+    mates = [draw(st.integers(NOT_ENROLLED, subjects - 1)) for _ in rows]
+    mates[0], mates[1] = NON_MATED, 0
+    rows[0] = rows[0] or [0.5] * subjects
+    return [row or [math.nan] * subjects for row in rows], mates
+
+
+def miss(row: list[float], mate: int, rank: int, threshold: float) -> bool:
+    if mate == NOT_ENROLLED or math.isnan(row[0]):
+        return True
+    others = sum(score >= row[mate] for column, score in enumerate(row) if column != mate)
+    return 1 + others > rank or row[mate] < threshold
+
+
+@given(searches(), st.integers(1, 4), st.sampled_from([1.0, 0.5, 0.3, 0.1]))
+def test_search_rates_follow_their_definitions(
+    planned: tuple[list[list[float]], list[int]], rank: int, target: float
+) -> None:
+    rows, mates = planned
+    scores = summarise(np.array(rows), np.array(mates))
+    mated = [(row, mate) for row, mate in zip(rows, mates, strict=True) if mate != NON_MATED]
+    non_mated = [row for row, mate in zip(rows, mates, strict=True) if mate == NON_MATED]
+    curve = one_to_n.search_curve(scores, [rank])
+    for position, threshold in enumerate(curve.threshold.tolist()):
+        alarms = sum(max(row) >= threshold for row in non_mated)
+        misses = sum(miss(row, mate, rank, threshold) for row, mate in mated)
+        assert (curve.false_positives[position], curve.misses[rank][position]) == (alarms, misses)
+    for place, rate in enumerate(one_to_n.cumulative_match(scores, len(rows[0])), start=1):
+        assert rate.count == sum(not miss(row, mate, place, -math.inf) for row, mate in mated)
+        assert rate.total == len(mated)
+    point = one_to_n.fnir_at_fpir(curve, target, rank)
+    if math.floor(target * len(non_mated) + 1e-12) < 1:
+        assert point.flag is Flag.UNSUPPORTED
+        return
+    assert point.threshold is not None
+    assert point.fpir is not None
+    assert point.fnir is not None
+    assert point.fpir.value <= target
+    assert point.fpir.count == sum(max(row) >= point.threshold for row in non_mated)
+    assert point.fnir.count == sum(miss(row, mate, rank, point.threshold) for row, mate in mated)
+    for lower in curve.threshold[curve.threshold < point.threshold].tolist():
+        assert sum(max(row) >= lower for row in non_mated) > target * len(non_mated)
+
+
+def open_set(seed: int = 0, subjects: int = 60, probes: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    block = rng.normal(0.1, 0.1, (probes, subjects)) + rng.normal(0, 0.1, probes)[:, None]
+    mate = np.where(np.arange(probes) % 2, rng.integers(subjects, size=probes), NON_MATED)
+    identity = np.where(mate == NON_MATED, 1000 + np.arange(probes) // 8, mate)
+    own = mate != NON_MATED
+    block[np.flatnonzero(own), mate[own]] += 0.4
+    block[rng.integers(probes, size=10)] = math.nan
+    return block, mate, identity
+
+
+def test_blocks_joined_are_the_whole() -> None:
+    block, mate, identity = open_set()
+    whole = summarise(block, mate, identity)
+    parts = one_to_n.join(
+        [summarise(block[rows], mate[rows], identity[rows]) for rows in (slice(150), slice(150, None))]
+    )
+    for name in ("mate_score", "mate_rank", "top", "mate_id", "non_mate_id"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name), equal_nan=name in ("mate_score", "top"))
+
+
+def test_the_bootstrap_equals_repeating_every_search() -> None:
+    block, mate, identity = open_set()
+    scores = summarise(block, mate, identity)
+    fnir, fpir = one_to_n.search_replicates(scores, [0.1, 0.02], 1, replicates=5, seed=3)
+    people = np.unique(identity)
+    weights = next(subject_weights(people.size, 5, 3))
+    point = one_to_n.fnir_at_fpir(one_to_n.search_curve(scores, [1]), 0.02, 1)
+    for row, weight in enumerate(weights):
+        drawn = np.repeat(np.arange(len(block)), weight[np.searchsorted(people, identity)])
+        repeated = one_to_n.search_curve(summarise(block[drawn], mate[drawn]), [1])
+        for column, target in enumerate((0.1, 0.02)):
+            expected = one_to_n.fnir_at_fpir(repeated, target, 1).fnir
+            assert expected is not None
+            assert fnir[row, column] == pytest.approx(expected.value, abs=1e-12)
+        strangers = block[drawn][mate[drawn] == NON_MATED]
+        assert point.threshold is not None
+        alarms = np.nan_to_num(strangers.max(axis=1), nan=-math.inf) >= point.threshold
+        assert fpir[row, 1] == pytest.approx(alarms.mean(), abs=1e-12)
+
+
+def test_everything_about_searches_at_once() -> None:
+    block, mate, identity = open_set()
+    result = one_to_n.evaluate_searches(summarise(block, mate, identity), targets=[0.1, 1e-4], replicates=100)
+    assert (result.subjects, result.mated, result.non_mated) == (60, 200, 200)
+    assert result.failed_mated + result.failed_non_mated == 10
+    assert [(point.target_fpir, point.rank) for point in result.points] == [(0.1, 1), (1e-4, 1), (0.1, 20), (1e-4, 20)]
+    assert [point.flag for point in result.points[:2]] == [Flag.LOW_SUPPORT, Flag.UNSUPPORTED]
+    point = result.points[0]
+    assert point.fnir is not None
+    assert point.fnir.interval is not None
+    assert point.fnir.interval.covers(point.fnir.value)
+    assert not point.fnir.interval.assumes_independence
+    assert result.cmc[0].interval is not None
+    assert result.by_size is not None
+    assert result.by_size.threshold == result.points[2].threshold
+
+
+def test_a_closed_set_has_a_cmc_and_no_open_set_points() -> None:
+    result = one_to_n.evaluate_searches(summarise(np.array([[0.9, 0.1], [0.2, 0.1]]), np.array([0, NOT_ENROLLED])))
+    assert [rate.value for rate in result.cmc] == [0.5, 0.5]
+    assert (result.curve, result.points, result.by_size) == (None, (), None)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(1, 9))
+def test_fpir_of_subsets_is_the_binomial_ratio(alarming: list[int], size: int) -> None:
+    expected = [1 - math.comb(9 - m, size) / math.comb(9, size) for m in alarming]
+    assert fpir_of_subsets(np.array(alarming), 9, size) == pytest.approx(expected, abs=1e-12)
+
+
+def test_small_chances_in_large_galleries_keep_their_digits() -> None:
+    assert fpir_of_subsets(np.array([1]), 10**7, 1)[0] == pytest.approx(1e-7, rel=1e-9)
+
+
+def test_fpir_by_size_agrees_with_sampling_galleries() -> None:
+    block, mate, _ = open_set()
+    strangers = np.nan_to_num(block[mate == NON_MATED], nan=-math.inf)
+    scores = summarise(block, mate)
+    rng = np.random.default_rng(1)
+    for size in (1, 5, 30):
+        exact = fpir_by_size(scores, 0.3, [size]).rows[0]
+        drawn = [np.mean(strangers[:, rng.permutation(60)[:size]].max(axis=1) >= 0.3) for _ in range(2000)]
+        assert exact.value == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / math.sqrt(2000))
+        assert exact.basis is SizeBasis.EXACT
+        assert exact.value < exact.upper
+
+
+def test_larger_galleries_get_a_bound_that_holds_and_a_model_that_need_not() -> None:
+    rng = np.random.default_rng(2)
+    # Every tenth stranger resembles one subject in ten, the others nobody: far from independent comparisons.
+    wolf = np.arange(2000) % 10 == 0
+    block = (rng.random((2000, 200)) < np.where(wolf, 0.1, 0.0)[:, None]).astype(float)
+    small = summarise(block[:, :20], np.full(2000, NON_MATED))
+    large = np.mean(block.max(axis=1) >= 0.5)
+    row = fpir_by_size(small, 0.5, [200]).rows[0]
+    assert row.basis is SizeBasis.BOUND
+    assert row.value >= large
+    assert row.model > 5 * large
+
+
+def test_too_few_kept_scores_are_an_error_and_not_a_wrong_count() -> None:
+    scores = summarise(np.array([[0.9, 0.8, 0.7]]), np.array([NON_MATED]), keep=2)
+    with pytest.raises(EvaluationError):
+        fpir_by_size(scores, 0.5)
+    assert fpir_by_size(scores, 0.85, [3]).rows[0].value == 1
+
+
+@pytest.mark.parametrize(
+    ("block", "mate"),
+    [
+        (np.empty((1, 0)), [NON_MATED]),
+        (np.array([[0.5, math.nan]]), [NON_MATED]),
+        (np.array([[0.5, 0.1]]), [2]),
+        (np.array([[0.5, 0.1]]), [-3]),
+    ],
+)
+def test_impossible_searches_are_errors(block: np.ndarray, mate: list[int]) -> None:
+    with pytest.raises(EvaluationError):
+        summarise(block, np.array(mate))
+
+
+def test_a_missing_kind_of_search_is_an_error() -> None:
+    mated, non_mated = (summarise(np.array([[0.5]]), np.array([mate])) for mate in (0, NON_MATED))
+    for scores in (mated, non_mated):
+        with pytest.raises(EvaluationError):
+            one_to_n.search_curve(scores, [1])
+    with pytest.raises(EvaluationError):
+        one_to_n.evaluate_searches(non_mated)
+    failed = SearchScores(1, np.array([math.nan]), np.array([1]), np.array([[math.nan]]))
+    with pytest.raises(EvaluationError, match="failed"):
+        one_to_n.search_curve(failed, [1])
