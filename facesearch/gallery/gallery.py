@@ -6,28 +6,28 @@ import logging
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import GalleryError, GalleryNotFoundError, ModelMismatchError
-from facesearch.gallery import audit, models, photos, subjects, templates
+from facesearch.errors import GalleryError, GalleryNotFoundError
+from facesearch.gallery import audit, calibrations, models, photos, subjects, templates
+from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
-from facesearch.gallery.decision import best_per_subject
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
-from facesearch.gallery.photos import MovedPhoto, NewPhoto, RefusedPhoto
+from facesearch.gallery.photos import MovedPhoto
 from facesearch.gallery.schema import (
     HEAD_REVISION,
-    CalibrationRow,
     FaceRow,
     PhotoRow,
     RejectionRow,
     SubjectRow,
     TemplateRow,
 )
+from facesearch.gallery.search import best_subjects
 from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
-    from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vector, Vectors
+    from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
 log = logging.getLogger("facesearch.gallery")
 
-Change: TypeAlias = NewPhoto | MovedPhoto | RefusedPhoto
 Result = TypeVar("Result")
 
 
@@ -134,25 +133,8 @@ class Gallery:
                 return [() for _ in vectors]
             require_unit_vectors(vectors, live.index.dimension)
             allowed = templates.templates_where(connection, where) if where else None
-            return [
-                self._search_one(connection, live, vector[None], max(k, 2), allowed)[: max(k, 2)] for vector in vectors
-            ]
-
-    def _search_one(
-        self, connection: Connection, live: LiveIndex, query: Vectors, k: int, allowed: Ids | None
-    ) -> tuple[Candidate, ...]:
-        # k templates can be fewer than k subjects: fetch more until there are enough or everything was fetched.
-        fetch, everything = 4 * k, len(live.index)
-        while True:
-            scores, ids = live.index.search(query, min(fetch, everything), allowed)
-            found = ids[0] != -1
-            hits = list(zip(ids[0][found].tolist(), scores[0][found].tolist(), strict=True))
-            candidates = best_per_subject(hits, templates.describe_templates(connection, [hit[0] for hit in hits]))
-            # What was not fetched scores at most as high as the last hit: on a tie it could still come before.
-            settled = len(candidates) >= k and candidates[k - 1].score > hits[-1][1]
-            if settled or fetch >= everything or len(hits) < fetch:
-                return candidates
-            fetch *= 4
+            found = best_subjects(connection, live.index, vectors, max(k, 2), allowed)
+            return [candidates[: max(k, 2)] for candidates in found]
 
     def _refreshed(self, connection: Connection) -> LiveIndex | None:
         """The index, equal to what `connection` sees; None while no model is adopted."""
@@ -247,28 +229,10 @@ class Gallery:
         """
         with self._lock, self._followed() as (connection, effect):
             active = models.active_model(connection)
-            ids = [self._apply(connection, change, active, effect) for change in changes]
+            ids = [apply_change(connection, change, active, effect) for change in changes]
             if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
                 subjects.remove_faceless_subjects(connection)
             return ids
-
-    def _apply(
-        self, connection: Connection, change: Change, active: tuple[int, ModelInfo] | None, effect: _Effect
-    ) -> tuple[int, ...]:
-        if isinstance(change, RefusedPhoto):
-            photos.remember_rejection(connection, change)
-            return ()
-        subject_id = subjects.ensure_subject(connection, change.subject, change.attributes)
-        if isinstance(change, MovedPhoto):
-            effect.removed += photos.move_photo(connection, change, subject_id)
-            return change.stored.template_ids
-        if active is None:
-            raise GalleryError("Templates arrived before a model was adopted.", "Adopt the model first.")
-        vectors = _storable_vectors(change, active[1])
-        effect.removed += photos.remove_photos(connection, [change.file.path])
-        keys = photos.insert_photo(connection, change, subject_id, active[0])
-        effect.added += [(*key, vector) for key, vector in zip(keys, vectors, strict=True)]
-        return tuple(template_id for template_id, _ in keys)
 
     def remove_photos(self, paths: Sequence[Path]) -> int:
         """Remove enrolled photos, and subjects that have no face left; returns how many templates went."""
@@ -295,9 +259,9 @@ class Gallery:
             yield connection
 
     @contextmanager
-    def _followed(self) -> Iterator[tuple[Connection, _Effect]]:
+    def _followed(self) -> Iterator[tuple[Connection, Effect]]:
         """A write transaction whose effect on templates the index takes over once it is committed."""
-        effect = _Effect()
+        effect = Effect()
         with self.database.write() as connection:
             before = templates.token(connection)
             yield connection, effect
@@ -357,14 +321,46 @@ class Gallery:
         with self._write() as connection:
             audit.record(connection, action, detail)
 
-    def calibration(self) -> Mapping[str, object] | None:
-        """The newest calibration of the active model, as stored."""
-        query = sa.select(CalibrationRow.document).order_by(CalibrationRow.id.desc()).limit(1)
+    def calibration(self) -> dict[str, Any] | None:
+        """The calibration in force of the active model, as it was stored."""
         with self.database.read() as connection:
             active = models.active_model(connection)
+            return calibrations.newest(connection, active[0]) if active else None
+
+    def store_calibration(self, document: Mapping[str, Any], info: ModelInfo) -> None:
+        """Put a calibration in force; `ModelMismatchError` unless `info`, which made it, is the gallery's model."""
+        with self.database.write() as connection:
+            active = models.active_model(connection)
             if active is None:
-                return None
-            return connection.scalar(query.where(CalibrationRow.model_id == active[0]))
+                raise GalleryError("The gallery is empty: there is nothing to calibrate.", "Enroll people first.")
+            models.require_model(active[1], info)
+            calibrations.store(connection, active[0], document)
+            audit.record(connection, "calibrate", {"threshold": str(document.get("threshold"))})
+
+    def forget_calibration(self) -> int:
+        """Go back to the pack's threshold; returns how many calibrations were removed."""
+        with self.database.write() as connection:
+            active = models.active_model(connection)
+            removed = calibrations.forget(connection, active[0]) if active else 0
+            audit.record(connection, "calibrate.forget", {"calibrations": removed})
+            return removed
+
+    def all_templates(self) -> tuple[Ids, Vectors]:
+        """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""
+        with self.database.read() as connection:
+            active = models.active_model(connection)
+            blocks = list(templates.templates(connection, active[0], active[1].dimension)) if active else []
+        if not blocks:
+            return np.empty(0, np.int64), np.empty((0, active[1].dimension if active else 0), np.float32)
+        return np.concatenate([each.ids for each in blocks]), np.concatenate([each.vectors for each in blocks])
+
+    def describe_templates(self, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """(subject, photo) by template id."""
+        return self._read(lambda connection: templates.describe_templates(connection, ids))
+
+    def faces_of_templates(self, ids: Sequence[int]) -> dict[int, tuple[float, float, float, float]]:
+        """The box (x1, y1, x2, y2, in pixels) of the face behind each template, by template id."""
+        return self._read(lambda connection: templates.boxes(connection, ids))
 
     def describe_index(self) -> str:
         """The kind of index and the state of its cache, in words."""
@@ -415,35 +411,3 @@ def _is_database(path: Path) -> bool:
         raise GalleryError(
             f"{path} cannot be looked at: {error.strerror}.", "Check the folder's permissions."
         ) from error
-
-
-def _storable_vectors(photo: NewPhoto, model: ModelInfo) -> list[Vector]:
-    """The vectors of a photo's templates; `GalleryError` unless there are some and all are of the gallery's model."""
-    if not photo.templates:
-        raise GalleryError(f"{photo.file.path} comes without a face.", "Enroll photos with at least one face.")
-    for template in photo.templates:
-        if template.model_id != model.model_id:
-            raise ModelMismatchError(
-                f"The gallery holds templates of {model.model_id}, not of {template.model_id}.",
-                "Use the model pack that the gallery was made with.",
-            )
-        require_unit_vectors(template.vector[None], model.dimension)
-    return [template.vector for template in photo.templates]
-
-
-class _Effect:
-    """What a transaction did to the templates, for the index to take over."""
-
-    def __init__(self) -> None:
-        self.removed: list[int] = []
-        self.added: list[tuple[int, int, Vector]] = []
-
-    def take_over(self, live: LiveIndex, token: bytes) -> None:
-        live.forget(np.array(self.removed, np.int64))
-        removed = set(self.removed)
-        added = [row for row in self.added if row[0] not in removed]  # one commit may name a path twice
-        if added:
-            ids = np.array([row[0] for row in added], np.int64)
-            checksums = np.array([row[1] for row in added], np.uint32)
-            live.add(ids, checksums, np.array([row[2] for row in added], np.float32))
-        live.token = token

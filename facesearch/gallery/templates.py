@@ -117,6 +117,16 @@ def describe_templates(connection: Connection, ids: Iterable[int]) -> dict[int, 
     return found
 
 
+def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, float, float, float]]:
+    """The face's box by template id: x1, y1, x2, y2 in pixels of the upright photo."""
+    query = sa.select(TemplateRow.id, FaceRow.box).join(FaceRow, FaceRow.id == TemplateRow.face_id)
+    found: dict[int, tuple[float, float, float, float]] = {}
+    for chunk in chunks(sorted(set(ids))):
+        for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
+            found[row.id] = struct.unpack("<4f", row.box)
+    return found
+
+
 def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:
     """Ids of the templates whose subject has all these attributes; `ConfigError` for what can be no attribute."""
     query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).order_by(TemplateRow.id)
