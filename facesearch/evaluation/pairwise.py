@@ -151,16 +151,19 @@ class _Collection:
     mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = field(default_factory=list)
     """Scores, and the sorted position of one side."""
     tail: list[Entries] = field(default_factory=list)
+    found: list[_Found] = field(default_factory=list)
+    """Not yet part of the tail."""
     waiting: int = 0
+    """Entries in both."""
 
     def take(self, scan: _Scan) -> None:
         """Empty a scan into the collection, and raise the cut to the lowest edge that at most `keep` scores reach."""
         self.histogram += scan.histogram
         scan.histogram[:] = 0
         self.mated += scan.mated
-        self.tail += scan.tail
-        self.waiting += sum(entries[0].size for entries in scan.tail)
-        scan.mated, scan.tail = [], []
+        self.found += scan.found
+        self.waiting += sum(found.score.size for found in scan.found)
+        scan.mated, scan.found = [], []
         reached = np.cumsum(self.histogram[::-1])
         bins = int(np.searchsorted(reached, self.keep, side="right"))
         edge = self.histogram.size - bins - _SCALE - _MARGIN
@@ -172,6 +175,8 @@ class _Collection:
     def compact(self) -> None:
         """Drop what the cut has passed and merge the pieces."""
         kept = [_above(entries, self.cut) for entries in self.tail]
+        kept += [found.entries(self.cut, self.order) for found in self.found]
+        self.found = []
         self.tail = [
             (
                 np.concatenate([score for score, _, _ in kept]),
@@ -212,6 +217,24 @@ def _above(entries: Entries, cut: np.float32) -> Entries:
     return score[kept], a[kept], b[kept]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Tail entries of one strip. Most are dropped before it matters who they are."""
+
+    score: NDArray[np.float32]
+    place: NDArray[np.int32]
+    """In the flattened strip."""
+    top: int
+    left: int
+    width: int
+
+    def entries(self, cut: np.float32, order: NDArray[np.int32]) -> Entries:
+        """What lies above the cut, in the caller's numbering."""
+        kept = self.score >= cut
+        row, column = np.divmod(self.place[kept], np.int32(self.width))
+        return self.score[kept], order[row + self.top], order[column + self.left]
+
+
 class _Scan:
     """Looks through one block after the other, for one thread."""
 
@@ -219,7 +242,7 @@ class _Scan:
         self.collection = collection
         self.histogram = np.zeros_like(collection.histogram)
         self.mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
-        self.tail: list[Entries] = []
+        self.found: list[_Found] = []
 
     def take(self, scores: NDArray[np.float32], top: int, left: int) -> None:
         """Scan one block, which is overwritten."""
@@ -247,9 +270,7 @@ class _Scan:
         flat = strip.reshape(-1)
         found = np.flatnonzero(flat >= self.collection.cut)
         if found.size:
-            row, column = np.divmod(found, strip.shape[1])
-            order = self.collection.order
-            self.tail.append((flat[found], order[row + top], order[column + left]))
+            self.found.append(_Found(flat[found], found.astype(np.int32), top, left, strip.shape[1]))
         # Floor and adding a whole number are exact: no score is put into a wrong bin.
         np.floor(flat, out=flat)
         bins = flat.astype(np.int32)
