@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from facesearch.engine.sources import Source
-    from facesearch.gallery.gallery import Change, Gallery
+    from facesearch.gallery.changes import Change
+    from facesearch.gallery.gallery import Gallery
     from facesearch.types import Template
     from facesearch.vision.encoder import EncodedPhoto, Encoder
 

@@ -123,14 +123,13 @@ class Database:
             yield
         except DBAPIError as error:
             raise self._explain(error) from error
+        except UnicodeDecodeError as error:  # the driver fails to decode a message that quotes damaged text
+            raise _damaged(self.path, "its schema cannot be read") from error
 
     def _explain(self, error: DBAPIError) -> GalleryError:
         text = str(error.orig)
         if any(sign in text for sign in ("malformed", "not a database", "disk image", "Could not decode")):
-            return CorruptGalleryError(
-                f"The database {self.path} is damaged: {text}.",
-                "Stop using it, copy the folder, and restore from a backup.",
-            )
+            return _damaged(self.path, text)
         if "locked" in text or "busy" in text:
             return GalleryError(
                 f"The database {self.path} stayed locked for {BUSY_TIMEOUT_MS // 1000} s.",
@@ -206,6 +205,12 @@ class Database:
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""
         self.engine.dispose()
+
+
+def _damaged(path: Path, why: str) -> CorruptGalleryError:
+    return CorruptGalleryError(
+        f"The database {path} is damaged: {why}.", "Stop using it, copy the folder, and restore from a backup."
+    )
 
 
 def _begin(connection: Connection) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import faiss
 import pytest
 
 from tests.gallery.makers import make_gallery
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from facesearch.gallery.gallery import Gallery
+
+
+faiss.omp_set_num_threads(1)  # galleries of a few vectors: threads would only wait for each other
 
 
 @pytest.fixture

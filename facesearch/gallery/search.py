@@ -1,0 +1,52 @@
+"""From vectors to candidates: fetch templates from the index until the best subjects are certain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facesearch.gallery import templates
+from facesearch.gallery.decision import best_per_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from facesearch.gallery.index.base import VectorIndex
+    from facesearch.types import Candidate, Ids, Vectors
+
+TOGETHER = 16
+"""Queries per call of the index. From 20 on FAISS multiplies matrices, and equal vectors then score unequal."""
+
+
+def best_subjects(
+    connection: Connection, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
+) -> list[tuple[Candidate, ...]]:
+    """For each query (n, d) at least the k best subjects, where there are as many; exact, ties included."""
+    found: list[tuple[Candidate, ...]] = []
+    for start in range(0, len(queries), TOGETHER):
+        found += _best_subjects(connection, index, queries[start : start + TOGETHER], k, allowed)
+    return found
+
+
+def _best_subjects(
+    connection: Connection, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
+) -> list[tuple[Candidate, ...]]:
+    # k templates can be fewer than k subjects: fetch more until there are enough or everything was fetched.
+    found: dict[int, tuple[Candidate, ...]] = {}
+    fetch, everything = 4 * k, len(index)
+    while unsettled := [position for position in range(len(queries)) if position not in found]:
+        scores, ids = index.search(queries[unsettled], min(fetch, everything), allowed)
+        described = templates.describe_templates(connection, ids[ids != -1].tolist())
+        for position, row_ids, row_scores in zip(unsettled, ids.tolist(), scores.tolist(), strict=True):
+            hits = [hit for hit in zip(row_ids, row_scores, strict=True) if hit[0] != -1]
+            candidates = best_per_subject(hits, described)
+            if fetch >= everything or len(hits) < fetch or _is_settled(candidates, hits, k):
+                found[position] = candidates
+        fetch *= 4
+    return [found[position] for position in range(len(queries))]
+
+
+def _is_settled(candidates: Sequence[Candidate], hits: Sequence[tuple[int, float]], k: int) -> bool:
+    """What was not fetched scores at most as high as the last hit: on a tie it could still come before."""
+    return len(candidates) >= k and candidates[k - 1].score > hits[-1][1]
