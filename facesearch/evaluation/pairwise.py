@@ -68,7 +68,9 @@ def compare_all(
     >>> summary.mated_score.round(3).tolist(), summary.tail_score.round(3).tolist(), summary.non_mated
     ([0.8], [0.6000000238418579, 0.0], 2)
     """
-    _require_templates(vectors, subject, largest_far)
+    require_templates(vectors, subject)
+    if not 0 < largest_far <= 1:
+        raise EvaluationError(f"{largest_far:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
     _, codes = np.unique(subject, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes)
@@ -80,7 +82,8 @@ def compare_all(
     return collection.summary(codes.astype(np.int32), non_mated)
 
 
-def _require_templates(vectors: Vectors, subject: NDArray[np.int64], largest_far: float) -> None:
+def require_templates(vectors: Vectors, subject: NDArray[np.int64]) -> None:
+    """Refuse what is not (n, d) unit vectors with n subjects, n at least 2."""
     if vectors.ndim != 2 or len(vectors) < 2 or subject.shape != (len(vectors),):
         raise EvaluationError(
             f"{vectors.shape} vectors and {subject.shape} subjects cannot be compared.",
@@ -90,8 +93,6 @@ def _require_templates(vectors: Vectors, subject: NDArray[np.int64], largest_far
     if not np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE):
         bad = int(np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))[0])
         raise EvaluationError(f"Vector {bad} is not of unit length.", hint="Divide each vector by its length.")
-    if not 0 < largest_far <= 1:
-        raise EvaluationError(f"{largest_far:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
 
 
 def blocks(size: int, block: int) -> Iterator[Block]:

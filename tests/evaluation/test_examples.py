@@ -15,6 +15,7 @@ MODULES = {
     "identification": 6,
     "pairwise": 2,
     "scaling": 2,
+    "selfsearch": 1,
     "tail": 1,
     "uncertainty": 8,
     "verification": 11,

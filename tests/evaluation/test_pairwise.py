@@ -13,6 +13,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation import pairwise
 from facesearch.evaluation.assessment import curve_of_summary, evaluate_pairs, evaluate_summary
 from facesearch.evaluation.results import PairSummary, ScoredPairs
+from facesearch.evaluation.selfsearch import search_all
 
 
 def templates(seed: int, rows: int, people: int, dimension: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -138,3 +139,28 @@ def test_a_product_of_one_person_or_without_second_photos_has_no_curve() -> None
 def test_unusable_vectors_are_errors(vectors: np.ndarray, subject: np.ndarray) -> None:
     with pytest.raises(EvaluationError):
         pairwise.compare_all(vectors.astype(np.float32), subject)
+
+
+@pytest.mark.parametrize("block", [7, 512])
+def test_a_gallery_is_searched_with_its_own_templates(block: int) -> None:
+    vectors, subject = templates(5, 40, 12)
+    found = search_all(vectors, subject, keep=4, block=block)
+    scores = vectors @ vectors.T
+    order = np.argsort(subject, kind="stable")
+    mates, ranks, tops = [], [], []
+    for probe in order:
+        others = [name for name in np.unique(subject) if name != subject[probe]]
+        best = sorted((float(scores[probe, subject == name].max()) for name in others), reverse=True)
+        tops.append(best[:4])
+        rest = (subject == subject[probe]) & (np.arange(40) != probe)
+        if rest.any():
+            mates.append(float(scores[probe, rest].max()))
+            ranks.append(1 + sum(score >= mates[-1] - 1e-6 for score in best))
+    assert found.subjects == np.unique(subject).size - 1
+    assert found.top == pytest.approx(np.array(tops), abs=1e-6)
+    assert found.mate_score == pytest.approx(np.array(mates), abs=1e-6)
+    assert np.mean(found.mate_rank == ranks) > 0.9
+    assert found.non_mate_id is not None
+    assert np.array_equal(found.non_mate_id, subject[order])
+    with pytest.raises(EvaluationError):
+        search_all(vectors, np.zeros(40, dtype=np.int64))
