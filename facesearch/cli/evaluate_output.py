@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from facesearch.cli.output import emit, print_table, printable
+from facesearch.evaluation.calibration import Basis, Metric
 from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.pages import words
 from facesearch.evaluation.report import recommended_point
@@ -15,6 +16,7 @@ from facesearch.evaluation.results import DECISION_RULE, LOW_SUPPORT, Flag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from facesearch.engine.evaluation.calibration import Calibrated
     from facesearch.engine.evaluation.embeddings import Embedded
     from facesearch.engine.evaluation.verification import Evaluation
     from facesearch.evaluation.results import IdentificationResult, PairedDifference, Rate, VerificationResult
@@ -132,8 +134,8 @@ def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> Non
             )
             for group in report.groups
         ]
-        title = f"By group, all at threshold {words.threshold(report.group_threshold)}"
-        print_table(("group", "TAR", "95 % interval", "FAR"), group_rows, title=title)
+        say(f"\nBy group, all at threshold {words.threshold(report.group_threshold)}:")
+        print_table(("group", "TAR", "95 % interval", "FAR"), group_rows)
 
 
 def _verification_answer(result: VerificationResult) -> Iterator[str]:
@@ -282,8 +284,41 @@ def _print_sizes(result: IdentificationResult) -> None:
         (f"{row.size:,}", row.basis.value, words.format_rate(row.value), words.format_rate(row.upper))
         for row in result.by_size.rows
     ]
-    title = f"FPIR as the gallery grows, at threshold {words.threshold(result.by_size.threshold)}"
-    print_table(("people", "basis", "FPIR", "95 % limit"), rows, title=title)
+    say(f"FPIR as the gallery grows, at threshold {words.threshold(result.by_size.threshold)}:")
+    print_table(("people", "basis", "FPIR", "95 % limit"), rows)
+
+
+# -- calibration
+
+
+def print_calibration(found: Calibrated) -> None:
+    """The threshold, what it promises and to whom, and what it costs."""
+    each = found.calibration
+    far = each.metric is Metric.FAR
+    promise = f"FAR {each.target:g}" if far else f"FPIR {each.target:g} in a gallery of {each.subjects:,} people"
+    say(f"Threshold {each.threshold:.4f} for {promise}.")
+    label = "EXTRAPOLATED" if each.basis is Basis.EXTRAPOLATED else each.basis.value
+    kind = "comparisons" if far else f"searches against {each.measured_subjects:,} people"
+    rows = [
+        ("basis", label),
+        ("measured", f"{each.errors:,} errors in {each.trials:,} {kind}, {each.people:,} independent people"),
+        ("expected", f"{words.format_rate(each.estimate)}, 95 % interval {words.interval(each.interval)}"),
+    ]
+    if found.held_out is not None:
+        shown = f"{words.counted(found.held_out)}, 95 % interval {words.interval(found.held_out.best_interval)}"
+        rows.append(("on people left out of the fit", shown))
+    if found.missed is not None:
+        kind = "mated comparisons" if far else "mated searches, one photo each left out"
+        known = f"95 % interval {words.interval(found.missed.best_interval)}"
+        rows.append(("missed at this threshold", f"{words.counted(found.missed)} {kind}, {known}"))
+    valid = "any gallery size: it speaks of single comparisons" if far else f"up to {each.valid_up_to:,} people"
+    rows.append(("holds for", valid))
+    for name, value in rows:
+        say(f"  {name:30} {value}")
+    if each.flag is Flag.LOW_SUPPORT:
+        say(f"It rests on fewer than {LOW_SUPPORT} errors: the interval says how far off it may be.")
+    if not far:
+        say("To plan for a gallery that grows: --subjects N.")
 
 
 # -- comparison

@@ -88,7 +88,9 @@ def query(
                         emit(search_record(result))
                 if annotate is not None:
                     draw_results(path, found, _output_path(annotate, path, paths))
-        in_force = engine.threshold
+        in_force, warning = engine.threshold, engine.threshold_warning
+    if warning:
+        note(f"Warning: {warning}")
     if csv:
         print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
     elif not json:

@@ -13,8 +13,9 @@ from facesearch.engine import probes
 from facesearch.engine.enrolment import EnrollOptions, Enrolment
 from facesearch.engine.probes import SearchOptions
 from facesearch.engine.sources import collect_sources
-from facesearch.engine.thresholds import choose_threshold
+from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
+from facesearch.evaluation.codec import to_json
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.gallery.gallery import Gallery
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from facesearch.engine.evaluation.embeddings import PhotoEmbedder
     from facesearch.engine.probes import Image
     from facesearch.engine.sources import Source, Sources
+    from facesearch.evaluation.calibration import Calibration
     from facesearch.vision.packs import ModelPack
 
 
@@ -164,8 +166,24 @@ class FaceSearch:
 
     @property
     def threshold(self) -> Threshold:
-        """The similarity threshold in force and where it comes from."""
-        return choose_threshold(self.settings.threshold, self.encoder.info)
+        """The similarity threshold in force and where it comes from: given, calibrated for this gallery, or the pack's.
+
+        Raises `ModelMismatchError` where the calibration was made with other models or settings.
+        """
+        calibration = self.calibration if self.settings.threshold is None else None
+        return choose_threshold(self.settings.threshold, self.encoder.info, calibration)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The gallery's calibration, or None."""
+        return read_calibration(self.gallery.calibration()) if self.has_gallery else None
+
+    @property
+    def threshold_warning(self) -> str | None:
+        """Why the threshold in force no longer holds what it promises, or None."""
+        if self.settings.threshold is not None or not self.has_gallery:
+            return None
+        return outgrown(self.calibration, self.gallery.counts()["subjects"])
 
     # -- enrolment
 
@@ -261,6 +279,13 @@ class FaceSearch:
         folder = self.settings.cache / "embeddings" if cache else None
         return PhotoEmbedder(encoder, faces=parse_policy(faces), aligned=aligned, cache=folder)
 
+    def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
+        """Put a calibration in force; `ModelMismatchError`, beginning with `source`, where other models made it."""
+        info = self.encoder.info
+        self.gallery.require_model(info)
+        require_calibration_of(calibration, info, source)
+        self.gallery.store_calibration(to_json(calibration), info)
+
     # -- health
 
     def describe(self) -> dict[str, Any]:
@@ -274,6 +299,7 @@ class FaceSearch:
             "det_sizes": self.model.settings["det_sizes"],
             "threshold": threshold.value,
             "threshold_basis": threshold.basis,
+            "threshold_warning": self.threshold_warning,
             "index": gallery.describe_index(),
             "provider": self.encoder.provider.name,
             "sqlite": f"{gallery.database.sqlite_version}, journal {gallery.database.journal_mode}",

@@ -1,17 +1,93 @@
-"""Which similarity threshold is in force, and where it comes from."""
+"""Which similarity threshold is in force, and where it comes from: given > calibrated > the pack's own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from facesearch.errors import CorruptGalleryError, ModelMismatchError
+from facesearch.evaluation.calibration import Basis, Calibration, Metric
+from facesearch.evaluation.codec import from_json
 from facesearch.types import Threshold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from facesearch.types import ModelInfo
 
+DETECTOR_SETTINGS = ("det_sizes", "detection_threshold", "nms_threshold", "alignment_version", "flip")
+"""Settings a calibration holds for: with others the same photo gives other scores."""
 
-def choose_threshold(chosen: float | None, info: ModelInfo) -> Threshold:
-    """The threshold a user chose, else the model pack's own."""
+
+def choose_threshold(chosen: float | None, info: ModelInfo, calibration: Calibration | None = None) -> Threshold:
+    """The threshold a user chose, else the gallery's calibration, else the model pack's own.
+
+    Raises `ModelMismatchError` for a calibration that other models or settings made.
+    """
     if chosen is not None:
         return Threshold(chosen, "given")
+    if calibration is not None:
+        require_calibration_of(calibration, info, "The gallery's calibration")
+        return Threshold(calibration.threshold, describe_basis(calibration))
     return Threshold(info.threshold, info.threshold_basis)
+
+
+def read_calibration(document: Mapping[str, Any] | None) -> Calibration | None:
+    """The calibration a gallery keeps; `CorruptGalleryError` where it cannot be read."""
+    if document is None:
+        return None
+    try:
+        return from_json(Calibration, document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptGalleryError(
+            "The gallery's calibration cannot be read.", "Make it again: facesearch calibrate, or remove it: --forget."
+        ) from error
+
+
+def require_calibration_of(calibration: Calibration, info: ModelInfo, source: str) -> None:
+    """Raise `ModelMismatchError` unless `calibration` was made with this model, detector and settings.
+
+    `source` begins the message: what the calibration is, or the file it is in.
+    """
+    made_with = (calibration.model_id, calibration.recognizer_sha256)
+    if made_with != (info.model_id, info.recognizer_sha256):
+        raise ModelMismatchError(
+            f"{source} was made with another model: {calibration.model_id}, not {info.model_id}.",
+            "Its scores mean something else. Calibrate again: facesearch calibrate --fpir 0.001",
+        )
+    theirs, ours = _detection(calibration.settings), _detection(info.settings)
+    if calibration.detector_sha256 != info.detector_sha256 or theirs != ours:
+        differing = ", ".join(
+            f"{name} {theirs[name]} not {ours[name]}" for name in theirs if theirs[name] != ours[name]
+        )
+        raise ModelMismatchError(
+            f"{source} was made with another detector or other settings: {differing or 'the detector file differs'}.",
+            "Use the same settings, calibrate again with these, or give a --threshold.",
+        )
+
+
+def _detection(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: settings.get(name) for name in DETECTOR_SETTINGS}
+
+
+def describe_basis(calibration: Calibration) -> str:
+    """What a calibrated threshold rests on, in words."""
+    errors = f"{calibration.errors:,} error{'' if calibration.errors == 1 else 's'} in {calibration.trials:,}"
+    support = "few errors, " if calibration.flag else ""
+    label = "EXTRAPOLATED" if calibration.basis is Basis.EXTRAPOLATED else calibration.basis.value
+    if calibration.metric is Metric.FAR:
+        return f"calibrated for FAR {calibration.target:g}: {label}, {support}{errors} comparisons"
+    return (
+        f"calibrated for FPIR {calibration.target:g} in a gallery of up to {calibration.valid_up_to:,} people: "
+        f"{label}, {support}{errors} searches"
+    )
+
+
+def outgrown(calibration: Calibration | None, subjects: int) -> str | None:
+    """A warning where the gallery has more people than the calibration holds for."""
+    if calibration is None or calibration.metric is Metric.FAR or subjects <= calibration.valid_up_to:
+        return None
+    return (
+        f"The threshold was calibrated for up to {calibration.valid_up_to:,} people and the gallery has {subjects:,}: "
+        f"more strangers than {calibration.target:g} of them will match. Run: facesearch calibrate "
+        f"--fpir {calibration.target:g}"
+    )

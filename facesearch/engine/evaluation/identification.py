@@ -31,8 +31,6 @@ def search_everybody(
     probes: Vectors,
     mate: NDArray[np.int64],
     identity: NDArray[np.int64] | None,
-    *,
-    exclude: bool = False,
 ) -> SearchScores:
     """Search probes among enrolled templates and keep of each search what the rates need.
 
@@ -41,7 +39,6 @@ def search_everybody(
         probes: (q, d); a row of NaN is a failed probe.
         mate: (q,) the probe's own subject, or `NON_MATED` or `NOT_ENROLLED`.
         identity: (q,) codes of the people on the probes.
-        exclude: leave the probe's own subject out of each search, which makes it a non-mated search against N - 1.
 
     Raises:
         EvaluationError: nobody is enrolled.
@@ -58,9 +55,6 @@ def search_everybody(
         block = _best_per_subject(index, subject, subjects, probes[rows])
         own = mate[rows]
         people = None if identity is None else identity[rows]
-        if exclude:
-            others = np.not_equal.outer(own, np.arange(subjects))
-            block, own = block[others].reshape(len(block), subjects - 1), np.full(len(block), NON_MATED)
         parts.append(summarise(block.astype(np.float64), own, people, keep=TOP))
     return join(parts)
 
@@ -69,7 +63,7 @@ def _best_per_subject(
     index: FlatIndex, subject: NDArray[np.int64], subjects: int, probes: Vectors
 ) -> NDArray[np.float32]:
     """(q, N) each probe's best score per subject, as the index gives it; a failed probe is NaN throughout."""
-    failed = np.isnan(probes).any(axis=1)
+    failed = np.isnan(probes[:, 0])
     scores, ids = index.search(np.where(failed[:, None], np.float32(0), probes), len(index))
     best = np.full((len(probes), subjects), -np.inf, np.float32)
     np.maximum.at(best, (np.arange(len(probes))[:, None], subject[ids]), scores)

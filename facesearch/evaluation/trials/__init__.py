@@ -8,7 +8,7 @@ Nothing is dropped silently.
 from facesearch.evaluation.trials.detect import Trials, read_trials
 from facesearch.evaluation.trials.embeddings import read_embeddings
 from facesearch.evaluation.trials.everyone import all_pairs
-from facesearch.evaluation.trials.folders import read_people, read_search_folders, split_people
+from facesearch.evaluation.trials.folders import read_people, read_search_folders, read_strangers, split_people
 from facesearch.evaluation.trials.grouping import coded_groups, read_groups
 from facesearch.evaluation.trials.manifests import read_manifest, read_manifests, require_new_photos
 from facesearch.evaluation.trials.pairs import read_lfw_pairs, read_pairs_csv
@@ -39,6 +39,7 @@ __all__ = [
     "read_people",
     "read_scores_csv",
     "read_search_folders",
+    "read_strangers",
     "read_trials",
     "require_disjoint_subjects",
     "require_new_photos",

@@ -57,6 +57,13 @@ def read_search_folders(root: Path) -> SearchTrials:
     return SearchTrials(str(root), gallery, _photo_set(root, root, [*probes, *strangers]))
 
 
+def read_strangers(root: Path) -> PhotoSet:
+    """People who are not enrolled: folders per person, or photos, each of which counts as a person of its own."""
+    if not root.is_dir():
+        raise EvaluationError(f"{root}: is no folder", "Name a folder with photos of people who are not enrolled.")
+    return _photo_set(root, root, _strangers(root))
+
+
 def _require_none(root: Path, people: Sequence[str], problem: str, hint: str) -> None:
     if people:
         raise refusal(str(root), problem, people, len(people), hint)

@@ -1,0 +1,168 @@
+"""`facesearch calibrate`: a threshold for this gallery with a stated error rate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facesearch.cli.evaluate_options import FacesOption, NoCacheOption, SeedOption, embed_photos
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    open_engine,
+)
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facesearch.engine.evaluation.calibration import Calibrated, Request
+    from facesearch.engine.facesearch import FaceSearch
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(calibrate)
+
+
+def calibrate(
+    people: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PEOPLE]", help="One folder per person; without it the gallery's own templates."),
+    ] = None,
+    fpir: Annotated[
+        float | None, typer.Option("--fpir", metavar="RATE", help="Let at most this share of strangers match anybody.")
+    ] = None,
+    far: Annotated[
+        float | None, typer.Option("--far", metavar="RATE", help="Let at most this share of 1:1 comparisons match.")
+    ] = None,
+    unknown: Annotated[
+        Path | None,
+        typer.Option("--unknown", metavar="DIR", help="Photos of people who are not enrolled, to search with."),
+    ] = None,
+    subjects: Annotated[
+        int | None,
+        typer.Option("--subjects", metavar="N", help="The gallery size it is to hold for [the gallery's own]."),
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split/--no-split", help="Fit on half of the people, check on the others.")
+    ] = True,
+    extrapolate: Annotated[
+        bool,
+        typer.Option("--extrapolate", help="Where the data end, use the safe limit of a fitted tail, labelled so."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="JSON", help="Write the calibration to a file as well.")
+    ] = None,
+    use: Annotated[
+        Path | None, typer.Option("--use", metavar="JSON", help="Put a calibration in force that --out wrote.")
+    ] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Go back to the model pack's threshold.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the calibration, do not put it in force.")] = False,
+    faces: FacesOption = "largest",
+    seed: SeedOption = 0,
+    no_cache: NoCacheOption = False,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find the threshold that keeps an error rate in this gallery, and put it in force for query, verify and enroll.
+
+    It refuses a rate that the data cannot support, and says how much data would.
+
+    Exit code: 0 done, 2 data or usage that cannot be used, 4 gallery or model error.
+
+    Example: facesearch calibrate --fpir 0.001
+    """
+    from facesearch.cli.evaluate_output import print_calibration
+    from facesearch.cli.output import emit, note
+    from facesearch.engine.evaluation.calibration import describe, write_calibration
+
+    if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
+        raise ConfigError("One thing is to be done.", "Give one of --fpir 0.001, --far 1e-5, --use FILE and --forget.")
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+        if forget or use is not None:
+            _adopt_or_forget(engine, use)
+            return
+        if people is not None and unknown is not None:
+            raise ConfigError("PEOPLE and --unknown exclude each other.", "Choose one.")
+        engine.gallery.require_model(engine.encoder.info)
+        request = _request(engine, fpir, far, subjects, split=split, extrapolate=extrapolate, seed=seed)
+        found = _calibrated(engine, request, people, unknown, faces, cache=not no_cache)
+        if not dry_run:
+            engine.adopt_calibration(found.calibration)
+    if out is not None:
+        write_calibration(out, found.calibration)
+    if json:
+        emit(describe(found))
+    else:
+        print_calibration(found)
+    note("Nothing was changed (--dry-run)." if dry_run else "The threshold is in force; facesearch info shows it.")
+
+
+def _adopt_or_forget(engine: FaceSearch, use: Path | None) -> None:
+    from facesearch.cli.output import note
+    from facesearch.engine.evaluation.calibration import read_calibration_file
+
+    if use is None:
+        removed = engine.gallery.forget_calibration()
+        note(f"{removed} calibration{'' if removed == 1 else 's'} removed; the model pack's threshold is in force.")
+        return
+    engine.adopt_calibration(read_calibration_file(use), str(use))
+    in_force = engine.threshold
+    note(f"In force: {in_force.value:g} ({in_force.basis}).")
+
+
+def _request(
+    engine: FaceSearch,
+    fpir: float | None,
+    far: float | None,
+    subjects: int | None,
+    *,
+    split: bool,
+    extrapolate: bool,
+    seed: int,
+) -> Request:
+    from facesearch.engine.evaluation.calibration import Request
+    from facesearch.evaluation.calibration import Metric
+
+    target = far if fpir is None else fpir
+    assert target is not None
+    if not 0 < target < 1:
+        raise ConfigError(f"{target:g} is no rate to aim at.", "Give a rate between 0 and 1, as 0.001.")
+    if far is not None and (extrapolate or subjects is not None):
+        raise ConfigError("A FAR knows no gallery size and is not extrapolated.", "Use --fpir with these options.")
+    metric = Metric.FAR if fpir is None else Metric.FPIR
+    size = engine.gallery.counts()["subjects"] if subjects is None else subjects
+    return Request(metric, target, size, split=split, extrapolate=extrapolate, seed=seed)
+
+
+def _calibrated(
+    engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, faces: str, *, cache: bool
+) -> Calibrated:
+    from facesearch.engine.evaluation.calibration import bind, calibrate_on_labelled, calibrate_on_strangers
+    from facesearch.engine.evaluation.people import gallery_templates, labelled_templates, stranger_templates
+    from facesearch.evaluation.trials import read_people, read_strangers
+
+    info = engine.encoder.info
+    if unknown is not None:
+        strangers = read_strangers(unknown)
+        embedded = embed_photos(engine.photo_embedder(faces=faces, cache=cache), strangers.photos)
+        probes = stranger_templates(strangers, embedded, engine.gallery, info.dimension)
+        known = gallery_templates(engine.gallery)
+        found = calibrate_on_strangers(known.vectors, known.subject, probes.vectors, probes.subject, request)
+    elif people is not None:
+        photos = read_people(people)
+        embedded = embed_photos(engine.photo_embedder(faces=faces, cache=cache), photos.photos)
+        known = labelled_templates(photos, embedded)
+        found = calibrate_on_labelled(known.vectors, known.subject, request)
+    else:
+        known = gallery_templates(engine.gallery)
+        found = calibrate_on_labelled(known.vectors, known.subject, request)
+    return replace(found, calibration=bind(found.calibration, info))
