@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.results import LOW_SUPPORT, Flag, Interval
 from facesearch.evaluation.scaling import ONE_SIDED, alarming_subjects, fpir_of_subsets
+from facesearch.evaluation.strictness import build
 from facesearch.evaluation.tail import conservative_threshold
 from facesearch.evaluation.uncertainty import clustered_interval
 
@@ -117,33 +118,12 @@ class Calibration:
             raise EvaluationError("The calibration is not JSON.", hint=CALIBRATE_AGAIN) from error
         if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
             raise EvaluationError("The calibration is of another version of facesearch.", hint=CALIBRATE_AGAIN)
-        calibration: Calibration = _strictly(cls, values, "calibration")
+        try:
+            calibration: Calibration = build(cls, values)
+        except ValueError as error:
+            raise EvaluationError(f"The calibration is damaged: {error}.", hint=CALIBRATE_AGAIN) from error
         _require_consistent(calibration)
         return calibration
-
-
-def _strictly(kind: type[Any], values: Any, where: str) -> Any:
-    """Build a dataclass from a JSON object that has exactly its fields, each of the right type."""
-    if not isinstance(values, dict) or set(values) != {entry.name for entry in fields(kind)}:
-        raise EvaluationError(f"The keys of the {where} are not those that belong there.", hint=CALIBRATE_AGAIN)
-    hints = get_type_hints(kind, globals(), {"Mapping": dict})
-    return kind(**{name: _value(hints[name], value, f"{name} of the {where}") for name, value in values.items()})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if kind is Interval:
-        return _strictly(Interval, value, where)
-    if kind == Flag | None:
-        return None if value is None else _value(Flag, value, where)
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        if value in list(kind):
-            return kind(value)
-    elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    elif type(value) is (get_origin(kind) or kind):
-        return value
-    raise EvaluationError(f"The {where} cannot be {value!r}.", hint=CALIBRATE_AGAIN)
 
 
 def _require_consistent(calibration: Calibration) -> None:
