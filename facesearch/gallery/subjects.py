@@ -91,7 +91,9 @@ def require_subject(connection: Connection, name: str) -> int:
     found = find_subject(connection, name)
     if found is not None:
         return found
-    close = difflib.get_close_matches(clean_name(name), connection.scalars(sa.select(SubjectRow.name)).all(), n=3)
+    # A damaged file can hold something else than text, although the table is STRICT.
+    names = [each for each in connection.scalars(sa.select(SubjectRow.name)) if isinstance(each, str)]
+    close = difflib.get_close_matches(clean_name(name), names, n=3)
     hint = f"Did you mean {' or '.join(close)}?" if close else "`facesearch people list` shows who is enrolled."
     raise UnknownSubjectError(f"Nobody called {name!r} is enrolled.", hint)
 

@@ -67,7 +67,7 @@ def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[
     query = sa.select(TemplateRow.id, TemplateRow.crc).where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
     try:
         pairs = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 2)
-    except (TypeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CorruptGalleryError("The checksum of a template is no number.", "Run: facesearch check") from error
     return pairs[:, 0].copy(), pairs[:, 1].astype(np.uint32)
 
