@@ -17,7 +17,8 @@
     |  |- ModelMismatchError     templates of another model
     |  |- SchemaOutdatedError    the database was written by another version
     |  `- CorruptGalleryError
-    `- EvaluationError           data that no honest error rate can be computed from
+    |- EvaluationError           data that no honest error rate can be computed from
+    `- InstallationError         a library is missing or too old, or cannot do its work on this machine
 
 "No match" is a result, not an error.
 """
@@ -107,3 +108,7 @@ class CorruptGalleryError(GalleryError):
 
 class EvaluationError(FaceSearchError):
     """The data given support no honest error rate."""
+
+
+class InstallationError(FaceSearchError):
+    """A library that facesearch stands on is missing, too old, or cannot do its work on this machine."""

@@ -24,7 +24,8 @@ from facesearch.types import (
     Template,
     Threshold,
 )
-from facesearch.vision.photo import decode_photo, read_photo_bytes
+from facesearch.vision.decoding import decode_guarded
+from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def image_name(image: Image) -> str:
 def load_image(image: Image) -> Pixels:
     """Pixels (height, width, 3) uint8, RGB, upright. Raises `PhotoError`, or `ConfigError` for a wrong array."""
     if isinstance(image, (str, Path)):
-        return decode_photo(read_photo_bytes(Path(image)))
+        return decode_guarded(read_photo_bytes(Path(image)))
     if isinstance(image, bytes):
-        return decode_photo(image)
+        return decode_guarded(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ConfigError(
             f"An array of shape {image.shape} and type {image.dtype} is no photo.",

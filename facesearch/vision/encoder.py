@@ -17,9 +17,9 @@ import numpy as np
 from facesearch.errors import PhotoError
 from facesearch.types import DETECTION_THRESHOLD, Face, ModelInfo, Pixels, Quality, Reason, Rejection, Template
 from facesearch.vision.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
+from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.detector import NMS_THRESHOLD, Detector, parse_det_size
 from facesearch.vision.embedder import Embedder
-from facesearch.vision.photo import decode_photo
 from facesearch.vision.quality import FacePolicy, Limits, choose_faces, judge, measure
 from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
 
@@ -77,11 +77,12 @@ class Encoder:
         det_size: str = "auto",
         threads: int | None = None,
         flip: bool = False,
+        decode: Callable[[bytes], Pixels] = decode_guarded,
     ) -> None:
         """`threads` bounds the threads of one model run; None leaves it to onnxruntime.
 
         `flip` sums each crop's vector with that of its mirror image: a little more accurate for twice the time. Such
-        templates carry a model id of their own.
+        templates carry a model id of their own. `decode` turns the bytes of a file into pixels, or raises `PhotoError`.
 
         Raises:
             ConfigError: `det_size` is neither `auto` nor a multiple of 32.
@@ -91,6 +92,7 @@ class Encoder:
         self._det_sizes = parse_det_size(det_size)
         self._threads = threads
         self._flip = flip
+        self._decode = decode
         self._lock = threading.RLock()
         self._detector: Detector | None = None
         self._embedder: Embedder | None = None
@@ -181,7 +183,7 @@ class Encoder:
         try:
             data = load(source)
             digest = hashlib.sha256(data).hexdigest()
-            pixels = decode_photo(data)
+            pixels = self._decode(data)
             size = (pixels.shape[1], pixels.shape[0])
             found = self.detect(pixels)
         except PhotoError as error:

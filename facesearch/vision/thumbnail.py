@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from facesearch.vision.photo import decode_photo
+from facesearch.vision.decoding import decode_guarded
 
 if TYPE_CHECKING:
     from facesearch.types import Pixels
@@ -26,7 +26,7 @@ def thumbnail(data: bytes, box: tuple[float, float, float, float] | None = None)
     `box` is x1, y1, x2, y2 of a face in pixels of the upright photo: it is shown with a margin; None shows the whole
     photo. Raises `PhotoError`.
     """
-    image = Image.fromarray(_square(decode_photo(data), box))
+    image = Image.fromarray(_square(decode_guarded(data), box))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = BytesIO()
     image.save(out, "JPEG", quality=_JPEG_QUALITY)

@@ -21,7 +21,8 @@ from PIL import Image
 
 from facesearch.errors import PhotoError
 from facesearch.types import Reason
-from facesearch.vision.photo import MAX_PIXELS, decode_photo, is_photo_name, read_photo_bytes
+from facesearch.vision.formats import MAX_PIXELS
+from facesearch.vision.photo import decode_photo, is_photo_name, read_photo_bytes
 
 if TYPE_CHECKING:
     from facesearch.types import Pixels

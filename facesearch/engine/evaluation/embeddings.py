@@ -14,7 +14,8 @@ from facesearch.engine.evaluation.cache import Embedding, EmbeddingCache
 from facesearch.errors import ConfigError, EvaluationError, PhotoError
 from facesearch.types import Face, Reason, Template
 from facesearch.vision.alignment import ARCFACE_TEMPLATE, CROP_SIZE
-from facesearch.vision.photo import decode_photo, read_photo_bytes
+from facesearch.vision.decoding import decode_guarded
+from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.quality import NO_LIMITS, FacePolicy, judge, measure
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class PhotoEmbedder:
         data = _load(photo)
         sha256 = hashlib.sha256(data).hexdigest()
         try:
-            crop = decode_photo(data)
+            crop = decode_guarded(data)
         except PhotoError as error:
             return Embedding(sha256, None, error.reason)
         if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
