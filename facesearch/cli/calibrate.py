@@ -146,7 +146,7 @@ def _request(
 def _calibrated(
     engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, faces: str, *, cache: bool
 ) -> Calibrated:
-    from facesearch.engine.evaluation.calibration import bind, calibrate_on_labelled, calibrate_on_strangers
+    from facesearch.engine.evaluation.calibration import calibrate_on_labelled, calibrate_on_strangers
     from facesearch.engine.evaluation.people import gallery_templates, labelled_templates, stranger_templates
     from facesearch.evaluation.trials import read_people, read_strangers
 
@@ -165,4 +165,4 @@ def _calibrated(
     else:
         known = gallery_templates(engine.gallery)
         found = calibrate_on_labelled(known.vectors, known.subject, request)
-    return replace(found, calibration=bind(found.calibration, info))
+    return replace(found, calibration=found.calibration.bound_to(info))

@@ -296,7 +296,7 @@ def print_calibration(found: Calibrated) -> None:
     each = found.calibration
     far = each.metric is Metric.FAR
     promise = f"FAR {each.target:g}" if far else f"FPIR {each.target:g} in a gallery of {each.subjects:,} people"
-    say(f"Threshold {each.threshold:.4f} for {promise}.")
+    say(f"Threshold {each.threshold:g} for {promise}.")
     label = "EXTRAPOLATED" if each.basis is Basis.EXTRAPOLATED else each.basis.value
     kind = "comparisons" if far else f"searches against {each.measured_subjects:,} people"
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,6 @@ from facesearch.engine.probes import SearchOptions
 from facesearch.engine.sources import collect_sources
 from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
-from facesearch.evaluation.codec import to_json
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.gallery.gallery import Gallery
@@ -284,7 +284,7 @@ class FaceSearch:
         info = self.encoder.info
         self.gallery.require_model(info)
         require_calibration_of(calibration, info, source)
-        self.gallery.store_calibration(to_json(calibration), info)
+        self.gallery.store_calibration(json.loads(calibration.to_json()), info)
 
     # -- health
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from facesearch.errors import CorruptGalleryError, ModelMismatchError
+from facesearch.errors import CorruptGalleryError, EvaluationError, ModelMismatchError
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
-from facesearch.evaluation.codec import from_json
 from facesearch.types import Threshold
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ def read_calibration(document: Mapping[str, Any] | None) -> Calibration | None:
     if document is None:
         return None
     try:
-        return from_json(Calibration, document)
-    except (KeyError, TypeError, ValueError) as error:
+        return Calibration.from_json(json.dumps(document))
+    except EvaluationError as error:
         raise CorruptGalleryError(
-            "The gallery's calibration cannot be read.", "Make it again: facesearch calibrate, or remove it: --forget."
+            f"The gallery's calibration cannot be used: {error.message}",
+            "Make it again: facesearch calibrate, or remove it: facesearch calibrate --forget",
         ) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from facesearch.engine.evaluation.identification import search_everybody
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import evaluate_summary
 from facesearch.evaluation.calibration import Basis, Calibration, Metric, calibrate_far, calibrate_fpir, split_people
-from facesearch.evaluation.codec import from_json, to_json
+from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.identification import NON_MATED, join, summarise
 from facesearch.evaluation.pairwise import compare_all
 from facesearch.evaluation.results import Rate
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facesearch.evaluation.results import Flags, SearchScores
-    from facesearch.types import ModelInfo, Vectors
+    from facesearch.types import Vectors
 
 SEARCHES: Final = 20_000
 """Templates that are searched with at most, drawn by the seed: they support an FPIR of 1e-3 with 20 errors, and keep
 the work for a large gallery at minutes."""
 _CELLS: Final = 4_000_000
 """Scores looked at together: 16 MB."""
-SCHEMA: Final = "facesearch.calibration"
-VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +154,8 @@ def _for_others(scores: SearchScores, others: int, request: Request) -> Calibrat
     """
     if request.subjects != others + 1:
         return calibrate_fpir(scores, request.target, subjects=request.subjects, extrapolate=request.extrapolate)
+    people = scores.non_mate_id
+    assert people is not None
     factor = (others + 1) / others
     try:
         found = calibrate_fpir(scores, request.target / factor, subjects=others, extrapolate=request.extrapolate)
@@ -164,7 +163,7 @@ def _for_others(scores: SearchScores, others: int, request: Request) -> Calibrat
         halved = ": half of the people are kept for the check, --no-split uses all" if request.split else ""
         raise EvaluationError(
             f"FPIR {request.target:g} for {request.subjects:,} people cannot be calibrated on {len(scores.top):,} "
-            f"searches for {np.unique(scores.non_mate_id).size:,} people{halved}.",
+            f"searches for {np.unique(people).size:,} people{halved}.",
             error.hint,
         ) from error
     interval = replace(
@@ -226,22 +225,10 @@ def _missed(mates: NDArray[np.float64], people: NDArray[np.int64], threshold: fl
     return Rate(count, missed.size, interval=interval, naive=wilson(count, missed.size))
 
 
-def bind(calibration: Calibration, info: ModelInfo) -> Calibration:
-    """The calibration with what made its scores: it holds for nothing else."""
-    return replace(
-        calibration,
-        model_id=info.model_id,
-        recognizer_sha256=info.recognizer_sha256,
-        detector_sha256=info.detector_sha256,
-        settings=dict(info.settings),
-    )
-
-
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write calibration.json: `schema`, `version` and the calibration field by field."""
-    document = {"schema": SCHEMA, "version": VERSION, **to_json(calibration)}
+    """Write calibration.json; EvaluationError where that is not possible."""
     try:
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(calibration.to_json() + "\n", encoding="utf-8")
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be written: {error.strerror}", "Choose another place.") from error
 
@@ -249,20 +236,13 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 def read_calibration_file(path: Path) -> Calibration:
     """A calibration.json; EvaluationError, naming the file, for anything else."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise EvaluationError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(document, dict) or (document.get("schema"), document.get("version")) != (SCHEMA, VERSION):
-        raise EvaluationError(f"{path}: is no calibration", "Give what facesearch calibrate --out wrote.")
-    try:
-        calibration = from_json(Calibration, document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EvaluationError(f"{path}: is damaged: {error!r}", "Make the calibration again.") from error
-    if not -1 <= calibration.threshold <= 1:
-        raise EvaluationError(f"{path}: its threshold {calibration.threshold} is no cosine.")
-    return calibration
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    except EvaluationError as error:
+        raise EvaluationError(f"{path}: {error.message}", error.hint) from error
 
 
 def describe(found: Calibrated) -> Mapping[str, object]:
