@@ -149,10 +149,7 @@ def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
     """Write the report with thumbnails of the worst pairs."""
     from facesearch.evaluation.report import write_verification_report
 
-    shown = {
-        name: (photo, each.template.face if each.template else None)
-        for name, (photo, each) in evaluation.photos.items()
-    }
+    shown = {name: (photo, each.box) for name, (photo, each) in evaluation.photos.items()}
     pictures: dict[str, bytes] = {}
     if shown:
         from facesearch.engine.evaluation.pictures import thumbnails

@@ -52,6 +52,14 @@ class Embedding:
         """(d,) float32 of unit length, or None."""
         return None if self.template is None else self.template.vector
 
+    @property
+    def box(self) -> tuple[float, float, float, float] | None:
+        """x1, y1, x2, y2 of the face in pixels of the upright photo, or None."""
+        if self.template is None:
+            return None
+        x1, y1, x2, y2 = self.template.face.box.tolist()
+        return x1, y1, x2, y2
+
 
 def folder_name(settings: Mapping[str, Any]) -> str:
     """Names the folder of what is embedded with exactly these settings (plain JSON values)."""

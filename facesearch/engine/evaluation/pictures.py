@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from facesearch.errors import PhotoError
 from facesearch.vision.photo import read_photo_bytes
@@ -12,17 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from facesearch.types import Face
+    Box: TypeAlias = tuple[float, float, float, float]
 
 
-def thumbnails(shown: Mapping[str, tuple[Path | bytes, Face | None]]) -> dict[str, bytes]:
-    """JPEG bytes by name; a photo that is gone or cannot be read is left out: the page then shows an empty frame."""
+def thumbnails(shown: Mapping[str, tuple[Path | bytes, Box | None]]) -> dict[str, bytes]:
+    """JPEG bytes by name, of the face in the box (x1, y1, x2, y2) or of the whole photo.
+
+    A photo that is gone or cannot be read is left out: the page then shows an empty frame.
+    """
     pictures: dict[str, bytes] = {}
-    for name, (photo, face) in shown.items():
+    for name, (photo, box) in shown.items():
         try:
-            data = photo if isinstance(photo, bytes) else read_photo_bytes(photo)
-            x1, y1, x2, y2 = face.box.tolist() if face else (0.0, 0.0, 0.0, 0.0)
-            pictures[name] = thumbnail(data, (x1, y1, x2, y2) if face else None)
+            pictures[name] = thumbnail(photo if isinstance(photo, bytes) else read_photo_bytes(photo), box)
         except PhotoError:
             continue
     return pictures

@@ -57,6 +57,7 @@ def audit_page(
     mislabelled: Sequence[AuditPair],
     duplicates: Sequence[AuditPair],
     thumbnails: Mapping[str, bytes],
+    found: tuple[int, int, int] | None = None,
 ) -> str:
     """The HTML.
 
@@ -65,13 +66,13 @@ def audit_page(
         counts: what was looked at, as {"subjects": 120, "templates": 980}.
         look_alikes, mislabelled, duplicates: worst first.
         thumbnails: JPEG bytes by photo.
+        found: how many of each kind there are where the lists are cut; else as many as are listed.
     """
-    found = (look_alikes, mislabelled, duplicates)
-    total = sum(map(len, found))
+    listed = (look_alikes, mislabelled, duplicates)
+    totals = found or (len(look_alikes), len(mislabelled), len(duplicates))
     verdict = (
-        f"{len(look_alikes):,} pairs of different people at or above the threshold, {len(mislabelled):,} photos "
-        f"that may "
-        f"be labelled wrongly, {len(duplicates):,} near-duplicates."
+        f"{totals[0]:,} pairs of different people at or above the threshold, {totals[1]:,} photos that may be "
+        f"labelled wrongly, {totals[2]:,} near-duplicates."
     )
     looked = {name.capitalize(): f"{count:,}" for name, count in counts.items()}
     return page(
@@ -79,20 +80,23 @@ def audit_page(
         element("header", element("h1", text(title))),
         element(
             "div",
-            paragraph(verdict if total else "Nothing to look at was found.", css="big"),
+            paragraph(verdict if any(totals) else "Nothing to look at was found.", css="big"),
             paragraph(f"Threshold {words.threshold(threshold)}, {basis}."),
             css="answer",
         ),
         facts(looked),
-        *(_section(kind, pairs, thumbnails) for kind, pairs in zip(_KINDS, found, strict=True)),
+        *(_section(kind, pairs, thumbnails, total) for kind, pairs, total in zip(_KINDS, listed, totals, strict=True)),
     )
 
 
-def _section(kind: tuple[str, str, str], pairs: Sequence[AuditPair], thumbnails: Mapping[str, bytes]) -> Html:
+def _section(
+    kind: tuple[str, str, str], pairs: Sequence[AuditPair], thumbnails: Mapping[str, bytes], total: int
+) -> Html:
     name, meaning, nothing = kind
     if not pairs:
         return section(name, paragraph(nothing, css="note"))
-    return section(name, paragraph(meaning, css="note"), cards(_card(pair, thumbnails) for pair in pairs))
+    cut = f" The first {len(pairs):,} of {total:,} are shown." if total > len(pairs) else ""
+    return section(name, paragraph(meaning + cut, css="note"), cards(_card(pair, thumbnails) for pair in pairs))
 
 
 def _card(pair: AuditPair, thumbnails: Mapping[str, bytes]) -> Html:

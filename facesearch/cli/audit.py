@@ -1,0 +1,186 @@
+"""`facesearch audit`: what in a gallery a person should look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    ThresholdOption,
+    open_engine,
+)
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facesearch.engine.evaluation.audit import Audit, Finding
+    from facesearch.engine.evaluation.people import LabelledTemplates
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.evaluation.pages import AuditPair
+    from facesearch.types import Threshold
+
+EXIT_FOUND = 1
+SHOWN = 20
+"""Rows of each kind in the terminal; --json has them all."""
+TITLES = {
+    "look_alike": "Different people at or above the threshold: look-alikes, or one person enrolled twice",
+    "mislabelled": "Photos far from the rest of their person: a wrong label, or a bad photo",
+    "duplicate": "Near-duplicate photos of one person",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(audit)
+
+
+def audit(
+    threshold: ThresholdOption = None,
+    duplicates: Annotated[
+        float, typer.Option("--duplicates", metavar="SCORE", help="Cosine from which photos are near-duplicates.")
+    ] = 0.98,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails of the faces.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Pairs of each kind on the page.")] = 100,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare the gallery with itself: people who match each other, photos with a wrong label, near-duplicates.
+
+    Exit code: 0 nothing to look at, 1 something is, 2 usage, 4 gallery or model error.
+
+    Example: facesearch audit --html audit.html
+    """
+    from facesearch.cli.output import emit, note
+    from facesearch.engine.evaluation.audit import audit_templates
+    from facesearch.engine.evaluation.people import gallery_templates
+
+    if not -1 <= duplicates <= 1:
+        raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+        in_force = engine.threshold
+        known = gallery_templates(engine.gallery)
+        found = audit_templates(known, in_force.value, duplicates)
+        if html is not None:
+            _write_page(html, engine, known, found, in_force, limit)
+            note(f"The page is in {html}. It shows faces and names; treat it as such.")
+    if json:
+        for each in found.findings:
+            emit(_record(known, each))
+    else:
+        _print(known, found, in_force)
+    raise typer.Exit(EXIT_FOUND if found.findings else 0)
+
+
+def _record(known: LabelledTemplates, found: Finding) -> dict[str, Any]:
+    sides = {
+        f"{name}_{side}": value
+        for side, row in (("a", found.a), ("b", found.b))
+        for name, value in (
+            ("subject", known.names[known.subject[row]]),
+            ("photo", known.photos[row]),
+            ("template_id", int(known.ids[row])),
+        )
+    }
+    return {"kind": found.kind.value, "score": round(found.score, 6), **sides, "note": found.note or None}
+
+
+def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
+    from facesearch.cli.output import note, print_table
+
+    counts = (
+        f"{len(found.look_alikes):,} pairs of different people at or above {in_force.value:g}, "
+        f"{len(found.mislabelled):,} photos far from their person, {len(found.duplicates):,} near-duplicates"
+    )
+    typer.echo(f"{counts},\namong {len(known.subject):,} templates of {len(known.names):,} people.")
+    for kind, findings in zip(TITLES, (found.look_alikes, found.mislabelled, found.duplicates), strict=True):
+        if not findings:
+            continue
+        print_table(*_table(known, findings[:SHOWN]))
+        if len(findings) > SHOWN:
+            typer.echo(f"... and {len(findings) - SHOWN:,} more: --json lists all of them.")
+    if not found.complete:
+        note(
+            "More pairs reach the threshold than are kept: the highest are listed. Is the threshold meant to be so low?"
+        )
+    note(f"The threshold is: {in_force.basis}.")
+    note(f"A photo is far from its person where its mean score with their other photos is below {found.limit:.3f}.")
+
+
+def _table(known: LabelledTemplates, findings: Sequence[Finding]) -> tuple[Sequence[str], list[list[object]]]:
+    """Header and rows; photos are named from the folder they share, and a column that says one thing twice is left out."""
+    names = _short_names([known.photos[row] for each in findings for row in (each.a, each.b)])
+    two_people = findings[0].kind == "look_alike"
+    rows: list[list[object]] = []
+    for each in findings:
+        people = [known.names[known.subject[row]] for row in (each.a, each.b)]
+        photos = [names[known.photos[row]] for row in (each.a, each.b)]
+        note = [each.note] if each.kind != "duplicate" else []
+        rows.append([each.score, people[0], *([people[1]] if two_people else []), *photos, *note])
+    note_header = [""] if findings[0].kind != "duplicate" else []
+    return ("score", "person", *(["person"] if two_people else []), "photo", "photo", *note_header), rows
+
+
+def _short_names(photos: Sequence[str]) -> dict[str, str]:
+    folder = os.path.commonpath([os.path.dirname(photo) for photo in photos])  # noqa: PTH120  # names may be any bytes
+    return {photo: os.path.relpath(photo, folder) for photo in photos}
+
+
+def _write_page(
+    html: Path, engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int
+) -> None:
+    from facesearch.engine.evaluation.pictures import thumbnails
+    from facesearch.evaluation.pages import audit_page
+
+    kinds = [findings[:limit] for findings in (found.look_alikes, found.mislabelled, found.duplicates)]
+    rows = {row for findings in kinds for each in findings for row in (each.a, each.b)}
+    names = _names(known, rows)
+    boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in rows])
+    pictures = thumbnails({names[row]: (Path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
+    look_alikes, mislabelled, duplicates = ([_pair(known, names, each) for each in findings] for findings in kinds)
+    page = audit_page(
+        title=f"Audit of {engine.gallery.folder.absolute().name}",
+        threshold=in_force.value,
+        basis=in_force.basis,
+        counts={"people": len(known.names), "templates": len(known.subject)},
+        look_alikes=look_alikes,
+        mislabelled=mislabelled,
+        duplicates=duplicates,
+        thumbnails=pictures,
+        found=(len(found.look_alikes), len(found.mislabelled), len(found.duplicates)),
+    )
+    try:
+        html.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConfigError(f"{html} cannot be written: {error.strerror}.", "Name a file in a folder.") from error
+
+
+def _names(known: LabelledTemplates, rows: set[int]) -> dict[int, str]:
+    """What each face is called on the page: its photo, and its template where a photo shows several people."""
+    seen: dict[str, int] = {}
+    for row in rows:
+        seen[known.photos[row]] = seen.get(known.photos[row], 0) + 1
+    return {
+        row: known.photos[row] if seen[known.photos[row]] == 1 else f"{known.photos[row]} (template {known.ids[row]})"
+        for row in rows
+    }
+
+
+def _pair(known: LabelledTemplates, names: dict[int, str], found: Finding) -> AuditPair:
+    from facesearch.evaluation.pages import AuditPair
+
+    people = known.names[known.subject[found.a]], known.names[known.subject[found.b]]
+    return AuditPair(found.score, people[0], names[found.a], people[1], names[found.b], found.note)
