@@ -5,9 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from facesearch.gallery.rows import now
+from facesearch.gallery.rows import insert, now
 from facesearch.gallery.schema import AuditRow
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 def record(connection: Connection, action: str, detail: Mapping[str, int | str]) -> None:
     """Write one event. `detail` holds counts and settings; never a vector, a face or a person's name."""
     values = {"at": now(), "actor": _actor(), "action": action, "detail": dict(detail)}
-    connection.execute(sa.insert(AuditRow).values(values))
+    insert(connection, AuditRow, values)
 
 
 def _actor() -> str:

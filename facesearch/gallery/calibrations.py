@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from facesearch.gallery.rows import insert, now
+from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import CalibrationRow
 
 if TYPE_CHECKING:
@@ -21,9 +21,14 @@ def store(connection: Connection, model_row: int, document: Mapping[str, Any]) -
 
 
 def newest(connection: Connection, model_row: int) -> dict[str, Any] | None:
-    """The calibration in force, or None."""
-    query = sa.select(CalibrationRow.document).where(CalibrationRow.model_id == model_row)
-    return connection.scalar(query.order_by(CalibrationRow.id.desc()).limit(1))
+    """The calibration in force, or None; `CorruptGalleryError` where it is damaged."""
+    query = sa.select(CalibrationRow.document.label("parsed"), *stored_columns(CalibrationRow))
+    query = query.where(CalibrationRow.model_id == model_row).order_by(CalibrationRow.id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    require_whole(CalibrationRow, row[1:])
+    return dict(row[0])
 
 
 def forget(connection: Connection, model_row: int) -> int:

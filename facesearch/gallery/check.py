@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.gallery import models, photos, templates
+from facesearch.gallery.check_records import check_records, check_schema
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.snapshot import read_snapshot
-from facesearch.gallery.schema import ModelRow, SubjectRow, TemplateRow
+from facesearch.gallery.schema import ModelRow, TemplateRow
 from facesearch.types import Finding
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     are named; they have to be enrolled again.
     """
     sound = True
-    for look in (_check_database, _check_templates, _check_subjects, _check_models):
+    for look in (_check_database, check_schema, check_records, _check_templates, _check_models):
         for finding in _findings(gallery.database, look):
             sound = sound and finding.ok
             yield finding
     if sound:
         yield _check_cache(gallery, fix=fix)
-    yield from _check_photos(gallery.database)
+    yield from _check_photos(gallery.database, listed=not sound)
 
 
 def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]]) -> list[Finding]:
@@ -84,7 +85,7 @@ def _check_templates(connection: Connection) -> Iterator[Finding]:
             problem = _template_problem(row, dimensions.get(row.model_id))
             if problem:
                 damaged[row.id] = problem
-    described = templates.describe_templates(connection, damaged)
+    described = templates.describe_templates(connection, damaged, proven=False)
     for template_id, problem in damaged.items():
         subject, photo = described.get(template_id, ("nobody", "no photo"))
         detail = f"template {template_id} of {subject} ({photo}) {problem}: remove it or enroll the photo again"
@@ -102,11 +103,6 @@ def _template_problem(row: Row[*tuple[Any, ...]], dimension: int | None) -> str 
     if not abs(length - 1) <= UNIT_TOLERANCE:  # NaN compares false
         return f"is no unit vector (length {length:g})"
     return None
-
-
-def _check_subjects(connection: Connection) -> Iterator[Finding]:
-    subjects = connection.execute(sa.select(SubjectRow.name, SubjectRow.attributes)).all()
-    yield Finding(ok=True, subject="subjects", detail=f"{len(subjects)} subjects can be read")
 
 
 def _check_models(connection: Connection) -> Iterator[Finding]:
@@ -159,13 +155,15 @@ def _same_templates(connection: Connection, model_row: int, snapshot: Snapshot) 
     return position == len(snapshot.ids)
 
 
-def _check_photos(database: Database) -> Iterator[Finding]:
+def _check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:
+    """Look at the photo files; `listed` says that damage of their records has been reported already."""
     stored: list[StoredPhoto] = []
     try:
         with database.read() as connection:
             stored += photos.all_photos(connection)
     except DAMAGED as error:
-        yield Finding(ok=False, subject="photos", detail=f"they cannot be listed: {error}")
+        if not listed:
+            yield Finding(ok=False, subject="photos", detail=f"they cannot be listed: {error}")
         return
     missing = whole = 0
     for photo in stored:  # outside the transaction: reading thousands of files takes its time

@@ -14,7 +14,6 @@ import shlex
 import sqlite3
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from facesearch.errors import CorruptGalleryError, GalleryError, SchemaOutdatedError
+from facesearch.gallery.rows import to_json
 from facesearch.gallery.schema import HEAD_REVISION
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ class Database:
             module=self.module,
             # Every thread may hold a transaction; SQLite needs no limit, and a full pool would be one more way to fail.
             max_overflow=-1,
-            # Escapes in keys would hide them from the JSON functions of older SQLites.
-            json_serializer=partial(json.dumps, ensure_ascii=False),
+            json_serializer=to_json,
             json_deserializer=_parse_json,
         )
         event.listen(engine, "connect", self._prepare_connection)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from facesearch.errors import ModelMismatchError
-from facesearch.gallery.rows import insert, now
+from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import ModelRow
 from facesearch.types import ModelInfo
 
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 
 def active_model(connection: Connection) -> tuple[int, ModelInfo] | None:
-    """The model whose templates are searched, with its row id."""
-    row = connection.execute(sa.select(ModelRow.__table__).where(ModelRow.active == 1)).one_or_none()
+    """The model whose templates are searched, with its row id; `CorruptGalleryError` where it is damaged."""
+    query = sa.select(*stored_columns(ModelRow), ModelRow.settings.label("parsed")).where(ModelRow.active == 1)
+    row = connection.execute(query).one_or_none()
     if row is None:
         return None
+    require_whole(ModelRow, row[:-1])
     return row.id, ModelInfo(
         model_id=row.model_id,
         pack=row.pack,
         dimension=row.dimension,
         detector_sha256=row.detector_sha256,
         recognizer_sha256=row.recognizer_sha256,
-        settings=row.settings,
+        settings=row.parsed,
         threshold=row.threshold,
         threshold_basis=row.threshold_basis,
     )

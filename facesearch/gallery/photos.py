@@ -14,7 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
-from facesearch.gallery.rows import insert, now
+from facesearch.gallery.rows import insert, is_whole, now, require_joined, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
 from facesearch.types import Reason, Rejection
@@ -128,7 +128,12 @@ def all_photos(connection: Connection) -> Iterator[StoredPhoto]:
 
 def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> Iterator[StoredPhoto]:
     query = (
-        sa.select(PhotoRow.__table__, SubjectRow.name, TemplateRow.id.label("template_id"), FaceRow.detection_score)
+        sa.select(
+            *stored_columns(PhotoRow, "photo_"),
+            *stored_columns(FaceRow, "face_"),
+            *stored_columns(SubjectRow, "subject_"),
+            TemplateRow.id.label("template_id"),
+        )
         .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
         .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
         .join(TemplateRow, TemplateRow.face_id == FaceRow.id)
@@ -137,7 +142,8 @@ def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> Iterat
     )
     group: list[Row[*tuple[object, ...]]] = []
     for row in connection.execute(query):
-        if group and group[0].id != row.id:
+        require_joined(row, PhotoRow, FaceRow, SubjectRow)
+        if group and group[0].photo_id != row.photo_id:
             yield _stored(group)
             group = []
         group.append(row)
@@ -147,13 +153,15 @@ def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> Iterat
 
 def _stored(rows: Sequence[Row[*tuple[object, ...]]]) -> StoredPhoto:
     first = rows[0]
-    file = PhotoFile(Path(os.fsdecode(first.path)), first.sha256.hex(), first.size, first.mtime_ns)
+    file = PhotoFile(
+        Path(os.fsdecode(first.photo_path)), first.photo_sha256.hex(), first.photo_size, first.photo_mtime_ns
+    )
     return StoredPhoto(
-        photo_id=first.id,
+        photo_id=first.photo_id,
         file=file,
-        subjects=tuple(dict.fromkeys(row.name for row in rows)),
+        subjects=tuple(dict.fromkeys(row.subject_name for row in rows)),
         template_ids=tuple(row.template_id for row in rows),
-        detection_score=max(row.detection_score for row in rows),
+        detection_score=max(row.face_detection_score for row in rows),
     )
 
 
@@ -228,12 +236,12 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> li
     removed = remove_photos(connection, [file.path]) if file.path != photo.file.path else []
     values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": _storable(file.mtime_ns)}
     same = sa.and_(PhotoRow.id == photo.photo_id, PhotoRow.sha256 == bytes.fromhex(photo.file.sha256))
-    if connection.execute(sa.update(PhotoRow).where(same).values(values)).rowcount != 1:
+    if update(connection, PhotoRow, same, values) != 1:
         raise GalleryError(
             f"{photo.file.path} was removed from the gallery by another process meanwhile.",
             "Run the same command again.",
         )
-    connection.execute(sa.update(FaceRow).where(FaceRow.photo_id == photo.photo_id).values(subject_id=subject_id))
+    update(connection, FaceRow, FaceRow.photo_id == photo.photo_id, {"subject_id": subject_id})
     forget_rejection(connection, file.path)
     return removed
 
@@ -247,7 +255,10 @@ def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path,
     """What was decided about the photos at these paths when they were last refused."""
     found: dict[Path, StoredRejection] = {}
     for chunk in chunks([os.fsencode(path) for path in paths]):
-        for row in connection.execute(sa.select(RejectionRow.__table__).where(RejectionRow.path.in_(chunk))):
+        query = sa.select(*stored_columns(RejectionRow)).where(RejectionRow.path.in_(chunk))
+        for row in connection.execute(query):
+            if not is_whole(row):
+                continue  # the photo is looked at again, and then the row is replaced
             sha256 = row.sha256.hex() if row.sha256 is not None else None
             rejection = Rejection(Reason(row.reason), row.detail)
             path = Path(os.fsdecode(row.path))
@@ -284,7 +295,7 @@ def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
         "detail": stored.rejection.detail,
         "rejected_at": now(),
     }
-    connection.execute(sa.insert(RejectionRow).values(values))
+    insert(connection, RejectionRow, values)
 
 
 def forget_rejection(connection: Connection, path: Path) -> None:

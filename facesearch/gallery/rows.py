@@ -1,16 +1,30 @@
-"""What every table's code needs: inserting a row, and the time to put into it."""
+"""What every table's code needs: rows that carry a checksum, written and read back proven, and the time to put in.
+
+A sealed row has a CRC-32 over all of its other columns, its id included, as the database stores them: JSON as its text.
+One flipped bit in a name, an attribute or a reference is a fault then, not another person's name.
+"""
 
 from __future__ import annotations
 
+import json
+import struct
+import zlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.schema import Base, JsonText, Sealed
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
+
+# Escapes in keys would hide them from the JSON functions of older SQLites.
+to_json = partial(json.dumps, ensure_ascii=False)
 
 
 def now() -> str:
@@ -18,8 +32,103 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def insert(connection: Connection, row: type, values: Mapping[str, object]) -> int:
-    result = connection.execute(sa.insert(row).values(values))
-    key = result.inserted_primary_key
-    assert key is not None
-    return int(key[0])
+def checksum_of(values: Iterable[object]) -> int:
+    """CRC-32 of column values, each with its type and length. Never change it: it is in every gallery."""
+    return zlib.crc32(b"".join(map(_encode, values)))
+
+
+def _encode(value: object) -> bytes:
+    match value:
+        case None:
+            return b"n"
+        case int():
+            return b"i%d;" % value
+        case float():
+            return b"f" + struct.pack("<d", value + 0.0)  # SQLite keeps -0.0 as 0
+        case str():
+            encoded = value.encode()
+            return b"t%d;" % len(encoded) + encoded
+        case bytes():
+            return b"b%d;" % len(value) + value
+    raise TypeError(f"a {type(value).__name__} is no value of a column")
+
+
+def stored_columns(row: type[Sealed], prefix: str = "") -> list[sa.Label[Any]]:
+    """The columns of a table as the database stores them, `crc` last: what `require_whole` looks at."""
+    return [
+        (sa.type_coerce(column, sa.Text) if isinstance(column.type, JsonText) else column).label(prefix + column.name)
+        for column in row.__table__.c
+    ]
+
+
+def is_whole(values: Sequence[object]) -> bool:
+    """Whether a sealed row's values, `crc` last, are the ones that were written."""
+    return bool(checksum_of(values[:-1]) == values[-1])
+
+
+def require_whole(row: type[Sealed], values: Sequence[object]) -> None:
+    """Raise `CorruptGalleryError` unless a sealed row's values, `crc` last, are the ones that were written."""
+    if not is_whole(values):
+        raise CorruptGalleryError(
+            f"Row {values[0]} of {row.__tablename__} is damaged: it does not match its checksum.",
+            "Run `facesearch check`: it names what is damaged.",
+        )
+
+
+def require_joined(values: Sequence[object], *rows: type[Sealed]) -> None:
+    """`require_whole` for each of the tables whose `stored_columns` a row of a join begins with."""
+    start = 0
+    for row in rows:
+        end = start + len(row.__table__.c)
+        require_whole(row, values[start:end])
+        start = end
+
+
+def insert(connection: Connection, row: type[Base], values: Mapping[str, object]) -> int:
+    """Add a row, sealed where its table is; returns its id."""
+    if issubclass(row, Sealed):
+        key = _next_id(connection, row)
+        sealed = {"id": key, **values}
+        seal = checksum_of(_as_stored(column, sealed[column.name]) for column in _content(row))
+        connection.execute(sa.insert(row).values({**sealed, "crc": seal}))
+        return key
+    inserted = connection.execute(sa.insert(row).values(values)).inserted_primary_key
+    assert inserted is not None
+    return int(inserted[0])
+
+
+def update(
+    connection: Connection, row: type[Sealed], condition: sa.ColumnElement[bool], values: Mapping[str, object]
+) -> int:
+    """Change all rows that fulfil the condition; returns how many.
+
+    Raises `CorruptGalleryError` for a damaged row: a new seal would make its damage the truth.
+    """
+    changed = [column for column in _content(row) if column.name in values]
+    changes = {column.name: _as_stored(column, values[column.name]) for column in changed}
+    rows = connection.execute(sa.select(*stored_columns(row)).where(condition)).all()
+    for old in rows:
+        require_whole(row, old)
+        sealed = {**old._mapping, **changes}
+        seal = checksum_of(sealed[column.name] for column in _content(row))
+        connection.execute(sa.update(row).where(row.id == sealed["id"]).values({**values, "crc": seal}))
+    return len(rows)
+
+
+def _content(row: type[Sealed]) -> list[sa.ColumnElement[Any]]:
+    return [column for column in row.__table__.c if column.name != "crc"]
+
+
+def _as_stored(column: sa.ColumnElement[Any], value: object) -> object:
+    """`value` as SQLite gives it back."""
+    if isinstance(column.type, JsonText):
+        return to_json(value)
+    return float(value) if isinstance(column.type, sa.REAL | sa.Double) and isinstance(value, int) else value
+
+
+def _next_id(connection: Connection, row: type[Sealed]) -> int:
+    """The id that AUTOINCREMENT would give: never one that was given before."""
+    name = row.__tablename__
+    given = f"ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{name}'), 0)"  # noqa: S608  # a table's name
+    present = f"ifnull((SELECT max(id) FROM {name}), 0)"  # noqa: S608
+    return int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one()) + 1

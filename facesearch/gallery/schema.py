@@ -8,11 +8,15 @@ proves that the two agree.
     calibrations    thresholds with a stated error rate, bound to a model
     revision        one random token, changed by triggers with every change of templates
     audit_events    who did what and when; never a vector, never a name
+
+Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
+(`Sealed`) over all of their columns. The revision has none: a damaged token equals no other, so the index compares
+itself with the database template by template.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -32,7 +36,7 @@ from sqlalchemy import types as sa_types
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 
@@ -70,6 +74,15 @@ STRICT = {"sqlite_strict": True}
 STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
 
 
+class Sealed(Base):
+    """Rows with a CRC-32 over all their other columns, kept by `rows.insert` and `rows.update`."""
+
+    __abstract__ = True
+    if TYPE_CHECKING:
+        id: Mapped[int]
+    crc: Mapped[int] = mapped_column(BigInt, server_default=text("0"), sort_order=1000)
+
+
 class RevisionRow(Base):
     """One row: 16 random bytes that change with every change of templates, in the same transaction."""
 
@@ -83,7 +96,7 @@ class RevisionRow(Base):
     )
 
 
-class ModelRow(Base):
+class ModelRow(Sealed):
     """A recogniser with its preprocessing; templates compare within one model only."""
 
     __tablename__ = "models"
@@ -106,7 +119,7 @@ class ModelRow(Base):
     )
 
 
-class SubjectRow(Base):
+class SubjectRow(Sealed):
     """A person."""
 
     __tablename__ = "subjects"
@@ -117,7 +130,7 @@ class SubjectRow(Base):
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
 
 
-class PhotoRow(Base):
+class PhotoRow(Sealed):
     """A photo file that faces were enrolled from. `path` is `os.fsencode`d: file names need not be Unicode."""
 
     __tablename__ = "photos"
@@ -132,7 +145,7 @@ class PhotoRow(Base):
     __table_args__ = (CheckConstraint("length(sha256) = 32", name="sha256_length"), STRICT_NEVER_REUSED)
 
 
-class FaceRow(Base):
+class FaceRow(Sealed):
     """A face found in a photo, enrolled as a subject. Box and landmarks in pixels of the upright photo."""
 
     __tablename__ = "faces"
@@ -169,7 +182,7 @@ class TemplateRow(Base):
     )
 
 
-class RejectionRow(Base):
+class RejectionRow(Sealed):
     """A photo that was looked at and refused under a policy; looked at again only when file or policy change."""
 
     __tablename__ = "rejections"
@@ -185,7 +198,7 @@ class RejectionRow(Base):
     __table_args__ = (STRICT_NEVER_REUSED,)
 
 
-class CalibrationRow(Base):
+class CalibrationRow(Sealed):
     """A calibrated threshold: the whole `calibration.json`, bound to a model."""
 
     __tablename__ = "calibrations"
@@ -196,7 +209,7 @@ class CalibrationRow(Base):
     __table_args__ = (STRICT_NEVER_REUSED,)
 
 
-class AuditRow(Base):
+class AuditRow(Sealed):
     """Who did what and when, in counts; never a vector, a face or a name."""
 
     __tablename__ = "audit_events"

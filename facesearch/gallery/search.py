@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from facesearch.errors import CorruptGalleryError
 from facesearch.gallery import templates
 from facesearch.gallery.decision import best_per_subject
 
@@ -37,7 +38,7 @@ def _best_subjects(
     fetch, everything = 4 * k, len(index)
     while unsettled := [position for position in range(len(queries)) if position not in found]:
         scores, ids = index.search(queries[unsettled], min(fetch, everything), allowed)
-        described = templates.describe_templates(connection, ids[ids != -1].tolist())
+        described = _described(connection, ids[ids != -1].tolist())
         for position, row_ids, row_scores in zip(unsettled, ids.tolist(), scores.tolist(), strict=True):
             hits = [hit for hit in zip(row_ids, row_scores, strict=True) if hit[0] != -1]
             candidates = best_per_subject(hits, described)
@@ -45,6 +46,17 @@ def _best_subjects(
                 found[position] = candidates
         fetch *= 4
     return [found[position] for position in range(len(queries))]
+
+
+def _described(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """(subject, photo) of every template: the index equals the database, so that one without a person is damage."""
+    described = templates.describe_templates(connection, ids)
+    lost = set(ids) - described.keys()
+    if lost:
+        raise CorruptGalleryError(
+            f"Template {min(lost)} belongs to nobody: the database is damaged.", "Run: facesearch check"
+        )
+    return described
 
 
 def _is_settled(candidates: Sequence[Candidate], hits: Sequence[tuple[int, float]], k: int) -> bool:

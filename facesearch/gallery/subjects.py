@@ -9,19 +9,22 @@ import difflib
 import re
 import shlex
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
-from facesearch.gallery.rows import insert, now
+from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Row
+
+SubjectKey: TypeAlias = str | int
+"""Who is meant: a name, or the row id, which stays through renames."""
 
 MAX_NAME = 200
 """Characters of a subject's name or an attribute's key."""
@@ -86,8 +89,11 @@ def find_subject(connection: Connection, name: str) -> int | None:
     return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.name == clean_name(name)))
 
 
-def require_subject(connection: Connection, name: str) -> int:
-    """The row id of the subject of that name; `UnknownSubjectError` proposes names that look alike."""
+def require_subject(connection: Connection, who: SubjectKey) -> int:
+    """The row id of a subject; `UnknownSubjectError` proposes names that look alike."""
+    if isinstance(who, int):
+        return _require_id(connection, who)
+    name = who
     found = find_subject(connection, name)
     if found is not None:
         return found
@@ -96,6 +102,13 @@ def require_subject(connection: Connection, name: str) -> int:
     close = difflib.get_close_matches(clean_name(name), names, n=3)
     hint = f"Did you mean {' or '.join(close)}?" if close else "`facesearch people list` shows who is enrolled."
     raise UnknownSubjectError(f"Nobody called {name!r} is enrolled.", hint)
+
+
+def _require_id(connection: Connection, subject_id: int) -> int:
+    in_range = 0 < subject_id < 2**63  # SQLite's integers
+    if not in_range or connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.id == subject_id)) is None:
+        raise UnknownSubjectError(f"Nobody with the id {subject_id} is enrolled.", "Ids stay gone with their people.")
+    return subject_id
 
 
 def ensure_subject(connection: Connection, name: str, attributes: Mapping[str, str]) -> int:
@@ -115,7 +128,7 @@ def set_attributes(connection: Connection, subject_id: int, changes: Mapping[str
     kept.update(clean_attributes({key: value for key, value in changes.items() if value is not None}))
     for key in (key for key, value in changes.items() if value is None):
         kept.pop(_clean_key(key), None)
-    connection.execute(sa.update(SubjectRow).where(SubjectRow.id == subject_id).values(attributes=kept))
+    update(connection, SubjectRow, SubjectRow.id == subject_id, {"attributes": kept})
 
 
 def _attributes(connection: Connection, subject_id: int) -> dict[str, str]:
@@ -123,14 +136,13 @@ def _attributes(connection: Connection, subject_id: int) -> dict[str, str]:
 
 
 def list_subjects(
-    connection: Connection, where: Mapping[str, str] | None = None, *, subject_id: int | None = None
+    connection: Connection, where: Mapping[str, str] | None = None, *, ids: Sequence[int] | None = None
 ) -> list[Subject]:
-    """All subjects, or those with these attributes, or the one of this row id; by name."""
+    """All subjects, or those with these attributes, or those of these row ids; by name."""
     query = (
         sa.select(
-            SubjectRow.name,
-            SubjectRow.attributes,
-            SubjectRow.created_at,
+            *stored_columns(SubjectRow),
+            SubjectRow.attributes.label("parsed"),
             sa.func.count(sa.distinct(FaceRow.photo_id)).label("photos"),
             sa.func.count(TemplateRow.id).label("templates"),
         )
@@ -139,39 +151,45 @@ def list_subjects(
         .group_by(SubjectRow.id)
         .order_by(SubjectRow.name)
     )
-    if subject_id is not None:
-        query = query.where(SubjectRow.id == subject_id)
-    return [
-        Subject(row.name, row.attributes, row.photos, row.templates, row.created_at)
-        for row in connection.execute(query.where(*has_attributes(where or {})))
-    ]
+    if ids is not None:
+        query = query.where(SubjectRow.id.in_(ids))
+    return [_subject(row) for row in connection.execute(query.where(*has_attributes(where or {})))]
 
 
-def rename_subject(connection: Connection, name: str, new: str) -> None:
+def _subject(row: Row[*tuple[Any, ...]]) -> Subject:
+    require_whole(SubjectRow, row[:-3])
+    return Subject(row.name, row.parsed, row.photos, row.templates, row.created_at, row.id)
+
+
+def rename_subject(connection: Connection, who: SubjectKey, new: str) -> None:
     """Give a subject another name; `SubjectExistsError` when it is taken."""
-    subject_id = require_subject(connection, name)
+    subject_id = require_subject(connection, who)
     taken = find_subject(connection, new)
     if taken is not None and taken != subject_id:
+        names = f"{shlex.quote(_name(connection, subject_id))} {shlex.quote(new)}"
         raise SubjectExistsError(
-            f"{new!r} is enrolled already.",
-            f"To make them one person: facesearch people merge {shlex.quote(name)} {shlex.quote(new)}",
+            f"{new!r} is enrolled already.", f"To make them one person: facesearch people merge {names}"
         )
-    connection.execute(sa.update(SubjectRow).where(SubjectRow.id == subject_id).values(name=clean_name(new)))
+    update(connection, SubjectRow, SubjectRow.id == subject_id, {"name": clean_name(new)})
 
 
-def merge_subjects(connection: Connection, source: str, target: str) -> None:
+def _name(connection: Connection, subject_id: int) -> str:
+    return connection.scalars(sa.select(SubjectRow.name).where(SubjectRow.id == subject_id)).one()
+
+
+def merge_subjects(connection: Connection, source: SubjectKey, target: SubjectKey) -> None:
     """All faces of `source` become `target`'s; attributes that `target` lacks come along; `source` goes."""
     source_id, target_id = require_subject(connection, source), require_subject(connection, target)
     if source_id == target_id:
         raise ConfigError(f"{source!r} cannot be merged with itself.", "Name two different people.")
-    connection.execute(sa.update(FaceRow).where(FaceRow.subject_id == source_id).values(subject_id=target_id))
+    update(connection, FaceRow, FaceRow.subject_id == source_id, {"subject_id": target_id})
     set_attributes(connection, target_id, {**_attributes(connection, source_id), **_attributes(connection, target_id)})
     connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == source_id))
 
 
-def remove_subject(connection: Connection, name: str) -> tuple[int, list[int]]:
+def remove_subject(connection: Connection, who: SubjectKey) -> tuple[int, list[int]]:
     """Remove a subject with all faces and templates, and photos nobody else is in: (photos, template ids) removed."""
-    subject_id = require_subject(connection, name)
+    subject_id = require_subject(connection, who)
     faces = sa.select(FaceRow.id).where(FaceRow.subject_id == subject_id)
     ids = list(connection.scalars(sa.select(TemplateRow.id).where(TemplateRow.face_id.in_(faces))))
     photos = list(connection.scalars(sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id).distinct()))

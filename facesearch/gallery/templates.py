@@ -15,6 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.rows import require_joined, stored_columns
 from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
 
@@ -102,18 +103,30 @@ def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int, dimension:
     )
 
 
-def describe_templates(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
-    """(subject, photo) by template id; ids that are not in the database are missing from the answer."""
+def describe_templates(
+    connection: Connection, ids: Iterable[int], *, proven: bool = True
+) -> dict[int, tuple[str, str]]:
+    """(subject, photo) by template id; ids that lead to nobody are missing from the answer.
+
+    Raises `CorruptGalleryError` where what leads from a template to a name is damaged, unless `proven` is False.
+    """
     found: dict[int, tuple[str, str]] = {}
     query = (
-        sa.select(TemplateRow.id, SubjectRow.name, PhotoRow.path)
+        sa.select(
+            *stored_columns(FaceRow, "face_"),
+            *stored_columns(SubjectRow, "subject_"),
+            *stored_columns(PhotoRow, "photo_"),
+            TemplateRow.id,
+        )
         .join(FaceRow, FaceRow.id == TemplateRow.face_id)
         .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
         .join(PhotoRow, PhotoRow.id == FaceRow.photo_id)
     )
     for chunk in chunks(sorted(set(ids))):
         for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
-            found[row.id] = (row.name, os.fsdecode(row.path))
+            if proven:
+                require_joined(row, FaceRow, SubjectRow, PhotoRow)
+            found[row.id] = (row.subject_name, os.fsdecode(row.photo_path))
     return found
 
 

@@ -9,7 +9,7 @@ from facesearch.errors import FaceSearchError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.gallery import Gallery
-from tests.gallery.makers import enroll, make_gallery, units
+from tests.gallery.makers import MODEL, enroll, make_gallery, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,12 @@ class View:
     where: object
     subjects: object
     photos: object
+    model: object
+    calibration: object
 
     def differs(self, truth: View) -> set[str]:
         """The parts in which it says something else than the truth, without an error."""
-        names = ("search", "where", "subjects", "photos")
+        names = ("search", "where", "subjects", "photos", "model", "calibration")
         return {name for name in names if getattr(self, name) not in (None, getattr(truth, name))}
 
 
@@ -39,6 +41,7 @@ def sound_database(folder: Path) -> bytes:
         for person in range(PEOPLE):
             seeds = range(person * 5, person * 5 + 5)
             enroll(gallery, f"person {person}", *seeds, attributes={"team": "red" if person % 2 else "blue"})
+        gallery.store_calibration({"threshold": 0.5, "basis": "measured"}, MODEL)
     return (folder / DATABASE_NAME).read_bytes()
 
 
@@ -50,6 +53,8 @@ def look(gallery: Gallery) -> View:
         where=_said(lambda: gallery.search(queries, 3, {"team": "red"})),
         subjects=_said(gallery.subjects),
         photos=_said(lambda: [gallery.photos_of_subject(name) for name in names]),
+        model=_said(gallery.model),
+        calibration=_said(gallery.calibration),
     )
 
 

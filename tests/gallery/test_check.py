@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -13,13 +12,10 @@ from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.templates import checksum
 from tests.gallery import damage
-from tests.gallery.makers import enroll, found_subject, make_gallery, new_photo, photo_file, unit
+from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, new_photo, photo_file, refused_photo, unit
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FLIPS = int(os.environ.get("FACESEARCH_TEST_FLIPS", "300"))
-"""How many; the soak run sets more."""
 
 
 def faults(gallery: Gallery, *, fix: bool = False) -> list[tuple[str, str]]:
@@ -54,8 +50,9 @@ def test_a_sound_gallery_has_no_faults(enrolled: Path) -> None:
         assert all(finding.ok for finding in findings)
         assert {finding.subject for finding in findings} == {
             "database",
+            "schema",
+            "records",
             "templates",
-            "subjects",
             "models",
             "index",
             "photos",
@@ -75,20 +72,34 @@ DAMAGE = [
     ("UPDATE templates SET face_id = 3 WHERE id = 1", "templates", "template 1 of bob"),
     ("UPDATE templates SET dimension = 7, vector = zeroblob(28) WHERE id = 1", "templates", "template 1 of anna"),
     ("UPDATE faces SET subject_id = 99 WHERE id = 1", "database", "row 1 of faces refers to a missing row"),
-    ("UPDATE subjects SET attributes = 'no json' WHERE id = 1", "database", "cannot be read"),
+    ("UPDATE subjects SET attributes = 'no json' WHERE id = 1", "subjects", "anna does not match its checksum"),
+    ("UPDATE subjects SET name = 'bobby' WHERE id = 2", "subjects", "bobby does not match its checksum"),
+    ("UPDATE faces SET subject_id = 2 WHERE id = 1", "faces", "row 1 (1) does not match its checksum"),
+    ("UPDATE faces SET photo_id = 2 WHERE id = 1", "faces", "row 1 (2) does not match its checksum"),
+    ("UPDATE photos SET path = x'2f' WHERE id = 1", "photos", "/ does not match its checksum"),
     ("UPDATE models SET active = 0", "models", "3 templates, but no active model"),
+    ("UPDATE models SET threshold = 0.1", "models", "row 1 ('model-a') does not match its checksum"),
+    ("UPDATE calibrations SET document = '{\"threshold\": 0.1}'", "calibrations", "does not match its checksum"),
+    ("UPDATE audit_events SET action = 'nothing'", "audit_events", "does not match its checksum"),
+    ("UPDATE rejections SET reason = 'duplicate'", "rejections", "does not match its checksum"),
+    ("DROP TRIGGER templates_token_delete", "schema", "templates_token_delete is not as facesearch made it"),
     ("DELETE FROM revision", "database", "no revision token"),
 ]
 
 
 @pytest.mark.parametrize(("statement", "subject", "words"), DAMAGE)
-def test_each_kind_of_damage_is_one_finding(enrolled: Path, statement: str, subject: str, words: str) -> None:
+def test_each_kind_of_damage_is_named_and_never_mended(
+    enrolled: Path, statement: str, subject: str, words: str
+) -> None:
+    with Gallery.open(enrolled) as gallery:
+        gallery.commit([refused_photo("refused.jpg")])
+        gallery.record("enroll", {"photos": 3})
+        gallery.store_calibration({"threshold": 0.5}, MODEL)
+        assert faults(gallery) == []
     tamper(enrolled, statement)
     with Gallery.open(enrolled) as gallery:
         for fix in (False, True):
-            (fault,) = faults(gallery, fix=fix)
-            assert fault[0] == subject
-            assert words in fault[1]
+            assert [found for found in faults(gallery, fix=fix) if found[0] == subject and words in found[1]]
 
 
 def test_templates_with_a_right_checksum_that_no_search_may_meet_are_found(enrolled: Path) -> None:
@@ -151,7 +162,8 @@ def test_changed_photos_are_faults_and_missing_ones_are_not(gallery: Gallery, tm
     assert detail.startswith("2 of 4 photos are no longer where they were")
 
 
-def test_no_flipped_bit_changes_a_search_unnoticed(folder: Path) -> None:
+@pytest.mark.parametrize("flips", [150, pytest.param(1000, marks=pytest.mark.soak)])
+def test_no_flipped_bit_changes_an_answer_unnoticed(folder: Path, flips: int) -> None:
     seed = random.randrange(2**32)
     print("seed", seed)  # noqa: T201  # shown where the test fails
     rng = random.Random(seed)
@@ -161,13 +173,13 @@ def test_no_flipped_bit_changes_a_search_unnoticed(folder: Path) -> None:
     assert damage.judge(folder, database, truth) == damage.Verdict(opened=True, altered=set(), noticed=False)
     used = [place for place, byte in enumerate(database) if byte]  # the rest is free space
     counts: Counter[str] = Counter()
-    for _ in range(FLIPS):
+    for _ in range(flips):
         flipped = bytearray(database)
         place, bit = rng.choice(used), rng.randrange(8)
         flipped[place] ^= 1 << bit
         verdict = damage.judge(folder, bytes(flipped), truth)
         counts["noticed" if verdict.noticed else "unnoticed"] += 1
-        counts.update(f"{part} altered, unnoticed" for part in verdict.altered if not verdict.noticed)
-        assert verdict.noticed or "search" not in verdict.altered, (place, bit)
+        counts.update(f"{part} altered" for part in verdict.altered)
+        assert verdict.noticed or not verdict.altered, (place, bit)
     print(dict(counts))  # noqa: T201
-    assert counts["noticed"] > FLIPS / 2
+    assert counts["noticed"] > flips / 2
