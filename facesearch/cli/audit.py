@@ -102,13 +102,14 @@ def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
     from facesearch.cli.output import note, print_table
 
     counts = (
-        f"{len(found.look_alikes):,} pairs of different people at or above {in_force.value:g}, "
-        f"{len(found.mislabelled):,} photos far from their person, {len(found.duplicates):,} near-duplicates"
+        f"Different people at or above {in_force.value:g}: {len(found.look_alikes):,}; photos far from their person: "
+        f"{len(found.mislabelled):,}; near-duplicates: {len(found.duplicates):,};"
     )
     typer.echo(f"{counts},\namong {len(known.subject):,} templates of {len(known.names):,} people.")
     for kind, findings in zip(TITLES, (found.look_alikes, found.mislabelled, found.duplicates), strict=True):
         if not findings:
             continue
+        typer.echo(f"\n{TITLES[kind]}:")
         print_table(*_table(known, findings[:SHOWN]))
         if len(findings) > SHOWN:
             typer.echo(f"... and {len(findings) - SHOWN:,} more: --json lists all of them.")
@@ -121,7 +122,7 @@ def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
 
 
 def _table(known: LabelledTemplates, findings: Sequence[Finding]) -> tuple[Sequence[str], list[list[object]]]:
-    """Header and rows; photos are named from the folder they share, and a column that says one thing twice is left out."""
+    """Header and rows; photos are named from the folder they share, and nothing is said twice."""
     names = _short_names([known.photos[row] for each in findings for row in (each.a, each.b)])
     two_people = findings[0].kind == "look_alike"
     rows: list[list[object]] = []

@@ -151,10 +151,10 @@ def _one_person(known: LabelledTemplates, rows: NDArray[np.int64], limit: float,
 
 def _strange(known: LabelledTemplates, row: int, mean: float) -> str:
     """How far the template is from its person, and whom else it looks like."""
-    note = f"mean score with the person's other photos {mean:.2f}"
+    note = f"mean {mean:.2f} with their other photos"
     scores = known.vectors @ known.vectors[row]
     scores[known.subject == known.subject[row]] = -np.inf
     nearest = int(np.argmax(scores))
     if not np.isfinite(scores[nearest]) or scores[nearest] <= mean:
         return note
-    return f"{note}; {known.names[known.subject[nearest]]} is nearer, at {scores[nearest]:.2f}"
+    return f"{note}; nearer: {known.names[known.subject[nearest]]} {scores[nearest]:.2f}"
