@@ -202,6 +202,8 @@ class Subject:
     templates: int
     created_at: str
     """UTC, ISO 8601."""
+    subject_id: int = 0
+    """Never given to anybody else; stays through renames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ class EnrolledPhoto:
     faces: int
     template_ids: tuple[int, ...]
     detection_score: float
+    photo_id: int = 0
+    """Never given to another photo."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,8 +59,8 @@ def enroll(
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
     from facesearch.cli.output import emit, note, progress_bar
-    from facesearch.cli.records import enroll_record
     from facesearch.engine.facesearch import collect_photos
+    from facesearch.engine.records import enroll_record
 
     sources = collect_photos(photos, subject, sync=sync)
     summary = Summary(sources.passed_over)

@@ -66,13 +66,14 @@ def check(
     Example: facesearch check
     """
     from facesearch.cli.output import emit, printable
+    from facesearch.engine.records import finding_record
 
     sound = True
     with open_engine(gallery=gallery) as engine:
         for finding in engine.check(fix=fix):
             sound = sound and finding.ok
             if json:
-                emit({"ok": finding.ok, "subject": finding.subject, "detail": finding.detail, "fixed": finding.fixed})
+                emit(finding_record(finding))
             else:
                 typer.echo(printable(_line(finding)))
     if not json:

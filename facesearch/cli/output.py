@@ -75,11 +75,6 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     sys.stdout.flush()
 
 
-def rounded(value: float | None, digits: int = 6) -> float | None:
-    """A score or a pixel as JSON prints it; six digits are all that float32 carries."""
-    return None if value is None else round(float(value), digits)
-
-
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar with rate and remaining time on stderr, where that is a terminal; yields the function that advances it."""

@@ -39,7 +39,7 @@ def list_people(
     Example: facesearch people list --where team=design
     """
     from facesearch.cli.output import emit, print_table
-    from facesearch.cli.records import subject_record
+    from facesearch.engine.records import subject_record
 
     with open_engine(gallery=gallery) as engine:
         found = engine.gallery.subjects(parse_pairs(where))
@@ -57,7 +57,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     Example: facesearch people show "Ada Lovelace"
     """
     from facesearch.cli.output import emit, print_table, printable
-    from facesearch.cli.records import photo_record, subject_record
+    from facesearch.engine.records import photo_record, subject_record
 
     with open_engine(gallery=gallery) as engine:
         subject, photos = engine.gallery.subject(name), engine.gallery.photos_of_subject(name)

@@ -69,8 +69,8 @@ def query(
     Example: facesearch query photo.jpg --annotate who.jpg
     """
     from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar
-    from facesearch.cli.records import search_record
     from facesearch.engine.probes import draw_results
+    from facesearch.engine.records import search_record
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
@@ -150,7 +150,7 @@ def verify(
     Example: facesearch verify a.jpg b.jpg
     """
     from facesearch.cli.output import emit, note, printable
-    from facesearch.cli.records import comparison_record
+    from facesearch.engine.records import comparison_record
 
     with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
         comparison = engine.verify(a, b, faces=faces)
@@ -213,8 +213,8 @@ def _detect_photo(
     engine: FaceSearch, path: Path, out: Path | None, kept: list[tuple[Path, Template]] | None, *, json: bool
 ) -> list[Sequence[object]]:
     from facesearch.cli.output import emit
-    from facesearch.cli.records import face_record
     from facesearch.engine.probes import draw_faces
+    from facesearch.engine.records import face_record
     from facesearch.errors import PhotoError
 
     try:

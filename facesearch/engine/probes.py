@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,14 +24,16 @@ from facesearch.types import (
     Template,
     Threshold,
 )
+from facesearch.vision.alignment import align
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.photo import read_photo_bytes
-from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge
+from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from facesearch.gallery.gallery import Gallery
+    from facesearch.types import Vectors
     from facesearch.vision.encoder import Encoder
 
 Image: TypeAlias = Path | str | bytes | Pixels
@@ -78,24 +80,97 @@ def load_image(image: Image) -> Pixels:
     return np.ascontiguousarray(image)
 
 
-def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOptions) -> list[SearchResult]:
-    """One result per face, best detection first; a photo or face that cannot be searched is `unusable`."""
-    name = image_name(image)
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """A photo after detection and alignment, before the recogniser: what can wait to be embedded with others."""
+
+    name: str
+    faces: tuple[Face, ...]
+    """Best detection first."""
+    crops: tuple[Pixels | Rejection, ...] = ()
+    """For each face the aligned crop (112, 112, 3), or why a score of it would mean nothing."""
+    rejection: Rejection | None = None
+    """Why the photo cannot be used: it is none, or no face is in it."""
+
+    @property
+    def usable(self) -> list[Pixels]:
+        """The crops to embed, in the order of their faces."""
+        return [crop for crop in self.crops if not isinstance(crop, Rejection)]
+
+
+def find_probe(encoder: Encoder, image: Image, *, name: str | None = None) -> Probe:
+    """The faces of a photo, without their crops; a photo that cannot be used is a rejection, not an error."""
+    return _find(encoder, image, name)[0]
+
+
+def prepare_probe(encoder: Encoder, image: Image, *, name: str | None = None) -> Probe:
+    """The faces of a photo with their crops; a photo that cannot be used is a rejection, not an error."""
+    probe, pixels = _find(encoder, image, name)
+    if pixels is None:
+        return probe
+    return replace(probe, crops=tuple(_crop(pixels, face) for face in probe.faces))
+
+
+def _find(encoder: Encoder, image: Image, name: str | None) -> tuple[Probe, Pixels | None]:
+    called = name or image_name(image)
     try:
         pixels = load_image(image)
-        faces = encoder.detect(pixels)
     except PhotoError as error:
-        return [_unusable(name, None, None, _reason(error), options)]
+        return Probe(called, (), rejection=_reason(error)), None
+    faces = tuple(encoder.detect(pixels))
     if not faces:
-        return [_unusable(name, None, None, Rejection(Reason.FACE_NOT_FOUND, "No face was found."), options)]
-    encoded = _encode_usable(encoder, pixels, faces)
-    vectors = np.array([each.vector for each in encoded if isinstance(each, Template)], np.float32)
-    found = iter(gallery.search(vectors, options.k, options.where) if len(vectors) else ())
+        return Probe(called, (), rejection=Rejection(Reason.FACE_NOT_FOUND, "No face was found.")), None
+    return Probe(called, faces), pixels
+
+
+def _crop(pixels: Pixels, face: Face) -> Pixels | Rejection:
+    try:
+        crop = align(pixels, face.landmarks)
+    except PhotoError as error:
+        return _reason(error)
+    return judge(face, measure(face, crop), PROBE_LIMITS) or crop
+
+
+def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: str | None = None) -> Probe:
+    """The photo's one face, or its largest, however poor.
+
+    Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates.
+    """
+    pixels, called = load_image(image), name or image_name(image)
+    chosen = choose_faces(encoder.detect(pixels), policy, (pixels.shape[1], pixels.shape[0]))
+    if isinstance(chosen, Rejection):
+        kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
+        hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."
+        raise kind(f"{called}: {chosen.detail}", hint)
+    return Probe(called, tuple(chosen), tuple(align(pixels, face.landmarks) for face in chosen))
+
+
+def embed_probes(encoder: Encoder, probes: Sequence[Probe]) -> list[Vectors]:
+    """For each probe (n, d) float32, a row for each of its usable faces; all of them share runs of the recogniser."""
+    crops = [crop for probe in probes for crop in probe.usable]
+    vectors = encoder.embed_crops(crops)
+    ends = np.cumsum([len(probe.usable) for probe in probes])
+    return np.split(vectors, ends[:-1]) if probes else []
+
+
+def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOptions) -> list[SearchResult]:
+    """One result per face, best detection first; a photo or face that cannot be searched is `unusable`."""
+    probe = prepare_probe(encoder, image)
+    (vectors,) = embed_probes(encoder, [probe])
+    found = gallery.search(vectors, options.k, options.where) if len(vectors) else []
+    return decide_probe(probe, found, options)
+
+
+def decide_probe(probe: Probe, found: Sequence[Sequence[Candidate]], options: SearchOptions) -> list[SearchResult]:
+    """One result per face, from the candidates `found` for each usable one; one for a photo without any face."""
+    if probe.rejection is not None:
+        return [_unusable(probe.name, None, None, probe.rejection, options)]
+    remaining = iter(found)
     return [
-        _unusable(name, index, face, each, options)
-        if isinstance(each, Rejection)
-        else _decided(name, index, face, next(found), options)
-        for index, (face, each) in enumerate(zip(faces, encoded, strict=True))
+        _unusable(probe.name, index, face, crop, options)
+        if isinstance(crop, Rejection)
+        else _decided(probe.name, index, face, next(remaining), options)
+        for index, (face, crop) in enumerate(zip(probe.faces, probe.crops, strict=True))
     ]
 
 
@@ -116,37 +191,11 @@ def _reason(error: PhotoError) -> Rejection:
     return Rejection(Reason(error.reason), error.message)
 
 
-def _encode_usable(encoder: Encoder, pixels: Pixels, faces: Sequence[Face]) -> list[Template | Rejection]:
-    """A template per face, or why a score of it would mean nothing."""
-    try:
-        templates = encoder.encode(pixels, faces)
-    except PhotoError as error:
-        if len(faces) == 1:
-            return [_reason(error)]
-        return [each for face in faces for each in _encode_usable(encoder, pixels, [face])]
-    return [judge(each.face, each.quality, PROBE_LIMITS) or each for each in templates]
-
-
-def one_face(encoder: Encoder, image: Image, policy: FacePolicy) -> Template:
-    """The template of the photo's one face, or of its largest.
-
-    Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates.
-    """
-    pixels = load_image(image)
-    chosen = choose_faces(encoder.detect(pixels), policy, (pixels.shape[1], pixels.shape[0]))
-    if isinstance(chosen, Rejection):
-        kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
-        hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."
-        raise kind(f"{image_name(image)}: {chosen.detail}", hint)
-    (template,) = encoder.encode(pixels, chosen)
-    return template
-
-
 def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: FacePolicy) -> Comparison:
-    """Compare two photos 1:1. Raises as `one_face`."""
-    first, second = one_face(encoder, a, policy), one_face(encoder, b, policy)
-    score = float(np.dot(first.vector, second.vector))
-    return Comparison(image_name(a), image_name(b), score, threshold)
+    """Compare two photos 1:1. Raises as `prepare_single`."""
+    probes = [prepare_single(encoder, image, policy) for image in (a, b)]
+    first, second = embed_probes(encoder, probes)
+    return Comparison(image_name(a), image_name(b), float(np.dot(first[0], second[0])), threshold)
 
 
 def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Path) -> None:

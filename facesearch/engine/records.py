@@ -1,13 +1,16 @@
-"""The NDJSON records: what `--json` prints, and what the tables and CSV files are made from."""
+"""The records of results: what `--json` prints, tables and CSV files are made from, and the server answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facesearch.cli.output import rounded
-
 if TYPE_CHECKING:
-    from facesearch.types import Comparison, EnrolledPhoto, EnrollOutcome, Face, SearchResult, Subject
+    from facesearch.types import Comparison, EnrolledPhoto, EnrollOutcome, Face, Finding, SearchResult, Subject
+
+
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """A score or a pixel as JSON shows it; six digits are all that float32 carries."""
+    return None if value is None else round(float(value), digits)
 
 
 def enroll_record(outcome: EnrollOutcome) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
 def subject_record(subject: Subject) -> dict[str, Any]:
     """One person of the gallery."""
     return {
+        "id": subject.subject_id,
         "subject": subject.name,
         "photos": subject.photos,
         "templates": subject.templates,
@@ -86,9 +90,15 @@ def subject_record(subject: Subject) -> dict[str, Any]:
 def photo_record(photo: EnrolledPhoto) -> dict[str, Any]:
     """One enrolled photo of a person."""
     return {
+        "id": photo.photo_id,
         "photo": str(photo.photo),
         "sha256": photo.sha256,
         "faces": photo.faces,
         "template_ids": list(photo.template_ids),
         "detection_score": rounded(photo.detection_score),
     }
+
+
+def finding_record(finding: Finding) -> dict[str, Any]:
+    """One line of a check."""
+    return {"ok": finding.ok, "subject": finding.subject, "detail": finding.detail, "fixed": finding.fixed}
