@@ -103,9 +103,9 @@ def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
 
     counts = (
         f"Different people at or above {in_force.value:g}: {len(found.look_alikes):,}; photos far from their person: "
-        f"{len(found.mislabelled):,}; near-duplicates: {len(found.duplicates):,};"
+        f"{len(found.mislabelled):,}; near-duplicates: {len(found.duplicates):,}"
     )
-    typer.echo(f"{counts},\namong {len(known.subject):,} templates of {len(known.names):,} people.")
+    typer.echo(f"{counts}.\nAll {len(known.subject):,} templates of {len(known.names):,} people were compared.")
     for kind, findings in zip(TITLES, (found.look_alikes, found.mislabelled, found.duplicates), strict=True):
         if not findings:
             continue

@@ -72,14 +72,14 @@ def _detection(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_basis(calibration: Calibration) -> str:
     """What a calibrated threshold rests on, in words."""
-    errors = f"{calibration.errors:,} error{'' if calibration.errors == 1 else 's'} in {calibration.trials:,}"
-    support = "few errors, " if calibration.flag else ""
+    only = "only " if calibration.flag else ""
+    errors = f"{only}{calibration.errors:,} error{'' if calibration.errors == 1 else 's'} in {calibration.trials:,}"
     label = "EXTRAPOLATED" if calibration.basis is Basis.EXTRAPOLATED else calibration.basis.value
     if calibration.metric is Metric.FAR:
-        return f"calibrated for FAR {calibration.target:g}: {label}, {support}{errors} comparisons"
+        return f"calibrated for FAR {calibration.target:g}: {label}, {errors} comparisons"
     return (
         f"calibrated for FPIR {calibration.target:g} in a gallery of up to {calibration.valid_up_to:,} people: "
-        f"{label}, {support}{errors} searches"
+        f"{label}, {errors} searches"
     )
 
 

@@ -47,7 +47,7 @@ def verification_honesty(report: VerificationReport) -> Html:
     if report.about.protocol == "lfw":
         parts += [_heading("About LFW"), paragraph(_lfw(result.counts))]
     if report.about.model:
-        parts += [_heading("Model and settings"), facts(_flat(report.about.model))]
+        parts += [_heading("Model and settings"), facts(flat(report.about.model))]
     return join(part for part in parts if part)
 
 
@@ -230,11 +230,12 @@ def _lfw(counts: TrialCounts) -> str:
     )
 
 
-def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested settings as names with dots and text."""
+    rows: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            rows |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
+            rows[f"{prefix}{name}"] = str(value)
+    return rows

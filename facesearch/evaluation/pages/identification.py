@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.evaluation import plots
 from facesearch.evaluation.pages import words
-from facesearch.evaluation.pages.honesty import RULE_OF_30
+from facesearch.evaluation.pages.honesty import RULE_OF_30, flat
 from facesearch.evaluation.pages.shell import Html, element, facts, join, page, paragraph, plot, section, table
 from facesearch.evaluation.pages.verification import heading
 from facesearch.evaluation.results import DECISION_RULE
@@ -51,6 +51,7 @@ def identification_page(report: IdentificationReport, figures: Mapping[str, Figu
         section("Curves", element("div", *drawn, css="plots")),
         *([section("As the gallery grows", _sizes(report.result))] if report.result.by_size else []),
         section("What stands behind these figures", _honesty(report.result)),
+        *([section("Model and settings", facts(flat(report.about.model)))] if report.about.model else []),
     )
 
 
