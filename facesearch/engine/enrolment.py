@@ -16,9 +16,9 @@ import numpy as np
 from facesearch.errors import FaceSearchError, PhotoError
 from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, RefusedPhoto, StoredPhoto, StoredRejection
 from facesearch.gallery.subjects import clean_name
+from facesearch.gallery.uploads import is_upload
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
-from facesearch.vision.photo import read_photo_bytes
-from facesearch.vision.quality import ENROLL_LIMITS, FacePolicy, Limits
+from facesearch.vision.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class EnrollOptions:
 
     threshold: float
     """A photo whose face matches another subject at or above this cosine is an identity conflict."""
-    faces: FacePolicy = FacePolicy.SINGLE
+    faces: FaceChoice = FacePolicy.SINGLE
     limits: Limits = ENROLL_LIMITS
     strict: bool = False
     """Reject identity conflicts instead of reporting them."""
@@ -129,15 +129,14 @@ class Enrolment:
         """Settle the photo without the models if possible; else say that they are needed."""
         try:
             subject = clean_name(source.subject)
-            status = source.path.stat()
+            same_stat = source.status()
         except (OSError, FaceSearchError) as error:
             text = (
                 error.message if isinstance(error, FaceSearchError) else f"The photo cannot be read: {error.strerror}."
             )
             batch.add(_rejected(source, Rejection(Reason.UNREADABLE, text)))
             return None
-        todo = _Todo(source, status.st_size, status.st_mtime_ns)
-        same_stat = (status.st_size, status.st_mtime_ns)
+        todo = _Todo(source, *same_stat)
         if enrolled is not None and same_stat == (enrolled.file.size, enrolled.file.mtime_ns):
             self._keep(enrolled, enrolled.file, source, subject, batch)
             return None
@@ -151,7 +150,7 @@ class Enrolment:
     ) -> _Todo | None:
         source = todo.source
         try:
-            sha256 = hashlib.sha256(read_photo_bytes(source.path)).hexdigest()
+            sha256 = hashlib.sha256(source.read()).hexdigest()
         except PhotoError:
             return todo  # the pipeline reads it again and says why it cannot be used
         file = PhotoFile(source.path, sha256, todo.size, todo.mtime_ns)
@@ -163,7 +162,7 @@ class Enrolment:
             return None
         copies = self._gallery.photos_of_content(sha256)
         for copy in copies:
-            if not copy.file.path.exists():
+            if _takes_the_place_of(source, subject, copy):
                 self._keep(copy, file, source, subject, batch)
                 return None
         twin = next((copy.file.path for copy in copies if subject in copy.subjects), None)
@@ -176,6 +175,8 @@ class Enrolment:
     def _keep(self, stored: StoredPhoto, file: PhotoFile, source: Source, subject: str, batch: _Batch) -> None:
         """The templates are there already; take over a new place, time or subject where there is one."""
         outcome = _stored_outcome(stored, subject, EnrollStatus.UNCHANGED, photo=str(file.path))
+        if source.data is not None:  # an upload has no place that the photo could have moved to
+            file = stored.file
         known = self._attributes.get(subject, {})
         news = {key: value for key, value in source.attributes.items() if known.get(key) != value}
         if stored.file == file and stored.subjects == (subject,) and not news:
@@ -186,7 +187,9 @@ class Enrolment:
 
     def _refuse(self, batch: _Batch, source: Source, file: PhotoFile, rejection: Rejection) -> None:
         stored = StoredRejection(file.sha256 or None, file.size, file.mtime_ns, self._policy, rejection)
-        batch.add(_rejected(source, rejection), RefusedPhoto(source.path, stored))
+        # An upload is not remembered: it will never be asked for by this name again.
+        change = RefusedPhoto(source.path, stored) if source.data is None else None
+        batch.add(_rejected(source, rejection), change)
 
     # -- after the models
 
@@ -250,7 +253,18 @@ def groups_of(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def _load(todo: _Todo) -> bytes:
-    return read_photo_bytes(todo.source.path)
+    return todo.source.read()
+
+
+def _takes_the_place_of(source: Source, subject: str, copy: StoredPhoto) -> bool:
+    """Whether `source` is that enrolled photo, in another place.
+
+    A file is when the other file has gone, whoever's folder it is in now, and when the photo was uploaded for the same
+    person. An upload is when the photo is enrolled for the same person: sending it twice changes nothing.
+    """
+    if source.data is not None or is_upload(copy.file.path):
+        return subject in copy.subjects
+    return not copy.file.path.exists()
 
 
 def _rejected(source: Source, rejection: Rejection) -> EnrollOutcome:

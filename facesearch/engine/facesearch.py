@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from facesearch.config import DEFAULT_DET_SIZE, Settings
 from facesearch.engine import probes
 from facesearch.engine.enrolment import EnrollOptions, Enrolment
 from facesearch.engine.probes import SearchOptions
-from facesearch.engine.sources import collect_sources
+from facesearch.engine.sources import collect_sources, upload
 from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
 from facesearch.gallery.check import check_gallery
@@ -32,7 +33,7 @@ from facesearch.types import (
 )
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
-from facesearch.vision.quality import FacePolicy
+from facesearch.vision.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
 from facesearch.vision.runtime import choose_provider
 
 if TYPE_CHECKING:
@@ -231,6 +232,31 @@ class FaceSearch:
         finally:
             gallery.record("enroll", counts)
             gallery.save_cache()
+
+    def enroll_uploads(
+        self,
+        photos: Sequence[bytes],
+        subject: str,
+        *,
+        attributes: Mapping[str, str] | None = None,
+        faces: FaceChoice = FacePolicy.SINGLE,
+        strict: bool = False,
+        any_quality: bool = False,
+    ) -> list[EnrollOutcome]:
+        """Enroll photos that have no file as one person: an outcome for each, in their order, all on disk.
+
+        The photos themselves are not kept. `faces` is a policy, or the position of the face that is meant, best
+        detection first. `any_quality` takes faces that are too poor for a gallery otherwise.
+        """
+        gallery = self._open_gallery(create=True)
+        gallery.adopt(self.model)
+        limits = NO_LIMITS if any_quality else ENROLL_LIMITS
+        options = EnrollOptions(self.threshold.value, faces=faces, limits=limits, strict=strict)
+        sources = [upload(data, subject, attributes) for data in photos]
+        outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
+        counts = Counter(outcome.status.value for outcome in outcomes.values())
+        gallery.record("enroll", dict(counts))
+        return [outcomes[str(source.path)] for source in sources]
 
     # -- probes
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
-from facesearch.vision.photo import is_photo_name
+from facesearch.gallery.uploads import upload_path
+from facesearch.vision.photo import is_photo_name, read_photo_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,9 +22,27 @@ class Source:
     """A photo file and whom it shows."""
 
     path: Path
-    """Absolute."""
+    """Absolute, or that of an upload."""
     subject: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    data: bytes | None = None
+    """The photo itself where it was uploaded: it has no file, and `path` only names it."""
+
+    def read(self) -> bytes:
+        """The photo's bytes. Raises `PhotoError`."""
+        return read_photo_bytes(self.path) if self.data is None else self.data
+
+    def status(self) -> tuple[int, int]:
+        """Size in bytes and time of the last change in ns. Raises `OSError`."""
+        if self.data is not None:
+            return len(self.data), 0
+        found = self.path.stat()
+        return found.st_size, found.st_mtime_ns
+
+
+def upload(data: bytes, subject: str, attributes: Mapping[str, str] | None = None) -> Source:
+    """A photo that has no file, named anew each time: its content tells whether it is enrolled already."""
+    return Source(upload_path(hashlib.sha256(data).hexdigest()), subject, attributes or {}, data)
 
 
 @dataclass(slots=True)

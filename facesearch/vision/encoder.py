@@ -20,7 +20,7 @@ from facesearch.vision.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.detector import NMS_THRESHOLD, Detector, parse_det_size
 from facesearch.vision.embedder import Embedder
-from facesearch.vision.quality import FacePolicy, Limits, choose_faces, judge, measure
+from facesearch.vision.quality import FaceChoice, Limits, choose_faces, judge, measure
 from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Encoder:
         sources: Iterable[T],
         load: Callable[[T], bytes],
         *,
-        policy: FacePolicy,
+        policy: FaceChoice,
         limits: Limits,
         batch: int = BATCH,
         workers: int | None = None,
@@ -177,7 +177,7 @@ class Encoder:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, source: T, load: Callable[[T], bytes], policy: FacePolicy, limits: Limits) -> _Prepared[T]:
+    def _prepare(self, source: T, load: Callable[[T], bytes], policy: FaceChoice, limits: Limits) -> _Prepared[T]:
         digest = ""
         size: tuple[int, int] | None = None
         try:

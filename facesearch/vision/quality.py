@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import cv2
 import numpy as np
 
 from facesearch.types import Face, Pixels, Quality, Reason, Rejection
+from facesearch.versions import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,10 @@ class FacePolicy(StrEnum):
     """The one with the largest box; among boxes of nearly that size, the one nearest the middle of the photo."""
     ALL = "all"
     """Each of them, best detection score first."""
+
+
+FaceChoice: TypeAlias = FacePolicy | int
+"""Which faces are meant: a policy, or one face by its position, best detection first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,9 @@ def measure(face: Face, crop: Pixels) -> Quality:
     eyes = right - left
     distance = float(np.hypot(*eyes))
     yaw = float((nose - (left + right) / 2) @ eyes) / distance**2 if distance > 0 else math.inf
+    require("cv2")
+    import cv2
+
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     return Quality(
         size=min(face.width, face.height),
@@ -94,13 +101,17 @@ def measure(face: Face, crop: Pixels) -> Quality:
     )
 
 
-def choose_faces(faces: Sequence[Face], policy: FacePolicy, photo_size: tuple[int, int]) -> list[Face] | Rejection:
+def choose_faces(faces: Sequence[Face], policy: FaceChoice, photo_size: tuple[int, int]) -> list[Face] | Rejection:
     """The faces the policy means in a photo of (width, height) pixels.
 
     A Rejection where there is none, or with `single` where it is not clear which.
     """
     if not faces:
         return Rejection(Reason.FACE_NOT_FOUND, "No face was found.")
+    if isinstance(policy, int):
+        if 0 <= policy < len(faces):
+            return [faces[policy]]
+        return Rejection(Reason.FACE_NOT_FOUND, f"There is no face {policy}: {len(faces)} were found, from 0 on.")
     if policy is FacePolicy.ALL:
         return list(faces)
     by_area = sorted(faces, key=lambda face: -face.area)
