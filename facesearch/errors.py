@@ -16,6 +16,7 @@
     |  |- SubjectExistsError
     |  |- ModelMismatchError     templates of another model
     |  |- SchemaOutdatedError    the database was written by another version
+    |  |- DiskFullError
     |  `- CorruptGalleryError
     |- EvaluationError           data that no honest error rate can be computed from
     `- InstallationError         a library is missing or too old, or cannot do its work on this machine
@@ -100,6 +101,10 @@ class ModelMismatchError(GalleryError):
 
 class SchemaOutdatedError(GalleryError):
     """The database schema is older or newer than this version of facesearch."""
+
+
+class DiskFullError(GalleryError):
+    """No space is left where the gallery lies."""
 
 
 class CorruptGalleryError(GalleryError):

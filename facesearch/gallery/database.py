@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sqlite3
 import sys
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from facesearch.errors import CorruptGalleryError, GalleryError, SchemaOutdatedError
+from facesearch.errors import CorruptGalleryError, DiskFullError, GalleryError, SchemaOutdatedError
 from facesearch.gallery.rows import to_json
 from facesearch.gallery.schema import HEAD_REVISION
 
@@ -34,9 +35,12 @@ DATABASE_NAME = "gallery.db"
 PAGE_SIZE = 16384
 """Bytes. A 512-d vector is 2 KB: on SQLite's 4 KB pages a row each wastes almost half of the file."""
 BUSY_TIMEOUT_MS = 10_000
+SPACE_TO_WORK = 1 << 18
+"""Bytes. Where less is free, a failed write means a full disk: SQLite says "disk I/O error" of some of its files."""
 READ, WRITE = ("BEGIN",), ("BEGIN IMMEDIATE",)
 MIGRATE = ("PRAGMA foreign_keys=OFF", "BEGIN IMMEDIATE")
-"""How transactions begin."""
+OUTSIDE: tuple[str, ...] = ()
+"""How transactions begin; what SQLite refuses in a transaction is run outside of one."""
 FIXED_VERSIONS = (((3, 51, 3), None), ((3, 50, 7), (3, 51, 0)), ((3, 44, 6), (3, 45, 0)))
 """Half-open ranges of SQLite versions without the WAL-reset bug (sqlite.org/wal.html)."""
 
@@ -134,10 +138,15 @@ class Database:
                 f"The database {self.path} stayed locked for {BUSY_TIMEOUT_MS // 1000} s.",
                 "Another process holds a write transaction: wait for it or stop it.",
             )
-        if "full" in text:
-            return GalleryError(
+        if "full" in text or ("disk I/O" in text and shutil.disk_usage(self.path.parent).free < SPACE_TO_WORK):
+            return DiskFullError(
                 f"No space is left to write {self.path}.",
                 "Free some space and run the same command again: nothing acknowledged is lost.",
+            )
+        if "disk I/O" in text:
+            return GalleryError(
+                f"The disk or the system refused to read or write {self.path}.",
+                "Look for a failing disk or a limit on file sizes (ulimit -f): nothing acknowledged is lost.",
             )
         if "readonly" in text or "unable to open" in text:
             return GalleryError(f"{self.path} cannot be opened for this: {text}.", "Check the folder's permissions.")
@@ -200,6 +209,12 @@ class Database:
                     )
         finally:
             self.engine.dispose()  # the next connections have foreign keys in force again
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the database and empty it, as far as readers let it."""
+        outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
+        with self._translated(), outside.begin() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # without a log, it does nothing
 
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import GalleryError, GalleryNotFoundError
+from facesearch.errors import DiskFullError, GalleryError, GalleryNotFoundError
 from facesearch.gallery import audit, calibrations, models, photos, subjects, templates
+from facesearch.gallery.ballast import despite_full_disk, make_ballast, release_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
 from facesearch.gallery.index.base import require_unit_vectors
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
+    from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
 log = logging.getLogger("facesearch.gallery")
@@ -77,10 +79,16 @@ class Gallery:
             if create and database.revision() is None:
                 database.upgrade()
             database.require_head()
+        except DiskFullError:
+            database.close()
+            if not release_ballast(folder):
+                raise
+            return cls.open(folder, create=create)  # SQLite needs a little space even to read
         except BaseException:
             database.close()
             raise
         remove_leftovers(folder)
+        make_ballast(folder)
         return cls(folder, database)
 
     def close(self) -> None:
@@ -89,6 +97,7 @@ class Gallery:
             self.save_cache()
         finally:
             self.database.close()
+            make_ballast(self.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -210,13 +219,18 @@ class Gallery:
         """Enrolled photos in a folder or below it."""
         return self._read(lambda connection: photos.photos_below(connection, folder))
 
-    def photos_of_subject(self, name: str) -> list[EnrolledPhoto]:
+    def photos_of_subject(self, who: SubjectKey) -> list[EnrolledPhoto]:
         """Enrolled photos of a subject; `UnknownSubjectError` if there is no such."""
         with self.database.read() as connection:
-            found = photos.photos_of_subject(connection, subjects.require_subject(connection, name))
+            found = photos.photos_of_subject(connection, subjects.require_subject(connection, who))
         return [
             EnrolledPhoto(
-                photo.file.path, photo.file.sha256, len(photo.template_ids), photo.template_ids, photo.detection_score
+                photo.file.path,
+                photo.file.sha256,
+                len(photo.template_ids),
+                photo.template_ids,
+                photo.detection_score,
+                photo.photo_id,
             )
             for photo in found
         ]
@@ -234,6 +248,7 @@ class Gallery:
                 subjects.remove_faceless_subjects(connection)
             return ids
 
+    @despite_full_disk
     def remove_photos(self, paths: Sequence[Path]) -> int:
         """Remove enrolled photos, and subjects that have no face left; returns how many templates went."""
         with self._lock, self._followed() as (connection, effect):
@@ -278,36 +293,37 @@ class Gallery:
         """Everybody in the gallery, or those with these attributes, by name."""
         return self._read(lambda connection: subjects.list_subjects(connection, where))
 
-    def subject(self, name: str) -> Subject:
+    def subject(self, who: SubjectKey) -> Subject:
         """One subject; `UnknownSubjectError` proposes names that look alike."""
         with self.database.read() as connection:
-            subject_id = subjects.require_subject(connection, name)
-            return subjects.list_subjects(connection, subject_id=subject_id)[0]
+            subject_id = subjects.require_subject(connection, who)
+            return subjects.list_subjects(connection, ids=[subject_id])[0]
 
-    def rename_subject(self, name: str, new: str) -> None:
+    def rename_subject(self, who: SubjectKey, new: str) -> None:
         """Give a subject another name; `SubjectExistsError` when it is taken."""
         with self._write() as connection:
-            subjects.rename_subject(connection, name, new)
+            subjects.rename_subject(connection, who, new)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.rename", {"subjects": 1})
 
-    def merge_subjects(self, source: str, target: str) -> None:
+    def merge_subjects(self, source: SubjectKey, target: SubjectKey) -> None:
         """Make `source`'s faces `target`'s and remove `source`."""
         with self._write() as connection:
             subjects.merge_subjects(connection, source, target)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.merge", {"subjects": 2})
 
-    def set_attributes(self, name: str, changes: Mapping[str, str | None]) -> None:
+    def set_attributes(self, who: SubjectKey, changes: Mapping[str, str | None]) -> None:
         """Change a subject's attributes; None removes one."""
         with self._write() as connection:
-            subjects.set_attributes(connection, subjects.require_subject(connection, name), changes)
+            subjects.set_attributes(connection, subjects.require_subject(connection, who), changes)
             audit.record(connection, "people.set", {"attributes": len(changes)})
 
-    def remove_subject(self, name: str) -> tuple[int, int]:
+    @despite_full_disk
+    def remove_subject(self, who: SubjectKey) -> tuple[int, int]:
         """Remove a subject for good: (photos, templates) removed. The index cache that held them goes too."""
         with self._lock, self._followed() as (connection, effect):
-            removed_photos, effect.removed = subjects.remove_subject(connection, name)
+            removed_photos, effect.removed = subjects.remove_subject(connection, who)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(effect.removed)})
             # Before the commit: once the removal is acknowledged, no file may hold the vectors.
