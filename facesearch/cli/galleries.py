@@ -108,6 +108,9 @@ def upgrade(gallery: GalleryOption = None) -> None:
     """
     from facesearch.cli.output import note
     from facesearch.config import Settings
+    from facesearch.engine.facesearch import require_gallery_libraries
+
+    require_gallery_libraries()
     from facesearch.gallery.gallery import upgrade_gallery
 
     folder = Settings.load(gallery=gallery).gallery

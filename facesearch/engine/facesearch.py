@@ -19,7 +19,6 @@ from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibr
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.decision import DEFAULT_MARGIN
-from facesearch.gallery.gallery import Gallery
 from facesearch.types import (
     Comparison,
     EnrollOutcome,
@@ -31,6 +30,7 @@ from facesearch.types import (
     Template,
     Threshold,
 )
+from facesearch.versions import require, require_sqlite
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.vision.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from facesearch.engine.probes import Image
     from facesearch.engine.sources import Source, Sources
     from facesearch.evaluation.calibration import Calibration
+    from facesearch.gallery.gallery import Gallery
     from facesearch.vision.packs import ModelPack
 
 
@@ -113,6 +114,9 @@ class FaceSearch:
     def _open_gallery(self, *, create: bool) -> Gallery:
         with self._lock:
             if self._gallery is None:
+                require_gallery_libraries()
+                from facesearch.gallery.gallery import Gallery
+
                 self._gallery = Gallery.open(self.settings.gallery, create=create)
             return self._gallery
 
@@ -268,6 +272,7 @@ class FaceSearch:
         `k` subjects at most come back per face; `where` limits the search to subjects with these attributes. Raises
         `GalleryError` or `ModelError`; a photo that cannot be used is a result, not an error.
         """
+        probes.expect(image)
         gallery = self.gallery
         gallery.require_model(self.encoder.info)
         return probes.identify(gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where))
@@ -281,14 +286,17 @@ class FaceSearch:
         policy = parse_policy(faces)
         if policy is FacePolicy.ALL:
             raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
+        probes.expect(a, b)
         return probes.verify(self.encoder, a, b, self.threshold, policy)
 
     def detect(self, image: Image) -> list[Face]:
         """All faces of a photo, best detection first. Raises `PhotoError`."""
+        probes.expect(image)
         return self.encoder.detect(probes.load_image(image))
 
     def encode(self, image: Image) -> list[Template]:
         """All faces of a photo with their vectors, best detection first. Raises `PhotoError`."""
+        probes.expect(image)
         return self.encoder.encode(probes.load_image(image))
 
     def photo_embedder(
@@ -356,6 +364,14 @@ class FaceSearch:
         if {pack.detector.sha256, pack.recognizer.sha256} != hashes:
             detail = f"the files of {model.pack} are not the ones that made the templates"
             yield Finding(ok=False, subject="models", detail=detail)
+
+
+def require_gallery_libraries() -> None:
+    """Raise `InstallationError` where FAISS or SQLite is too old to hold a gallery, before either is opened."""
+    require("faiss")
+    from facesearch.gallery.database import sqlite_module
+
+    require_sqlite(sqlite_module().sqlite_version_info)
 
 
 def collect_photos(paths: Iterable[Path], subject: str | None = None, *, sync: bool = False) -> Sources:

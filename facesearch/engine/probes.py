@@ -25,7 +25,7 @@ from facesearch.types import (
     Threshold,
 )
 from facesearch.vision.alignment import align
-from facesearch.vision.decoding import decode_guarded
+from facesearch.vision.decoding import decode_guarded, start_decoding
 from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
 
@@ -64,6 +64,12 @@ def image_name(image: Image) -> str:
     if isinstance(image, (str, Path)):
         return os.fspath(image)
     return "<bytes>" if isinstance(image, bytes) else "<array>"
+
+
+def expect(*images: Image) -> None:
+    """Let a decoder start in the background, while the gallery and the models are opened, if a photo needs one."""
+    if not all(isinstance(image, np.ndarray) for image in images):
+        start_decoding()
 
 
 def load_image(image: Image) -> Pixels:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import cv2
 import numpy as np
 
 from facesearch.errors import ModelError, PhotoError
 from facesearch.types import Pixels, Reason
+from facesearch.versions import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,4 +63,7 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32]) -> Pixels:
         matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE)
     except ValueError as error:
         raise PhotoError("The landmarks of the face coincide.", reason=Reason.EXTREME_POSE) from error
+    require("cv2")
+    import cv2
+
     return np.asarray(cv2.warpAffine(pixels, matrix, (CROP_SIZE, CROP_SIZE)), dtype=np.uint8)

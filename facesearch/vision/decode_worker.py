@@ -1,9 +1,7 @@
 """A process that decodes photos for another one: bytes in on stdin, pixels out on stdout, nothing else.
 
 It imports Pillow and no other library, so that it starts in a few hundredths of a second and there is little in it to
-attack or to lose. Request: `LENGTH`, then that many bytes of an encoded photo. Answer: `ANSWER` with the size of the
-photo, then its pixels row by row, 3 bytes RGB each; or with `REFUSED` and the length of a JSON object that holds the
-three parts of a PhotoError. `READY` comes before the first request.
+attack or to lose. What goes through the pipes is in `decode_protocol`.
 """
 
 from __future__ import annotations
@@ -12,13 +10,13 @@ import json
 import os
 import select
 import signal
-import struct
 import sys
 import threading
 from io import FileIO
 from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import PhotoError
+from facesearch.vision.decode_protocol import ANSWER, DECODED, LENGTH, READY, REFUSED
 from facesearch.vision.formats import decode_image
 
 if TYPE_CHECKING:
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-READY: Final = b"facesearch decoder 1\n"
-LENGTH: Final = struct.Struct("<Q")
-ANSWER: Final = struct.Struct("<BII")
-"""`DECODED`, width, height; or `REFUSED`, length of the JSON, 0."""
-DECODED, REFUSED = 0, 1
 _STRIP: Final = 2**20
 """Bytes of pixels written at a time: no second copy of a large photo is ever held."""
 
@@ -59,7 +52,6 @@ def _limit(memory: int) -> None:
     if sys.platform != "win32":
         import resource
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that the user sees
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the photo
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         if sys.platform == "linux":  # elsewhere the system accepts the limit and does not keep to it

@@ -12,52 +12,19 @@ on Linux alone, as the other systems do not keep to such limits.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
-import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import numpy as np
-
-import facesearch
-from facesearch.errors import InstallationError, PhotoError
+from facesearch.errors import PhotoError
 from facesearch.types import Pixels, Reason
-from facesearch.vision.decode_worker import ANSWER, DECODED, LENGTH, READY
-from facesearch.vision.formats import MAX_PIXELS
+from facesearch.vision.decode_process import DecodeLimits, DecodeProcess, DiedError
 
-if TYPE_CHECKING:
-    from typing import IO
-
-_PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from facesearch.vision.decode_worker import main; main(int(sys.argv[2]), float(sys.argv[3]))"
-)
-_PIPE_BYTES: Final = 2**20
-"""Room in a pipe, where it can be set: fewer switches between the processes than with the usual 64 KiB."""
-_SECONDS_TO_END: Final = 2.0
 _LOOKS: Final = 20
 """Times that the clock is looked at before a photo's time is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """What one photo may take."""
-
-    memory: int = 2**30
-    """Bytes: twice what the largest photo that is allowed was measured to need (50 Mpx, progressive JPEG)."""
-    cpu_seconds: float = 8.0
-    """Of processor time, so that a busy machine refuses nothing that an idle one takes."""
-    seconds: float = 30.0
-    """By the clock: for what hangs without computing, and where processor time cannot be limited."""
 
 
 class PhotoDecoder:
@@ -73,15 +40,15 @@ class PhotoDecoder:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._processes)
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
+        self._idle: list[DecodeProcess] = []
+        self._busy: set[DecodeProcess] = set()
         self._watched = False
 
     def start(self) -> None:
         """Let a first worker start in the background, if there is none, while the caller has other things to do."""
         with self._lock:
             if not self._idle and not self._busy:
-                self._idle.append(_Worker(self._limits))
+                self._idle.append(DecodeProcess(self._limits))
 
     def decode(self, data: bytes) -> Pixels:
         """As `photo.decode_photo`; what a decoder does in its despair is a `PhotoError` as well.
@@ -92,15 +59,13 @@ class PhotoDecoder:
             InstallationError: workers do not start on this machine.
         """
         with self._slots:
-            worker = self._take()
-            if worker.has_answered:
-                try:
-                    return self._ask(worker, data)
-                except _DiedError:  # perhaps of an earlier photo: this one gets a worker of its own
-                    worker = self._take(fresh=True)
+            try:
+                return self._ask(self._take(), data)
+            except DiedError:  # perhaps of an earlier photo, or somebody ended it: this one gets a worker of its own
+                worker = self._take(fresh=True)
             try:
                 return self._ask(worker, data)
-            except _DiedError as death:
+            except DiedError as death:
                 raise PhotoError(
                     f"The photo ends the process that decodes it ({death}).",
                     reason=Reason.UNREADABLE,
@@ -114,7 +79,7 @@ class PhotoDecoder:
         for worker in idle:
             worker.end()
 
-    def _take(self, *, fresh: bool = False) -> _Worker:
+    def _take(self, *, fresh: bool = False) -> DecodeProcess:
         with self._lock:
             while self._idle and not fresh:
                 worker = self._idle.pop()
@@ -122,7 +87,7 @@ class PhotoDecoder:
                     break
                 worker.end()
             else:
-                worker = _Worker(self._limits)
+                worker = DecodeProcess(self._limits)
             worker.deadline = time.monotonic() + self._limits.seconds
             self._busy.add(worker)
             if not self._watched:
@@ -142,18 +107,19 @@ class PhotoDecoder:
                     if worker.deadline < time.monotonic():
                         worker.expire()
 
-    def _ask(self, worker: _Worker, data: bytes) -> Pixels:
-        """Gives the worker back only after a whole answer: after anything else the pipe holds the rest of one."""
-        whole = False
+    def _ask(self, worker: DecodeProcess, data: bytes) -> Pixels:
+        """Keeps the worker only after a whole answer: after anything else the pipe holds the rest of one."""
+        keep = False
         try:
             answer = worker.ask(data)
-            whole = True
+            keep = worker.is_alive
         finally:
             with self._lock:
                 self._busy.discard(worker)
-                if whole:
+                keep = keep and len(self._idle) + len(self._busy) < self._processes
+                if keep:
                     self._idle.append(worker)
-            if not whole:
+            if not keep:
                 worker.kill()
         if isinstance(answer, PhotoError):
             raise answer
@@ -162,156 +128,8 @@ class PhotoDecoder:
     def _forget_in_child(self) -> None:
         """After a fork: the pipes are the parent's; held open here, they would keep its workers alive after it."""
         for worker in (*self._idle, *self._busy):
-            worker.forget()
+            worker.disown()
         self._reset()
-
-
-class _DiedError(Exception):
-    """The worker ended before its answer was whole."""
-
-
-class _Worker:
-    """One process and the pipes to it. Used by one thread at a time."""
-
-    def __init__(self, limits: DecodeLimits) -> None:
-        self._limits = limits
-        self._ready = False
-        self._expired = False
-        self.has_answered = False
-        self.deadline = 0.0
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _PROGRAM, *_arguments(limits)],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=os.environ | {"MALLOC_ARENA_MAX": "1"},  # else every thread of a codec reserves 64 MB
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
-        except OSError as error:
-            raise _does_not_start(error.strerror or str(error)) from error
-        assert self._process.stdin
-        assert self._process.stdout
-        assert self._process.stderr
-        self._requests: IO[bytes] = self._process.stdin
-        self._answers: IO[bytes] = self._process.stdout
-        self._complaints: IO[bytes] = self._process.stderr
-        for pipe in (self._requests, self._answers):
-            _widen(pipe)
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, data: bytes) -> Pixels | PhotoError:
-        """The photo's pixels, or why there are none; `_DiedError` where the worker died of it."""
-        try:
-            self._await_ready()
-            answer = self._exchange(data)
-        except (OSError, EOFError):  # OSError: it ended while the photo was being written
-            return self._explain_end()
-        self.has_answered = True
-        return answer
-
-    def _await_ready(self) -> None:
-        if not self._ready:
-            try:
-                self._ready = self._read(len(READY)) == READY
-            except EOFError:
-                self._ready = False
-            if not self._ready and not self._expired:
-                lines = self._complaints.read().decode(errors="replace").splitlines()
-                raise _does_not_start(lines[-1] if lines else f"exit code {self._process.wait()}")
-            self._complaints.close()
-
-    def _exchange(self, data: bytes) -> Pixels | PhotoError:
-        view = memoryview(LENGTH.pack(len(data)) + data)  # together: the worker wakes up once
-        while view:
-            view = view[self._requests.write(view) :]
-        kind, first, second = ANSWER.unpack(self._read(ANSWER.size))
-        if kind == DECODED and 0 < first * second <= MAX_PIXELS:
-            pixels = np.empty((second, first, 3), np.uint8)
-            self._read_into(pixels.data.cast("B"))
-            pixels.flags.writeable = False
-            return pixels
-        message, reason, hint = json.loads(self._read(min(first, 2**16)))
-        return PhotoError(message, reason=reason, hint=hint)
-
-    def _read(self, length: int) -> bytes:
-        buffer = bytearray(length)
-        self._read_into(memoryview(buffer))
-        return bytes(buffer)
-
-    def _read_into(self, view: memoryview) -> None:
-        while view:
-            count = self._answers.readinto(view)  # type: ignore[attr-defined]  # unbuffered pipes are FileIO
-            if not count:
-                raise EOFError
-            view = view[count:]
-
-    def _explain_end(self) -> PhotoError:
-        code = self._process.wait()
-        if self._expired or (sys.platform != "win32" and code == -signal.SIGPROF):
-            limit = self._limits.seconds if self._expired else self._limits.cpu_seconds
-            return PhotoError(
-                f"The photo takes more than {limit:.0f} seconds to decode.",
-                reason=Reason.TOO_LARGE,
-                hint="Save a smaller copy as JPEG.",
-            )
-        raise _DiedError(_describe_code(code))
-
-    def expire(self) -> None:
-        """Called by another thread than the one that waits for the answer, which then gets an end of file."""
-        self._expired = True
-        self._process.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self.end()
-
-    def end(self) -> None:
-        """Close the pipes, upon which the worker ends; it has no choice."""
-        self.forget()
-        try:
-            self._process.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def forget(self) -> None:
-        for pipe in (self._requests, self._answers, self._complaints):
-            with contextlib.suppress(OSError):
-                pipe.close()
-
-
-def _arguments(limits: DecodeLimits) -> list[str]:
-    """Where this process imports from, but never the current folder, which may be the one with the photos."""
-    root = str(Path(facesearch.__file__).parents[1])
-    folders = [os.path.abspath(entry) for entry in sys.path if entry]  # noqa: PTH100  # links stay as they are
-    return [json.dumps([*folders, *([] if root in folders else [root])]), str(limits.memory), str(limits.cpu_seconds)]
-
-
-def _widen(pipe: IO[bytes]) -> None:
-    if sys.platform == "linux":
-        import fcntl
-
-        with contextlib.suppress(OSError):  # a user has a limit of pipe pages
-            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-def _describe_code(code: int) -> str:
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"exit code {code}"
-
-
-def _does_not_start(why: str) -> InstallationError:
-    return InstallationError(
-        f"The process that decodes photos does not start: {why}.",
-        f"Look whether this works: {sys.executable} -c 'import PIL.Image'",
-    )
 
 
 _decoders: weakref.WeakSet[PhotoDecoder] = weakref.WeakSet()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import cv2
 import numpy as np
 
 from facesearch.errors import ConfigError, ModelError
 from facesearch.types import DETECTION_THRESHOLD, Face
+from facesearch.versions import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,6 +144,9 @@ def letterbox(pixels: Pixels, size: int) -> tuple[NDArray[np.float32], float]:
         new_height, new_width = size, max(1, int(size / ratio))
     else:
         new_height, new_width = max(1, int(size * ratio)), size
+    require("cv2")
+    import cv2
+
     resized = cv2.resize(pixels, (new_width, new_height))
     blob = np.full((1, 3, size, size), -_MEAN * _SCALE, dtype=np.float32)
     area = blob[0, :, :new_height, :new_width]

@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from facesearch.errors import PhotoError
+from facesearch.vision.decode_protocol import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MAX_PIXELS: Final = 50_000_000
-"""Larger photos are refused by their header: 50 Mpx are 150 MB of pixels and above any phone's default."""
 
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})

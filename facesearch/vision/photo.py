@@ -10,7 +10,6 @@ import numpy as np
 
 from facesearch.errors import PhotoError
 from facesearch.types import Pixels, Reason
-from facesearch.vision.formats import decode_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +63,8 @@ def decode_photo(data: bytes) -> Pixels:
     For photos that can be trusted; `decoding.decode_guarded` does the same where a decoder may crash or hang. Formats,
     colours and errors are those of `formats.decode_image`.
     """
+    from facesearch.vision.formats import decode_image
+
     return np.asarray(decode_image(data))
 
 

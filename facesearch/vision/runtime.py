@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from facesearch.errors import ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+from facesearch.versions import require
 from facesearch.vision.graph import parse_model
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def _open(data: bytes, file: str, provider: ProviderChoice, threads: int | None)
 
 
 def _inference_session(data: bytes, ort_name: str, threads: int | None) -> Any:
+    require("onnxruntime")
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -208,6 +210,7 @@ def _works(name: str) -> bool:
 
 
 def _listed() -> list[str]:
+    require("onnxruntime")
     import onnxruntime as ort
 
     return list(ort.get_available_providers())

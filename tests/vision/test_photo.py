@@ -21,7 +21,7 @@ from PIL import Image
 
 from facesearch.errors import PhotoError
 from facesearch.types import Reason
-from facesearch.vision.formats import MAX_PIXELS
+from facesearch.vision.decode_protocol import MAX_PIXELS
 from facesearch.vision.photo import decode_photo, is_photo_name, read_photo_bytes
 
 if TYPE_CHECKING:
