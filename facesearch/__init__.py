@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PhotoError,
         ProviderError,
         SchemaOutdatedError,
+        ServerError,
         SubjectExistsError,
         UnknownSubjectError,
     )
@@ -87,6 +88,7 @@ __all__ = [
     "Rejection",
     "SchemaOutdatedError",
     "SearchResult",
+    "ServerError",
     "Subject",
     "SubjectExistsError",
     "Template",

@@ -19,6 +19,7 @@
     |  |- DiskFullError
     |  `- CorruptGalleryError
     |- EvaluationError           data that no honest error rate can be computed from
+    |- ServerError               a server does not answer as it should
     `- InstallationError         a library is missing or too old, or cannot do its work on this machine
 
 "No match" is a result, not an error.
@@ -117,3 +118,7 @@ class EvaluationError(FaceSearchError):
 
 class InstallationError(FaceSearchError):
     """A library that facesearch stands on is missing, too old, or cannot do its work on this machine."""
+
+
+class ServerError(FaceSearchError):
+    """A facesearch server cannot be reached, is busy, or refuses."""

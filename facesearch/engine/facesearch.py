@@ -129,6 +129,10 @@ class FaceSearch:
             return False
         return True
 
+    def ensure_gallery(self) -> Gallery:
+        """The gallery, made where there is none. Raises `GalleryError`."""
+        return self._open_gallery(create=True)
+
     @cached_property
     def packs(self) -> PackStore:
         """Where model packs are looked for."""

@@ -1,0 +1,58 @@
+"""`facesearch serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    PackOption,
+    ProviderOption,
+    ThresholdOption,
+    open_engine,
+)
+from facesearch.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; any but a loopback one needs `facesearch keys create`.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Show faces of enrolled photos, cut from their files.")
+    ] = False,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Ask for a key on a loopback address too.")
+    ] = False,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    threshold: ThresholdOption = None,
+) -> None:
+    """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
+
+    Without a key the server listens to this machine alone. Ctrl-C ends it after what it has accepted.
+
+    Example: facesearch serve --port 8000
+    """
+    from facesearch.cli.output import note, printable
+
+    try:
+        from facesearch.server.options import ServerOptions
+        from facesearch.server.run import serve as run
+    except ImportError as error:
+        raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
+    options = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+        note(engine.encoder.provider.note)
+        run(engine, options, lambda url: typer.echo(printable(f"facesearch is at {url}")))

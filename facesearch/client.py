@@ -1,0 +1,344 @@
+"""The engine behind a server: `FaceSearch`'s methods over HTTP, with the same types and the same errors.
+
+>>> with Client("http://127.0.0.1:8000", key="fsk_...") as client:   # doctest: +SKIP
+...     client.enroll(["ada1.jpg", "ada2.jpg"], subject="Ada Lovelace")
+...     print(client.identify("photo.jpg")[0].decision)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+import httpx
+import numpy as np
+
+from facesearch.errors import (
+    ConfigError,
+    FaceSearchError,
+    GalleryError,
+    ModelError,
+    ModelMismatchError,
+    MultipleFacesError,
+    NoFaceError,
+    PhotoError,
+    ServerError,
+    SubjectExistsError,
+    UnknownSubjectError,
+)
+from facesearch.types import (
+    Candidate,
+    Comparison,
+    Decision,
+    EnrolledPhoto,
+    EnrollOutcome,
+    EnrollStatus,
+    Face,
+    Finding,
+    Reason,
+    Rejection,
+    SearchResult,
+    Subject,
+    Threshold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+Image: TypeAlias = Path | str | bytes
+"""A photo: a path, or the bytes of a file."""
+
+PAGE: Final = 200
+"""People asked for at a time."""
+TIMEOUT: Final = 60.0
+"""Seconds; a check of a large gallery takes that long."""
+
+
+class Client:
+    """A gallery behind `facesearch serve`. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout: float = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`key` is one of `facesearch keys create`; `transport` replaces the network, for a proxy or a test."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/v1", headers=headers, timeout=timeout, transport=transport
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- probes
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces of a photo, best detection first. Raises `PhotoError`."""
+        records = self._post("/detect", photo=[image])["results"]
+        reason = records[0]["reason"]
+        if reason not in {None, Reason.FACE_NOT_FOUND.value}:
+            raise PhotoError(records[0]["detail"], reason=reason)
+        return [face for record in records if (face := _face(record)) is not None]
+
+    def identify(
+        self,
+        image: Image,
+        *,
+        k: int = 5,
+        where: Mapping[str, str] | None = None,
+        margin: float | None = None,
+        threshold: float | None = None,
+    ) -> list[SearchResult]:
+        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none."""
+        pairs = [f"{name}={value}" for name, value in (where or {}).items()]
+        wanted = {"k": k, "where": pairs, "margin": margin, "threshold": threshold}
+        records = self._post("/identify", photo=[image], params=wanted)["results"]
+        return [_search_result(_name(image), record) for record in records]
+
+    def verify(self, a: Image, b: Image, *, faces: str = "single", threshold: float | None = None) -> Comparison:
+        """Compare the faces of two photos 1:1. Raises `PhotoError`, `NoFaceError` or `MultipleFacesError`."""
+        record = self._post("/verify", a=[a], b=[b], params={"faces": faces, "threshold": threshold})
+        in_force = Threshold(record["threshold"], record["threshold_basis"])
+        return Comparison(_name(a), _name(b), record["score"], in_force)
+
+    # -- enrolment
+
+    def enroll(
+        self,
+        photos: Sequence[Image] | Image,
+        *,
+        subject: str,
+        attributes: Mapping[str, str] | None = None,
+        faces: str | int = "single",
+        strict: bool = False,
+        any_quality: bool = False,
+    ) -> Iterator[EnrollOutcome]:
+        """Enroll photos as one person, one request and one outcome each; what is yielded is on the server's disk.
+
+        `faces`: `single`, `largest`, `all`, or the position of the face that is meant, best detection first.
+        """
+        images = [photos] if isinstance(photos, str | Path | bytes) else photos
+        fields = {
+            "subject": subject,
+            "attributes": json.dumps(dict(attributes or {})),
+            "faces": str(faces),
+            "strict": "true" if strict else "false",
+            "any_quality": "true" if any_quality else "false",
+        }
+        for image in images:
+            (record,) = self._post("/subjects", photo=[image], fields=fields)["results"]
+            yield _outcome(_name(image), record)
+
+    # -- subjects
+
+    def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> Iterator[Subject]:
+        """Everybody in the gallery by name, or those with these attributes or this part of a name."""
+        pairs = [f"{name}={value}" for name, value in (where or {}).items()]
+        after: str | None = None
+        while True:
+            page = self._request(
+                "GET", "/subjects", params={"limit": PAGE, "after": after, "search": search, "where": pairs}
+            )
+            yield from map(_subject, page["subjects"])
+            after = page["next"]
+            if after is None:
+                return
+
+    def subject(self, who: str | int) -> Subject:
+        """One subject by name or id; `UnknownSubjectError`."""
+        return _subject(self._request("GET", f"/subjects/{self._id(who)}"))
+
+    def photos_of_subject(self, who: str | int) -> list[EnrolledPhoto]:
+        """Enrolled photos of a subject; `UnknownSubjectError`."""
+        return [_photo(record) for record in self._request("GET", f"/subjects/{self._id(who)}/photos")["photos"]]
+
+    def rename_subject(self, who: str | int, new: str) -> Subject:
+        """Give a subject another name; `SubjectExistsError` when it is taken."""
+        return _subject(self._request("PATCH", f"/subjects/{self._id(who)}", json={"subject": new}))
+
+    def merge_subjects(self, source: str | int, target: str | int) -> Subject:
+        """Make `source`'s faces `target`'s and remove `source`."""
+        into = {"into": self._id(target)}
+        return _subject(self._request("POST", f"/subjects/{self._id(source)}/merge", json=into))
+
+    def set_attributes(self, who: str | int, changes: Mapping[str, str | None]) -> Subject:
+        """Change a subject's attributes; None removes one."""
+        body = {"attributes": dict(changes)}
+        return _subject(self._request("PATCH", f"/subjects/{self._id(who)}/attributes", json=body))
+
+    def remove_subject(self, who: str | int) -> tuple[int, int]:
+        """Remove a subject for good: (photos, templates) removed."""
+        record = self._request("DELETE", f"/subjects/{self._id(who)}")
+        return record["photos"], record["templates"]
+
+    def remove_photo(self, who: str | int, photo_id: int) -> int:
+        """Remove an enrolled photo; returns how many templates went."""
+        return int(self._request("DELETE", f"/subjects/{self._id(who)}/photos/{photo_id}")["templates"])
+
+    def thumbnail(self, photo_id: int) -> bytes:
+        """A JPEG of a photo's first face; `GalleryError` where the server has none."""
+        return self._send("GET", f"/photos/{photo_id}/thumbnail").content
+
+    # -- health
+
+    def describe(self) -> dict[str, Any]:
+        """What `facesearch info` prints, and what the server allows."""
+        return self._request("GET", "/info")
+
+    def check(self) -> list[Finding]:
+        """Whether the gallery is sound."""
+        return [Finding(**record) for record in self._request("GET", "/check")["findings"]]
+
+    # -- HTTP
+
+    def _id(self, who: str | int) -> int:
+        if isinstance(who, int):
+            return who
+        for subject in self.subjects(search=who):
+            if subject.name == who:
+                return subject.subject_id
+        raise UnknownSubjectError(f"Nobody called {who!r} is enrolled.")
+
+    def _post(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        fields: Mapping[str, str] | None = None,
+        **images: Sequence[Image],
+    ) -> dict[str, Any]:
+        files = [(field, (_file_name(image), _read(image))) for field, each in images.items() for image in each]
+        return self._request("POST", path, params=params, data=fields, files=files)
+
+    def _request(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._send(method, path, **content).json()
+        return answer
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        params = {name: value for name, value in (content.pop("params", None) or {}).items() if value is not None}
+        try:
+            response = self._http.request(method, path, params=params, **content)
+        except httpx.HTTPError as error:
+            raise ServerError(f"The server cannot be reached: {error}.", "Is `facesearch serve` running?") from error
+        if response.is_success:
+            return response
+        raise _error(response)
+
+
+def _error(response: httpx.Response) -> FaceSearchError:
+    """The error that the engine would have raised."""
+    try:
+        problem = response.json()
+        reason, detail, hint = problem["reason"], problem["detail"], problem["hint"]
+    except (ValueError, LookupError, TypeError):
+        return ServerError(f"The server answered {response.status_code}.", "Is it a facesearch server?")
+    kinds: dict[str, type[FaceSearchError]] = {
+        "unknown_subject": UnknownSubjectError,
+        "subject_exists": SubjectExistsError,
+        "face_not_found": NoFaceError,
+        "multiple_faces": MultipleFacesError,
+        "model_mismatch": ModelMismatchError,
+        "model": ModelError,
+        "not_found": GalleryError,
+        "gallery": GalleryError,
+        "invalid_request": ConfigError,
+    }
+    if reason in kinds:
+        return kinds[reason](detail, hint)
+    if reason in set(Reason):
+        return PhotoError(detail, reason=reason, hint=hint)
+    return ServerError(detail, hint)
+
+
+def _read(image: Image) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{image} cannot be read: {error.strerror}.", reason=Reason.UNREADABLE) from error
+
+
+def _name(image: Image) -> str:
+    return "<bytes>" if isinstance(image, bytes) else str(image)
+
+
+def _file_name(image: Image) -> str:
+    return "photo" if isinstance(image, bytes) else Path(image).name.encode(errors="replace").decode()
+
+
+def _face(record: Mapping[str, Any]) -> Face | None:
+    if record["box"] is None:
+        return None
+    box, landmarks = np.array(record["box"], np.float32), np.array(record["landmarks"], np.float32)
+    return Face(box, landmarks, record["detection_score"])
+
+
+def _rejection(record: Mapping[str, Any]) -> Rejection | None:
+    return Rejection(Reason(record["reason"]), record["detail"]) if record["reason"] else None
+
+
+def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
+    return SearchResult(
+        photo=photo,
+        face_index=record["face"],
+        face=_face(record),
+        decision=Decision(record["decision"]),
+        threshold=Threshold(record["threshold"], record["threshold_basis"]),
+        candidates=tuple(
+            Candidate(each["subject"], each["score"], each["template_id"], each["photo"])
+            for each in record["candidates"]
+        ),
+        margin=record["margin"],
+        rejection=_rejection(record),
+    )
+
+
+def _outcome(photo: str, record: Mapping[str, Any]) -> EnrollOutcome:
+    return EnrollOutcome(
+        photo=photo,
+        subject=record["subject"],
+        status=EnrollStatus(record["status"]),
+        rejection=_rejection(record),
+        faces=record["faces"],
+        template_ids=tuple(record["template_ids"]),
+        detection_score=record["detection_score"],
+    )
+
+
+def _subject(record: Mapping[str, Any]) -> Subject:
+    return Subject(
+        record["subject"],
+        record["attributes"],
+        record["photos"],
+        record["templates"],
+        record["created_at"],
+        record["id"],
+    )
+
+
+def _photo(record: Mapping[str, Any]) -> EnrolledPhoto:
+    faces = record["faces"]
+    return EnrolledPhoto(
+        Path(record["photo"]),
+        record["sha256"],
+        len(faces),
+        tuple(face["template_id"] for face in faces),
+        max(face["detection_score"] for face in faces),
+        record["id"],
+    )

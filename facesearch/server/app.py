@@ -1,0 +1,76 @@
+"""The application: one engine, its routes under /v1, and the page at /."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.staticfiles import StaticFiles
+
+from facesearch.gallery.directory import Directory
+from facesearch.gallery.keys import KeyStore
+from facesearch.server import problems
+from facesearch.server.batching import Pipeline
+from facesearch.server.guard import Guard
+from facesearch.server.memory import resident_bytes
+from facesearch.server.metrics import Measured, Metrics
+from facesearch.server.options import ServerOptions
+from facesearch.server.routes import photos, probes, service, subjects
+from facesearch.server.security import KeyRing
+from facesearch.server.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from facesearch.engine.facesearch import FaceSearch
+
+PAGE: Final = Path(__file__).parent / "static"
+
+
+def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> FastAPI:
+    """The ASGI application over an engine, whose gallery is made if there is none. The engine stays the caller's.
+
+    Raises `ConfigError` where the address is open to others and the gallery has no key, `GalleryError` or `ModelError`.
+    """
+    bounds = options or ServerOptions()
+    gallery = engine.ensure_gallery()
+    engine.encoder.info  # noqa: B018  # raises here, not at the first request
+    metrics = Metrics()
+    pipeline = Pipeline(engine, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
+    metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
+    metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
+    metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])
+    metrics.gauge("process_resident_memory_bytes", "Resident memory.", resident_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        pipeline.close()
+
+    app = FastAPI(
+        title="facesearch",
+        version=version("facesearch"),
+        summary="Who is in this photo? A gallery of faces over HTTP.",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.options = bounds
+    app.state.keys = KeyRing(KeyStore(gallery.database), bounds)
+    app.state.facesearch = State(engine, bounds, pipeline, metrics, Directory(gallery.database), Lock(), Lock())
+    problems.install(app)
+    api = APIRouter(prefix="/v1")
+    for routes in (probes, subjects, photos, service):
+        api.include_router(routes.router)
+    app.include_router(api)
+    if PAGE.is_dir():
+        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Guard, options=bounds)
+    return app

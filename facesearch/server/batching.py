@@ -1,0 +1,228 @@
+"""Photos of many requests through the models together.
+
+    request -> queue -> threads: decode, detect, align -> one thread: embed, search, decide -> request
+
+The last thread takes whatever waits when it becomes free: alone a photo waits for nobody, under load the crops of many
+requests share one run of the recogniser and one look into the database. The queue is bounded; whoever finds it full is
+told to come back.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from asyncio import wrap_future
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facesearch.engine.probes import (
+    Probe,
+    SearchOptions,
+    decide_probe,
+    embed_probes,
+    find_probe,
+    prepare_probe,
+    prepare_single,
+)
+from facesearch.errors import FaceSearchError
+from facesearch.gallery.decision import DEFAULT_MARGIN
+from facesearch.server.problems import busy
+from facesearch.types import Comparison, Threshold
+from facesearch.vision.encoder import BATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.server.metrics import Histogram
+    from facesearch.server.uploads import Upload
+    from facesearch.types import SearchResult, Vectors
+    from facesearch.vision.quality import FacePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a request wants its faces searched."""
+
+    k: int = 5
+    threshold: float | None = None
+    """None takes the gallery's."""
+    margin: float = DEFAULT_MARGIN
+    where: Mapping[str, str] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One photo on its way."""
+
+    prepare: Callable[[], Probe]
+    ask: Ask | None
+    """None: only the vectors are wanted."""
+    future: Future[Any] = field(default_factory=Future)
+    probe: Probe | None = None
+
+
+class Pipeline:
+    """The models of one engine, shared by all requests of a server."""
+
+    def __init__(self, engine: FaceSearch, *, capacity: int, workers: int | None, batches: Histogram) -> None:
+        self._engine = engine
+        self._capacity = capacity
+        self._batches = batches
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._ready: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1), thread_name_prefix="facesearch-photo")
+        self._finisher = threading.Thread(target=self._finish, name="facesearch-batches", daemon=True)
+        self._finisher.start()
+
+    @property
+    def waiting(self) -> int:
+        """Photos that were accepted and not answered yet."""
+        return self._waiting
+
+    def require_room(self) -> None:
+        """429 while the queue is full: asked before a body is read."""
+        if self._waiting >= self._capacity:
+            raise busy("Too many photos wait for the models.")
+
+    def close(self) -> None:
+        """Finish what was accepted."""
+        self._pool.shutdown(wait=True)
+        self._ready.put(None)
+        self._finisher.join()
+
+    # -- what requests ask for
+
+    async def detect(self, photos: Sequence[Upload]) -> list[Probe]:
+        """The faces of each photo, without crops."""
+        encoder = self._engine.encoder
+        jobs = [_Job(partial(find_probe, encoder, photo.data, name=photo.name), None) for photo in photos]
+        return await self._run(jobs, self._only_prepare)
+
+    async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[list[SearchResult]]:
+        """What `FaceSearch.identify` gives for each photo."""
+        encoder = self._engine.encoder
+        jobs = [_Job(partial(prepare_probe, encoder, photo.data, name=photo.name), ask) for photo in photos]
+        return await self._run(jobs, self._prepare)
+
+    async def verify(self, a: Upload, b: Upload, policy: FacePolicy, threshold: Threshold) -> Comparison:
+        """What `FaceSearch.verify` gives."""
+        encoder = self._engine.encoder
+        jobs = [_Job(partial(prepare_single, encoder, photo.data, policy, name=photo.name), None) for photo in (a, b)]
+        first, second = await self._run(jobs, self._prepare)
+        return Comparison(a.name, b.name, float(np.dot(first[0], second[0])), threshold)
+
+    async def _run(self, jobs: Sequence[_Job], step: Callable[[_Job], None]) -> list[Any]:
+        with self._lock:
+            self.require_room()
+            self._waiting += len(jobs)
+        for job in jobs:
+            job.future.add_done_callback(self._done)
+            self._pool.submit(step, job)
+        outcomes: list[Any] = []
+        error: BaseException | None = None
+        for job in jobs:  # to the last one, also after an error: each counts against the capacity
+            try:
+                outcomes.append(await wrap_future(job.future))
+            except FaceSearchError as failure:
+                error = error or failure
+        if error is not None:
+            raise error
+        return outcomes
+
+    def _done(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._waiting -= 1
+
+    # -- first step, in several threads
+
+    def _only_prepare(self, job: _Job) -> None:
+        if not job.future.set_running_or_notify_cancel():  # the client has gone
+            return
+        try:
+            job.future.set_result(job.prepare())
+        except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+            job.future.set_exception(error)
+
+    def _prepare(self, job: _Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        try:
+            job.probe = job.prepare()
+        except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+            job.future.set_exception(error)
+            return
+        self._ready.put(job)
+
+    # -- second step, in one thread
+
+    def _finish(self) -> None:
+        while (job := self._ready.get()) is not None:
+            group = [job, *self._take_waiting()]
+            self._batches.observe(len(group))
+            try:
+                self._answer(group)
+            except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+                for each in group:
+                    if not each.future.done():
+                        each.future.set_exception(error)
+
+    def _take_waiting(self) -> list[_Job]:
+        taken: list[_Job] = []
+        while len(taken) < BATCH - 1:
+            try:
+                job = self._ready.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:  # the end; found again when this group is answered
+                self._ready.put(None)
+                break
+            taken.append(job)
+        return taken
+
+    def _answer(self, group: Sequence[_Job]) -> None:
+        probes = [job.probe for job in group if job.probe is not None]
+        vectors = embed_probes(self._engine.encoder, probes)
+        searches: dict[tuple[object, ...], list[tuple[_Job, Probe, Vectors]]] = {}
+        for job, probe, rows in zip(group, probes, vectors, strict=True):
+            if job.ask is None:
+                job.future.set_result(rows)
+            else:
+                where = tuple(sorted((job.ask.where or {}).items()))
+                searches.setdefault((job.ask.k, where), []).append((job, probe, rows))
+        if searches:
+            in_force = self._threshold()
+            for together in searches.values():
+                self._search(together, in_force)
+
+    def _threshold(self) -> Threshold:
+        engine = self._engine
+        engine.gallery.require_model(engine.encoder.info)
+        return engine.threshold
+
+    def _search(self, together: Sequence[tuple[_Job, Probe, Vectors]], in_force: Threshold) -> None:
+        asked = together[0][0].ask
+        assert asked is not None
+        found: list[Any] = []
+        vectors = [rows for _, _, rows in together if len(rows)]
+        try:
+            if vectors:
+                found = self._engine.gallery.search(np.concatenate(vectors), asked.k, asked.where)
+        except FaceSearchError as error:
+            for job, _, _ in together:
+                job.future.set_exception(error)
+            return
+        start = 0
+        for job, probe, rows in together:
+            assert job.ask is not None
+            given = job.ask.threshold
+            threshold = in_force if given is None else Threshold(given, "given")
+            options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
+            job.future.set_result(decide_probe(probe, found[start : start + len(rows)], options))
+            start += len(rows)

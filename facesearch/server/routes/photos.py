@@ -1,0 +1,113 @@
+"""The photos of a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Path, Request, Response
+
+from facesearch.gallery.audit import acting_as
+from facesearch.server.enrolment import enroll
+from facesearch.server.problems import not_found
+from facesearch.server.routes.documented import photos_body, problems
+from facesearch.server.routes.subjects import SubjectId
+from facesearch.server.schemas import Enrollments, PhotoList, Removed
+from facesearch.server.security import Enroller, Reader, Remover
+from facesearch.server.state import State, StateOf
+from facesearch.server.thumbnails import picture
+from facesearch.server.uploads import read_form
+
+router = APIRouter(tags=["photos"])
+
+PhotoId = Annotated[int, Path(ge=1, description="Of the photo.", examples=[1])]
+
+
+@router.get("/subjects/{id}/photos", response_model=PhotoList, responses=problems(404), summary="List photos")
+def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # noqa: A002  # the name in the URL
+    """The enrolled photos of a person with what was measured on each face."""
+    found = state.directory.photos(id)
+    return {
+        "photos": [
+            {
+                "id": photo.photo_id,
+                "photo": str(photo.path).encode(errors="replace").decode(),
+                "sha256": photo.sha256,
+                "width": photo.width,
+                "height": photo.height,
+                "enrolled_at": photo.enrolled_at,
+                "thumbnail": state.options.thumbnails,
+                "faces": [
+                    {
+                        "template_id": face.template_id,
+                        "box": [round(value, 3) for value in face.box],
+                        "detection_score": round(face.detection_score, 6),
+                        "quality": {
+                            "size": round(face.quality.size, 3),
+                            "sharpness": round(face.quality.sharpness, 3),
+                            "yaw": round(face.quality.yaw, 3),
+                            "roll": round(face.quality.roll, 3),
+                        },
+                    }
+                    for face in photo.faces
+                ],
+            }
+            for photo in found
+        ]
+    }
+
+
+@router.post(
+    "/subjects/{id}/photos",
+    response_model=Enrollments,
+    responses=problems(404, 408, 413, 415, 429),
+    openapi_extra=photos_body("faces", "strict", "any_quality"),
+    summary="Add photos",
+)
+async def add_photos(
+    id: SubjectId,  # noqa: A002
+    request: Request,
+    state: StateOf,
+    caller: Enroller,
+) -> dict[str, Any]:
+    """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
+    state.pipeline.require_room()
+    subject = await run_sync(state.gallery.subject, id)
+    form = await read_form(request)
+    answer, _ = await run_sync(enroll, state, caller, form, subject.name)
+    return answer
+
+
+@router.delete(
+    "/subjects/{id}/photos/{photo_id}", response_model=Removed, responses=problems(404), summary="Remove a photo"
+)
+def remove_photo(id: SubjectId, photo_id: PhotoId, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
+    """Remove a photo with its templates; a person without any photo left goes too."""
+    photo = state.directory.photo(photo_id)
+    if photo is None or all(face.subject_id != id for face in photo.faces):
+        raise not_found(f"The person {id} has no photo {photo_id}.")
+    with acting_as(caller.actor):
+        removed = state.gallery.remove_photos([photo.path])
+        state.gallery.record("photos.remove", {"photos": 1, "templates": removed})
+    return {"photos": 1, "templates": removed}
+
+
+@router.get(
+    "/photos/{id}/thumbnail",
+    responses={200: {"content": {"image/jpeg": {}}, "description": "112 x 112 pixels at most."}, **problems(404)},
+    response_class=Response,
+    summary="A small picture of the face",
+)
+def thumbnail(id: PhotoId, state: StateOf, _: Reader) -> Response:  # noqa: A002
+    """The first face of an enrolled photo, where this server shows them (`facesearch serve --thumbnails`)."""
+    return Response(_picture(state, id), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
+
+
+def _picture(state: State, photo_id: int) -> bytes:
+    if not state.options.thumbnails:
+        raise not_found("This server shows no thumbnails: it was started without --thumbnails.")
+    photo = state.directory.photo(photo_id)
+    found = picture(photo) if photo is not None else None
+    if found is None:
+        raise not_found(f"There is no picture of the photo {photo_id}.")
+    return found

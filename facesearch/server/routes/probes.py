@@ -1,0 +1,116 @@
+"""Photos in, faces, names and scores out. Nothing of the photos is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+
+from facesearch.engine.records import comparison_record, face_record, search_record
+from facesearch.errors import ConfigError
+from facesearch.gallery.decision import DEFAULT_MARGIN
+from facesearch.server.batching import Ask
+from facesearch.server.routes.documented import PAIR_BODY, photos_body, problems
+from facesearch.server.schemas import ComparisonRecord, Detections, Identifications
+from facesearch.server.security import Reader
+from facesearch.server.state import State, StateOf
+from facesearch.server.uploads import parse_where, read_form
+from facesearch.types import Threshold
+from facesearch.vision.quality import FacePolicy
+
+router = APIRouter(tags=["probes"])
+
+ThresholdQuery = Annotated[
+    float | None, Query(ge=-1, le=1, description="Cosine at which faces match; default: the gallery's.")
+]
+
+
+@router.post(
+    "/detect",
+    response_model=Detections,
+    responses=problems(408, 413, 415, 429),
+    openapi_extra=photos_body(),
+    summary="Find the faces",
+)
+async def detect(request: Request, state: StateOf, _: Reader) -> dict[str, Any]:
+    """All faces of the photos, best detection first."""
+    state.pipeline.require_room()
+    form = await read_form(request)
+    results: list[dict[str, Any]] = []
+    for index, probe in enumerate(await state.pipeline.detect(form.photos)):
+        why = {
+            "reason": probe.rejection.reason.value if probe.rejection else None,
+            "detail": probe.rejection.detail if probe.rejection else None,
+        }
+        records = [face_record(probe.name, number, face) for number, face in enumerate(probe.faces)]
+        results += [{"photo_index": index, **each, **why} for each in records or [face_record(probe.name, None, None)]]
+    return {"results": results}
+
+
+@router.post(
+    "/identify",
+    response_model=Identifications,
+    responses=problems(408, 413, 415, 429),
+    openapi_extra=photos_body(),
+    summary="Who is this?",
+)
+async def identify(
+    request: Request,
+    state: StateOf,
+    _: Reader,
+    k: Annotated[int, Query(ge=1, le=100, description="People on each candidate list.")] = 5,
+    threshold: ThresholdQuery = None,
+    margin: Annotated[
+        float, Query(ge=0, le=2, description="A runner-up closer than this makes a match ambiguous.")
+    ] = DEFAULT_MARGIN,
+    where: Annotated[
+        list[str] | None, Query(description="`key=value`: search only people with this attribute.")
+    ] = None,
+) -> dict[str, Any]:
+    """Search every face of the photos among everybody enrolled."""
+    state.pipeline.require_room()
+    ask = Ask(k, threshold, margin, parse_where(where))
+    form = await read_form(request)
+    results = await state.pipeline.identify(form.photos, ask)
+    records = [{"photo_index": index, **search_record(result)} for index, each in enumerate(results) for result in each]
+    await run_sync(_add_ids, state, records)
+    return {"results": records}
+
+
+def _add_ids(state: State, records: list[dict[str, Any]]) -> None:
+    candidates = [candidate for record in records for candidate in record["candidates"]]
+    places = state.directory.locate(each["template_id"] for each in candidates) if candidates else {}
+    for each in candidates:
+        each["subject_id"], each["photo_id"] = places.get(each["template_id"], (None, None))
+
+
+@router.post(
+    "/verify",
+    response_model=ComparisonRecord,
+    responses=problems(408, 413, 415, 429),
+    openapi_extra=PAIR_BODY,
+    summary="Do two photos show the same person?",
+)
+async def verify(
+    request: Request,
+    state: StateOf,
+    _: Reader,
+    threshold: ThresholdQuery = None,
+    faces: Annotated[FacePolicy, Query(description="single (one, or one that dominates) or largest")] = (
+        FacePolicy.SINGLE
+    ),
+) -> dict[str, Any]:
+    """Compare the faces of two photos 1:1."""
+    if faces is FacePolicy.ALL:
+        raise ConfigError("verify compares one face with one face.", "Use faces=single or faces=largest.")
+    state.pipeline.require_room()
+    form = await read_form(request)
+    if len(form.photos) != 2:
+        raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
+    in_force = Threshold(threshold, "given") if threshold is not None else await run_sync(_threshold, state)
+    return comparison_record(await state.pipeline.verify(*form.photos, faces, in_force))
+
+
+def _threshold(state: State) -> Threshold:
+    return state.engine.threshold

@@ -1,0 +1,58 @@
+"""Running the server until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from facesearch.errors import ConfigError
+from facesearch.server.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.server.options import ServerOptions
+
+GRACE_SECONDS = 30
+"""For requests that were accepted when the server is told to stop."""
+
+
+def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was accepted. `ready` hears the URL once it can be opened.
+
+    Raises `ConfigError` where the address cannot be used, or as `create_app`.
+    """
+    app = create_app(engine, options)
+    listener = _listen(options)
+    host, port = listener.getsockname()[:2]
+    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # lines would hold what people searched for
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=10,
+        lifespan="on",
+    )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(options: ServerOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((options.host, options.port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"{options.host}:{options.port} cannot be used: {error.strerror}.",
+            "Choose another with --port; 0 takes a free one.",
+        ) from error
+    return listener

@@ -1,0 +1,268 @@
+"""The shapes of requests and answers, for OpenAPI: the records of `facesearch ... --json`, with ids beside names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class Problem(BaseModel):
+    """RFC 9457, with a reason code for programs and a hint for people."""
+
+    type: str
+    title: str
+    status: int
+    reason: str
+    detail: str
+    hint: str | None
+    model_config = _example(
+        type="about:blank",
+        title="Not Found",
+        status=404,
+        reason="unknown_subject",
+        detail="Nobody with the id 7 is enrolled.",
+        hint="Ids stay gone with their people.",
+    )
+
+
+Box = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels, upright")]
+
+
+class FaceRecord(BaseModel):
+    """One detected face; a photo without any has one record with a reason and nulls."""
+
+    photo_index: int = Field(description="Position of the photo in the request.")
+    photo: str
+    face: int | None = Field(description="Position among the photo's faces, best detection first.")
+    box: Box | None
+    landmarks: list[list[float]] | None = Field(description="Eyes, nose, mouth corners: (5, 2) in pixels.")
+    detection_score: float | None
+    reason: str | None
+    detail: str | None
+
+
+class Detections(BaseModel):
+    """Faces of the photos sent."""
+
+    results: list[FaceRecord]
+
+
+class CandidateRecord(BaseModel):
+    """One person on a candidate list."""
+
+    subject: str
+    subject_id: int | None = Field(description="None where the person was removed meanwhile.")
+    score: float = Field(description="Cosine similarity, -1 to 1.")
+    template_id: int
+    photo: str
+    photo_id: int | None
+
+
+class SearchRecord(FaceRecord):
+    """One searched face."""
+
+    decision: Literal["match", "ambiguous", "unknown", "unusable"]
+    subject: str | None
+    score: float | None
+    margin: float | None = Field(description="Ahead of the runner-up, in cosine.")
+    threshold: float
+    threshold_basis: str
+    candidates: list[CandidateRecord]
+
+
+class Identifications(BaseModel):
+    """Who is in the photos sent."""
+
+    results: list[SearchRecord]
+
+
+class ComparisonRecord(BaseModel):
+    """Two photos compared 1:1."""
+
+    a: str
+    b: str
+    score: float
+    threshold: float
+    threshold_basis: str
+    match: bool
+    model_config = _example(
+        a="a.jpg", b="b.jpg", score=0.71, threshold=0.4, threshold_basis="uncalibrated default", match=True
+    )
+
+
+class SubjectRecord(BaseModel):
+    """One person of the gallery."""
+
+    id: int
+    subject: str
+    photos: int
+    templates: int
+    attributes: dict[str, str]
+    created_at: str
+    model_config = _example(
+        id=1,
+        subject="Ada Lovelace",
+        photos=2,
+        templates=2,
+        attributes={"team": "analysis"},
+        created_at="2026-01-31T12:00:00+00:00",
+    )
+
+
+class SubjectList(BaseModel):
+    """One page of people."""
+
+    subjects: list[SubjectRecord]
+    total: int = Field(description="On all pages.")
+    next: str | None = Field(description="The `after` of the next page; null on the last.")
+
+
+class QualityRecord(BaseModel):
+    """What the quality policy measured on an enrolled face."""
+
+    size: float
+    sharpness: float
+    yaw: float
+    roll: float
+
+
+class EnrolledFaceRecord(BaseModel):
+    """One enrolled face."""
+
+    template_id: int
+    box: Box
+    detection_score: float
+    quality: QualityRecord
+
+
+class PhotoRecord(BaseModel):
+    """One enrolled photo."""
+
+    id: int
+    photo: str
+    sha256: str
+    width: int
+    height: int
+    enrolled_at: str
+    thumbnail: bool = Field(description="Whether /v1/photos/{id}/thumbnail may have a picture.")
+    faces: list[EnrolledFaceRecord]
+
+
+class PhotoList(BaseModel):
+    """The photos of a person."""
+
+    photos: list[PhotoRecord]
+
+
+class EnrollRecord(BaseModel):
+    """What became of one photo that was sent."""
+
+    photo_index: int
+    photo: str
+    photo_id: int | None
+    subject: str
+    subject_id: int | None
+    status: Literal["enrolled", "unchanged", "rejected", "removed"]
+    reason: str | None
+    detail: str | None
+    faces: int
+    template_ids: list[int]
+    detection_score: float | None
+
+
+class Enrollments(BaseModel):
+    """What became of the photos that were sent; the person is null where none could be used."""
+
+    subject: SubjectRecord | None
+    results: list[EnrollRecord]
+
+
+class Rename(BaseModel):
+    """A new name."""
+
+    subject: str = Field(min_length=1, max_length=1000)
+    model_config = _example(subject="Ada Lovelace")
+
+
+class Merge(BaseModel):
+    """Who takes over the photos."""
+
+    into: int = Field(description="Id of the person who stays.")
+    model_config = _example(into=1)
+
+
+class Attributes(BaseModel):
+    """Attributes to set; null removes one."""
+
+    attributes: dict[str, str | None]
+    model_config = _example(attributes={"team": "analysis", "former": None})
+
+
+class Removed(BaseModel):
+    """What is gone for good."""
+
+    photos: int
+    templates: int
+    model_config = _example(photos=2, templates=2)
+
+
+class LookAlike(BaseModel):
+    """Somebody whose templates come close."""
+
+    subject_id: int
+    subject: str
+    score: float
+    template_id: int = Field(description="The person's own template.")
+    other_template_id: int
+    other_photo_id: int | None
+
+
+class LookAlikes(BaseModel):
+    """Who looks most like a person, best first."""
+
+    threshold: float
+    results: list[LookAlike]
+
+
+class FindingRecord(BaseModel):
+    """One line of a check."""
+
+    ok: bool
+    subject: str
+    detail: str
+    fixed: bool
+
+
+class Findings(BaseModel):
+    """Whether the gallery is sound."""
+
+    ok: bool
+    findings: list[FindingRecord]
+
+
+class Info(BaseModel):
+    """The gallery and what searches it: `facesearch info`, and what this server allows."""
+
+    model_config = ConfigDict(extra="allow")
+    subjects: int
+    photos: int
+    templates: int
+    model: str | None
+    threshold: float
+    threshold_basis: str
+    thumbnails: bool
+    scopes: list[str] = Field(description="What the caller may do: read, enroll, delete.")
+    max_photo_bytes: int
+    max_photos: int
+    version: str
+
+
+class Health(BaseModel):
+    """Whether the server lives, or is ready to answer."""
+
+    status: Literal["ok"]

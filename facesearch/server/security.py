@@ -1,0 +1,115 @@
+"""Who may do what: API keys with scopes. A key is shown once, kept hashed, and compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from facesearch.errors import ConfigError
+from facesearch.gallery.keys import ALL_SCOPES, hash_key
+from facesearch.server.guard import LOOPBACK
+from facesearch.server.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from facesearch.gallery.keys import KeyStore, StoredKey
+    from facesearch.server.options import ServerOptions
+
+SECONDS: Final = 1.0
+"""How long a list of keys is trusted: a key that was revoked works no longer than this."""
+
+bearer = HTTPBearer(auto_error=False, scheme_name="key", description="A key of `facesearch keys create`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes a request."""
+
+    name: str | None
+    """Of the key; None where no key is asked for."""
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str | None:
+        """As the audit has it."""
+        return None if self.name is None else f"key:{self.name}"
+
+
+class KeyRing:
+    """The gallery's keys, read again every second. Once a key was asked for, it stays so as long as the server runs."""
+
+    def __init__(self, store: KeyStore, options: ServerOptions) -> None:
+        """Raises `ConfigError` for an address that others reach while the gallery has no key."""
+        self._store = store
+        self._lock = threading.Lock()
+        self._keys: list[StoredKey] = store.active()
+        self._read_at = time.monotonic()
+        public = options.host not in LOOPBACK
+        if public and not self._keys:
+            raise ConfigError(
+                f"Others can reach {options.host}, so the server does not start without a key.",
+                "facesearch keys create NAME --scope read",
+            )
+        self._required = public or options.require_key or bool(self._keys)
+
+    def caller(self, presented: str | None) -> Caller:
+        """Who presents this key; 401 for none or a wrong one where one is needed."""
+        keys = self._current()
+        if not self._required:
+            return Caller(None, ALL_SCOPES)
+        wanted = hash_key(presented or "")
+        found: StoredKey | None = None
+        for key in keys:  # all of them, so that the time says nothing about which one is near
+            if hmac.compare_digest(key.digest, wanted):
+                found = key
+        if found is None:
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "unauthorized",
+                "A valid key is needed." if presented is None else "The key is not valid.",
+                "Send `Authorization: Bearer KEY`; `facesearch keys create` makes one.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        return Caller(found.name, found.scopes)
+
+    def _current(self) -> list[StoredKey]:
+        with self._lock:
+            if time.monotonic() - self._read_at > SECONDS:
+                self._keys = self._store.active()
+                self._read_at = time.monotonic()
+                self._required = self._required or bool(self._keys)
+            return self._keys
+
+
+def require(scope: str) -> Callable[..., Caller]:
+    """A dependency: the caller, who has this scope; 401 or 403 otherwise."""
+
+    # Not async: reading the keys may wait for the database, and must not hold up everybody else.
+    def check(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
+    ) -> Caller:
+        ring: KeyRing = request.app.state.keys
+        caller = ring.caller(credentials.credentials if credentials else None)
+        if scope not in caller.scopes:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                "missing_scope",
+                f"This key may not do that: it lacks the scope {scope}.",
+                f"facesearch keys create NAME --scope {scope}",
+            )
+        return caller
+
+    return check
+
+
+Reader = Annotated[Caller, Depends(require("read"))]
+Enroller = Annotated[Caller, Depends(require("enroll"))]
+Remover = Annotated[Caller, Depends(require("delete"))]

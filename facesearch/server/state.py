@@ -1,0 +1,58 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Request
+
+from facesearch.gallery.directory import Directory
+from facesearch.server.problems import busy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.gallery.gallery import Gallery
+    from facesearch.server.batching import Pipeline
+    from facesearch.server.metrics import Metrics
+    from facesearch.server.options import ServerOptions
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """One server process."""
+
+    engine: FaceSearch
+    options: ServerOptions
+    pipeline: Pipeline
+    metrics: Metrics
+    directory: Directory
+    checking: Lock
+    enrolling: Lock
+    """One enrolment at a time: each uses all threads, and conflicts are looked for among what is committed."""
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery."""
+        return self.engine.gallery
+
+    @contextmanager
+    def alone(self, lock: Lock, what: str) -> Iterator[None]:
+        """Hold a lock, or answer 429 where another request does."""
+        if not lock.acquire(blocking=False):
+            raise busy(f"{what} is running already.", 5)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+async def _state(request: Request) -> State:
+    return cast(State, request.app.state.facesearch)
+
+
+StateOf = Annotated[State, Depends(_state)]

@@ -1,0 +1,130 @@
+"""Photos out of a request: a multipart form, or one photo as the body itself. Never on disk, never named by a path."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from facesearch.errors import ConfigError
+from facesearch.server.options import MAX_PHOTOS, ServerOptions
+from facesearch.server.problems import Problem
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+MAX_NAME: Final = 255
+"""Characters of a photo's name that are kept."""
+MAX_FIELD: Final = 64 * 2**10
+"""Bytes of a text field."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """One photo of a request."""
+
+    name: str
+    """As the client calls it; shown, never opened."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """What a request carries."""
+
+    photos: tuple[Upload, ...]
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+class _InMemory(MultiPartParser):
+    """Photos are biometric data: they are not spooled to a temporary file."""
+
+    spool_max_size = 2**40
+
+
+async def read_form(request: Request) -> Form:
+    """The photos and text fields of a multipart form, or the body as one photo; at least one photo.
+
+    Raises `Problem`: 413 for a photo that is too large, 415 for another kind of body, 422 for a form without photos.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    options: ServerOptions = request.app.state.options
+    if kind == "multipart/form-data":
+        form = await _read_multipart(request)
+    elif kind.startswith("image/") or kind in {"application/octet-stream", ""}:
+        form = Form((Upload("photo", await request.body()),))
+    else:
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            f"A body of the type {kind} cannot be read.",
+            "Send a multipart form with fields `photo`, or a photo as image/jpeg or application/octet-stream.",
+        )
+    if not form.photos or any(not photo.data for photo in form.photos):
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", "The request holds no photo, or an empty one."
+        )
+    if any(len(photo.data) > options.max_photo for photo in form.photos):
+        raise Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too_large",
+            f"A photo is larger than {options.max_photo / 2**20:.0f} MB.",
+            "Save a smaller copy; 2 megapixels a face are plenty.",
+        )
+    return form
+
+
+async def _read_multipart(request: Request) -> Form:
+    parser = _InMemory(
+        request.headers, request.stream(), max_files=MAX_PHOTOS, max_fields=MAX_PHOTOS, max_part_size=MAX_FIELD
+    )
+    try:
+        parsed = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:  # KeyError: no boundary
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid_request",
+            f"The form cannot be read: {error}",
+            f"At most {MAX_PHOTOS} photos go into one request.",
+        ) from error
+    photos: list[Upload] = []
+    fields: dict[str, str] = {}
+    for name, value in parsed.multi_items():
+        if isinstance(value, UploadFile):
+            photos.append(Upload(_clean(value.filename), await value.read()))
+        else:
+            fields[name] = value
+    await parsed.close()
+    return Form(tuple(photos), fields)
+
+
+def _clean(name: str | None) -> str:
+    """A name that can be shown anywhere: printable, not too long."""
+    kept = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name or "")
+    return kept.encode(errors="replace").decode()[:MAX_NAME] or "photo"
+
+
+def parse_where(pairs: list[str] | None) -> dict[str, str] | None:
+    """`key=value` parameters as a mapping. Raises `ConfigError`."""
+    found: dict[str, str] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{pair!r} is not of the form key=value.", "For example: where=team=design")
+        found[key] = value
+    return found or None
+
+
+def parse_attributes(text: str | None) -> dict[str, str]:
+    """A JSON object of strings. Raises `ConfigError`."""
+    try:
+        found: Any = json.loads(text) if text else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ConfigError("The attributes are no JSON object of strings.", 'For example: {"team": "design"}')
+    return found
