@@ -147,12 +147,18 @@ def _calibrated(
     engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, faces: str, *, cache: bool
 ) -> Calibrated:
     from facesearch.engine.evaluation.calibration import calibrate_on_labelled, calibrate_on_strangers
-    from facesearch.engine.evaluation.people import gallery_templates, labelled_templates, stranger_templates
+    from facesearch.engine.evaluation.people import (
+        gallery_templates,
+        labelled_templates,
+        require_unknown,
+        stranger_templates,
+    )
     from facesearch.evaluation.trials import read_people, read_strangers
 
     info = engine.encoder.info
     if unknown is not None:
         strangers = read_strangers(unknown)
+        require_unknown(strangers, engine.gallery)
         embedded = embed_photos(engine.photo_embedder(faces=faces, cache=cache), strangers.photos)
         probes = stranger_templates(strangers, embedded, engine.gallery, info.dimension)
         known = gallery_templates(engine.gallery)

@@ -79,7 +79,7 @@ def emit_verification(evaluation: Evaluation, embedded: Embedded | None) -> None
             {
                 "kind": "group",
                 "group": group.group,
-                "threshold": evaluation.report.group_threshold,
+                "threshold": to_json(evaluation.report.group_threshold),
                 "tar": rate_record(group.tar),
                 "far": rate_record(group.far),
             }
@@ -232,8 +232,10 @@ def emit_identification(source: str, result: IdentificationResult, failures: Map
         emit({"kind": "fnir_at_fpir", **to_json(point), **rates})
     for rank, rate in enumerate(result.cmc, 1):
         emit({"kind": "cmc", "rank": rank, **(rate_record(rate) or {})})
-    for row in result.by_size.rows if result.by_size else ():
-        emit({"kind": "fpir_by_size", "threshold": result.by_size and result.by_size.threshold, **to_json(row)})
+    if result.by_size is not None:
+        threshold = to_json(result.by_size.threshold)
+        for row in result.by_size.rows:
+            emit({"kind": "fpir_by_size", "threshold": threshold, **to_json(row)})
 
 
 def print_identification(result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:

@@ -135,6 +135,8 @@ class PhotoEmbedder:
             self._cache.keep(fresh)
 
     def _encode(self, photos: Sequence[Photo]) -> Iterator[Embedding]:
+        if not photos:  # or the models would be made ready for nothing
+            return
         if self._aligned:
             for photo in photos:
                 yield self._encode_crop(photo)

@@ -67,16 +67,20 @@ def labelled_templates(people: PhotoSet, embedded: Embedded) -> LabelledTemplate
     return LabelledTemplates(vectors, subject, tuple(codes), photos, np.empty(0, np.int64), embedded.reasons)
 
 
-def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery, dimension: int) -> LabelledTemplates:
-    """Photos of people who are not enrolled, one row each; NaN where `query` could not use the photo.
-
-    EvaluationError, by name, for people and photos that are enrolled.
-    """
+def require_unknown(strangers: PhotoSet, gallery: Gallery) -> None:
+    """Raise EvaluationError, by name, where somebody who is to be unknown is enrolled."""
     enrolled = {subject.name for subject in gallery.subjects()}
     members = sorted(set(strangers.subject_ids) & enrolled)
     if members:
         problem = "people who are to be unknown are enrolled"
         raise refusal(strangers.source, problem, members, len(members), "Take their folders out.")
+
+
+def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery, dimension: int) -> LabelledTemplates:
+    """Photos of people who are not enrolled, one row each; NaN where `query` could not use the photo.
+
+    EvaluationError, by name, for photos that are enrolled.
+    """
     hashes = zip(strangers.names, embedded.photos, strict=True)
     copies = [name for name, each in hashes if each.sha256 and gallery.photos_of_content(each.sha256)]
     if copies:
