@@ -213,5 +213,5 @@ class GalleryMachine(RuleBasedStateMachine):
 
 TestGallery = GalleryMachine.TestCase
 TestGallery.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )

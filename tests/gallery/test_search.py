@@ -53,7 +53,7 @@ def as_tuples(candidates: Sequence[Candidate]) -> list[tuple[str, float, int]]:
     return [(each.subject, each.score, each.template_id) for each in candidates]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     people=st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 7), min_size=1, max_size=12)), max_size=12),
     queries=st.lists(st.integers(0, 7), min_size=1, max_size=3),
