@@ -11,7 +11,7 @@ import struct
 import zlib
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
@@ -90,9 +90,10 @@ def insert(connection: Connection, row: type[Base], values: Mapping[str, object]
         key = _next_id(connection, row)
         sealed = {"id": key, **values}
         seal = checksum_of(_as_stored(column, sealed[column.name]) for column in _content(row))
-        connection.execute(sa.insert(row).values({**sealed, "crc": seal}))
+        # As parameters, not as .values(): SQLAlchemy then compiles the statement once, not once a row.
+        connection.execute(sa.insert(_table(row)), {**sealed, "crc": seal})
         return key
-    inserted = connection.execute(sa.insert(row).values(values)).inserted_primary_key
+    inserted = connection.execute(sa.insert(_table(row)), dict(values)).inserted_primary_key
     assert inserted is not None
     return int(inserted[0])
 
@@ -113,6 +114,10 @@ def update(
         seal = checksum_of(sealed[column.name] for column in _content(row))
         connection.execute(sa.update(row).where(row.id == sealed["id"]).values({**values, "crc": seal}))
     return len(rows)
+
+
+def _table(row: type[Base]) -> sa.Table:
+    return cast("sa.Table", row.__table__)
 
 
 def _content(row: type[Sealed]) -> list[sa.ColumnElement[Any]]:

@@ -98,8 +98,8 @@ def require_subject(connection: Connection, who: SubjectKey) -> int:
     if found is not None:
         return found
     # A damaged file can hold something else than text, although the table is STRICT.
-    names = [each for each in connection.scalars(sa.select(SubjectRow.name)) if isinstance(each, str)]
-    close = difflib.get_close_matches(clean_name(name), names, n=3)
+    names: list[object] = [*connection.scalars(sa.select(SubjectRow.name))]
+    close = difflib.get_close_matches(clean_name(name), [each for each in names if isinstance(each, str)], n=3)
     hint = f"Did you mean {' or '.join(close)}?" if close else "`facesearch people list` shows who is enrolled."
     raise UnknownSubjectError(f"Nobody called {name!r} is enrolled.", hint)
 
