@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from facesearch.cli import audit, calibrate, demo, enroll, evaluate, galleries, models, people, query, serve
+from facesearch.cli import audit, calibrate, demo, enroll, evaluate, galleries, keys, models, people, query, serve
 from facesearch.errors import (
     ConfigError,
     EvaluationError,
@@ -89,5 +89,5 @@ def prepare(
             stream.reconfigure(errors="backslashreplace")
 
 
-for module in (enroll, query, serve, people, galleries, models, evaluate, calibrate, audit, demo):
+for module in (enroll, query, serve, keys, people, galleries, models, evaluate, calibrate, audit, demo):
     module.register(app)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.gallery import models, subjects
+from facesearch.gallery.rows import require_joined, stored_columns
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import chunks, templates
 from facesearch.types import Quality
@@ -63,7 +64,7 @@ class PhotoDetail:
 
 
 class Directory:
-    """Reads of one gallery's database, a transaction each."""
+    """Reads of one gallery's database, a transaction each; `CorruptGalleryError` where a row is damaged."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -95,14 +96,15 @@ class Directory:
 
     def locate(self, template_ids: Iterable[int]) -> dict[int, tuple[int, int]]:
         """(subject id, photo id) by template id; ids that are gone are missing."""
-        query = sa.select(TemplateRow.id, FaceRow.subject_id, FaceRow.photo_id).join(
-            FaceRow, FaceRow.id == TemplateRow.face_id
+        query = sa.select(*stored_columns(FaceRow), TemplateRow.id.label("template_id")).join(
+            TemplateRow, TemplateRow.face_id == FaceRow.id
         )
         found: dict[int, tuple[int, int]] = {}
         with self._database.read() as connection:
             for chunk in chunks(sorted(set(template_ids))):
                 for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
-                    found[row[0]] = (row[1], row[2])
+                    require_joined(row, FaceRow)
+                    found[row.template_id] = (row.subject_id, row.photo_id)
         return found
 
     def vectors(self, template_ids: Sequence[int]) -> Vectors:
@@ -139,8 +141,8 @@ class Directory:
 def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> list[PhotoDetail]:
     query = (
         sa.select(
-            *(column for column in PhotoRow.__table__.c if column.name != "crc"),
-            *(column.label(f"face_{column.name}") for column in FaceRow.__table__.c),
+            *stored_columns(PhotoRow, "photo_"),
+            *stored_columns(FaceRow, "face_"),
             TemplateRow.id.label("template_id"),
         )
         .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
@@ -150,19 +152,20 @@ def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> list[P
     )
     groups: dict[int, list[Row[*tuple[Any, ...]]]] = {}
     for row in connection.execute(query):
-        groups.setdefault(row.id, []).append(row)
+        require_joined(row, PhotoRow, FaceRow)
+        groups.setdefault(row.photo_id, []).append(row)
     return [_photo(rows) for rows in groups.values()]
 
 
 def _photo(rows: Sequence[Row[*tuple[Any, ...]]]) -> PhotoDetail:
     first = rows[0]
     return PhotoDetail(
-        photo_id=first.id,
-        path=Path(os.fsdecode(first.path)),
-        sha256=first.sha256.hex(),
-        width=first.width,
-        height=first.height,
-        enrolled_at=first.enrolled_at,
+        photo_id=first.photo_id,
+        path=Path(os.fsdecode(first.photo_path)),
+        sha256=first.photo_sha256.hex(),
+        width=first.photo_width,
+        height=first.photo_height,
+        enrolled_at=first.photo_enrolled_at,
         faces=tuple(_face(row) for row in rows),
     )
 

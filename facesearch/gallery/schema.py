@@ -8,6 +8,8 @@ proves that the two agree.
     calibrations    thresholds with a stated error rate, bound to a model
     revision        one random token, changed by triggers with every change of templates
     audit_events    who did what and when; never a vector, never a name
+    api_keys        what programs identify themselves with to a server, hashed
+    crops           small pictures of uploaded faces, where a server was told to keep them
 
 Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
 (`Sealed`) over all of their columns. The revision has none: a damaged token equals no other, so the index compares
@@ -36,7 +38,7 @@ from sqlalchemy import types as sa_types
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 
@@ -218,4 +220,26 @@ class AuditRow(Sealed):
     actor: Mapped[str] = mapped_column(Text)
     action: Mapped[str] = mapped_column(Text)
     detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class ApiKeyRow(Sealed):
+    """A key to the server: its hash, and what it may do. The key itself is nowhere."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (CheckConstraint("length(digest) = 32", name="digest_length"), STRICT_NEVER_REUSED)
+
+
+class CropRow(Sealed):
+    """A small JPEG of the first face of a photo that has no file; it goes with the photo."""
+
+    __tablename__ = "crops"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), unique=True)
+    jpeg: Mapped[bytes] = mapped_column(LargeBinary)
     __table_args__ = (STRICT_NEVER_REUSED,)

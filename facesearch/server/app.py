@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
+from facesearch.gallery.crops import CropStore
 from facesearch.gallery.directory import Directory
 from facesearch.gallery.keys import KeyStore
 from facesearch.server import problems
@@ -63,7 +64,16 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     )
     app.state.options = bounds
     app.state.keys = KeyRing(KeyStore(gallery.database), bounds)
-    app.state.facesearch = State(engine, bounds, pipeline, metrics, Directory(gallery.database), Lock(), Lock())
+    app.state.facesearch = State(
+        engine=engine,
+        options=bounds,
+        pipeline=pipeline,
+        metrics=metrics,
+        directory=Directory(gallery.database),
+        crops=CropStore(gallery.database),
+        checking=Lock(),
+        enrolling=Lock(),
+    )
     problems.install(app)
     api = APIRouter(prefix="/v1")
     for routes in (probes, subjects, photos, service):

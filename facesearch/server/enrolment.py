@@ -9,6 +9,7 @@ from facesearch.engine.records import enroll_record, subject_record
 from facesearch.errors import ConfigError, UnknownSubjectError
 from facesearch.gallery.audit import acting_as
 from facesearch.gallery.subjects import clean_name
+from facesearch.server.thumbnails import keep_crop
 from facesearch.server.uploads import parse_attributes
 from facesearch.types import EnrollStatus
 
@@ -41,6 +42,7 @@ def enroll(state: State, caller: Caller, form: Form, name: str) -> tuple[dict[st
         subject_id, photo_id = (
             places.get(outcome.template_ids[0], (None, None)) if outcome.template_ids else (None,) * 2
         )
+        keep_crop(state, photo.data, outcome, photo_id)
         record = {**enroll_record(outcome), "photo": photo.name, "subject_id": subject_id, "photo_id": photo_id}
         results.append({"photo_index": index, **record})
     created = not existed and any(outcome.status is EnrollStatus.ENROLLED for outcome in outcomes)

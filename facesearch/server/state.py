@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
+from facesearch.gallery.crops import CropStore
 from facesearch.gallery.directory import Directory
 from facesearch.server.problems import busy
 
@@ -31,6 +32,7 @@ class State:
     pipeline: Pipeline
     metrics: Metrics
     directory: Directory
+    crops: CropStore
     checking: Lock
     enrolling: Lock
     """One enrolment at a time: each uses all threads, and conflicts are looked for among what is committed."""

@@ -107,7 +107,7 @@ def _picture(state: State, photo_id: int) -> bytes:
     if not state.options.thumbnails:
         raise not_found("This server shows no thumbnails: it was started without --thumbnails.")
     photo = state.directory.photo(photo_id)
-    found = picture(photo) if photo is not None else None
+    found = picture(state, photo) if photo is not None else None
     if found is None:
         raise not_found(f"There is no picture of the photo {photo_id}.")
     return found
