@@ -144,7 +144,8 @@ def test_every_foreign_key_has_an_index(gallery: Gallery) -> None:
     ]
     assert len(keys) >= 5
     for table, columns in keys:
-        indexed = {tuple(index["column_names"][: len(columns)]) for index in inspector.get_indexes(table)}
+        indexes = [*inspector.get_indexes(table), *inspector.get_unique_constraints(table)]
+        indexed = {tuple(index["column_names"][: len(columns)]) for index in indexes}
         assert columns in indexed, (table, columns)
 
 
