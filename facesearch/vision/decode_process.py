@@ -137,7 +137,7 @@ class DecodeProcess:
         if self._expired or (sys.platform != "win32" and code == -signal.SIGPROF):
             limit = self._limits.seconds if self._expired else self._limits.cpu_seconds
             return PhotoError(
-                f"The photo takes more than {limit:.0f} seconds to decode.",
+                f"The photo takes more than {limit:g} seconds to decode.",
                 reason=Reason.TOO_LARGE,
                 hint="Save a smaller copy as JPEG.",
             )

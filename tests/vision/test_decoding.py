@@ -410,6 +410,27 @@ print("both")
     assert "Error" not in err
 
 
+def test_a_fork_does_not_keep_the_worker_of_a_killed_parent_alive(tmp_path: Path) -> None:
+    script = f"""
+{DECODE}
+parent, child = os.getpid(), os.fork()
+if child == 0:
+    os.close(1)
+    os.close(2)
+    time.sleep(60)
+    os._exit(0)
+print(worker, child, flush=True)
+os.kill(parent, signal.SIGKILL)
+"""
+    out, _ = run_script(script, tmp_path).communicate(timeout=60)
+    worker, child = map(int, out.split())
+    try:
+        assert await_end(worker)
+        assert is_running(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_a_worker_imports_no_models_no_database_and_no_numpy() -> None:
     code = (
         "import sys, facesearch.vision.decode_worker;"
