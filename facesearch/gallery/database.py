@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sqlite3
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,8 +253,8 @@ def create_database_file(folder: Path) -> Path:
     """
     path = folder / DATABASE_NAME
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
+            _make_folder(folder)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             fsync_folder(folder)
     except OSError as error:
@@ -262,6 +262,15 @@ def create_database_file(folder: Path) -> Path:
             f"No gallery can be made in {folder}: {error.strerror}.", "Name another folder with --gallery DIR."
         ) from error
     return path
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder (0700) and what is missing above it, and every new name safe from a power cut."""
+    if not folder.parent.is_dir():
+        _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(PermissionError):  # a folder that may be entered but not listed cannot be opened to be synced
+        fsync_folder(folder.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,0 +1,102 @@
+"""What is recorded for the power cuts: enrolments and a removal, each acknowledged on standard output.
+
+    python -m tests.durability.recorded commands GALLERY PARTS PACK      the real command line, PARTS/*/PERSON/*.jpg
+    python -m tests.durability.recorded gallery GALLERY SPOILED          the gallery alone, with one promise broken
+
+JSON lines: ["removing", NAME] before a removal and ["removed", NAME] once it is acknowledged, ["enrolled", NAME, PHOTO]
+or what `enroll --json` prints.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import Connection
+
+from facesearch.gallery import templates
+from facesearch.gallery.database import Database
+from tests.gallery.makers import enroll, found_subject, make_gallery
+
+
+def say(*words: str) -> None:
+    print(json.dumps(words), flush=True)  # noqa: T201
+
+
+def run_commands(gallery: str, people: Path, pack: str) -> None:
+    from facesearch.cli.app import app
+
+    for part in sorted(people.iterdir()):
+        app(["enroll", str(part), "-g", gallery, "--pack", pack, "--json"], standalone_mode=False)
+        for name in sorted(folder.name for folder in part.iterdir())[1:3]:
+            say("removing", name)
+            app(["people", "remove", name, "--yes", "-g", gallery], standalone_mode=False)
+            say("removed", name)
+
+
+def run_gallery(folder: Path) -> None:
+    for start in (0, 3):
+        for person in range(start, start + 3):
+            with make_gallery(folder) as gallery:
+                for seed in (2 * person, 2 * person + 1):
+                    enroll(gallery, str(person), seed)
+                    say("enrolled", str(person), f"/photos/{seed}.jpg")
+                found_subject(gallery, 0)
+                if person == start + 2:
+                    say("removing", str(start + 1))
+                    gallery.remove_subject(str(start + 1))
+                    say("removed", str(start + 1))
+
+
+def sync_less(patch: pytest.MonkeyPatch) -> None:
+    """WAL without a sync at each commit: what many programs use."""
+    prepare = Database._prepare_connection
+
+    def prepare_less(self: Database, dbapi: Any, record: object) -> None:
+        prepare(self, dbapi, record)
+        dbapi.execute("PRAGMA synchronous=NORMAL")
+
+    patch.setattr(Database, "_prepare_connection", prepare_less)
+
+
+def sync_no_folder_of(module: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Names of files are left to the file system."""
+    return lambda patch: patch.setattr(f"facesearch.gallery.{module}.fsync_folder", lambda _: None)
+
+
+def change_token_later(patch: pytest.MonkeyPatch) -> None:
+    """The templates in one transaction, the token in the next."""
+    write = Database.write
+
+    @contextmanager
+    def write_twice(self: Database) -> Iterator[Connection]:
+        with write(self) as connection:
+            before = templates.token(connection)
+            yield connection
+            changed = templates.token(connection) != before
+            connection.exec_driver_sql("UPDATE revision SET token = ?", (before,))
+        if changed:
+            with write(self) as connection:
+                connection.exec_driver_sql("UPDATE revision SET token = randomblob(16)")
+
+    patch.setattr(Database, "write", write_twice)
+
+
+SPOILED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "synchronous=NORMAL": sync_less,
+    "no folder sync for the gallery": sync_no_folder_of("database"),
+    "no folder sync for the cache": sync_no_folder_of("index.snapshot"),
+    "token in a second transaction": change_token_later,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1] == "commands":
+        run_commands(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    else:
+        SPOILED[sys.argv[3]](pytest.MonkeyPatch())
+        run_gallery(Path(sys.argv[2]))
