@@ -1,4 +1,4 @@
-"""A child process that enrolls, replaces and removes, says what is committed, and is killed somewhere.
+"""A child process that enrolls, removes, rebuilds its index and upgrades an old gallery, and is killed somewhere.
 
 Run: python -m tests.gallery.crashing FOLDER SEED. One line per acknowledged step: `+ SEED`, `- SEED`.
 """
@@ -6,11 +6,13 @@ Run: python -m tests.gallery.crashing FOLDER SEED. One line per acknowledged ste
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 from pathlib import Path
 
-from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.gallery import Gallery, upgrade_gallery
 from tests.gallery.makers import enroll, found_subject, make_gallery
+from tests.gallery.test_schema import load_frozen
 
 
 def work(gallery: Gallery, rng: random.Random) -> None:
@@ -30,6 +32,16 @@ def work(gallery: Gallery, rng: random.Random) -> None:
         if rng.random() < 0.3:
             found_subject(gallery, number)
             gallery.save_cache()
+        if rng.random() < 0.2:
+            gallery.rebuild_index()
+        if rng.random() < 0.15:
+            upgrade_an_old_gallery(gallery.folder / "old")
+
+
+def upgrade_an_old_gallery(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    load_frozen("0001", folder)
+    upgrade_gallery(folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""Children that stop themselves with SIGKILL, each at one named point.
+
+    python -m tests.durability.killed BASE WORK
+
+For each point a copy of BASE is made in WORK and a child works on it. What it acknowledges is in WORK/<n>.said, one
+line each: `+ SEED`, `- SEED`, and `? SEED` before a removal. On standard output: each child's wait status. To reach the
+points, functions are replaced from outside: facesearch has no hooks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from facesearch.gallery import gallery
+from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.index import snapshot
+from tests.gallery.makers import enroll, found_subject, make_gallery
+
+Work = Callable[[Path], None]
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(owner: Any, name: str, call: int = 1) -> None:
+    """Die at the beginning of the n-th call of a function."""
+    original, calls = getattr(owner, name), [0]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            die()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def after(owner: Any, name: str) -> None:
+    """Die at the end of the first call of a function."""
+    original = getattr(owner, name)
+
+    def followed(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        die()
+
+    setattr(owner, name, followed)
+
+
+def at_commit(*, done: bool) -> None:
+    """Die when the next transaction that changed something is about to be committed, or has just been."""
+
+    def commit(connection: Any) -> None:
+        if connection.connection.dbapi_connection.total_changes:
+            if done:
+                connection.connection.dbapi_connection.commit()
+            die()
+
+    event.listen(Engine, "commit", commit)
+
+
+def at_statement(words: str) -> None:
+    """Die once a statement that contains these words was executed."""
+
+    def executed(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if words in statement:
+            die()
+
+    event.listen(Engine, "after_cursor_execute", executed)
+
+
+def enrolling(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        with Gallery.open(folder) as opened:
+            stop()
+            enroll(opened, "100", 100)
+            say("+", 100)
+            found_subject(opened, 100)
+
+    return work
+
+
+def removing(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        with Gallery.open(folder) as opened:
+            stop()
+            say("?", 1)
+            opened.remove_subject("1")
+            say("-", 1)
+            found_subject(opened, 1)
+
+    return work
+
+
+def saving(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        with Gallery.open(folder) as opened:
+            enroll(opened, "100", 100)
+            say("+", 100)
+            found_subject(opened, 100)
+            stop()
+
+    return work
+
+
+def rebuilding(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        with Gallery.open(folder) as opened:
+            stop()
+            opened.rebuild_index()
+
+    return work
+
+
+def creating(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        stop()
+        make_gallery(folder / "new").close()
+
+    return work
+
+
+def upgrading(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        stop()
+        upgrade_gallery(folder / "old")
+
+    return work
+
+
+POINTS: dict[str, Work] = {
+    "enroll: first statement": enrolling(lambda: at_statement("INSERT INTO photos")),
+    "enroll: before commit": enrolling(lambda: at_commit(done=False)),
+    "enroll: after commit, unacknowledged": enrolling(lambda: at_commit(done=True)),
+    "remove: rows gone, cache not": removing(lambda: before(gallery, "remove_snapshot")),
+    "remove: cache gone, name not synced": removing(lambda: before(snapshot, "fsync_folder")),
+    "remove: before commit": removing(lambda: at_commit(done=False)),
+    "remove: after commit, before the cache is written again": removing(lambda: at_commit(done=True)),
+    "cache: before its file is synced": saving(lambda: before(os, "fsync")),
+    "cache: before the rename": saving(lambda: before(Path, "replace")),
+    "cache: after the rename": saving(lambda: after(Path, "replace")),
+    "cache: after the folder's sync": saving(lambda: after(snapshot, "fsync_folder")),
+    "reindex: cache removed": rebuilding(lambda: after(gallery, "remove_snapshot")),
+    "reindex: before the rename": rebuilding(lambda: before(Path, "replace")),
+    "create: folder made": creating(lambda: before(os, "open")),
+    "create: empty database file": creating(lambda: after(gallery, "create_database_file")),
+    "create: in the first migration": creating(lambda: at_statement("CREATE TABLE faces")),
+    "create: before the schema's commit": creating(lambda: at_statement("INSERT INTO alembic_version")),
+    "create: schema made, no ballast": creating(lambda: before(gallery, "make_ballast")),
+    "create: before the model is adopted": creating(lambda: at_statement("INSERT INTO models")),
+    "upgrade: first column added": upgrading(lambda: at_statement("ALTER TABLE models ADD")),
+    "upgrade: half of the rows sealed": upgrading(lambda: at_statement("UPDATE photos SET crc")),
+    "upgrade: version written, not committed": upgrading(lambda: at_statement("UPDATE alembic_version")),
+}
+
+
+def say(sign: str, number: int) -> None:
+    print(sign, number, flush=True)  # noqa: T201
+
+
+def main(base: Path, work: Path) -> None:
+    for number, run in enumerate(POINTS.values()):
+        shutil.copytree(base, work / str(number))
+        child = os.fork()  # nothing was opened here, and no thread runs
+        if child == 0:
+            os.dup2(os.open(work / f"{number}.said", os.O_CREAT | os.O_WRONLY), 1)
+            try:
+                run(work / str(number))
+            finally:
+                os._exit(1)
+        print(os.waitpid(child, 0)[1], flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,82 @@
+"""Kills at every named point between the first statement and the last sync."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
+from facesearch.gallery.check import check_gallery
+from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.index.snapshot import SNAPSHOT_NAME
+from tests.gallery.makers import enroll, found_subject, make_gallery, unit
+from tests.gallery.test_schema import load_frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL nor fork.")
+PEOPLE = 5
+
+
+def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(tmp_path: Path) -> None:
+    from tests.durability.killed import POINTS
+
+    base = tmp_path / "base"
+    with make_gallery(base) as gallery:
+        for seed in range(PEOPLE):
+            enroll(gallery, str(seed), seed)
+        found_subject(gallery, 0)
+    load_frozen("0001", base / "old")
+    command = [sys.executable, "-m", "tests.durability.killed", os.fspath(base), os.fspath(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=200)
+    statuses = [int(line) for line in done.stdout.split()]
+    for number, (point, status) in enumerate(zip(POINTS, statuses, strict=True)):
+        assert os.WIFSIGNALED(status), f"never reached: {point}"
+        assert os.WTERMSIG(status) == signal.SIGKILL, point
+        said = (tmp_path / f"{number}.said").read_text().splitlines()
+        look(point, tmp_path / str(number), said)
+    print(f"{len(statuses)} points")  # noqa: T201
+
+
+def look(point: str, folder: Path, said: list[str]) -> None:
+    with Gallery.open(folder) as gallery:
+        assert not [each for each in folder.iterdir() if each.name.startswith(".")], point
+        names = {subject.name for subject in gallery.subjects()}
+        kept = {str(seed) for seed in range(PEOPLE)} | {line[2:] for line in said if line[0] == "+"}
+        unsure = {line[2:] for line in said if line[0] == "?"}
+        gone = {line[2:] for line in said if line[0] == "-"}
+        assert kept - unsure <= names <= (kept | {"100"}) - gone, point
+        cache = folder / SNAPSHOT_NAME
+        if unsure - names and cache.exists():
+            assert unit(1).tobytes() not in cache.read_bytes(), point
+        assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point
+        assert all(found_subject(gallery, int(name)) == name for name in names), point
+        assert all(found_subject(gallery, int(name)) is None for name in unsure - names), point
+    look_at_new(point, folder / "new")
+    look_at_old(point, folder / "old")
+
+
+def look_at_new(point: str, folder: Path) -> None:
+    """A gallery that was being made is not there yet, or is made by the next enrolment."""
+    try:
+        Gallery.open(folder).close()
+    except (GalleryNotFoundError, SchemaOutdatedError):
+        assert point.startswith("create") == folder.exists(), point
+    with make_gallery(folder) as gallery:
+        enroll(gallery, "new", 7)
+        assert found_subject(gallery, 7) == "new", point
+        assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point
+
+
+def look_at_old(point: str, folder: Path) -> None:
+    """A gallery that was being upgraded is as it was, and the next upgrade succeeds."""
+    assert upgrade_gallery(folder)[0] == "0001", point
+    with Gallery.open(folder) as gallery:
+        assert found_subject(gallery, 1) == "anna", point
+        assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point
