@@ -55,7 +55,7 @@ class Metrics:
     """What one server process counts."""
 
     def __init__(self) -> None:
-        self.requests = Histogram("facesearch_request_seconds", "Time to answer, by method, route and status.", SECONDS)
+        self.requests = Histogram("facesearch_request_seconds", "Time to answer, by endpoint and status.", SECONDS)
         self.batches = Histogram("facesearch_batch_photos", "Photos that shared one run of the recogniser.", PHOTOS)
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
 
@@ -72,7 +72,7 @@ class Metrics:
 
 
 class Measured:
-    """ASGI layer that times requests by route, so that ids and names never become labels."""
+    """ASGI layer that times requests by endpoint, so that ids and names never become labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -93,9 +93,8 @@ class Measured:
         try:
             await self._app(scope, receive, watch)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if route != "other" else "any"
-            labels = (("method", method), ("route", route), ("status", status))
+            endpoint = getattr(scope.get("endpoint"), "__name__", "other")
+            labels = (("endpoint", endpoint), ("status", status))
             self._metrics.requests.observe(time.perf_counter() - started, labels)
 
 

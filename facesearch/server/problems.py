@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +32,23 @@ log = logging.getLogger("facesearch.server")
 MEDIA_TYPE = "application/problem+json"
 
 
-@dataclass(frozen=True, slots=True)
 class Problem(Exception):  # noqa: N818  # the name RFC 9457 has for it
     """What goes wrong in the server itself, as it is answered."""
 
-    status: HTTPStatus
-    reason: str
-    detail: str
-    hint: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        status: HTTPStatus,
+        reason: str,
+        detail: str,
+        hint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.hint = hint
+        self.headers = headers or {}
 
     def response(self) -> JSONResponse:
         """The HTTP response."""

@@ -1,0 +1,108 @@
+"""Servers over the drawn people: in this process, and as processes of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from facesearch import FaceSearch
+from facesearch.server.app import create_app
+from facesearch.server.options import ServerOptions
+
+LOCAL = "http://127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, standin_pack: Path, people_folder: Path) -> Path:
+    """A gallery of all the drawn people; tests that change it take `gallery`."""
+    folder = tmp_path_factory.mktemp("served") / "gallery"
+    with FaceSearch.open(folder, pack=standin_pack, provider="cpu") as engine:
+        assert all(outcome.status == "enrolled" for outcome in engine.enroll(people_folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def read_only(enrolled_gallery: Path) -> Iterator[httpx.Client]:
+    """A server that no test changes anything through."""
+    with FaceSearch.open(enrolled_gallery, provider="cpu") as engine, serve_here(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def gallery(enrolled_gallery: Path, tmp_path: Path) -> Path:
+    """A copy of the gallery, to be changed."""
+    folder = tmp_path / "gallery"
+    shutil.copytree(enrolled_gallery, folder)
+    return folder
+
+
+@pytest.fixture
+def engine(gallery: Path) -> Iterator[FaceSearch]:
+    """An engine over that copy."""
+    with FaceSearch.open(gallery, provider="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture
+def api(engine: FaceSearch) -> Iterator[httpx.Client]:
+    """A server over that copy."""
+    with serve_here(engine) as client:
+        yield client
+
+
+@contextmanager
+def serve_here(engine: FaceSearch, options: ServerOptions | None = None) -> Iterator[httpx.Client]:
+    """A client of a server in this process."""
+    with serve_on_socket(engine, options) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+@contextmanager
+def serve_on_socket(engine: FaceSearch, options: ServerOptions | None = None) -> Iterator[str]:
+    """A server in a thread of this process, on a real socket; gives its URL."""
+    config = uvicorn.Config(create_app(engine, options), port=0, log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield f"{LOCAL}:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@dataclass
+class Process:
+    """`facesearch serve` as a user starts it."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def serve_process(gallery: Path, *options: str) -> Iterator[Process]:
+    """A server process, ended when the block ends."""
+    command = [sys.executable, "-m", "facesearch", "serve", "--port", "0", "--gallery", str(gallery)]
+    with subprocess.Popen([*command, "--provider", "cpu", *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert "http" in line, "the server did not start"
+            yield Process(line.split()[-1], process)
+        finally:
+            process.terminate()
+            process.wait(30)
