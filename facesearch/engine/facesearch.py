@@ -179,8 +179,14 @@ class FaceSearch:
 
         Raises `ModelMismatchError` where the calibration was made with other models or settings.
         """
-        calibration = self.calibration if self.settings.threshold is None else None
-        return choose_threshold(self.settings.threshold, self.encoder.info, calibration)
+        chosen, info = self.settings.threshold, self.encoder.info
+        # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
+        concerned = chosen is None and self.has_gallery and self._gallery_model_id() == info.model_id
+        return choose_threshold(chosen, info, self.calibration if concerned else None)
+
+    def _gallery_model_id(self) -> str | None:
+        made_with = self.gallery.model()
+        return made_with.model_id if made_with else None
 
     @property
     def calibration(self) -> Calibration | None:

@@ -184,6 +184,21 @@ def test_a_calibration_for_other_settings_is_not_used_in_silence(
     assert command("query", stranger, "--det-size", "320", "-t", "0.5").code in {0, 1}
 
 
+def test_another_model_compares_photos_without_the_gallery_s_threshold(
+    command: Command, gallery: Path, stranger: Path, standin_pack: Path, tmp_path: Path
+) -> None:
+    assert command("calibrate", "--fpir", "0.1").code == 0
+    shutil.copytree(standin_pack, tmp_path / "other")
+    settings = (tmp_path / "other" / "pack.toml").read_text()
+    assert "mean = 127.5" in settings
+    (tmp_path / "other" / "pack.toml").write_text(settings.replace("mean = 127.5", "mean = 127.0"))
+    (record,) = command("verify", stranger, stranger, "--json", "--pack", tmp_path / "other").records
+    assert "calibrated" not in record["threshold_basis"]
+    run = command("query", stranger, "--pack", tmp_path / "other")
+    assert run.code == 4
+    assert "holds templates of" in run.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

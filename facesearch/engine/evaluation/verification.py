@@ -45,6 +45,10 @@ KEPT_PAIRS: Final = 500_000
 """Up to so many pairs of a folder or of vectors are kept one by one, for the worst pairs, groups and a comparison;
 beyond, all pairs go through the blocked product, which keeps what the rates need."""
 
+TAIL_FAR: Final = 1e-3
+"""Where pairs are not kept one by one, the bootstrap reaches up to this FAR: in 5e8 pairs 1e-2 would cost 2 GB and
+minutes. A point beyond it has Wilson's interval, which is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerificationOptions:
@@ -180,10 +184,12 @@ def _evaluate_many(
             "For --groups and --convention list the pairs to compare in a CSV a,b,same,id_a,id_b.",
         )
     usable = [row for row, vector in enumerate(vectors) if vector is not None]
-    subjects: dict[str, int] = {}
-    codes = encode((trials.subject_ids[row] for row in usable), subjects)
-    matrix = np.array([vectors[row] for row in usable], np.float32)
-    summary = compare_all(matrix, codes, largest_far=min(1e-2, max(options.targets)))
+    codes = encode((trials.subject_ids[row] for row in usable), {})
+    if isinstance(trials, EmbeddingSet):
+        matrix = trials.vectors if len(usable) == len(trials) else trials.vectors[usable]
+    else:
+        matrix = np.array([vectors[row] for row in usable], np.float32)
+    summary = compare_all(matrix, codes, largest_far=min(TAIL_FAR, max(options.targets)))
     failures = Counter(reasons[row] for row, vector in enumerate(vectors) if vector is None)
     result = evaluate_summary(summary, targets=options.targets, failed_templates=failures.total(), seed=options.seed)
     tail = zip(summary.tail_score[:WORST], summary.tail_a[:WORST], summary.tail_b[:WORST], strict=True)

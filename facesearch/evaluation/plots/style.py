@@ -176,7 +176,8 @@ def format_rate(value: float) -> str:
     digits = 4
     while digits < 9 and round(value, digits) >= 1:
         digits += 1
-    return f"{value:.{digits}f}".rstrip("0")
+    # Beyond nine digits the last of them is cut off, not rounded up.
+    return f"{min(value, 1 - 1e-9) if value < 1 else value:.{digits}f}".rstrip("0")
 
 
 def format_threshold(value: float) -> str:

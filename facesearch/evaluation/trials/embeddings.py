@@ -65,9 +65,9 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _unit(path: Path, vectors: NDArray[np.floating], failed: NDArray[np.bool_]) -> NDArray[np.float32]:
-    unit = vectors.astype(np.float32)
+    unit = vectors.astype(np.float32, copy=False)
     unit[failed] = 0.0
-    norms = np.linalg.norm(unit.astype(np.float64), axis=1)
+    norms = np.sqrt(np.einsum("nd,nd->n", unit, unit, dtype=np.float64))
     bad = np.flatnonzero(~failed & ~(np.isfinite(norms) & (norms > 0))).tolist()
     if bad:
         raise refusal(
@@ -78,5 +78,6 @@ def _unit(path: Path, vectors: NDArray[np.floating], failed: NDArray[np.bool_]) 
             "Mark templates that could not be made with another status than 'ok'.",
         )
     norms[failed] = 1.0
-    scaled: NDArray[np.float32] = (unit / norms[:, None]).astype(np.float32)
-    return scaled
+    # In place and in pieces: a million vectors are not to be held twice, in double precision.
+    np.divide(unit, norms[:, None], out=unit, casting="same_kind")
+    return unit
