@@ -170,13 +170,15 @@ class PackStore:
             sha256=pack.archive_sha256,
             progress=progress,
         )
-        extract_members(
-            archive,
-            {
-                file.name: (folder / file.name, _expected_sha256(file, folder), file.size or pack.max_archive_size)
-                for file in pack.files
-            },
-        )
+        wanted = {
+            file.name: (folder / file.name, _expected_sha256(file, folder), file.size or pack.max_archive_size)
+            for file in pack.files
+        }
+        try:
+            extract_members(archive, wanted)
+        except ModelIntegrityError:
+            archive.unlink()  # of no use to anybody
+            raise
         for file in pack.files:
             if file.sha256 is None:
                 _record_sha256(folder / file.name)

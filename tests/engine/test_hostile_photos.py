@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesearch import Decision, FaceSearch
+from facesearch import Decision, FaceSearch, PhotoError
 from facesearch.demo.portraits import draw_portrait
 from tests.engine.hostile import (
     KINDS,
@@ -219,7 +219,7 @@ def damaged_photos(folder: Path, count: int, seed: int) -> None:
         path.write_bytes(data)
 
 
-@pytest.mark.parametrize("count", [320, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("count", [240, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 def test_damaged_photos_are_enrolled_or_listed_with_a_reason(count: int, engine: FaceSearch, tmp_path: Path) -> None:
     seed = 20_250_101 if count < 1000 else random.randrange(2**32)
     print(f"{count} damaged photos, seed {seed}")  # noqa: T201  # to be found in the output
@@ -228,7 +228,8 @@ def test_damaged_photos_are_enrolled_or_listed_with_a_reason(count: int, engine:
     started = time.monotonic()
     outcomes = list(engine.enroll(folder, subject="Mira Quill"))
     tally = Counter(each.rejection.reason.value if each.rejection else each.status.value for each in outcomes)
-    print(f"{dict(tally)} in {time.monotonic() - started:.0f} s")  # noqa: T201
+    deaths = sum("ends the process" in each.rejection.detail for each in outcomes if each.rejection)
+    print(f"{dict(tally)}, {deaths} dead decoders, {time.monotonic() - started:.0f} s")  # noqa: T201
     assert len(outcomes) == count
     assert all((each.rejection is None) == (each.status == ENROLLED) for each in outcomes)
     assert tally[ENROLLED] > count // 50
@@ -242,7 +243,7 @@ def test_damaged_photos_are_enrolled_or_listed_with_a_reason(count: int, engine:
 def test_a_jpeg_of_endless_scans_ends_at_the_limit(engine: FaceSearch) -> None:
     bomb = scan_bomb(Image.new("RGB", (7000, 7000), (3, 200, 9)), 400)
     started = time.monotonic()
-    (result,) = engine.identify(bomb)
-    print(f"{len(bomb)} bytes, {result.rejection}, {time.monotonic() - started:.1f} s")  # noqa: T201
-    assert result.rejection is not None
-    assert result.rejection.reason == TOO_LARGE
+    with pytest.raises(PhotoError) as caught:
+        engine.detect(bomb)
+    print(f"{len(bomb)} bytes, {caught.value.message}, {time.monotonic() - started:.1f} s")  # noqa: T201
+    assert caught.value.reason == TOO_LARGE

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,6 +201,28 @@ def test_a_large_photo_under_a_small_limit_is_too_large() -> None:
             Reason.TOO_LARGE
         )
         assert decoder.decode(PHOTO).shape == (40, 60, 3)
+    finally:
+        decoder.close()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_heic_is_decoded_where_the_extra_is_installed(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(scene(64, 48))).save(buffer, quality=95)
+    if not installed:
+        (tmp_path / "pillow_heif.py").write_text("raise ImportError")
+        monkeypatch.syspath_prepend(tmp_path)
+    decoder = PhotoDecoder(processes=1)
+    try:
+        if installed:
+            np.testing.assert_array_equal(decoder.decode(buffer.getvalue()), decode_photo(buffer.getvalue()))
+        else:
+            error = refusal(decoder, buffer.getvalue())
+            assert error.reason == Reason.UNSUPPORTED_FORMAT
+            assert error.hint == "Run: pip install 'facesearch[heic]'"
     finally:
         decoder.close()
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from facesearch.types import Face, Reason, Rejection
 from facesearch.vision.alignment import align
+from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.detector import Detector
 from facesearch.vision.embedder import Embedder
 from facesearch.vision.encoder import Encoder
@@ -110,8 +111,31 @@ def test_orientation_does_not_change_who_it_is(assets: Path, encoders: dict[str,
         exif[0x0112] = orientation
         buffer = BytesIO()
         stored.save(buffer, "JPEG", quality=95, exif=exif)
-        vectors.append(best(encoders["320"], decode_photo(buffer.getvalue())).vector)
+        vectors.append(best(encoders["320"], decode_guarded(buffer.getvalue())).vector)
     assert (np.stack(vectors) @ np.stack(vectors).T).min() >= 0.99
+
+
+def test_a_format_or_a_mode_does_not_change_who_it_is(assets: Path, encoders: dict[str, Encoder]) -> None:
+    photo = Image.open(sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3]).convert("RGB")
+    grey = photo.convert("L")
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    least: list[tuple[str, Image.Image, float]] = [  # measured on four faces, rounded down
+        ("JPEG", photo.convert("CMYK"), 0.999),
+        ("PNG", photo.convert("RGBA"), 0.999),
+        ("PNG", photo.quantize(256), 0.98),
+        ("WEBP", photo, 0.98),
+        ("AVIF", photo, 0.99),
+        ("BMP", photo, 0.999),
+        ("TIFF", photo, 0.999),
+        ("JPEG", grey, 0.93),
+        ("PNG", sixteen, 0.93),
+    ]
+    original = best(encoders["320"], np.asarray(photo)).vector
+    for kind, image, cosine in least:
+        buffer = BytesIO()
+        image.save(buffer, kind, **({"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}))
+        again = best(encoders["320"], decode_guarded(buffer.getvalue())).vector
+        assert float(original @ again) >= cosine, (kind, image.mode)
 
 
 @pytest.mark.slow

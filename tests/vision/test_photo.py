@@ -292,6 +292,32 @@ def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
     assert reading(path, 999) == Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize(("grows_to", "outcome"), [(1000, 1000), (1001, Reason.TOO_LARGE), (10**6, Reason.TOO_LARGE)])
+def test_a_file_that_grows_while_it_is_read_is_read_up_to_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows_to: int, outcome: int | Reason
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(bytes(900))
+    honest = os.fstat
+
+    def growing(descriptor: int) -> os.stat_result:
+        status = honest(descriptor)
+        if status.st_size == 900:
+            path.write_bytes(bytes(grows_to))
+        return status
+
+    monkeypatch.setattr(os, "fstat", growing)
+    assert (reading(path) if isinstance(outcome, Reason) else len(read_photo_bytes(path, 1000))) == outcome
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    assert reading(path) == Reason.UNREADABLE
+
+
 def test_what_is_no_regular_file_is_unreadable(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.jpg"
     os.mkfifo(pipe)
