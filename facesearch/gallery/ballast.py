@@ -28,6 +28,10 @@ SIZE = 1 << 20
 """Bytes: 64 pages of the database. Removing a person with 40 photos writes about 30 of them to the log."""
 
 
+STEP = SIZE // 8
+"""Bytes: enough to open a database, and too little for an enrolment to eat up what a removal may need."""
+
+
 def make_ballast(folder: Path) -> None:
     """Take up the space where it is not taken up; a gallery that cannot stays without."""
     path = folder / BALLAST_NAME
@@ -38,6 +42,17 @@ def make_ballast(folder: Path) -> None:
             return  # what is left serves its purpose as it is
         with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
             file.write(os.urandom(SIZE))  # no file system can compress it away
+
+
+def shrink_ballast(folder: Path) -> bool:
+    """Give up a little of the space; returns whether there was any."""
+    path = folder / BALLAST_NAME
+    try:
+        size = path.stat().st_size
+        os.truncate(path, max(0, size - STEP))
+    except OSError:
+        return False
+    return size > 0
 
 
 def release_ballast(folder: Path) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facesearch.gallery.database import Database, create_database_file
+import sqlalchemy as sa
+
+from facesearch.gallery.database import run_migrations, sqlite_module
 from facesearch.gallery.rows import is_whole
 from facesearch.gallery.schema import Base, FaceRow, PhotoRow, Sealed, SubjectRow
 from facesearch.types import Finding
@@ -34,14 +34,13 @@ def check_schema(connection: Connection) -> Iterator[Finding]:
 
 @cache
 def _expected_statements() -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Database(create_database_file(Path(folder)))
-        try:
-            fresh.upgrade()
-            with fresh.read() as connection:
-                return _statements(connection)
-        finally:
-            fresh.close()
+    in_memory = sa.create_engine("sqlite://", module=sqlite_module())  # the disk may be full
+    try:
+        with in_memory.begin() as connection:
+            run_migrations(connection)
+            return _statements(connection)
+    finally:
+        in_memory.dispose()
 
 
 def _statements(connection: Connection) -> dict[str, str]:

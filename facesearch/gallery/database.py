@@ -175,16 +175,11 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the schema to the newest revision, in one transaction."""
-        from alembic import command
-        from alembic.config import Config
         from alembic.util import CommandError
 
-        config = Config()
-        config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
         try:
             with self.migration() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                run_migrations(connection)
         except CommandError as error:
             raise SchemaOutdatedError(
                 f"The schema of {self.path} cannot be upgraded: {error}.",
@@ -237,6 +232,17 @@ def _parse_json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise CorruptGalleryError("A JSON value of the gallery is damaged.", "Run `facesearch check`.") from error
+
+
+def run_migrations(connection: Connection) -> None:
+    """Bring a database to the newest revision, in the transaction that is under way."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def migrations_folder() -> Path:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import DiskFullError, GalleryError, GalleryNotFoundError
 from facesearch.gallery import audit, calibrations, models, photos, subjects, templates
-from facesearch.gallery.ballast import despite_full_disk, make_ballast, release_ballast
+from facesearch.gallery.ballast import despite_full_disk, make_ballast, shrink_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
 from facesearch.gallery.index.base import require_unit_vectors
@@ -81,7 +81,7 @@ class Gallery:
             database.require_head()
         except DiskFullError:
             database.close()
-            if not release_ballast(folder):
+            if not shrink_ballast(folder):
                 raise
             return cls.open(folder, create=create)  # SQLite needs a little space even to read
         except BaseException:

@@ -1,0 +1,82 @@
+"""A full disk and a limit on file sizes: a clear error, nothing lost, and people can still be removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from facesearch.gallery.ballast import BALLAST_NAME, SIZE, make_ballast, release_ballast, shrink_ballast
+from facesearch.gallery.gallery import Gallery
+from tests.gallery.makers import enroll, make_gallery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def namespace() -> list[str]:
+    """The command that may mount something for itself alone."""
+    for command in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
+        try:
+            probe = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]
+            if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+                return command
+        except OSError:
+            break
+    pytest.skip("Nothing can be mounted here: no small disk to fill.")
+
+
+def test_on_a_full_disk_errors_are_clear_queries_work_and_people_can_be_removed(
+    tmp_path: Path, people_folder: Path, standin_pack: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = [*namespace(), sys.executable, "-m", "tests.durability.full_disk"]
+    done = subprocess.run(
+        [*command, *map(os.fspath, (disk, people_folder, standin_pack))],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=200,
+    )
+    steps = {step: (code, output) for step, code, output in json.loads(done.stdout)}
+    codes = {step: code for step, (code, _) in steps.items()}
+    assert codes.pop("enroll, full") == codes.pop("limit: enroll") == 4
+    assert codes.pop("query the removed, full") == 1  # nobody is found
+    assert set(codes.values()) == {0}, codes
+    assert "No space is left to write" in steps["enroll, full"][1]
+    assert "a limit on file sizes" in steps["limit: enroll"][1]
+    people = sorted(folder.name for folder in people_folder.iterdir())
+    for step in ("query, full", "query the other, full"):
+        assert json.loads(steps[step][1].splitlines()[-1])["decision"] == "match", step
+        assert people[0] in steps[step][1]
+    assert people[1] not in steps["query the removed, full"][1]
+    for step in steps:
+        if "check" in step:
+            assert "The gallery is sound." in steps[step][1], step
+
+
+def test_the_ballast_comes_with_the_gallery_and_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "gallery"
+    with make_gallery(folder) as gallery:
+        enroll(gallery, "anna", 1)
+    ballast = folder / BALLAST_NAME
+    assert ballast.stat().st_size == SIZE
+    assert ballast.stat().st_blocks * 512 >= SIZE
+    assert shrink_ballast(folder)
+    assert 0 < ballast.stat().st_size < SIZE
+    assert release_ballast(folder)
+    assert not ballast.exists()
+    assert not shrink_ballast(folder)
+    assert not release_ballast(folder)
+    Gallery.open(folder).close()
+    assert ballast.stat().st_size == SIZE
+
+
+def test_no_ballast_is_made_where_little_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": SIZE})())
+    make_ballast(tmp_path)
+    assert list(tmp_path.iterdir()) == []
