@@ -20,7 +20,7 @@ from facesearch.server.guard import Guard
 from facesearch.server.memory import resident_bytes
 from facesearch.server.metrics import Measured, Metrics
 from facesearch.server.options import ServerOptions
-from facesearch.server.routes import photos, probes, service, subjects
+from facesearch.server.routes import photos, probes, report, service, subjects
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
 
@@ -76,7 +76,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")
-    for routes in (probes, subjects, photos, service):
+    for routes in (probes, subjects, photos, report, service):
         api.include_router(routes.router)
     app.include_router(api)
     if PAGE.is_dir():

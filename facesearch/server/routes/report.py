@@ -1,0 +1,72 @@
+"""What the scores of this gallery mean, and what in it a person should look at."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from facesearch.server.routes.documented import problems
+from facesearch.server.security import Reader
+from facesearch.server.selfcheck import MOST, audit_gallery
+from facesearch.server.state import StateOf
+
+router = APIRouter(tags=["report"])
+
+
+class CalibrationInForce(BaseModel):
+    """calibration.json as it is in force."""
+
+    calibration: dict[str, Any] | None = Field(description="Null where the gallery has none.")
+
+
+class AuditSide(BaseModel):
+    """One of the two faces of a finding."""
+
+    subject: str
+    subject_id: int | None = Field(description="None where the person was removed meanwhile.")
+    photo: str
+    photo_id: int | None
+    template_id: int
+
+
+class AuditFinding(BaseModel):
+    """Two templates, and what is odd about them."""
+
+    kind: Literal["look_alike", "mislabelled", "duplicate"]
+    score: float = Field(description="Cosine similarity of the two, -1 to 1.")
+    a: AuditSide
+    b: AuditSide
+    note: str | None
+
+
+class AuditReport(BaseModel):
+    """What a person should look at, each kind worst first."""
+
+    threshold: float
+    people: int
+    templates: int
+    complete: bool = Field(description="False where more pairs reach the threshold than are kept.")
+    totals: dict[Literal["look_alike", "mislabelled", "duplicate"], int]
+    findings: list[AuditFinding] = Field(description=f"At most {MOST} of each kind.")
+
+
+@router.get(
+    "/calibration",
+    response_model=CalibrationInForce,
+    responses=problems(),
+    summary="The calibration behind the threshold",
+)
+def calibration(state: StateOf, _: Reader) -> dict[str, Any]:
+    """What `facesearch calibrate` made for this gallery, if it was asked to."""
+    found = state.engine.calibration
+    return {"calibration": None if found is None else json.loads(found.to_json())}
+
+
+@router.get("/audit", response_model=AuditReport, responses=problems(429), summary="Compare the gallery with itself")
+def audit(state: StateOf, _: Reader) -> dict[str, Any]:
+    """What `facesearch audit` finds. It compares all templates, so one audit or check runs at a time."""
+    with state.alone(state.checking, "A check or an audit"):
+        return audit_gallery(state)

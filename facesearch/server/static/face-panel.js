@@ -1,0 +1,198 @@
+// One face of a probe: the decision, the candidates with the threshold on a scale, and what a person may do.
+
+import * as api from "./api.js";
+import { announce, button, el, failure, icon } from "./dom.js";
+import { cut, portrait } from "./faces.js";
+import { personField } from "./person-picker.js";
+import { axis, lowEnd, track } from "./scale.js";
+import { may } from "./server-info.js";
+import { decision, photoName, POOR, reason, score } from "./words.js";
+
+/** The panel's content. See `identify.js` for what it is given. */
+export function facePanel(context) {
+  const { probe, result, position, others, removed, choose } = context;
+  const { tone, title, text } = decision(result, others, removed);
+  const total = probe.results.length;
+  const parts = [
+    total > 1 ? chooser(position, total, choose) : null,
+    el("div", { class: `verdict ${tone}` }, el("h2", null, title), el("p", null, text)),
+  ];
+  if (others.length) parts.push(comparison(context), candidates(context));
+  if (removed) parts.push(setAsideNote(context));
+  const actions = el("div", { class: "doing" });
+  parts.push(actions, measured(result));
+  may("enroll").then((allowed) => actions.replaceChildren(...doing(context, allowed)));
+  return el("div", { class: "face-panel" }, parts);
+}
+
+function chooser(position, total, choose) {
+  const step = (by) => choose((position + by + total) % total);
+  return el(
+    "div",
+    { class: "chooser" },
+    el("span", null, `Face ${position + 1} of ${total}`),
+    button("Previous", () => step(-1), { kind: "quiet" }),
+    button("Next", () => step(1), { kind: "quiet" }),
+  );
+}
+
+/** The face of the photo and that of a candidate, side by side. */
+function comparison({ probe, result, others }) {
+  const mine = portrait("?", { size: "large" });
+  cut(probe.url, result.box).then((url) => url && mine.append(el("img", { src: url, alt: "" })));
+  const [best] = others;
+  const theirs = el("figure", { class: "theirs" });
+  const made = el("div", { class: "pair" }, el("figure", null, mine, el("figcaption", null, "This face")), theirs);
+  made.compare = (candidate) =>
+    theirs.replaceChildren(
+      portrait(candidate.subject, { photoId: candidate.photo_id, size: "large" }),
+      el("figcaption", null, candidate.subject),
+    );
+  made.compare(best);
+  return made;
+}
+
+function candidates(context) {
+  const { result, others } = context;
+  const low = lowEnd(others.map((each) => each.score));
+  const list = el("ol", { class: "candidates" });
+  others.slice(0, 5).forEach((each, index) => list.append(candidate(context, each, index, low)));
+  return el("div", { class: "listing" }, el("h3", null, "Candidates"), axis(result.threshold, low), list);
+}
+
+function candidate({ result, setAside }, each, index, low) {
+  const compare = (event) => {
+    const panel = event.currentTarget.closest(".face-panel");
+    panel.querySelector(".pair").compare(each);
+    for (const row of panel.querySelectorAll(".pick")) row.setAttribute("aria-pressed", String(row === event.currentTarget));
+  };
+  const row = el(
+    "button",
+    { type: "button", class: "pick", "aria-pressed": String(index === 0), onclick: compare },
+    portrait(each.subject, { photoId: each.photo_id }),
+    el("span", { class: "who" }, el("b", null, each.subject), el("small", null, photoName(each.photo))),
+    el("span", { class: "number" }, score(each.score)),
+    track(each.score, result.threshold, low),
+  );
+  const not = each.score >= result.threshold || index === 0;
+  return el(
+    "li",
+    null,
+    row,
+    el(
+      "div",
+      { class: "row-actions" },
+      each.subject_id === null ? null : el("a", { href: `#/people/${each.subject_id}` }, "Open"),
+      not && button("That is not them", () => setAside(result, each), { kind: "link", "aria-label": `That is not ${each.subject}` }),
+    ),
+  );
+}
+
+function setAsideNote({ result, removed, setAside }) {
+  const who = removed === 1 ? "One person is" : `${removed} people are`;
+  return el(
+    "div",
+    { class: "notice" },
+    el(
+      "div",
+      null,
+      el("p", null, `${who} set aside for this face, here on the page. The gallery has not changed: `
+        + "if one of their photos shows somebody else, open the person and remove it."),
+      button("Bring back", () => setAside(result, null), { kind: "link" }),
+    ),
+  );
+}
+
+function measured(result) {
+  const [x1, y1, x2, y2] = result.box;
+  const size = `${Math.round(x2 - x1)} × ${Math.round(y2 - y1)} pixels`;
+  return el(
+    "p",
+    { class: "hint" },
+    `Face of ${size}, detection score ${score(result.detection_score)}. Threshold ${score(result.threshold)}: ${result.threshold_basis}.`,
+  );
+}
+
+function doing(context, allowed) {
+  if (!allowed) return [el("p", { class: "hint" }, "The key in use may search, not enroll.")];
+  const { others, result, removed } = context;
+  const likely = result.decision === "match" && !removed ? others[0].subject : "";
+  return [enrollForm(context, likely)];
+}
+
+/** "Enroll as ...": the photo in hand, this very face of it. */
+function enrollForm({ probe, result, again }, likely) {
+  const who = personField("Enroll this face as", { value: likely });
+  const outcome = el("div", { class: "outcome", role: "status" });
+  const submit = el("button", { type: "submit" }, "Enroll");
+
+  async function send(anyQuality) {
+    const name = who.name();
+    if (!name) return who.focus();
+    submit.disabled = true;
+    outcome.replaceChildren();
+    try {
+      const answer = await api.enroll([probe.file], { name }, { faces: result.face, anyQuality });
+      tell(answer.results[0], answer.subject);
+    } catch (error) {
+      outcome.replaceChildren(failure(error));
+    } finally {
+      submit.disabled = false;
+    }
+  }
+
+  function tell(record, person) {
+    if (record.status === "rejected") {
+      const poor = POOR.has(record.reason);
+      outcome.replaceChildren(
+        el(
+          "div",
+          { class: "notice bad" },
+          icon("warning"),
+          el(
+            "div",
+            null,
+            el("p", null, `Not enrolled. ${reason(record.reason)}: ${record.detail}`),
+            poor ? button("Accept anyway", () => send(true)) : null,
+          ),
+        ),
+      );
+      return;
+    }
+    const conflict = record.reason === "identity_conflict";
+    const done = record.status === "unchanged" ? "was enrolled with this photo before" : "is enrolled with this face";
+    outcome.replaceChildren(
+      el(
+        "div",
+        { class: `notice ${conflict ? "bad" : "good"}` },
+        icon(conflict ? "warning" : "check"),
+        el(
+          "div",
+          null,
+          el("p", null, `${record.subject} ${done}. `, conflict ? `But look: ${record.detail}` : null),
+          el(
+            "div",
+            { class: "actions" },
+            person && el("a", { href: `#/people/${person.id}` }, `Open ${record.subject}`),
+            button("Search again", again, { kind: "link" }),
+          ),
+        ),
+      ),
+    );
+    announce(`${record.subject} ${done}.`);
+  }
+
+  return el(
+    "form",
+    {
+      class: "enroll-as",
+      onsubmit: (event) => {
+        event.preventDefault();
+        send(false);
+      },
+    },
+    who.element,
+    submit,
+    outcome,
+  );
+}

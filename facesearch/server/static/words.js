@@ -1,0 +1,60 @@
+// What codes mean, in words.
+
+export const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
+
+const REASONS = {
+  unreadable: "This file cannot be read as a photo",
+  unsupported_format: "This kind of file is not supported",
+  too_large: "This photo is too large",
+  face_not_found: "No face was found",
+  multiple_faces: "Several faces, and it is not clear which one is meant",
+  face_too_small: "The face is too small",
+  low_detection_score: "It is hardly a face: the detector is unsure",
+  blurred: "The face is blurred",
+  extreme_pose: "The face is turned or tilted too far",
+  duplicate: "The same photo is there already",
+  identity_conflict: "It matches somebody else",
+};
+
+/** A reason code in words. */
+export const reason = (code) => REASONS[code] ?? (code ? code.replaceAll("_", " ") : "It was refused");
+
+/** Reasons of quality: a person may accept the photo anyway. */
+export const POOR = new Set(["face_too_small", "low_detection_score", "blurred", "extreme_pose"]);
+
+/** The decision on one face: a title and a sentence. `others` are the candidates not set aside. */
+export function decision(result, others = result.candidates, removed = 0) {
+  const [best, runnerUp] = others;
+  const at = score(result.threshold);
+  if (result.decision === "unusable") {
+    return { tone: "unusable", title: "Cannot be searched", text: sentence(result.detail ?? reason(result.reason)) };
+  }
+  if (!best) {
+    const text = removed ? "Nobody else is on the candidate list." : "The gallery is empty.";
+    return { tone: "unknown", title: "No match", text };
+  }
+  if (best.score < result.threshold) {
+    const text = `The closest is ${best.subject} with ${score(best.score)}, below the threshold of ${at}.`;
+    return { tone: "unknown", title: removed ? "Nobody else matches" : "No match", text };
+  }
+  const ahead = runnerUp ? `, ${score(best.score - runnerUp.score)} ahead of ${runnerUp.subject}` : "";
+  const text = `Score ${score(best.score)}, threshold ${at}${ahead}.`;
+  if (removed) return { tone: "ambiguous", title: `Next: ${best.subject}`, text };
+  if (result.decision === "ambiguous") {
+    return { tone: "ambiguous", title: `${best.subject} or ${runnerUp.subject}?`, text: `${text} Too close to call.` };
+  }
+  return { tone: "match", title: best.subject, text: `Match. ${text}` };
+}
+
+function sentence(text) {
+  return /[.!?]$/u.test(text) ? text : `${text}.`;
+}
+
+/** The last part of a path. */
+export const fileName = (path) => path.split(/[\\/]/u).at(-1);
+
+/** What a photo of the gallery is called on the page. */
+export const photoName = (photo) => (photo.startsWith("upload:") ? "Uploaded photo" : fileName(photo));
+
+/** A date as people write it. */
+export const date = (iso) => new Date(iso).toLocaleDateString("en", { year: "numeric", month: "short", day: "numeric" });
