@@ -94,6 +94,16 @@ def test_a_damaged_file_is_not_believed_and_removed(tmp_path: Path, position: in
     assert not file.exists()
 
 
+def test_a_file_that_was_exchanged_is_not_believed(tmp_path: Path) -> None:
+    made = cache(tmp_path)
+    made.keep([embedding(1)])
+    (file,) = made.folder.iterdir()
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    np.savez(file, **{**arrays, "vectors": -arrays["vectors"]})
+    assert made.load([embedding(1).sha256]) == {}
+
+
 def test_a_folder_that_cannot_be_written_costs_nothing_but_the_cache(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     made = cache(tmp_path / "file")

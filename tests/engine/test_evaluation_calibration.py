@@ -94,6 +94,18 @@ def test_the_rate_on_people_left_out_lies_in_the_interval(seed: int) -> None:
     assert 0 <= found.missed.value < 0.5
 
 
+def test_the_check_is_made_on_the_people_left_out_alone() -> None:
+    vectors, subject = simulate(60, 2, 21)
+    found = calibrate_on_labelled(vectors, subject, Request(FPIR, 0.1, 60, seed=4))
+    product = vectors @ vectors.T
+    product[subject[:, None] == subject] = -1
+    alarms = product.max(axis=1) >= found.calibration.threshold
+    fit = split_people(subject, seed=4)
+    assert found.held_out is not None
+    assert (found.held_out.count, found.calibration.errors) == (alarms[~fit].sum(), alarms[fit].sum())
+    assert found.held_out.count != found.calibration.errors
+
+
 def test_strangers_give_the_threshold_a_loop_gives() -> None:
     gallery, subject = simulate(100, 2, 11)
     strangers, people = simulate(200, 1, 12)
@@ -177,6 +189,15 @@ def test_an_audit_names_the_photo_with_the_wrong_label_and_whose_it_is() -> None
     assert "person 21 1.00" in suspect.note
     assert any({subject[e.a], subject[e.b]} == {7, 21} for e in found.look_alikes)
     assert not found.duplicates
+
+
+def test_of_two_photos_that_do_not_agree_the_pair_is_told_once() -> None:
+    vectors, subject = simulate(60, 2, 14, spread=0.4)
+    first, second = np.flatnonzero(subject == 3)
+    vectors = vectors.copy()
+    vectors[second] = vectors[np.flatnonzero(subject == 30)[0]]
+    (suspect,) = audit_templates(templates(vectors, subject), 0.6).mislabelled
+    assert {suspect.a, suspect.b} == {first, second}
 
 
 def test_an_audit_finds_copies_of_one_person_only() -> None:
