@@ -1,0 +1,109 @@
+"""Damage to the files of a gallery: no wrong result, no crash, and nothing mended from what is not proven whole."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from facesearch.errors import FaceSearchError
+from facesearch.gallery.check import check_gallery
+from facesearch.gallery.database import DATABASE_NAME
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, read_snapshot
+from tests.gallery.makers import enroll, found_subject, make_gallery, units
+from tests.gallery.test_model import GalleryMachine
+from tests.gallery.test_snapshot import mutate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PEOPLE = 20
+
+
+def damaged_caches(folder: Path) -> tuple[bytes, bytes]:
+    """The cache of the gallery, and one of the same gallery at an earlier time."""
+    with make_gallery(folder) as gallery:
+        for seed in range(PEOPLE):
+            enroll(gallery, str(seed), seed)
+        found_subject(gallery, 0)
+        gallery.save_cache()
+        earlier = (folder / SNAPSHOT_NAME).read_bytes()
+        gallery.remove_subject("3")
+        enroll(gallery, "another", 99)
+        found_subject(gallery, 0)
+    return (folder / SNAPSHOT_NAME).read_bytes(), earlier
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
+def test_no_damage_of_the_cache_changes_a_result_and_it_is_rebuilt(tmp_path: Path, count: int) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)  # noqa: T201
+    rng = random.Random(seed)
+    folder = tmp_path / "gallery"
+    cache, earlier = damaged_caches(folder)
+    queries = units(5, 4)
+    with Gallery.open(folder) as gallery:
+        truth = gallery.search(queries, 5)
+    rebuilt = 0
+    for _ in range(count):
+        mutated = mutate(cache, earlier, rng)
+        (folder / SNAPSHOT_NAME).write_bytes(mutated)
+        with Gallery.open(folder) as gallery:
+            assert gallery.search(queries, 5) == truth
+        after = read_snapshot(folder)
+        assert after is not None
+        assert len(after.ids) == PEOPLE
+        rebuilt += mutated not in (cache, earlier)
+    print(f"{count} damaged caches: 0 wrong results, {rebuilt} rebuilt")  # noqa: T201
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.soak)])
+def test_a_damaged_database_is_never_mended_nor_is_its_sound_cache(tmp_path: Path, count: int) -> None:
+    """`check --fix` beside a sound cache: neither is made from the other, in whichever part the damage lies."""
+    seed = random.randrange(2**32)
+    print("seed", seed)  # noqa: T201
+    rng = random.Random(seed)
+    folder = tmp_path / "gallery"
+    cache, _ = damaged_caches(folder)
+    database = (folder / DATABASE_NAME).read_bytes()
+    used = [place for place, byte in enumerate(database) if byte]
+    outcomes: Counter[str] = Counter()
+    for _ in range(count):
+        flipped = bytearray(database)
+        flipped[rng.choice(used)] ^= 1 << rng.randrange(8)
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / DATABASE_NAME).write_bytes(flipped)
+        (folder / SNAPSHOT_NAME).write_bytes(cache)
+        outcomes[fix(folder)] += 1
+        left = read_snapshot(folder)
+        assert left is not None
+        assert (folder / SNAPSHOT_NAME).read_bytes() == cache, "a sound cache was replaced"
+    print(dict(outcomes))  # noqa: T201
+    assert outcomes["faults stay"] > count / 2
+
+
+def fix(folder: Path) -> str:
+    """What `check --fix` comes to, twice: what it could not prove whole the first time is no better the second time."""
+    try:
+        with Gallery.open(folder) as gallery:
+            first = [finding.ok for finding in check_gallery(gallery, fix=True)]
+            second = [finding.ok for finding in check_gallery(gallery, fix=True)]
+    except FaceSearchError:
+        return "does not open"
+    assert all(first) == all(second)
+    return "no fault" if all(first) else "faults stay"
+
+
+class GalleryAtLength(GalleryMachine):
+    """The gallery against a dict, as in the ordinary run, for longer and with new examples each time."""
+
+
+TestGalleryAtLength = pytest.mark.soak(pytest.mark.timeout(900)(GalleryAtLength.TestCase))
+TestGalleryAtLength.settings = settings(
+    max_examples=100, stateful_step_count=50, deadline=None, derandomize=False, suppress_health_check=list(HealthCheck)
+)
