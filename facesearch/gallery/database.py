@@ -205,11 +205,20 @@ class Database:
         finally:
             self.engine.dispose()  # the next connections have foreign keys in force again
 
-    def checkpoint(self) -> None:
-        """Fold the write-ahead log into the database and empty it, as far as readers let it."""
+    def checkpoint(self, wait_ms: int = BUSY_TIMEOUT_MS) -> bool:
+        """Fold the write-ahead log into the database and empty it.
+
+        Returns False where readers were in the way for as long as `wait_ms`; what they let pass is folded in.
+        """
         outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
         with self._translated(), outside.begin() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # without a log, it does nothing
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
+            try:
+                # Without a log, it does nothing.
+                busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        return not busy
 
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""

@@ -16,6 +16,7 @@ from facesearch.gallery import audit, calibrations, models, photos, subjects, te
 from facesearch.gallery.ballast import despite_full_disk, make_ballast, shrink_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
+from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.gallery.erasure import Erased
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
     from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
@@ -329,6 +331,18 @@ class Gallery:
             # Before the commit: once the removal is acknowledged, no file may hold the vectors.
             remove_snapshot(self.folder)
             return removed_photos, len(effect.removed)
+
+    @despite_full_disk
+    def erase(self, who: Sequence[SubjectKey]) -> Erased:
+        """Remove subjects and all that names them for good, and keep backups from bringing them back.
+
+        The last of their bytes leave the disk when the write-ahead log is emptied: `database.checkpoint()`.
+        """
+        with self._lock, self._followed() as (connection, effect):
+            erased = erase_subjects(connection, self.folder, who)
+            effect.removed += erased.template_ids
+            remove_snapshot(self.folder)
+            return erased
 
     # -- records
 

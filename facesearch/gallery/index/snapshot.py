@@ -29,6 +29,7 @@ import numpy as np
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.database import fsync_folder
+from facesearch.gallery.files import lock_file
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -70,7 +71,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot, current: AbstractContextMan
     try:
         with os.fdopen(descriptor, "wb") as file:
             with suppress(OSError):  # some network file systems have no locks; the rename is atomic all the same
-                _lock(file.fileno())
+                lock_file(file.fileno())
             for part in _parts(snapshot):
                 digest.update(part)
                 file.write(part)
@@ -159,17 +160,5 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(f"{TEMPORARY_PREFIX}*.tmp"):
         with suppress(OSError):  # another process finished or removed it in the meantime, or is still writing
             with path.open("rb") as file:
-                _lock(file.fileno())
+                lock_file(file.fileno())
             path.unlink()
-
-
-def _lock(descriptor: int) -> None:
-    """Take a lock on an open file that ends with the process, or raise OSError.
-
-    On Windows an open file cannot be removed by others, so none is needed.
-    """
-    if os.name == "nt":
-        return
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,89 @@
+"""Forgetting people: everything facesearch keeps of them, and a receipt for them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from facesearch.errors import GalleryError
+from facesearch.gallery.erasure import rows_that_name
+from facesearch.gallery.rawscan import SHORTEST, scan_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from facesearch.gallery.erasure import Erased
+    from facesearch.gallery.gallery import Gallery
+    from facesearch.gallery.rawscan import ScannedFile
+    from facesearch.gallery.subjects import SubjectKey
+
+
+def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> dict[str, Any]:
+    """Erase people from the gallery and from the embeddings in `cache`; the receipt, as JSON values.
+
+    Raises `UnknownSubjectError` before anything is changed. When this returns, everything but what the receipt names
+    is gone: `clean` says whether there is anything that it names.
+    """
+    from facesearch.engine.evaluation.forgetting import forget_embeddings
+
+    names_before = sorted(path.name for path in gallery.folder.iterdir() if path.is_file())
+    erased = gallery.erase(who)
+    emptied = gallery.database.checkpoint()
+    embeddings, files = forget_embeddings(cache / "embeddings", erased.photo_hashes)
+    scanned = _scan(gallery.folder, cache, erased)
+    with gallery.database.read() as connection:
+        elsewhere = sum(rows_that_name(connection, name) for name in erased.subjects)
+    held = [name for name in names_before if name.startswith(("gallery.db", "index.cache"))]
+    return {
+        "subjects": list(erased.subjects),
+        "forgotten_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gallery": str(gallery.folder.absolute()),
+        "removed": {
+            "photos": erased.photos,
+            "templates": erased.templates,
+            "refused_photos": erased.rejections,
+            "cached_embeddings": embeddings,
+        },
+        "removed_from": [*held, *(str(file) for file in files)],
+        "photos_that_stay_for_others": erased.photos_of_others,
+        "log_emptied": emptied,
+        "scan": [_scan_record(each, gallery.folder) for each in scanned],
+        "names_too_short_to_scan": sum(len(name) < SHORTEST for name in erased.traces.names),
+        "rows_of_others_with_these_names": elsewhere,
+        "backups_since_enrolment": erased.backups,
+        "photo_files": "stay where they are: facesearch never owned them",
+        "clean": emptied and all(_is_clean(each, elsewhere) for each in scanned),
+    }
+
+
+def _scan(folder: Path, cache: Path, erased: Erased) -> list[ScannedFile]:
+    traces = erased.traces
+    kinds = (traces.vectors, traces.crops, traces.names, traces.paths)
+    groups = [[each for each in kind if len(each) >= SHORTEST] for kind in kinds]
+    try:
+        return scan_files([folder, cache / "embeddings"], groups)
+    except OSError as error:
+        raise GalleryError(
+            f"The people are erased, but {error.filename} cannot be searched for what is left: {error.strerror}.",
+            "Look at that file.",
+        ) from error
+
+
+def _scan_record(scanned: ScannedFile, folder: Path) -> dict[str, Any]:
+    vectors, crops, names, paths = scanned.hits
+    inside = scanned.path.is_relative_to(folder)
+    return {
+        "file": str(scanned.path.relative_to(folder) if inside else scanned.path),
+        "bytes": scanned.size,
+        "vectors": vectors,
+        "face_pictures": crops,
+        "names": names,
+        "photo_paths": paths,
+    }
+
+
+def _is_clean(scanned: ScannedFile, elsewhere: int) -> bool:
+    """Another person's name or path may contain the name: Ann is in Annette."""
+    vectors, crops, names, paths = scanned.hits
+    return not vectors and not crops and not paths and (not names or elsewhere > 0)

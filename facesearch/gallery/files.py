@@ -1,0 +1,78 @@
+"""Files beside the database: written whole or not at all, for their owner alone; what dead writers left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from facesearch.gallery.database import fsync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORK_PREFIX: Final = ".facesearch-"
+_LOCK_NAME: Final = "lock"
+_UNLOCKED: Final = 60.0
+"""Seconds after which a folder without its lock file was left by somebody who died before making it."""
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's content survive a power cut."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably; readable by the owner alone (0600). Raises `OSError`."""
+    with work_folder(path.parent) as folder:
+        unfinished = folder / path.name
+        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        fsync_folder(path.parent)
+
+
+@contextmanager
+def work_folder(parent: Path) -> Iterator[Path]:
+    """A new folder (0700) in `parent` for unfinished files, removed at the end, and by others once its maker died."""
+    remove_dead_work(parent)
+    folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=parent))
+    try:
+        # A lock of its own: closing any other handle of a database file would drop the locks SQLite has on it.
+        with (folder / _LOCK_NAME).open("wb") as file:
+            with suppress(OSError):  # some network file systems have no locks
+                lock_file(file.fileno())
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_dead_work(parent: Path) -> None:
+    """Remove the folders of writers that died. A living one holds a lock."""
+    for folder in parent.glob(f"{WORK_PREFIX}*"):
+        with suppress(OSError):  # still in use, or just removed by another process
+            if (folder / _LOCK_NAME).exists():
+                with (folder / _LOCK_NAME).open("rb") as file:
+                    lock_file(file.fileno())
+                shutil.rmtree(folder)
+            elif time.time() - folder.stat().st_mtime > _UNLOCKED:
+                shutil.rmtree(folder)
+
+
+def lock_file(descriptor: int) -> None:
+    """Take a lock on an open file that ends with the process, or raise OSError.
+
+    On Windows an open file cannot be removed by others, so none is needed.
+    """
+    if os.name == "nt":
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,153 @@
+"""Who was erased, so that an older backup brings nobody back: a list without names, faces or anything to find them by.
+
+`gallery.tombstones` lies beside the database and goes into every backup. It is text, one entry per line:
+
+    salt <64 hex digits>               begins a section; lists of several galleries can follow each other
+    <64 hex digits> <8 hex digits>     HMAC-SHA-256 under the section's salt, and the CRC-32 of those 64 digits
+
+An entry stands for one row of the database: a subject (its id and when it was made) or a template (its id, its
+checksum, and when its photo was enrolled). Ids alone would not do, as a restored database hands them out again;
+somebody who is enrolled anew gets other rows, which no entry names.
+"""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import re
+import secrets
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError, DiskFullError, GalleryError
+from facesearch.gallery.files import write_whole
+from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection
+
+TOMBSTONES_NAME: Final = "gallery.tombstones"
+_LINE: Final = re.compile(r"salt (?P<salt>[0-9a-f]{64})|(?P<digest>[0-9a-f]{64}) (?P<crc>[0-9a-f]{8})")
+
+
+@dataclass(slots=True)
+class Tombstones:
+    """Entries by the salt of their section."""
+
+    sections: dict[bytes, set[bytes]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sections.values()))
+
+    @classmethod
+    def parse(cls, text: str) -> Tombstones:
+        """Read a list; `CorruptGalleryError` where a line is damaged."""
+        found = cls()
+        section: set[bytes] | None = None
+        for number, line in enumerate(text.splitlines(), 1):
+            match = _LINE.fullmatch(line)
+            if match and match["salt"]:
+                section = found.sections.setdefault(bytes.fromhex(match["salt"]), set())
+            elif match and section is not None and int(match["crc"], 16) == zlib.crc32(match["digest"].encode()):
+                section.add(bytes.fromhex(match["digest"]))
+            else:
+                raise CorruptGalleryError(
+                    f"Line {number} of the list of erased people is damaged.",
+                    f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
+                )
+        return found
+
+    def format(self) -> str:
+        """The text that `parse` reads."""
+        return "".join(
+            f"salt {salt.hex()}\n" + "".join(_line(digest) for digest in sorted(digests))
+            for salt, digests in self.sections.items()
+        )
+
+    def merged(self, other: Tombstones) -> Tombstones:
+        """The entries of both."""
+        salts = self.sections.keys() | other.sections.keys()
+        return Tombstones({s: self.sections.get(s, set()) | other.sections.get(s, set()) for s in sorted(salts)})
+
+    def names(self, row: str) -> bool:
+        """Whether a row, as `subject_key` and `template_key` spell it, was erased."""
+        return any(_digest(salt, row) in digests for salt, digests in self.sections.items())
+
+
+def read_tombstones(folder: Path) -> Tombstones:
+    """The list of the gallery in `folder`; empty where nobody was erased."""
+    try:
+        return Tombstones.parse((folder / TOMBSTONES_NAME).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return Tombstones()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptGalleryError(
+            f"The list of erased people in {folder} cannot be read: {error}.",
+            f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
+        ) from error
+
+
+def add_tombstones(folder: Path, rows: Iterable[str]) -> None:
+    """Put rows on the gallery's list; they are on disk when this returns. Raises `GalleryError`."""
+    known = read_tombstones(folder)
+    salt = next(iter(known.sections), None) or secrets.token_bytes(32)
+    known.sections.setdefault(salt, set()).update(_digest(salt, row) for row in rows)
+    write_tombstones(folder, known)
+
+
+def write_tombstones(folder: Path, tombstones: Tombstones) -> None:
+    """Replace the gallery's list, durably. Raises `GalleryError`."""
+    if not len(tombstones):
+        return
+    try:
+        write_whole(folder / TOMBSTONES_NAME, tombstones.format().encode())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(
+                f"No space is left in {folder} to note who is erased.", "Free some space and run the same again."
+            ) from error
+        raise GalleryError(
+            f"The list of erased people in {folder} cannot be written: {error.strerror}.", "Check its permissions."
+        ) from error
+
+
+def subject_key(subject_id: int, created_at: str) -> str:
+    """A subject's row."""
+    return f"subject {subject_id} {created_at}"
+
+
+def template_keys(connection: Connection, condition: sa.ColumnElement[bool] | None = None) -> dict[str, int]:
+    """Template ids by the spelling of their rows: all, or those of faces that fulfil `condition`."""
+    query = (
+        sa.select(TemplateRow.id, TemplateRow.crc, PhotoRow.enrolled_at)
+        .join(FaceRow, FaceRow.id == TemplateRow.face_id)
+        .join(PhotoRow, PhotoRow.id == FaceRow.photo_id)
+    )
+    if condition is not None:
+        query = query.where(condition)
+    return {f"template {row.id} {row.crc} {row.enrolled_at}": row.id for row in connection.execute(query)}
+
+
+def erased_rows(connection: Connection, tombstones: Tombstones) -> tuple[list[int], list[int]]:
+    """(subject ids, template ids) in the database that the list says were erased."""
+    if not len(tombstones):
+        return [], []
+    subjects = connection.execute(sa.select(SubjectRow.id, SubjectRow.created_at)).all()
+    return (
+        [row.id for row in subjects if tombstones.names(subject_key(row.id, row.created_at))],
+        [key for row, key in template_keys(connection).items() if tombstones.names(row)],
+    )
+
+
+def _digest(salt: bytes, row: str) -> bytes:
+    return hmac.digest(salt, row.encode(), "sha256")
+
+
+def _line(digest: bytes) -> str:
+    return f"{digest.hex()} {zlib.crc32(digest.hex().encode()):08x}\n"
