@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(
         cls=EvalGroup,
+        subcommand_metavar="PATH | COMMAND [ARGS]...",
         no_args_is_help=True,
         rich_markup_mode=None,
         help="Error rates with their intervals: facesearch eval PATH on labelled pairs, search for 1:N, compare.\n\n"
