@@ -14,12 +14,12 @@ from facesearch.evaluation.report import recommended_point
 from facesearch.evaluation.results import DECISION_RULE, LOW_SUPPORT, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from facesearch.engine.evaluation.calibration import Calibrated
     from facesearch.engine.evaluation.embeddings import Embedded
     from facesearch.engine.evaluation.verification import Evaluation
-    from facesearch.evaluation.results import IdentificationResult, PairedDifference, Rate, VerificationResult
+    from facesearch.evaluation.results import Rate, VerificationResult
 
 
 def rate_record(rate: Rate | None) -> dict[str, Any] | None:
@@ -34,7 +34,8 @@ def say(text: str) -> None:
     typer.echo(printable(text))
 
 
-def _flag(flag: Flag | None) -> str:
+def describe_flag(flag: Flag | None) -> str:
+    """A flag as the last column of a table."""
     return "" if flag is None else f"fewer than {LOW_SUPPORT} errors" if flag is Flag.LOW_SUPPORT else flag.value
 
 
@@ -117,7 +118,7 @@ def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> Non
             words.interval(point.tar.best_interval if point.tar else None),
             words.counted(point.far),
             words.threshold(point.threshold),
-            _flag(point.flag),
+            describe_flag(point.flag),
         )
         for point in result.points
     ]
@@ -189,10 +190,10 @@ def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[st
     planned = counts.planned_mated + counts.planned_non_mated
     yield (
         f"{planned:,} comparisons planned ({counts.planned_mated:,} mated, {counts.planned_non_mated:,} non-mated), "
-        f"{planned - counts.failed:,} completed, {counts.failed:,} failed{_reasons(counts.reasons)}"
+        f"{planned - counts.failed:,} completed, {counts.failed:,} failed{in_words(counts.reasons)}"
     )
     if embedded is not None and embedded.reasons:
-        yield f"Photos without a template{_reasons(embedded.reasons)}"
+        yield f"Photos without a template{in_words(embedded.reasons)}"
     if embedded is not None and embedded.several_faces:
         yield f"In {embedded.several_faces:,} photos with several faces the policy chose one."
     if counts.subjects is None:
@@ -202,92 +203,9 @@ def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[st
     yield f"Decision rule: {DECISION_RULE}; score = cosine."
 
 
-def _reasons(reasons: Mapping[str, int]) -> str:
+def in_words(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts, as the end of a sentence."""
     return f": {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}" if reasons else ""
-
-
-# -- 1:N
-
-
-def emit_identification(source: str, result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:
-    """One record for the whole, then one per operating point, rank and gallery size."""
-    emit(
-        {
-            "kind": "identification",
-            "source": source,
-            "decision_rule": DECISION_RULE,
-            "subjects": result.subjects,
-            "mated": result.mated,
-            "non_mated": result.non_mated,
-            "failed_mated": result.failed_mated,
-            "failed_non_mated": result.failed_non_mated,
-            "failed_photos_by_reason": {name: dict(reasons) for name, reasons in failures.items()},
-            "fte": rate_record(result.fte),
-            "replicates": result.replicates,
-            "seed": result.seed,
-        }
-    )
-    for point in result.points:
-        rates = {"fpir": rate_record(point.fpir), "fnir": rate_record(point.fnir)}
-        emit({"kind": "fnir_at_fpir", **to_json(point), **rates})
-    for rank, rate in enumerate(result.cmc, 1):
-        emit({"kind": "cmc", "rank": rank, **(rate_record(rate) or {})})
-    if result.by_size is not None:
-        threshold = to_json(result.by_size.threshold)
-        for row in result.by_size.rows:
-            emit({"kind": "fpir_by_size", "threshold": threshold, **to_json(row)})
-
-
-def print_identification(result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:
-    """The answer, FNIR at FPIR, CMC, FPIR by gallery size, and what it rests on."""
-    supported = [point for point in result.points if point.fnir is not None]
-    best = min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
-    if best is not None and best.fnir is not None:
-        say(
-            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {words.rate(best.fnir)} "
-            f"(95 % interval {words.interval(best.fnir.best_interval)}; R = {best.rank}), "
-            f"threshold {words.threshold(best.threshold)}."
-        )
-    elif result.non_mated:
-        say("These searches support none of the operating points that were asked for.")
-    first = result.cmc[0]
-    say(f"Rank 1: {words.counted(first)}, 95 % interval {words.interval(first.best_interval)}.")
-    if result.points:
-        rows = [
-            (
-                f"{point.target_fpir:g}",
-                point.rank,
-                words.rate(point.fnir),
-                words.interval(point.fnir.best_interval if point.fnir else None),
-                words.counted(point.fpir),
-                words.threshold(point.threshold),
-                _flag(point.flag),
-            )
-            for point in result.points
-        ]
-        print_table(("FPIR up to", "R", "FNIR", "95 % interval", "FPIR achieved", "threshold", ""), rows)
-    _print_sizes(result)
-    say(
-        f"{result.mated:,} mated searches ({result.failed_mated:,} failed, counted as misses), "
-        f"{result.non_mated:,} non-mated ({result.failed_non_mated:,} failed, counted as silent)."
-    )
-    if result.fte is not None:
-        say(f"Failure to enroll: {words.counted(result.fte)} people.")
-    for name, reasons in failures.items():
-        if reasons:
-            say(f"{name.capitalize()} photos without a template{_reasons(reasons)}")
-    say(f"Decision rule: {DECISION_RULE}; a person's score is the best over their templates, R = rank looked at.")
-
-
-def _print_sizes(result: IdentificationResult) -> None:
-    if result.by_size is None:
-        return
-    rows = [
-        (f"{row.size:,}", row.basis.value, words.format_rate(row.value), words.format_rate(row.upper))
-        for row in result.by_size.rows
-    ]
-    say(f"FPIR as the gallery grows, at threshold {words.threshold(result.by_size.threshold)}:")
-    print_table(("people", "basis", "FPIR", "95 % limit"), rows)
 
 
 # -- calibration
@@ -321,30 +239,3 @@ def print_calibration(found: Calibrated) -> None:
         say(f"It rests on fewer than {LOW_SUPPORT} errors: the interval says how far off it may be.")
     if not far:
         say("To plan for a gallery that grows: --subjects N.")
-
-
-# -- comparison
-
-
-def emit_differences(a: str, b: str, rows: Sequence[PairedDifference], winners: Sequence[str | None]) -> None:
-    """One record per figure; `better` is null where the interval covers 0."""
-    for row, winner in zip(rows, winners, strict=True):
-        emit({"kind": "difference", "a_report": a, "b_report": b, **to_json(row), "better": winner})
-
-
-def print_differences(a: str, b: str, rows: Sequence[PairedDifference], winners: Sequence[str | None]) -> None:
-    """The verdict, then every figure with the interval of its difference."""
-    won = [f"{name} in {row.metric}" for row, name in zip(rows, winners, strict=True) if name is not None]
-    say(f"{b} against {a}: {'; '.join(won) + ' better' if won else 'no winner, every interval covers 0'}.")
-    cells = [
-        (
-            row.metric,
-            words.format_rate(row.a),
-            words.format_rate(row.b),
-            words.signed(row.difference),
-            f"{words.signed(row.interval.low)} to {words.signed(row.interval.high)}",
-            winner or "no winner",
-        )
-        for row, winner in zip(rows, winners, strict=True)
-    ]
-    print_table(("figure", a, b, "difference", "95 % interval", "better"), cells)

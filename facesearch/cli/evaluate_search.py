@@ -74,7 +74,7 @@ def search(
 
     Example: facesearch eval search people/ --split --out report/
     """
-    from facesearch.cli.evaluate_output import emit_identification, print_identification
+    from facesearch.cli.evaluate_search_output import emit_identification, print_identification
     from facesearch.engine.evaluation.identification import failures, model_settings, score_searches
     from facesearch.engine.evaluation.verification import describe
     from facesearch.evaluation.identification import TARGETS, evaluate_searches
@@ -143,7 +143,7 @@ def compare(
 
     Example: facesearch eval compare small/report.json large/report.json --out compare.html
     """
-    from facesearch.cli.evaluate_output import emit_differences, print_differences
+    from facesearch.cli.evaluate_search_output import emit_differences, print_differences
     from facesearch.cli.output import note
     from facesearch.engine.evaluation.comparison import compare_reports
     from facesearch.evaluation.pages.comparison import winner
