@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, FastAPI
@@ -19,7 +19,7 @@ from facesearch.server.batching import Pipeline
 from facesearch.server.guard import Guard
 from facesearch.server.memory import resident_bytes
 from facesearch.server.metrics import Measured, Metrics
-from facesearch.server.options import ServerOptions
+from facesearch.server.options import ENROLMENTS, ServerOptions
 from facesearch.server.routes import photos, probes, report, service, subjects
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
@@ -73,6 +73,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         crops=CropStore(gallery.database),
         checking=Lock(),
         enrolling=Lock(),
+        enrolments=BoundedSemaphore(ENROLMENTS),
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")

@@ -32,7 +32,7 @@ def enroll(state: State, caller: Caller, form: Form, name: str) -> tuple[dict[st
         "any_quality": _switch(form, "any_quality"),
     }
     photos = [photo.data for photo in form.photos]
-    with state.enrolling, acting_as(caller.actor):
+    with state.in_turn(), acting_as(caller.actor):
         existed = _find(state, subject) is not None
         outcomes = state.engine.enroll_uploads(photos, subject, **choices)
     places = state.directory.locate(key for outcome in outcomes for key in outcome.template_ids[:1])
@@ -57,8 +57,8 @@ def _find(state: State, subject: str) -> dict[str, Any] | None:
 
 
 def _faces(text: str) -> FaceChoice:
-    if text.isascii() and text.isdigit():
-        return int(text[:9])
+    if text.isascii() and text.isdigit() and len(text) <= 6:
+        return int(text)
     return parse_policy(text or "single")
 
 

@@ -10,6 +10,9 @@ from facesearch.vision.photo import MAX_BYTES
 MAX_PHOTOS: Final = 64
 """Photos in one request."""
 
+ENROLMENTS: Final = 16
+"""Requests that enroll, at a time: one works and the others wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:

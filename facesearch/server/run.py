@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -38,7 +40,9 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
         timeout_keep_alive=10,
         lifespan="on",
     )
-    with listener:
+    # uvicorn repeats the signal that stopped it, when it is done: the engine is to be closed after that, not skipped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listener, suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 
 

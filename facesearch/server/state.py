@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
@@ -36,11 +36,24 @@ class State:
     checking: Lock
     enrolling: Lock
     """One enrolment at a time: each uses all threads, and conflicts are looked for among what is committed."""
+    enrolments: BoundedSemaphore
+    """Enrolments that run or wait: each holds a thread, and others need some too."""
 
     @property
     def gallery(self) -> Gallery:
         """The gallery."""
         return self.engine.gallery
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Wait for the enrolments before this one, or answer 429 where too many wait."""
+        if not self.enrolments.acquire(blocking=False):
+            raise busy("Too many enrolments wait.")
+        try:
+            with self.enrolling:
+                yield
+        finally:
+            self.enrolments.release()
 
     @contextmanager
     def alone(self, lock: Lock, what: str) -> Iterator[None]:

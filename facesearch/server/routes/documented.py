@@ -14,6 +14,7 @@ _TEXTS: Final[dict[str, dict[str, Any]]] = {
     "attributes": {"type": "string", "description": "A JSON object of strings.", "examples": ['{"team": "analysis"}']},
     "faces": {
         "type": "string",
+        "pattern": "^(single|largest|all|[0-9]{1,6})$",
         "default": "single",
         "description": "single, largest, all, or the position of the face that is meant, best detection first.",
         "examples": ["single", "0"],

@@ -1,0 +1,112 @@
+"""The client answers what the engine answers, with the same types and errors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facesearch import (
+    ConfigError,
+    FaceSearch,
+    NoFaceError,
+    PhotoError,
+    ServerError,
+    SubjectExistsError,
+    UnknownSubjectError,
+)
+from facesearch.client import Client
+from facesearch.gallery.keys import KeyStore
+from facesearch.server.options import ServerOptions
+from tests.server.conftest import serve_on_socket
+
+
+@pytest.fixture
+def client(engine: FaceSearch) -> Iterator[Client]:
+    with serve_on_socket(engine, ServerOptions(thumbnails=True)) as url, Client(url) as opened:
+        yield opened
+
+
+def test_its_methods_are_the_engines() -> None:
+    for name in ("detect", "identify", "verify", "enroll", "describe", "check", "close"):
+        ours, theirs = (list(inspect.signature(getattr(kind, name)).parameters) for kind in (Client, FaceSearch))
+        assert ours[:2] == theirs[: len(ours[:2])], name
+        assert [each for each in ours if each in theirs] == [each for each in theirs if each in ours], name
+
+
+def test_probes_round_trip(client: Client, engine: FaceSearch, scenes_folder: Path, people_folder: Path) -> None:
+    for scene in ("group.jpg", "stranger.jpg", "landscape.jpg"):
+        photo = scenes_folder / scene
+        for ours, theirs in zip(client.identify(photo, k=3), engine.identify(photo, k=3), strict=True):
+            assert (ours.photo, ours.face_index, ours.decision) == (theirs.photo, theirs.face_index, theirs.decision)
+            assert (ours.threshold, ours.rejection) == (theirs.threshold, theirs.rejection)
+            assert [each.subject for each in ours.candidates] == [each.subject for each in theirs.candidates]
+            assert [each.score for each in ours.candidates] == pytest.approx(
+                [each.score for each in theirs.candidates], abs=1e-6
+            )
+            assert ours.margin == (None if theirs.margin is None else pytest.approx(theirs.margin, abs=1e-6))
+        for one, other in zip(client.detect(photo), engine.detect(photo), strict=True):
+            np.testing.assert_allclose(one.box, other.box, atol=1e-3)
+            np.testing.assert_allclose(one.landmarks, other.landmarks, atol=1e-3)
+    a, b = people_folder / "Mira Quill" / "1.jpg", people_folder / "Mira Quill" / "2.jpg"
+    compared, wanted = client.verify(a, b), engine.verify(a, b)
+    assert (compared.a, compared.b, compared.threshold) == (wanted.a, wanted.b, wanted.threshold)
+    assert compared.score == pytest.approx(wanted.score, abs=1e-6)
+    assert compared.is_match
+
+
+def test_people_round_trip(client: Client, engine: FaceSearch, scenes_folder: Path) -> None:
+    stranger = scenes_folder / "stranger.jpg"
+    (outcome,) = client.enroll([stranger], subject="A/B? 50%&", attributes={"team": "x"})
+    assert (outcome.photo, outcome.status, outcome.faces) == (str(stranger), "enrolled", 1)
+    assert list(client.subjects()) == engine.gallery.subjects()
+    assert list(client.subjects({"team": "x"})) == [client.subject("A/B? 50%&")]
+    (photo,) = client.photos_of_subject("A/B? 50%&")
+    (stored,) = engine.gallery.photos_of_subject("A/B? 50%&")
+    assert photo == replace(stored, detection_score=photo.detection_score)
+    assert photo.detection_score == pytest.approx(stored.detection_score, abs=1e-6)
+    assert client.thumbnail(photo.photo_id).startswith(b"\xff\xd8\xff")
+    assert client.set_attributes("A/B? 50%&", {"team": None}).attributes == {}
+    assert client.rename_subject("A/B? 50%&", "C").name == "C"
+    assert client.merge_subjects("C", "Mira Quill").photos == 5
+    assert client.remove_photo("Mira Quill", photo.photo_id) == 1
+    assert client.remove_subject("Mira Quill") == (4, 4)
+    assert client.describe()["subjects"] == 11
+    assert all(finding.ok for finding in client.check())
+
+
+def test_errors_are_the_engines(client: Client, scenes_folder: Path, people_folder: Path, tmp_path: Path) -> None:
+    good = people_folder / "Mira Quill" / "1.jpg"
+    with pytest.raises(UnknownSubjectError):
+        client.subject("Nobody")
+    with pytest.raises(UnknownSubjectError):
+        client.remove_subject(9999)
+    with pytest.raises(SubjectExistsError):
+        client.rename_subject("Mira Quill", "Otto Bramble")
+    with pytest.raises(NoFaceError):
+        client.verify(good, scenes_folder / "landscape.jpg")
+    with pytest.raises(PhotoError) as caught:
+        client.detect(b"no photo")
+    assert caught.value.reason == "unsupported_format"
+    with pytest.raises(PhotoError):
+        client.identify(tmp_path / "missing.jpg")
+    with pytest.raises(ConfigError):
+        client.identify(good, k=0)
+    assert client.detect(scenes_folder / "landscape.jpg") == []
+    with Client("http://127.0.0.1:9") as nobody, pytest.raises(ServerError, match="reached"):
+        nobody.describe()
+
+
+def test_a_key_is_sent(engine: FaceSearch) -> None:
+    key = KeyStore(engine.gallery.database).create("client", ["read"])
+    with serve_on_socket(engine) as url:
+        with Client(url, key=key) as client:
+            assert client.describe()["scopes"] == ["read"]
+            with pytest.raises(ServerError, match="scope"):
+                client.remove_subject(1)
+        with Client(url) as stranger, pytest.raises(ServerError, match="key"):
+            stranger.describe()
