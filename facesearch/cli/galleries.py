@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facesearch.cli import log
 from facesearch.cli.options import GalleryOption, JsonOption, PackOption, ProviderOption, ThresholdOption, open_engine
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(info)
     app.command()(check)
     app.command()(reindex)
+    log.register(app)
     database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The gallery's database schema.")
     database.command()(upgrade)
     database.callback()(_database)  # keeps `db` a group although it has one command
@@ -38,10 +40,12 @@ def info(
 
     Example: facesearch info
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import emit, note, print_table
 
     with open_engine(gallery=gallery, pack=pack, provider=provider, threshold=threshold) as engine:
         record = engine.describe()
+    if record["overdue"]:
+        note(f"{record['overdue']} people are kept longer than they should be: facesearch people expire --dry-run")
     if json:
         emit(record)
         return

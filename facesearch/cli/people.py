@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facesearch.cli import erasing
 from facesearch.cli.options import GalleryOption, JsonOption, open_engine, parse_pairs
 from facesearch.errors import ConfigError
 
@@ -16,7 +17,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's na
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     people = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Who is enrolled: list, show, rename, merge, set, remove."
+        no_args_is_help=True, rich_markup_mode=None, help="Who is enrolled: list, show, change, remove, forget."
     )
     people.command("list")(list_people)
     people.command()(show)
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     people.command()(merge)
     people.command("set")(set_attributes)
     people.command()(remove)
+    erasing.register(people)
     app.add_typer(people, name="people")
 
 
@@ -119,7 +121,9 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     gallery: GalleryOption = None,
 ) -> None:
-    """Remove a person with all photos and templates, for good. The photo files themselves stay.
+    """Remove a person with all photos and templates from the gallery. The photo files themselves stay.
+
+    A restored backup brings the person back. For somebody who asks to be erased, use `people forget`.
 
     Example: facesearch people remove "Ada Lovelace"
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +17,7 @@ from facesearch.engine.enrolment import EnrollOptions, Enrolment
 from facesearch.engine.probes import SearchOptions
 from facesearch.engine.sources import collect_sources, upload
 from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
-from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryNotFoundError
+from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryNotFoundError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.types import (
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from facesearch.gallery.gallery import Gallery
     from facesearch.vision.packs import ModelPack
 
+log = logging.getLogger("facesearch")
+
 
 class FaceSearch:
     """An identity search engine over one gallery. Safe to use from several threads.
@@ -66,12 +69,14 @@ class FaceSearch:
         progress: Callable[[int, int | None], None] | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> None:
-        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets the licence before it."""
+        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets what people should read."""
         self.settings = settings
         self._progress = progress
         self._notice = notice
         self._lock = threading.RLock()
         self._gallery: Gallery | None = None
+        self._queries: Counter[str] = Counter()
+        """What the audit log has not been told yet."""
 
     @classmethod
     def open(
@@ -90,9 +95,10 @@ class FaceSearch:
         return cls(Settings.load(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold))
 
     def close(self) -> None:
-        """Write the index cache if it is behind, and close the gallery."""
+        """Write the queries into the audit log and the index cache if it is behind, and close the gallery."""
         with self._lock:
             if self._gallery is not None:
+                self._record_queries(self._gallery)
                 self._gallery.close()
                 self._gallery = None
 
@@ -285,7 +291,22 @@ class FaceSearch:
         probes.expect(image)
         gallery = self.gallery
         gallery.require_model(self.encoder.info)
-        return probes.identify(gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where))
+        results = probes.identify(gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where))
+        with self._lock:
+            self._queries.update(each.decision.value for each in results)
+            self._queries["photos"] += 1
+        return results
+
+    def _record_queries(self, gallery: Gallery) -> None:
+        """One audit event for all queries of this engine; a gallery that cannot be written to goes without."""
+        if not self._queries:
+            return
+        counts, self._queries = dict(self._queries), Counter()
+        try:
+            gallery.record("query", counts)
+        except GalleryError as error:
+            text = f"This query is not in the audit log: {error.message}"
+            self._notice(text) if self._notice else log.warning(text)
 
     def verify(self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE) -> Comparison:
         """Compare the faces of two photos 1:1.
@@ -330,6 +351,18 @@ class FaceSearch:
         require_calibration_of(calibration, info, source)
         self.gallery.store_calibration(json.loads(calibration.to_json()), info)
 
+    # -- people who go
+
+    def forget(self, who: Sequence[str | int]) -> dict[str, Any]:
+        """Erase people, by name or id, from gallery, caches and restored backups; the receipt, as JSON values.
+
+        Raises `UnknownSubjectError` before anything is changed. The receipt holds names, no biometric data; `clean`
+        says whether the scan of all files found nothing.
+        """
+        from facesearch.engine.erasure import forget_people
+
+        return forget_people(self.gallery, self.settings.cache, who)
+
     # -- health
 
     def describe(self) -> dict[str, Any]:
@@ -338,6 +371,7 @@ class FaceSearch:
         return {
             "gallery": str(gallery.folder.absolute()),
             **gallery.counts(),
+            "overdue": len(gallery.overdue()),
             "model": model.model_id if model else None,
             "pack": self.pack_reference,
             "det_sizes": self.model.settings["det_sizes"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
+from facesearch.gallery.subjects import clean_attributes
 from facesearch.gallery.uploads import upload_path
 from facesearch.vision.photo import is_photo_name, read_photo_bytes
 
@@ -152,6 +153,9 @@ def _manifest_row(path: Path, line: int, header: list[str], row: list[str]) -> S
             f"Line {line} of {path} needs {len(header)} fields, with a photo and a subject; it has: {','.join(row)}",
             "Mend the line and run the same command again.",
         )
-    attributes = {key: value for key, value in zip(header[2:], row[2:], strict=True) if value}
+    try:
+        attributes = clean_attributes({key: value for key, value in zip(header[2:], row[2:], strict=True) if value})
+    except ConfigError as error:
+        raise ConfigError(f"Line {line} of {path}: {error.message}", error.hint) from None
     photo = Path(os.path.abspath(path.parent / row[0]))  # noqa: PTH100  # as above: links stay as they are named
     return Source(photo, row[1].strip(), attributes)

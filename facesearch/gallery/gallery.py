@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import DiskFullError, GalleryError, GalleryNotFoundError
-from facesearch.gallery import audit, calibrations, models, photos, subjects, templates
+from facesearch.gallery import audit, calibrations, models, photos, retention, subjects, templates
 from facesearch.gallery.ballast import despite_full_disk, make_ballast, shrink_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
@@ -350,6 +350,16 @@ class Gallery:
         """Write an audit event: counts, never a vector, a face or a name."""
         with self._write() as connection:
             audit.record(connection, action, detail)
+
+    def events(
+        self, *, since: str | None = None, action: str | None = None, last: int | None = None
+    ) -> list[audit.AuditEvent]:
+        """Audit events, oldest first, as `audit.events` selects them."""
+        return self._read(lambda connection: audit.events(connection, since=since, action=action, last=last))
+
+    def overdue(self) -> list[Subject]:
+        """Subjects whose `retain_until` has passed, by name."""
+        return retention.overdue(self.subjects())
 
     def calibration(self) -> dict[str, Any] | None:
         """The calibration in force of the active model, as it was stored."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
+from facesearch.gallery.retention import RETAIN_UNTIL, require_date
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Subject
@@ -67,6 +68,8 @@ def clean_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
                 f"The value of attribute {key!r} cannot be kept.",
                 f"Use up to {MAX_VALUE} characters of plain text without control characters.",
             )
+        if key == RETAIN_UNTIL:
+            require_date(cleaned)
         kept[_clean_key(key)] = cleaned
     return kept
 

@@ -1,0 +1,155 @@
+"""`facesearch people forget` and `people expire`: erasing people, with a receipt."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facesearch.cli.options import GalleryOption, JsonOption, open_engine
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facesearch.engine.facesearch import FaceSearch
+
+EXIT_NOT_CLEAN = 1
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ReceiptOption = Annotated[
+    Path | None, typer.Option("--receipt", metavar="FILE", help="Write the receipt (JSON) to this file too.")
+]
+
+
+def register(people: typer.Typer) -> None:
+    """Add the commands to the group."""
+    people.command()(forget)
+    people.command()(expire)
+
+
+def forget(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A person's name, as enrolled.")],
+    yes: YesOption = False,
+    receipt: ReceiptOption = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Erase a person from gallery, caches and restored backups; prove it by a raw scan, and print a receipt.
+
+    The photo files themselves stay. Exit code: 0 nothing is left, 1 something is (the receipt says what), 2 usage, 4
+    gallery error.
+
+    Example: facesearch people forget "Ada Lovelace" --receipt ada.json
+    """
+    with open_engine(gallery=gallery) as engine:
+        subject = engine.gallery.subject(name)
+        _confirm(f"Erase {subject.name} ({subject.photos} photos, {subject.templates} templates) for good?", yes)
+        found = engine.forget([name])
+    _hand_over([found], receipt, json=json)
+
+
+def expire(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list who is due.")] = False,
+    yes: YesOption = False,
+    receipt: ReceiptOption = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Erase everybody whose attribute retain_until (the last day, as 2027-12-31) has passed, as `people forget` does.
+
+    Example: facesearch people expire --dry-run
+    """
+    from facesearch.cli.output import emit, note, print_table
+    from facesearch.engine.records import subject_record
+
+    with open_engine(gallery=gallery) as engine:
+        due = engine.gallery.overdue()
+        if dry_run or not due:
+            if json and dry_run:
+                for each in due:
+                    emit(subject_record(each))
+            elif due:
+                print_table(
+                    ("due", "retain until", "photos"),
+                    [(each.name, each.attributes["retain_until"], each.photos) for each in due],
+                )
+            else:
+                note("Nobody is due.")
+            return
+        _confirm(f"Erase {len(due)} people who are due for good? `--dry-run` lists them.", yes)
+        receipts = _forget_in_groups(engine, [each.subject_id for each in due])
+    _hand_over(receipts, receipt, json=json)
+
+
+def _forget_in_groups(engine: FaceSearch, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """A transaction, an emptied log and a scan per group: together they cost what they cost for one person."""
+    group = 200
+    return [engine.forget(ids[start : start + group]) for start in range(0, len(ids), group)]
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("Erasing is final, and nobody is here to ask.", "Add --yes if you mean it.")
+    typer.confirm(question, abort=True)
+
+
+def _hand_over(receipts: Sequence[dict[str, Any]], file: Path | None, *, json: bool) -> None:
+    from facesearch.cli.output import emit
+
+    for each in receipts:
+        if json:
+            emit(each)
+        else:
+            _print(each)
+    if file is not None:
+        _write(file, receipts)
+    raise typer.Exit(0 if all(each["clean"] for each in receipts) else EXIT_NOT_CLEAN)
+
+
+def _print(receipt: dict[str, Any]) -> None:
+    from facesearch.cli.output import note, printable
+
+    removed, scan = receipt["removed"], receipt["scan"]
+    who = ", ".join(receipt["subjects"])
+    typer.echo(
+        printable(
+            f"Erased: {who}. {removed['photos']} photos, {removed['templates']} templates, "
+            f"{removed['cached_embeddings']} cached embeddings, {removed['refused_photos']} refused photos."
+        )
+    )
+    total = sum(each["bytes"] for each in scan)
+    left = [each for each in scan if each["vectors"] or each["face_pictures"] or each["names"] or each["photo_paths"]]
+    typer.echo(f"{len(scan)} files ({total / 1e6:.1f} MB) were searched for what was removed.")
+    for each in left:
+        note(
+            f"{each['file']} still holds: {each['vectors']} vectors, {each['face_pictures']} pieces of face pictures, "
+            f"{each['names']} names, {each['photo_paths']} photo paths."
+        )
+    if receipt["rows_of_others_with_these_names"]:
+        note(f"{receipt['rows_of_others_with_these_names']} rows of other people contain the name or a part of it.")
+    if not receipt["log_emptied"]:
+        note("Another process reads the gallery and keeps the write-ahead log: stop it, and run `facesearch reindex`.")
+    if receipt["backups_since_enrolment"]:
+        note(
+            f"{receipt['backups_since_enrolment']} backups were written since the enrolment. They hold this data until "
+            "they are deleted; whoever restores one gets it without the people erased here."
+        )
+    typer.echo("Nothing is left." if receipt["clean"] else "Something is left: see above.")
+
+
+def _write(file: Path, receipts: Sequence[dict[str, Any]]) -> None:
+    import json
+
+    text = json.dumps(receipts[0] if len(receipts) == 1 else list(receipts), ensure_ascii=False, indent=2)
+    try:
+        file.write_text(text + "\n", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConfigError(
+            f"The people are erased, but the receipt cannot be written to {file}: {error.strerror}.",
+            "What was printed is the receipt too.",
+        ) from error
