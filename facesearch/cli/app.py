@@ -83,6 +83,7 @@ def prepare(
     ] = False,
 ) -> None:
     """Set up what every command shares: logs on stderr, and output that survives any file name."""
+    os.umask(0o077)  # reports, drawings and exports show faces and names: whatever is written is its owner's alone
     logging.basicConfig(level=logging.WARNING, format="facesearch: %(message)s", stream=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

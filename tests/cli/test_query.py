@@ -84,6 +84,7 @@ def test_annotate_draws_into_a_file_or_a_folder(
     drawn, plain = (decode_photo(path.read_bytes()) for path in (tmp_path / "who.png", probe))
     assert drawn.shape == plain.shape
     assert (drawn != plain).any()
+    assert stat.S_IMODE((tmp_path / "who.png").stat().st_mode) == 0o600
     assert command("query", scenes_folder, "--annotate", tmp_path / "found").code == 0
     assert {path.name for path in (tmp_path / "found").iterdir()} == {"group.jpg", "stranger.jpg"}
 
