@@ -97,11 +97,12 @@ def test_where_limits_the_search_and_a_wrong_filter_is_refused(command: Command,
 
 
 def test_a_person_with_a_hostile_name_cannot_break_the_output(command: Command, gallery: Path, probe: Path) -> None:
-    name = "[red]'; DROP TABLE subjects; --\u202e%_"
+    name = "[red]'; DROP TABLE subjects; --<b>%_../é"
     assert command("people", "rename", PEOPLE[0], name).code == 0
     assert command("query", probe, "--json").records[0]["subject"] == name
     assert "[red]" in command("query", probe).out
-    assert command("people", "rename", name, "\x1b[2J").code == 2
+    for unprintable in ("\x1b[2J", "\u202etxt.exe"):
+        assert command("people", "rename", name, unprintable).code == 2
 
 
 def test_verify_prints_a_verdict_and_a_record(
