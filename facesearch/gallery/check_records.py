@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from facesearch.gallery.database import run_migrations, sqlite_module
-from facesearch.gallery.rows import is_whole
+from facesearch.gallery.rows import column_names, is_whole
 from facesearch.gallery.schema import Base, FaceRow, PhotoRow, Sealed, SubjectRow
 from facesearch.types import Finding
 
@@ -55,7 +55,7 @@ def check_records(connection: Connection) -> Iterator[Finding]:
     counts: dict[str, int] = {}
     for row in sorted(_sealed_rows(), key=lambda each: each.__tablename__):
         count = 0
-        for values in connection.exec_driver_sql(f"SELECT * FROM {row.__tablename__}"):  # noqa: S608  # a constant
+        for values in connection.exec_driver_sql(f"SELECT {column_names(row)} FROM {row.__tablename__}"):  # noqa: S608
             count += 1
             if not _is_whole(values):
                 damaged += 1

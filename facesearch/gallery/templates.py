@@ -15,7 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.gallery.rows import require_joined, stored_columns
+from facesearch.gallery.rows import column_names, require_joined
 from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
 
@@ -103,6 +103,14 @@ def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int, dimension:
     )
 
 
+# Every search comes here: SQLAlchemy would take longer to look at so many columns than SQLite to find the rows.
+_DESCRIBE = (
+    f"SELECT {', '.join(map(column_names, (FaceRow, SubjectRow, PhotoRow)))}, templates.id, subjects.name, photos.path "  # noqa: S608  # names of columns
+    "FROM templates JOIN faces ON faces.id = templates.face_id JOIN subjects ON subjects.id = faces.subject_id "
+    "JOIN photos ON photos.id = faces.photo_id WHERE templates.id IN"
+)
+
+
 def describe_templates(
     connection: Connection, ids: Iterable[int], *, proven: bool = True
 ) -> dict[int, tuple[str, str]]:
@@ -111,22 +119,13 @@ def describe_templates(
     Raises `CorruptGalleryError` where what leads from a template to a name is damaged, unless `proven` is False.
     """
     found: dict[int, tuple[str, str]] = {}
-    query = (
-        sa.select(
-            *stored_columns(FaceRow, "face_"),
-            *stored_columns(SubjectRow, "subject_"),
-            *stored_columns(PhotoRow, "photo_"),
-            TemplateRow.id,
-        )
-        .join(FaceRow, FaceRow.id == TemplateRow.face_id)
-        .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
-        .join(PhotoRow, PhotoRow.id == FaceRow.photo_id)
-    )
     for chunk in chunks(sorted(set(ids))):
-        for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
+        query = f"{_DESCRIBE} ({', '.join('?' * len(chunk))})"
+        for row in connection.exec_driver_sql(query, tuple(chunk)):
             if proven:
                 require_joined(row, FaceRow, SubjectRow, PhotoRow)
-            found[row.id] = (row.subject_name, os.fsdecode(row.photo_path))
+            template_id, subject, path = row[-3:]
+            found[template_id] = (subject, os.fsdecode(path))
     return found
 
 
