@@ -16,7 +16,6 @@ import numpy as np
 from facesearch.errors import GalleryError
 from facesearch.gallery import templates
 from facesearch.gallery.index.base import require_unit_vectors
-from facesearch.gallery.index.flat import FlatIndex
 from facesearch.gallery.index.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -38,6 +37,10 @@ class LiveIndex:
     def __init__(self, model_id: str, model_row: int, dimension: int) -> None:
         self.model_id = model_id
         self.model_row = model_row
+        from facesearch.gallery.index.flat import (
+            FlatIndex,
+        )  # here: FAISS is loaded by who searches, not by `people list`
+
         self.index: VectorIndex = FlatIndex(dimension)
         self.token: bytes | None = None
         """Of the database state that the index equals; None while it equals none."""
