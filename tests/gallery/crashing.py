@@ -1,6 +1,6 @@
 """A child process that enrolls, removes, rebuilds its index and upgrades an old gallery, and is killed somewhere.
 
-Run: python -m tests.gallery.crashing FOLDER SEED. One line per acknowledged step: `+ SEED`, `- SEED`.
+Run: python -m tests.gallery.crashing FOLDER SEED FIRST: people are numbered from FIRST on. One line per acknowledged step: `+ SEED`, `- SEED`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from tests.gallery.makers import enroll, found_subject, make_gallery
 from tests.gallery.test_schema import load_frozen
 
 
-def work(gallery: Gallery, rng: random.Random) -> None:
+def work(gallery: Gallery, rng: random.Random, number: int) -> None:
     enrolled = [int(subject.name) for subject in gallery.subjects()]
-    number = max(enrolled, default=0)
     while True:
         if len(enrolled) > 5 and rng.random() < 0.3:
             gone = enrolled.pop(rng.randrange(len(enrolled)))
@@ -46,4 +45,4 @@ def upgrade_an_old_gallery(folder: Path) -> None:
 
 if __name__ == "__main__":
     with make_gallery(Path(sys.argv[1])) as opened:
-        work(opened, random.Random(int(sys.argv[2])))
+        work(opened, random.Random(int(sys.argv[2])), int(sys.argv[3]))

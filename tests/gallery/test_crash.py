@@ -27,8 +27,8 @@ def test_a_killed_process_loses_nothing_acknowledged_and_revives_nobody(folder: 
     present: set[int] = set()
     removed: set[int] = set()
     acknowledged = upgrades = 0
-    for _ in range(kills):
-        lines = run_and_kill(folder, rng)
+    for kill in range(kills):
+        lines = run_and_kill(folder, rng, 1000 * kill)  # nobody's number is used again
         acknowledged += len(lines)
         unsure: set[int] = set()
         for sign, number in lines:
@@ -71,9 +71,9 @@ def upgraded_whole(folder: Path) -> bool:
     return True
 
 
-def run_and_kill(folder: Path, rng: random.Random) -> list[tuple[str, int]]:
+def run_and_kill(folder: Path, rng: random.Random, first: int) -> list[tuple[str, int]]:
     """Let a child work, kill it at a random moment, and return what it had acknowledged."""
-    command = [sys.executable, "-m", "tests.gallery.crashing", os.fspath(folder), str(rng.randrange(2**32))]
+    command = [sys.executable, "-m", "tests.gallery.crashing", os.fspath(folder), str(rng.randrange(2**32)), str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         first = child.stdout.readline()  # it has started to work
