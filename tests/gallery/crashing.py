@@ -1,6 +1,7 @@
 """A child process that enrolls, removes, rebuilds its index and upgrades an old gallery, and is killed somewhere.
 
-Run: python -m tests.gallery.crashing FOLDER SEED FIRST: people are numbered from FIRST on. One line per acknowledged step: `+ SEED`, `- SEED`.
+Run: python -m tests.gallery.crashing FOLDER SEED FIRST. People are numbered from FIRST on. One line per acknowledged
+step: `+ NUMBER`, `- NUMBER`; `? NUMBER` before a removal.
 """
 
 from __future__ import annotations

@@ -71,9 +71,16 @@ def upgraded_whole(folder: Path) -> bool:
     return True
 
 
-def run_and_kill(folder: Path, rng: random.Random, first: int) -> list[tuple[str, int]]:
+def run_and_kill(folder: Path, rng: random.Random, number: int) -> list[tuple[str, int]]:
     """Let a child work, kill it at a random moment, and return what it had acknowledged."""
-    command = [sys.executable, "-m", "tests.gallery.crashing", os.fspath(folder), str(rng.randrange(2**32)), str(first)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.gallery.crashing",
+        os.fspath(folder),
+        str(rng.randrange(2**32)),
+        str(number),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         first = child.stdout.readline()  # it has started to work
