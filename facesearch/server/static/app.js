@@ -10,6 +10,7 @@ import * as person from "./person.js";
 import * as report from "./report.js";
 
 const ROUTES = [
+  // The address, the view, and which link of the navigation it belongs to.
   [/^\/?$/u, identify, "identify"],
   [/^\/people$/u, people, "people"],
   [/^\/people\/(\d+)$/u, person, "people"],
@@ -35,7 +36,7 @@ async function route({ first = false } = {}) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const place = el("div", { class: `view ${name}` });
+  const place = el("div", { class: `view ${view.kind ?? name}` });
   main.replaceChildren(place);
   if (!first) scrollTo(0, 0);
   try {

@@ -90,7 +90,7 @@ function planned(entries, passedOver, start) {
     who?.element,
     el(
       "ul",
-      { class: "plan-people" },
+      { class: "plan-people", tabindex: "0", "aria-label": "People" },
       names.map(([name, photos]) => el("li", null, portrait(name), el("b", null, name), el("small", null, String(photos)))),
     ),
     people.size > LISTED ? el("p", { class: "hint" }, `and ${count(people.size - LISTED, "more person", "more people")}`) : null,

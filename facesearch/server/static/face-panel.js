@@ -6,7 +6,9 @@ import { cut, portrait } from "./faces.js";
 import { personField } from "./person-picker.js";
 import { axis, lowEnd, track } from "./scale.js";
 import { may } from "./server-info.js";
-import { decision, photoName, POOR, reason, score } from "./words.js";
+import { decision, further, photoName, POOR, reason, score } from "./words.js";
+
+const LISTED = 5;
 
 /** The panel's content. See `identify.js` for what it is given. */
 export function facePanel(context) {
@@ -42,11 +44,15 @@ function comparison({ probe, result, others }) {
   cut(probe.url, result.box).then((url) => url && mine.append(el("img", { src: url, alt: "" })));
   const [best] = others;
   const theirs = el("figure", { class: "theirs" });
+  const who = (candidate) => [
+    candidate.subject_id === null ? candidate.subject : el("a", { href: `#/people/${candidate.subject_id}` }, candidate.subject),
+    candidate.score < result.threshold ? ": below the threshold" : null,
+  ];
   const made = el("div", { class: "pair" }, el("figure", null, mine, el("figcaption", null, "This face")), theirs);
   made.compare = (candidate) =>
     theirs.replaceChildren(
       portrait(candidate.subject, { photoId: candidate.photo_id, size: "large" }),
-      el("figcaption", null, candidate.subject),
+      el("figcaption", null, who(candidate)),
     );
   made.compare(best);
   return made;
@@ -54,9 +60,9 @@ function comparison({ probe, result, others }) {
 
 function candidates(context) {
   const { result, others } = context;
-  const low = lowEnd(others.map((each) => each.score));
-  const list = el("ol", { class: "candidates" });
-  others.slice(0, 5).forEach((each, index) => list.append(candidate(context, each, index, low)));
+  const listed = others.slice(0, LISTED);
+  const low = lowEnd(listed.map((each) => each.score));
+  const list = el("ol", { class: "candidates" }, listed.map((each, index) => candidate(context, each, index, low)));
   return el("div", { class: "listing" }, el("h3", null, "Candidates"), axis(result.threshold, low), list);
 }
 
@@ -74,18 +80,9 @@ function candidate({ result, setAside }, each, index, low) {
     el("span", { class: "number" }, score(each.score)),
     track(each.score, result.threshold, low),
   );
-  const not = each.score >= result.threshold || index === 0;
-  return el(
-    "li",
-    null,
-    row,
-    el(
-      "div",
-      { class: "row-actions" },
-      each.subject_id === null ? null : el("a", { href: `#/people/${each.subject_id}` }, "Open"),
-      not && button("That is not them", () => setAside(result, each), { kind: "link", "aria-label": `That is not ${each.subject}` }),
-    ),
-  );
+  if (each.score < result.threshold) return el("li", null, row);
+  const label = { kind: "link", "aria-label": `That is not them: ${each.subject}` };
+  return el("li", null, row, el("div", { class: "row-actions" }, button("That is not them", () => setAside(result, each), label)));
 }
 
 function setAsideNote({ result, removed, setAside }) {
@@ -152,7 +149,7 @@ function enrollForm({ probe, result, again }, likely) {
           el(
             "div",
             null,
-            el("p", null, `Not enrolled. ${reason(record.reason)}: ${record.detail}`),
+            el("p", null, `Not enrolled. ${reason(record.reason)}. ${further(record.reason, record.detail) ?? ""}`),
             poor ? button("Accept anyway", () => send(true)) : null,
           ),
         ),

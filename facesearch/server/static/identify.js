@@ -4,8 +4,8 @@ import * as api from "./api.js";
 import { announce, count, el, empty, failure, loading } from "./dom.js";
 import { facePanel } from "./face-panel.js";
 import { photoIntake } from "./intake.js";
-import { stage } from "./stage.js";
-import { decision, reason, score } from "./words.js";
+import { fromTheLeft, stage } from "./stage.js";
+import { decision, further, reason, score } from "./words.js";
 
 export const title = "Who is this?";
 
@@ -31,22 +31,23 @@ async function search(file, shown, intake, { face = null } = {}) {
   announce("Searching…");
   const url = probe?.file === file ? probe.url : URL.createObjectURL(file);
   if (probe && probe.url !== url) URL.revokeObjectURL(probe.url);
-  probe = { file, url, results: [], face: 0, aside: new Map() };
+  probe = { file, url, results: [], position: 0, aside: new Map() };
   try {
-    probe.results = (await api.identify(file, { k: CANDIDATES, signal })).results;
+    const { results } = await api.identify(file, { k: CANDIDATES, signal });
+    probe.results = results[0].box === null ? results : fromTheLeft(results);
   } catch (error) {
     if (signal.aborted) return;
     shown.replaceChildren(failure(error, () => search(file, shown, intake)));
     return;
   }
-  probe.face = face ?? 0;
+  probe.position = Math.max(0, probe.results.findIndex((each) => each.face === (face ?? 0)));
   draw(shown, intake);
   announce(summary(probe.results));
 }
 
 /** What is said of all faces in one sentence. */
 function summary(results) {
-  if (results[0].box === null) return `${reason(results[0].reason)}. ${results[0].detail ?? ""}`;
+  if (results[0].box === null) return `${reason(results[0].reason)}. ${further(results[0].reason, results[0].detail) ?? ""}`;
   const matched = results.filter((each) => each.decision === "match").map((each) => each.subject);
   const unsure = results.filter((each) => each.decision === "ambiguous").length;
   const rest = results.length - matched.length - unsure;
@@ -83,7 +84,7 @@ function draw(shown, intake) {
   intake.classList.add("slim");
   const { results, url, file } = probe;
   if (results[0].box === null) {
-    const shape = empty("photo", reason(results[0].reason), results[0].detail ?? "Try another photo.");
+    const shape = empty("photo", reason(results[0].reason), further(results[0].reason, results[0].detail) ?? "Try another photo.");
     const preview = el("img", { class: "preview", src: url, alt: "" });
     preview.addEventListener("error", () => preview.remove());
     shown.replaceChildren(el("div", { class: "columns" }, el("div", { class: "stage" }, preview), shape));
@@ -94,7 +95,7 @@ function draw(shown, intake) {
   const heading = el("p", { class: "summary" }, summary(results));
 
   function choose(position) {
-    probe.face = position;
+    probe.position = position;
     photo.select(position);
     panel.replaceChildren(
       facePanel({
@@ -105,7 +106,7 @@ function draw(shown, intake) {
         removed: removed(results[position]),
         choose,
         setAside,
-        again: () => search(file, shown, intake, { face: position }),
+        again: () => search(file, shown, intake, { face: results[position].face }),
       }),
     );
   }
@@ -122,5 +123,5 @@ function draw(shown, intake) {
   }
 
   shown.replaceChildren(heading, el("div", { class: "columns" }, photo.element, panel));
-  choose(Math.min(probe.face, results.length - 1));
+  choose(probe.position);
 }

@@ -9,9 +9,10 @@ import { enrolment } from "./enrolment.js";
 import { personField } from "./person-picker.js";
 import { axis, lowEnd, track } from "./scale.js";
 import { may } from "./server-info.js";
-import { date, fileName, photoName, score } from "./words.js";
+import { date, fileName, photoName, score, signed } from "./words.js";
 
 export const title = "Person";
+export const kind = "person";
 
 export async function mount(place, signal, { id }) {
   place.replaceChildren(loading("Loading…", 4));
@@ -202,8 +203,8 @@ function quality({ detection_score: detection, quality: measured }) {
     ["detection score", score(detection)],
     ["face", `${Math.round(measured.size)} px`],
     ["sharpness", Math.round(measured.sharpness).toLocaleString("en")],
-    ["turned", `${measured.yaw.toFixed(2).replace("-", "−")}`],
-    ["tilted", `${Math.round(measured.roll)}°`.replace("-", "−")],
+    ["turned", signed(measured.yaw, 2)],
+    ["tilted", `${signed(measured.roll, 0)}°`],
   ];
   return el("dl", { class: "measures" }, rows.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))));
 }

@@ -1,9 +1,9 @@
 // A photo that was not enrolled, with its reason and the ways to mend it; or one that was, and needs a look.
 
 import * as api from "./api.js";
-import { announce, button, el, failure, icon } from "./dom.js";
-import { stage } from "./stage.js";
-import { POOR, reason } from "./words.js";
+import { announce, button, el, failure, fileButton, icon } from "./dom.js";
+import { fromTheLeft, stage } from "./stage.js";
+import { further, POOR, reason } from "./words.js";
 
 /** A card for one entry and what the server said of it; `onresolved(card, enrolled)` hears when it is settled. */
 export function refused(entry, record, { strict, onresolved }) {
@@ -18,7 +18,7 @@ export function refused(entry, record, { strict, onresolved }) {
     const enrolled = told.status === "enrolled";
     body.replaceChildren(
       el("p", { class: "who" }, el("b", null, entry.person), " ", el("small", null, entry.path)),
-      el("p", { class: "why" }, reason(told.reason), told.detail ? el("small", null, told.detail) : null),
+      el("p", { class: "why" }, reason(told.reason), el("small", null, further(told.reason, told.detail))),
       enrolled ? seePerson(told) : el("div", { class: "actions" }, ...remedies(told)),
     );
   }
@@ -30,9 +30,19 @@ export function refused(entry, record, { strict, onresolved }) {
       found.push(button("Choose the face", choose, { kind: "primary" }), button("Take the largest", retry({ faces: "largest" })));
     } else if (POOR.has(code)) found.push(button("Accept anyway", retry({ anyQuality: true }), { kind: "primary" }));
     else if (code === "identity_conflict") found.push(button("Enroll all the same", retry({ strict: false }), { kind: "primary" }));
-    else found.push(button("Try again", retry({})));
+    else found.push(fileButton("Use another photo", ([file]) => replace(file), { accept: "image/*" }));
     found.push(button("Leave out", () => leaveOut(), { kind: "quiet" }));
     return found;
+  }
+
+  /** The same bytes would be refused again: another photo of the same person takes the place. */
+  function replace(file) {
+    entry = { ...entry, file, path: file.name };
+    URL.revokeObjectURL(preview.src);
+    preview.src = URL.createObjectURL(file);
+    card.prepend(preview);
+    card.querySelector(".none")?.remove();
+    send({});
   }
 
   function leaveOut() {
@@ -73,7 +83,7 @@ export function refused(entry, record, { strict, onresolved }) {
   async function choose() {
     for (const each of body.querySelectorAll("button")) each.disabled = true;
     try {
-      pick((await api.detect(entry.file)).results);
+      pick(fromTheLeft((await api.detect(entry.file)).results));
     } catch (error) {
       show(record);
       body.append(failure(error));
@@ -82,11 +92,15 @@ export function refused(entry, record, { strict, onresolved }) {
 
   function pick(results) {
     const faces = results.map((each, index) => ({ box: each.box, tone: "plain", label: "", description: `Face ${index + 1} of ${results.length}` }));
-    const photo = stage({ url: preview.src, name: entry.path, faces, onselect: (position) => (use.disabled = position < 0, chosen = position, photo.select(position)) });
-    let chosen = -1;
-    const use = button(`This is ${entry.person}`, () => send({ faces: String(results[chosen].face) }), { kind: "primary", disabled: true });
+    let chosen = null;
+    const onselect = (position) => {
+      chosen = results[position];
+      use.disabled = false;
+    };
+    const photo = stage({ url: preview.src, name: entry.path, faces, onselect });
+    const use = button(`This is ${entry.person}`, () => send({ faces: String(chosen.face) }), { kind: "primary", disabled: true });
     body.replaceChildren(
-      el("p", { class: "who" }, "Which face is ", el("b", null, entry.person), "?"),
+      el("p", { class: "who" }, "Which face is ", el("b", null, entry.person), "? ", el("small", null, entry.path)),
       photo.element,
       el("div", { class: "actions" }, use, button("Back", () => show(record), { kind: "quiet" })),
     );

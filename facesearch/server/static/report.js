@@ -57,7 +57,7 @@ function thresholdSection(server, calibration) {
     "Threshold in force",
     el("p", { class: "big" }, score(server.threshold), el("small", null, " cosine similarity; at or above is a match")),
     el("div", { class: "alone" }, axis(server.threshold, Math.min(0, server.threshold)), line),
-    el("p", null, `It is: ${server.threshold_basis}.`),
+    el("p", null, `Where it comes from: ${server.threshold_basis}.`),
     server.threshold_warning ? el("div", { class: "notice bad" }, icon("warning"), el("p", null, server.threshold_warning)) : null,
     calibration ? calibrated(calibration) : uncalibrated(),
   );
@@ -149,5 +149,5 @@ function side(each) {
 
 function evaluation() {
   return section("Evaluation", el("p", null, "How often photos of enrolled people are missed, and strangers taken for somebody, is measured on labelled photos, which the server does not have: ",
-    el("code", null, "facesearch evaluate --help"), " says how, and writes pages of its own."));
+    el("code", null, "facesearch eval --help"), " says how, and writes pages of its own."));
 }

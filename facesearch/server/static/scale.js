@@ -1,7 +1,7 @@
 // Scores on a line: where the threshold is, and which side of it a score lies on.
 
 import { el } from "./dom.js";
-import { score as text } from "./words.js";
+import { score as text, signed } from "./words.js";
 
 /** Where scales begin: 0, or lower where a score is. */
 export function lowEnd(scores) {
@@ -42,7 +42,7 @@ export function axis(threshold, low = 0) {
   return el(
     "div",
     { class: "axis", "aria-hidden": "true" },
-    el("span", { class: "end" }, low === 0 ? "0" : text(low)),
+    el("span", { class: "end" }, low === 0 ? "0" : signed(low, 1)),
     name,
     el("span", { class: "end" }, "1"),
   );

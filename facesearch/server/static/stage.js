@@ -22,6 +22,7 @@ export function stage({ url, name, faces, onselect }) {
 
   function select(position) {
     buttons.forEach((each, index) => each.setAttribute("aria-pressed", String(index === position)));
+    if (frame.classList.contains("ready")) separate(buttons, frame);
   }
 
   function place() {
@@ -66,6 +67,9 @@ export function stage({ url, name, faces, onselect }) {
   return { element: made, select, relabel };
 }
 
+/** Results by where their faces are, from left to right: as people would name them. */
+export const fromTheLeft = (results) => [...results].sort((a, b) => a.box[0] + a.box[2] - b.box[0] - b.box[2]);
+
 function faceButton(face, position, onclick) {
   const made = el("button", { type: "button", "aria-pressed": "false", onclick });
   write(made, face, position);
@@ -80,28 +84,43 @@ function write(made, face, position) {
   );
 }
 
-/** Tags that would cover another, or stick out, shrink to their number. */
+/**
+ * Tags go below their face or above it, wherever they cover nothing. Where there is no room for all of them, the face
+ * that is chosen has its tag, and the others their number.
+ */
 function separate(buttons, frame) {
   const bounds = frame.getBoundingClientRect();
+  const boxes = buttons.map((each) => each.getBoundingClientRect());
   const taken = [];
-  for (const each of buttons) {
+  let crowded = false;
+  buttons.forEach((each, index) => {
     const tag = each.firstElementChild;
-    tag.classList.remove("short", "inside");
-    tag.style.removeProperty("--shift");
-    let spot = tag.getBoundingClientRect();
-    if (spot.bottom > bounds.bottom) tag.classList.add("inside");
-    const shift = Math.min(0, bounds.right - spot.right) || Math.max(0, bounds.left - spot.left);
-    if (shift) tag.style.setProperty("--shift", `${shift}px`);
-    spot = tag.getBoundingClientRect();
-    const covers = taken.some(
-      (other) =>
-        spot.left < other.right && other.left < spot.right && spot.top < other.bottom && other.top < spot.bottom,
-    );
-    if (covers || spot.width > bounds.width) {
-      tag.classList.add("short");
-      tag.style.removeProperty("--shift");
-      spot = tag.getBoundingClientRect();
-    }
-    taken.push(spot);
+    const others = boxes.filter((_, other) => other !== index);
+    const costs = ["below", "above"].map((side) => {
+      const spot = putAt(tag, side, bounds);
+      const outside = spot.bottom > bounds.bottom + 1 || spot.top < bounds.top - 1 || spot.width > bounds.width;
+      const covered = outside + taken.filter((other) => meet(spot, other)).length;
+      return 100 * covered + others.filter((other) => meet(spot, other)).length;
+    });
+    crowded ||= Math.min(...costs) >= 100;
+    taken.push(putAt(tag, costs[1] < costs[0] ? "above" : "below", bounds));
+  });
+  if (!crowded) return;
+  for (const each of buttons) {
+    if (each.getAttribute("aria-pressed") === "false") each.firstElementChild.className = "tag short";
   }
+}
+
+/** Place a tag on one side of its face, pushed back into the photo; where it lies then. */
+function putAt(tag, side, bounds) {
+  tag.className = `tag ${side}`;
+  tag.style.setProperty("--shift", "0px");
+  const spot = tag.getBoundingClientRect();
+  const shift = Math.max(bounds.left - spot.left, Math.min(0, bounds.right - spot.right));
+  if (shift) tag.style.setProperty("--shift", `${shift}px`);
+  return tag.getBoundingClientRect();
+}
+
+function meet(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }

@@ -1,6 +1,13 @@
 // What codes mean, in words.
 
-export const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
+/** A number with its digits, a true minus, and no negative zero. */
+export function signed(value, digits) {
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? (0).toFixed(digits) : text.replace("-", "−");
+}
+
+/** A similarity score; nothing else, no share of anything. */
+export const score = (value) => (value === null || value === undefined ? "–" : signed(value, 3));
 
 const REASONS = {
   unreadable: "This file cannot be read as a photo",
@@ -18,6 +25,9 @@ const REASONS = {
 
 /** A reason code in words. */
 export const reason = (code) => REASONS[code] ?? (code ? code.replaceAll("_", " ") : "It was refused");
+
+/** What a detail adds to the words of its reason; null where it says the same. */
+export const further = (code, detail) => (detail && !detail.startsWith(reason(code)) ? sentence(detail) : null);
 
 /** Reasons of quality: a person may accept the photo anyway. */
 export const POOR = new Set(["face_too_small", "low_detection_score", "blurred", "extreme_pose"]);

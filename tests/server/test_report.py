@@ -1,0 +1,86 @@
+"""Calibration and audit over HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from facesearch import FaceSearch
+from facesearch.engine.evaluation.audit import audit_templates
+from facesearch.engine.evaluation.people import gallery_templates
+from facesearch.evaluation.calibration import Basis, Calibration, Metric
+from facesearch.evaluation.results import Interval
+from facesearch.server import selfcheck
+from tests.server.conftest import serve_here
+
+
+def test_the_audit_is_that_of_the_command_with_ids(engine: FaceSearch, people_folder: Path, tmp_path: Path) -> None:
+    double = tmp_path / "double.png"
+    with Image.open(people_folder / "Mira Quill" / "1.jpg") as photo:
+        photo.save(double)
+    assert [each.status for each in engine.enroll(double, subject="Mira's Twin")] == ["enrolled"]
+    known = gallery_templates(engine.gallery)
+    expected = audit_templates(known, engine.threshold.value)
+    with serve_here(engine) as api:
+        answer = api.get("/v1/audit").json()
+        people = {each["id"]: each["subject"] for each in api.get("/v1/subjects").json()["subjects"]}
+    assert (answer["people"], answer["templates"], answer["complete"]) == (13, 49, True)
+    assert answer["totals"] == {
+        "look_alike": len(expected.look_alikes),
+        "mislabelled": len(expected.mislabelled),
+        "duplicate": len(expected.duplicates),
+    }
+    first = answer["findings"][0]
+    assert first["kind"] == "look_alike"
+    assert {first["a"]["subject"], first["b"]["subject"]} == {"Mira Quill", "Mira's Twin"}
+    for found, each in zip(answer["findings"], expected.findings, strict=True):
+        assert found["score"] == round(each.score, 6)
+        for side, row in (("a", each.a), ("b", each.b)):
+            assert found[side]["template_id"] == known.ids[row]
+            assert people[found[side]["subject_id"]] == found[side]["subject"]
+
+
+def test_a_long_audit_is_cut_and_says_so(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = api.get("/v1/audit").json()
+    monkeypatch.setattr(selfcheck, "MOST", 3)
+    cut = api.get("/v1/audit").json()
+    assert cut["totals"] == whole["totals"]
+    assert len(cut["findings"]) == 3 < len(whole["findings"])
+
+
+def test_an_empty_gallery_has_nothing_to_look_at(tmp_path: Path, standin_pack: Path) -> None:
+    with FaceSearch.open(tmp_path / "new", pack=standin_pack, provider="cpu") as engine, serve_here(engine) as api:
+        answer = api.get("/v1/audit").json()
+        assert (answer["templates"], answer["findings"]) == (0, [])
+        assert api.get("/v1/calibration").json() == {"calibration": None}
+
+
+def put_calibration_in_force(engine: FaceSearch) -> Calibration:
+    """One that nobody measured: what it says is to be shown, not believed."""
+    made = Calibration(
+        threshold=0.5123,
+        metric=Metric.FPIR,
+        target=0.01,
+        basis=Basis.EMPIRICAL,
+        errors=7,
+        trials=1234,
+        people=321,
+        estimate=0.00567,
+        interval=Interval(0.0023, 0.0117, "Wilson", assumes_independence=True),
+        measured_subjects=12,
+        subjects=12,
+        valid_up_to=20,
+    ).bound_to(engine.encoder.info)
+    engine.adopt_calibration(made)
+    return made
+
+
+def test_the_calibration_is_the_one_in_force(api: httpx.Client, engine: FaceSearch) -> None:
+    assert api.get("/v1/calibration").json() == {"calibration": None}
+    made = put_calibration_in_force(engine)
+    assert api.get("/v1/calibration").json()["calibration"] == json.loads(made.to_json())
+    assert api.get("/v1/info").json()["threshold"] == 0.5123
