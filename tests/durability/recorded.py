@@ -87,6 +87,12 @@ def change_token_later(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Database, "write", write_twice)
 
 
+def use_rollback_journal(patch: pytest.MonkeyPatch) -> None:
+    """As where SQLite's WAL cannot be trusted: this breaks no promise."""
+    patch.setattr("facesearch.gallery.database.has_safe_wal", lambda _: False)
+
+
+OLDER_SQLITE = "rollback journal"
 SPOILED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "synchronous=NORMAL": sync_less,
     "no folder sync for the gallery": sync_no_folder_of("database"),
@@ -98,5 +104,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "commands":
         run_commands(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
     else:
-        SPOILED[sys.argv[3]](pytest.MonkeyPatch())
+        spoil = use_rollback_journal if sys.argv[3] == OLDER_SQLITE else SPOILED[sys.argv[3]]
+        spoil(pytest.MonkeyPatch())
         run_gallery(Path(sys.argv[2]))

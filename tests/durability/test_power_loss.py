@@ -23,7 +23,7 @@ from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.snapshot import read_snapshot
 from tests.durability.crash_images import Chance, Disk
-from tests.durability.recorded import SPOILED
+from tests.durability.recorded import OLDER_SQLITE, SPOILED
 from tests.durability.recording import Operation, Said, Sync, record
 
 if TYPE_CHECKING:
@@ -194,6 +194,16 @@ def test_a_power_cut_loses_nothing_acknowledged_and_revives_nobody(
         shutil.copytree(person, people / str(position // 6) / person.name)
     operations = record([*CHILD, "commands", *map(os.fspath, (root / "gallery", people, standin_pack))], root)
     shutil.rmtree(people)  # check would hash them for every image
+    seed = random.randrange(2**32)
+    broken, made = outcome(operations, root, scratch / "image", count, seed)
+    print(f"seed {seed}: {made} crash images of {len(operations)} operations, broken: {dict(broken)}")  # noqa: T201
+    assert not broken
+    assert made > count / 10
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+def test_a_power_cut_is_survived_with_the_journal_of_an_older_sqlite(root: Path, scratch: Path, count: int) -> None:
+    operations = record([*CHILD, "gallery", os.fspath(root / "gallery"), OLDER_SQLITE], root)
     seed = random.randrange(2**32)
     broken, made = outcome(operations, root, scratch / "image", count, seed)
     print(f"seed {seed}: {made} crash images of {len(operations)} operations, broken: {dict(broken)}")  # noqa: T201
