@@ -5,7 +5,7 @@ default. This is the only module that reads the environment.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ class Settings:
     offline: bool
     cache: Path
     """Where evaluations keep the vectors of the photos they embedded: biometric data."""
+    key: str | None = field(default=None, repr=False)
+    """Of an encrypted gallery."""
 
     @classmethod
     def load(
@@ -44,6 +46,7 @@ class Settings:
         provider: str | None = None,
         det_size: str | int | None = None,
         threshold: float | None = None,
+        key_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
         """Combine flags (the arguments) with the environment. Raises `ConfigError` for values that make no sense."""
@@ -59,6 +62,7 @@ class Settings:
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
             cache=Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache(),
+            key=_key(key_file, env),
         )
 
 
@@ -76,6 +80,25 @@ def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
             "Give a number between -1 and 1; scores of one person are usually above 0.4.",
         )
     return value
+
+
+def _key(file: Path | None, env: Mapping[str, str]) -> str | None:
+    """The flag's file, else the variable's file, else the variable. Never an argument: others could read it."""
+    named = file or (Path(env["FACESEARCH_KEY_FILE"]).expanduser() if env.get("FACESEARCH_KEY_FILE") else None)
+    return read_key_file(named) if named else env.get("FACESEARCH_KEY") or None
+
+
+def read_key_file(file: Path) -> str:
+    """The key in a file, without the line's end. Raises `ConfigError` where there is none."""
+    try:
+        key = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The key cannot be read from {file}: {error}", "Name a text file that you may read."
+        ) from error
+    if not key:
+        raise ConfigError(f"There is no key in {file}.", "Put the gallery's key on its first line.")
+    return key
 
 
 def _user_cache() -> Path:

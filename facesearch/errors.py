@@ -17,6 +17,7 @@
     |  |- ModelMismatchError     templates of another model
     |  |- SchemaOutdatedError    the database was written by another version
     |  |- DiskFullError
+    |  |- GalleryLockedError     encrypted, and the key is missing or wrong
     |  `- CorruptGalleryError
     |- EvaluationError           data that no honest error rate can be computed from
     |- ServerError               a server does not answer as it should
@@ -106,6 +107,10 @@ class SchemaOutdatedError(GalleryError):
 
 class DiskFullError(GalleryError):
     """No space is left where the gallery lies."""
+
+
+class GalleryLockedError(GalleryError):
+    """The gallery is encrypted, and its key is missing or wrong."""
 
 
 class CorruptGalleryError(GalleryError):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from facesearch.cli import audit, calibrate, demo, enroll, evaluate, galleries, keys, models, people, query, serve
+from facesearch.cli.options import use_key_file
 from facesearch.errors import (
     ConfigError,
     EvaluationError,
@@ -81,8 +83,15 @@ def prepare(
     version: Annotated[  # noqa: ARG001  # its callback acts before any command
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file", metavar="FILE", help="The key of an encrypted gallery [FACESEARCH_KEY_FILE, FACESEARCH_KEY]."
+        ),
+    ] = None,
 ) -> None:
-    """Set up what every command shares: logs on stderr, and output that survives any file name."""
+    """Set up what every command shares: logs on stderr, output that survives any file name, the gallery's key."""
+    use_key_file(key_file)
     os.umask(0o077)  # reports, drawings and exports show faces and names: whatever is written is its owner's alone
     logging.basicConfig(level=logging.WARNING, format="facesearch: %(message)s", stream=sys.stderr)
     for stream in (sys.stdout, sys.stderr):

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli import log
-from facesearch.cli.options import GalleryOption, JsonOption, PackOption, ProviderOption, ThresholdOption, open_engine
+from facesearch.cli import backups, encryption, log
+from facesearch.cli.options import (
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    ProviderOption,
+    ThresholdOption,
+    load_settings,
+    open_engine,
+)
 
 if TYPE_CHECKING:
     from facesearch.types import Finding
@@ -19,6 +27,8 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     app.command()(reindex)
     log.register(app)
+    backups.register(app)
+    encryption.register(app)
     database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The gallery's database schema.")
     database.command()(upgrade)
     database.callback()(_database)  # keeps `db` a group although it has one command
@@ -111,14 +121,14 @@ def upgrade(gallery: GalleryOption = None) -> None:
     Example: facesearch db upgrade
     """
     from facesearch.cli.output import note
-    from facesearch.config import Settings
     from facesearch.engine.facesearch import require_gallery_libraries
 
     require_gallery_libraries()
     from facesearch.gallery.gallery import upgrade_gallery
 
-    folder = Settings.load(gallery=gallery).gallery
-    before, after = upgrade_gallery(folder)
+    settings = load_settings(gallery=gallery)
+    folder = settings.gallery
+    before, after = upgrade_gallery(folder, settings.key)
     note(
         f"{folder}: schema {before or 'none'} -> {after}" if before != after else f"{folder}: schema {after} is current"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
+    from facesearch.config import Settings
     from facesearch.engine.facesearch import FaceSearch
 
 GalleryOption = Annotated[
@@ -47,6 +50,43 @@ ThresholdOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 
 
+_key_file: ContextVar[Path | None] = ContextVar("facesearch_key_file", default=None)
+
+
+def use_key_file(file: Path | None) -> None:
+    """Take the gallery's key from this file, in whatever command follows."""
+    _key_file.set(file)
+
+
+def load_settings(
+    *,
+    gallery: Path | None = None,
+    pack: str | None = None,
+    provider: str | None = None,
+    det_size: str | None = None,
+    threshold: float | None = None,
+) -> Settings:
+    """What flags and environment say."""
+    from facesearch.config import Settings
+
+    return Settings.load(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        threshold=threshold,
+        key_file=_key_file.get(),
+    )
+
+
+def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> str | None:
+    """Ask for a key where somebody can answer; None where nobody can."""
+    if not sys.stdin.isatty():
+        return None
+    answer: str = typer.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True)
+    return answer
+
+
 def open_engine(
     *,
     gallery: Path | None = None,
@@ -57,11 +97,10 @@ def open_engine(
 ) -> FaceSearch:
     """The engine that these flags describe, with a progress bar for a model download."""
     from facesearch.cli.output import DownloadProgress, note
-    from facesearch.config import Settings
     from facesearch.engine.facesearch import FaceSearch
 
-    settings = Settings.load(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold)
-    return FaceSearch(settings, progress=DownloadProgress(), notice=note)
+    settings = load_settings(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold)
+    return FaceSearch(settings, progress=DownloadProgress(), notice=note, ask_key=ask_key)
 
 
 def parse_pairs(pairs: list[str] | None) -> dict[str, str]:

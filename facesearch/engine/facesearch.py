@@ -68,11 +68,16 @@ class FaceSearch:
         *,
         progress: Callable[[int, int | None], None] | None = None,
         notice: Callable[[str], None] | None = None,
+        ask_key: Callable[[], str | None] | None = None,
     ) -> None:
-        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets what people should read."""
+        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets what people should read.
+
+        `ask_key` is asked for the key of an encrypted gallery where the settings have none.
+        """
         self.settings = settings
         self._progress = progress
         self._notice = notice
+        self._ask_key = ask_key
         self._lock = threading.RLock()
         self._gallery: Gallery | None = None
         self._queries: Counter[str] = Counter()
@@ -123,8 +128,19 @@ class FaceSearch:
                 require_gallery_libraries()
                 from facesearch.gallery.gallery import Gallery
 
-                self._gallery = Gallery.open(self.settings.gallery, create=create)
+                self._gallery = Gallery.open(self.settings.gallery, create=create, passphrase=self._passphrase())
             return self._gallery
+
+    def _passphrase(self) -> str | None:
+        if self.settings.key is None and self._ask_key is not None and self._is_encrypted():
+            return self._ask_key()
+        return self.settings.key
+
+    def _is_encrypted(self) -> bool:
+        from facesearch.gallery.database import DATABASE_NAME
+        from facesearch.gallery.encryption import is_encrypted
+
+        return is_encrypted(self.settings.gallery / DATABASE_NAME)
 
     @property
     def has_gallery(self) -> bool:
@@ -341,7 +357,8 @@ class FaceSearch:
         from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 
         encoder = self._make_encoder(flip=True) if flip else self.encoder
-        folder = self.settings.cache / "embeddings" if cache else None
+        # Plain vectors beside an encrypted gallery would give away what it protects.
+        folder = self.settings.cache / "embeddings" if cache and not self._is_encrypted() else None
         return PhotoEmbedder(encoder, faces=parse_policy(faces), aligned=aligned, cache=folder)
 
     def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
@@ -378,6 +395,7 @@ class FaceSearch:
             "threshold": threshold.value,
             "threshold_basis": threshold.basis,
             "threshold_warning": self.threshold_warning,
+            "encrypted": gallery.is_encrypted,
             "index": gallery.describe_index(),
             "provider": self.encoder.provider.name,
             "sqlite": f"{gallery.database.sqlite_version}, journal {gallery.database.journal_mode}",

@@ -41,13 +41,18 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     are named; they have to be enrolled again.
     """
     sound = True
-    for look in (_check_database, check_schema, check_records, _check_templates, _check_models):
-        for finding in _findings(gallery.database, look):
-            sound = sound and finding.ok
-            yield finding
+    for finding in check_database(gallery.database):
+        sound = sound and finding.ok
+        yield finding
     if sound:
         yield _check_cache(gallery, fix=fix)
     yield from _check_photos(gallery.database, listed=not sound)
+
+
+def check_database(database: Database) -> Iterator[Finding]:
+    """The part of `check_gallery` that needs nothing but the database."""
+    for look in (_check_database, check_schema, check_records, _check_templates, _check_models):
+        yield from _findings(database, look)
 
 
 def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]]) -> list[Finding]:

@@ -23,13 +23,22 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from facesearch.errors import CorruptGalleryError, DiskFullError, GalleryError, SchemaOutdatedError
+from facesearch.errors import (
+    CorruptGalleryError,
+    DiskFullError,
+    GalleryError,
+    GalleryLockedError,
+    SchemaOutdatedError,
+)
+from facesearch.gallery.encryption import sqlcipher_module
 from facesearch.gallery.rows import to_json
 from facesearch.gallery.schema import HEAD_REVISION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+
+    from facesearch.gallery.encryption import Cipher
 
 DATABASE_NAME = "gallery.db"
 PAGE_SIZE = 16384
@@ -65,9 +74,11 @@ def sqlite_module() -> ModuleType:
 class Database:
     """A gallery's database file. Thread-safe; `read()` and `write()` hand out one transaction each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cipher: Cipher | None = None) -> None:
+        """`cipher` opens an encrypted file, and encrypts a new one."""
         self.path = path
-        self.module = sqlite_module()
+        self.cipher = cipher
+        self.module = sqlcipher_module() if cipher else sqlite_module()
         self.journal_mode = "WAL" if has_safe_wal(self.module.sqlite_version_info) else "DELETE"
         self.engine = self._make_engine()
 
@@ -94,6 +105,10 @@ class Database:
         # The driver must not open transactions of its own: `_begin` does, so that DDL is transactional too.
         dbapi.isolation_level = None
         synchronous = "FULL" if self.journal_mode == "WAL" else "EXTRA"
+        if self.cipher is not None:
+            dbapi.execute("PRAGMA cipher_log_level=NONE")  # it would write to stderr
+            dbapi.execute(f"PRAGMA key={self.cipher.literal}")
+            dbapi.execute(f"PRAGMA cipher_page_size={PAGE_SIZE}")
         for pragma in (
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             f"page_size={PAGE_SIZE}",
@@ -125,12 +140,18 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise self._explain(error) from error
+            raise self._explain(str(error.orig)) from error
+        except self.module.Error as error:  # of the driver itself
+            raise self._explain(str(error)) from error
         except UnicodeDecodeError as error:  # the driver fails to decode a message that quotes damaged text
             raise _damaged(self.path, "its schema cannot be read") from error
 
-    def _explain(self, error: DBAPIError) -> GalleryError:
-        text = str(error.orig)
+    def _explain(self, text: str) -> GalleryError:
+        if self.cipher is not None and "not a database" in text:
+            return GalleryLockedError(
+                f"The key does not open the gallery in {self.path.parent}.",
+                "Give the key that it was made with; without it nobody can read the gallery.",
+            )
         if any(sign in text for sign in ("malformed", "not a database", "disk image", "Could not decode")):
             return _damaged(self.path, text)
         if "locked" in text or "busy" in text:
@@ -204,6 +225,48 @@ class Database:
                     )
         finally:
             self.engine.dispose()  # the next connections have foreign keys in force again
+
+    def copy_from(self, source: Database) -> None:
+        """Become a copy of one state of `source`, which others may read and write meanwhile."""
+        mine, theirs = self.engine.raw_connection(), source.engine.raw_connection()
+        try:
+            with self._translated():
+                theirs.driver_connection.backup(mine.driver_connection)  # type: ignore[union-attr]  # open ones
+        finally:
+            theirs.close()
+            mine.close()
+            self.engine.dispose()
+
+    def change_passphrase(self, passphrase: str) -> None:
+        """Encrypt an encrypted database anew, in place and in one transaction.
+
+        Raises `GalleryError` where somebody else uses it. This object does not open it any more.
+        """
+        assert self.cipher is not None
+        new = self.cipher.with_passphrase(passphrase)
+        self.require_sole_use()
+        outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
+        with self._translated(), outside.begin() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+            connection.exec_driver_sql(f"PRAGMA rekey={new.literal}")
+        self.engine.dispose()
+
+    def require_sole_use(self) -> None:
+        """Fold the log in and leave a single file behind; `GalleryError` where somebody else has it open."""
+        outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
+        self.engine.dispose()
+        try:
+            with self._translated(), outside.begin() as connection:
+                connection.exec_driver_sql("PRAGMA busy_timeout=500")
+                connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+        except CorruptGalleryError:
+            raise
+        except GalleryError as error:
+            raise GalleryError(
+                f"Another process uses the gallery in {self.path.parent}.", "Stop it, and run the same again."
+            ) from error
+        finally:
+            self.engine.dispose()
 
     def checkpoint(self, wait_ms: int = BUSY_TIMEOUT_MS) -> bool:
         """Fold the write-ahead log into the database and empty it.

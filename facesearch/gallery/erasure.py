@@ -132,6 +132,21 @@ def _pieces(jpeg: bytes) -> list[bytes]:
     return [jpeg[at : at + PIECE] for at in range(HEADERS, len(jpeg) - PIECE, STRIDE)]
 
 
+def remove_faces(connection: Connection, template_ids: Sequence[int]) -> int:
+    """Remove the faces of these templates, and photos and subjects left without any; returns how many there were."""
+    removed = 0
+    for chunk in chunks(template_ids):
+        faces = connection.execute(
+            sa.select(FaceRow.id, FaceRow.photo_id).join(TemplateRow).where(TemplateRow.id.in_(chunk))
+        ).all()
+        connection.execute(sa.delete(FaceRow).where(FaceRow.id.in_([face.id for face in faces])))
+        subjects.remove_orphan_photos(connection, list({face.photo_id for face in faces}))
+        removed += len(faces)
+    if removed:
+        subjects.remove_faceless_subjects(connection)
+    return removed
+
+
 def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
     """Forget refused photos whose path or reason names one of these people; returns how many.
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import DiskFullError, GalleryError, GalleryNotFoundError
+from facesearch.errors import DiskFullError, GalleryError, GalleryLockedError, GalleryNotFoundError
 from facesearch.gallery import audit, calibrations, models, photos, retention, subjects, templates
 from facesearch.gallery.ballast import despite_full_disk, make_ballast, shrink_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
+from facesearch.gallery.encryption import Cipher, cipher_of
 from facesearch.gallery.erasure import erase_subjects
+from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
@@ -64,10 +66,13 @@ class Gallery:
     # -- opening and closing
 
     @classmethod
-    def open(cls, folder: Path, *, create: bool = False) -> Self:
-        """Open the gallery in `folder`; with `create`, make one where there is none.
+    def open(
+        cls, folder: Path, *, create: bool = False, passphrase: str | None = None, encrypted: bool = False
+    ) -> Self:
+        """Open the gallery in `folder`; with `create`, make one where there is none, encrypted with `encrypted`.
 
-        Raises `GalleryNotFoundError`, `SchemaOutdatedError` or `CorruptGalleryError`.
+        `passphrase` is the key of an encrypted gallery; a plain one needs none and ignores it. Raises
+        `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError` or `CorruptGalleryError`.
         """
         path = folder / DATABASE_NAME
         exists = _is_database(path)
@@ -76,7 +81,13 @@ class Gallery:
                 f"There is no gallery in {folder}.",
                 "Make one with `facesearch enroll PEOPLE_FOLDER`, or name another with --gallery DIR.",
             )
-        database = Database(create_database_file(folder) if not exists else path)
+        if exists:
+            database = Database(path, cipher_of(path, passphrase))
+        else:
+            if encrypted and not passphrase:
+                raise GalleryLockedError("An encrypted gallery needs a key.", "Give a passphrase.")
+            cipher = Cipher.new(passphrase) if encrypted and passphrase else None
+            database = Database(create_database_file(folder), cipher)
         try:
             if create and database.revision() is None:
                 database.upgrade()
@@ -85,11 +96,13 @@ class Gallery:
             database.close()
             if not shrink_ballast(folder):
                 raise
-            return cls.open(folder, create=create)  # SQLite needs a little space even to read
+            # SQLite needs a little space even to read.
+            return cls.open(folder, create=create, passphrase=passphrase, encrypted=encrypted)
         except BaseException:
             database.close()
             raise
         remove_leftovers(folder)
+        remove_dead_work(folder)
         make_ballast(folder)
         return cls(folder, database)
 
@@ -108,6 +121,11 @@ class Gallery:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether everything on disk is encrypted; there is no index cache then."""
+        return self.database.cipher is not None
 
     # -- the model
 
@@ -169,7 +187,7 @@ class Gallery:
         stays without.
         """
         with self._lock:
-            if self._live is None or not os.access(self.folder, os.W_OK):
+            if self._live is None or self.is_encrypted or not os.access(self.folder, os.W_OK):
                 return
             try:
                 self._save()
@@ -179,7 +197,7 @@ class Gallery:
     def _save(self) -> LiveIndex | None:
         with self.database.read() as connection:
             live = self._refreshed(connection)
-        if live is not None:
+        if live is not None and not self.is_encrypted:
             live.save(self.folder, self._held_at(live.token))
         return live
 
@@ -404,6 +422,8 @@ class Gallery:
 
     def describe_index(self) -> str:
         """The kind of index and the state of its cache, in words."""
+        if self.is_encrypted:
+            return "flat (exact), built on opening: an encrypted gallery has no cache"
         cache = self.folder / SNAPSHOT_NAME
         return f"flat (exact), {f'{cache.stat().st_size / 1e6:.1f} MB cache' if cache.is_file() else 'no cache yet'}"
 
@@ -427,7 +447,34 @@ class Gallery:
             return function(connection)
 
 
-def upgrade_gallery(folder: Path) -> tuple[str | None, str]:
+def create_gallery(folder: Path, passphrase: str | None = None) -> None:
+    """Make an empty gallery, encrypted where there is a passphrase; `GalleryError` where there is one already."""
+    if _is_database(folder / DATABASE_NAME):
+        raise GalleryError(f"There is a gallery in {folder} already.", "Name another folder with --gallery DIR.")
+    with Gallery.open(folder, create=True, passphrase=passphrase, encrypted=passphrase is not None) as gallery:
+        gallery.record("init", {"encrypted": int(gallery.is_encrypted)})
+
+
+def change_passphrase(folder: Path, old: str | None, new: str) -> None:
+    """Encrypt the gallery in `folder` with another passphrase, in place and in one transaction.
+
+    Raises `GalleryError` where it is not encrypted or in use, `GalleryLockedError` where `old` does not open it.
+    """
+    with Gallery.open(folder, passphrase=old) as gallery:
+        if not gallery.is_encrypted:
+            raise GalleryError(
+                f"The gallery in {folder} is not encrypted, so it has no key to change.",
+                "Make an encrypted one with `facesearch init --encrypted` and enroll the photos into it.",
+            )
+        gallery.record("rekey", {})
+    database = Database(folder / DATABASE_NAME, cipher_of(folder / DATABASE_NAME, old))
+    try:
+        database.change_passphrase(new)
+    finally:
+        database.close()
+
+
+def upgrade_gallery(folder: Path, passphrase: str | None = None) -> tuple[str | None, str]:
     """Bring the database of the gallery in `folder` to the newest schema: (revision before, revision after).
 
     Raises `GalleryNotFoundError`, or `SchemaOutdatedError` where the database is of a newer facesearch.
@@ -435,7 +482,7 @@ def upgrade_gallery(folder: Path) -> tuple[str | None, str]:
     path = folder / DATABASE_NAME
     if not _is_database(path):
         raise GalleryNotFoundError(f"There is no gallery in {folder}.", "Name another with --gallery DIR.")
-    database = Database(path)
+    database = Database(path, cipher_of(path, passphrase))
     try:
         before = database.revision()
         database.upgrade()

@@ -197,7 +197,7 @@ def remove_subject(connection: Connection, who: SubjectKey) -> tuple[int, list[i
     ids = list(connection.scalars(sa.select(TemplateRow.id).where(TemplateRow.face_id.in_(faces))))
     photos = list(connection.scalars(sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id).distinct()))
     connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == subject_id))
-    return _remove_orphan_photos(connection, photos), ids
+    return remove_orphan_photos(connection, photos), ids
 
 
 def remove_faceless_subjects(connection: Connection) -> int:
@@ -206,7 +206,8 @@ def remove_faceless_subjects(connection: Connection) -> int:
     return connection.execute(sa.delete(SubjectRow).where(~used)).rowcount
 
 
-def _remove_orphan_photos(connection: Connection, photo_ids: list[int]) -> int:
+def remove_orphan_photos(connection: Connection, photo_ids: Sequence[int]) -> int:
+    """Remove those of these photos that nobody is enrolled from; returns how many."""
     removed = 0
     for photo_id in photo_ids:
         used = sa.exists().where(FaceRow.photo_id == photo_id)
