@@ -95,16 +95,18 @@ class Directory:
         return SubjectPage(tuple(found), len(rows), behind[limit - 1].name if more else None)
 
     def locate(self, template_ids: Iterable[int]) -> dict[int, tuple[int, int]]:
-        """(subject id, photo id) by template id; ids that are gone are missing."""
-        query = sa.select(*stored_columns(FaceRow), TemplateRow.id.label("template_id")).join(
-            TemplateRow, TemplateRow.face_id == FaceRow.id
+        """(subject id, photo id) by template id; ids that are gone are missing.
+
+        The rows are not proven again: whoever has a template's id has had them proven when it was found.
+        """
+        query = sa.select(TemplateRow.id, FaceRow.subject_id, FaceRow.photo_id).join(
+            FaceRow, FaceRow.id == TemplateRow.face_id
         )
         found: dict[int, tuple[int, int]] = {}
         with self._database.read() as connection:
             for chunk in chunks(sorted(set(template_ids))):
                 for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
-                    require_joined(row, FaceRow)
-                    found[row.template_id] = (row.subject_id, row.photo_id)
+                    found[row[0]] = (row[1], row[2])
         return found
 
     def vectors(self, template_ids: Sequence[int]) -> Vectors:

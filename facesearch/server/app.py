@@ -40,8 +40,9 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     bounds = options or ServerOptions()
     gallery = engine.ensure_gallery()
     engine.encoder.info  # noqa: B018  # raises here, not at the first request
-    metrics = Metrics()
-    pipeline = Pipeline(engine, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
+    keys = KeyRing(KeyStore(gallery.database), bounds)
+    metrics, directory = Metrics(), Directory(gallery.database)
+    pipeline = Pipeline(engine, directory, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
     metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
     metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])
@@ -63,13 +64,13 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         redirect_slashes=False,
     )
     app.state.options = bounds
-    app.state.keys = KeyRing(KeyStore(gallery.database), bounds)
+    app.state.keys = keys
     app.state.facesearch = State(
         engine=engine,
         options=bounds,
         pipeline=pipeline,
         metrics=metrics,
-        directory=Directory(gallery.database),
+        directory=directory,
         crops=CropStore(gallery.database),
         checking=Lock(),
         enrolling=Lock(),

@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from asyncio import wrap_future
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -39,10 +40,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from facesearch.engine.facesearch import FaceSearch
+    from facesearch.gallery.directory import Directory
     from facesearch.server.metrics import Histogram
     from facesearch.server.uploads import Upload
-    from facesearch.types import SearchResult, Vectors
+    from facesearch.types import Candidate, SearchResult, Vectors
     from facesearch.vision.quality import FacePolicy
+
+SECONDS: Final = 1.0
+"""How long the threshold is kept: what `facesearch calibrate` puts in force holds no later than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,15 @@ class Ask:
     """None takes the gallery's."""
     margin: float = DEFAULT_MARGIN
     where: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identified:
+    """One photo, searched."""
+
+    results: list[SearchResult]
+    places: Mapping[int, tuple[int, int]]
+    """(subject id, photo id) by template id; at least those of the candidates that are still there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +84,19 @@ class _Job:
 class Pipeline:
     """The models of one engine, shared by all requests of a server."""
 
-    def __init__(self, engine: FaceSearch, *, capacity: int, workers: int | None, batches: Histogram) -> None:
+    def __init__(
+        self,
+        engine: FaceSearch,
+        directory: Directory,
+        *,
+        capacity: int,
+        workers: int | None,
+        batches: Histogram,
+    ) -> None:
         self._engine = engine
+        self._directory = directory
+        self._in_force: Threshold | None = None
+        self._read_at = 0.0
         self._capacity = capacity
         self._batches = batches
         self._waiting = 0
@@ -105,8 +130,8 @@ class Pipeline:
         jobs = [_Job(partial(find_probe, encoder, photo.data, name=photo.name), None) for photo in photos]
         return await self._run(jobs, self._only_prepare)
 
-    async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[list[SearchResult]]:
-        """What `FaceSearch.identify` gives for each photo."""
+    async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[Identified]:
+        """What `FaceSearch.identify` gives for each photo, and where its candidates are found."""
         encoder = self._engine.encoder
         jobs = [_Job(partial(prepare_probe, encoder, photo.data, name=photo.name), ask) for photo in photos]
         return await self._run(jobs, self._prepare)
@@ -202,18 +227,22 @@ class Pipeline:
                 self._search(together, in_force)
 
     def _threshold(self) -> Threshold:
-        engine = self._engine
-        engine.gallery.require_model(engine.encoder.info)
-        return engine.threshold
+        """The threshold in force, read again every second; `ModelMismatchError` where the gallery changed its model."""
+        if self._in_force is None or time.monotonic() - self._read_at > SECONDS:
+            engine = self._engine
+            engine.gallery.require_model(engine.encoder.info)
+            self._in_force, self._read_at = engine.threshold, time.monotonic()
+        return self._in_force
 
     def _search(self, together: Sequence[tuple[_Job, Probe, Vectors]], in_force: Threshold) -> None:
         asked = together[0][0].ask
         assert asked is not None
-        found: list[Any] = []
+        found: list[tuple[Candidate, ...]] = []
         vectors = [rows for _, _, rows in together if len(rows)]
         try:
             if vectors:
                 found = self._engine.gallery.search(np.concatenate(vectors), asked.k, asked.where)
+            places = self._directory.locate(each.template_id for candidates in found for each in candidates)
         except FaceSearchError as error:
             for job, _, _ in together:
                 job.future.set_exception(error)
@@ -224,5 +253,5 @@ class Pipeline:
             given = job.ask.threshold
             threshold = in_force if given is None else Threshold(given, "given")
             options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
-            job.future.set_result(decide_probe(probe, found[start : start + len(rows)], options))
+            job.future.set_result(Identified(decide_probe(probe, found[start : start + len(rows)], options), places))
             start += len(rows)

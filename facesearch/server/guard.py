@@ -139,7 +139,9 @@ class _Body:
         if self._deadline is None:
             self._deadline = now + options.body_seconds
         try:
-            return await asyncio.wait_for(self._receive(), min(options.idle_seconds, max(self._deadline - now, 0.001)))
+            # Not wait_for: it would make a task for every piece.
+            async with asyncio.timeout(min(options.idle_seconds, max(self._deadline - now, 0.001))):
+                return await self._receive()
         except TimeoutError:
             raise Problem(
                 HTTPStatus.REQUEST_TIMEOUT,

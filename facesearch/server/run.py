@@ -36,6 +36,7 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
         access_log=False,  # lines would hold what people searched for
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # nobody may say where a request comes from
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=10,
         lifespan="on",

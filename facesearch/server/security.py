@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Final
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -18,7 +19,7 @@ from facesearch.server.guard import LOOPBACK
 from facesearch.server.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from facesearch.gallery.keys import KeyStore, StoredKey
     from facesearch.server.options import ServerOptions
@@ -60,14 +61,15 @@ class KeyRing:
             )
         self._required = public or options.require_key or bool(self._keys)
 
-    def caller(self, presented: str | None) -> Caller:
+    async def caller(self, presented: str | None) -> Caller:
         """Who presents this key; 401 for none or a wrong one where one is needed."""
-        keys = self._current()
+        if time.monotonic() - self._read_at > SECONDS:
+            await run_sync(self._read)  # it may wait for the database, which must not hold up everybody else
         if not self._required:
             return Caller(None, ALL_SCOPES)
         wanted = hash_key(presented or "")
         found: StoredKey | None = None
-        for key in keys:  # all of them, so that the time says nothing about which one is near
+        for key in self._keys:  # all of them, so that the time says nothing about which one is near
             if hmac.compare_digest(key.digest, wanted):
                 found = key
         if found is None:
@@ -80,24 +82,22 @@ class KeyRing:
             )
         return Caller(found.name, found.scopes)
 
-    def _current(self) -> list[StoredKey]:
+    def _read(self) -> None:
         with self._lock:
             if time.monotonic() - self._read_at > SECONDS:
                 self._keys = self._store.active()
                 self._read_at = time.monotonic()
                 self._required = self._required or bool(self._keys)
-            return self._keys
 
 
-def require(scope: str) -> Callable[..., Caller]:
+def require(scope: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency: the caller, who has this scope; 401 or 403 otherwise."""
 
-    # Not async: reading the keys may wait for the database, and must not hold up everybody else.
-    def check(
+    async def check(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Caller:
         ring: KeyRing = request.app.state.keys
-        caller = ring.caller(credentials.credentials if credentials else None)
+        caller = await ring.caller(credentials.credentials if credentials else None)
         if scope not in caller.scopes:
             raise Problem(
                 HTTPStatus.FORBIDDEN,
