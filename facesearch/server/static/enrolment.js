@@ -76,8 +76,11 @@ export function enrolment(entries, { strict = false, quiet = false, ondone = nul
     for (const record of answer.results) place(group[record.photo_index], record);
   }
 
+  const warn = (event) => event.preventDefault();
+
   async function run() {
     busy = true;
+    addEventListener("beforeunload", warn);
     stopped = false;
     problem.replaceChildren();
     draw();
@@ -91,6 +94,7 @@ export function enrolment(entries, { strict = false, quiet = false, ondone = nul
       problem.replaceChildren(failure(error));
     }
     busy = false;
+    removeEventListener("beforeunload", warn);
     finish();
   }
 

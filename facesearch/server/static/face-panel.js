@@ -12,15 +12,15 @@ const LISTED = 5;
 
 /** The panel's content. See `identify.js` for what it is given. */
 export function facePanel(context) {
-  const { probe, result, position, others, removed, choose } = context;
-  const { tone, title, text } = decision(result, others, removed);
+  const { probe, result, position, others, aside, choose } = context;
+  const { tone, title, text } = decision(result, others, aside.length);
   const total = probe.results.length;
   const parts = [
     total > 1 ? chooser(position, total, choose) : null,
     el("div", { class: `verdict ${tone}` }, el("h2", null, title), el("p", null, text)),
   ];
   if (others.length) parts.push(comparison(context), candidates(context));
-  if (removed) parts.push(setAsideNote(context));
+  if (aside.length) parts.push(setAsideNote(context));
   const actions = el("div", { class: "doing" });
   parts.push(actions, measured(result));
   may("enroll").then((allowed) => actions.replaceChildren(...doing(context, allowed)));
@@ -45,7 +45,7 @@ function comparison({ probe, result, others }) {
   const [best] = others;
   const theirs = el("figure", { class: "theirs" });
   const who = (candidate) => [
-    candidate.subject_id === null ? candidate.subject : el("a", { href: `#/people/${candidate.subject_id}` }, candidate.subject),
+    personLink(candidate),
     candidate.score < result.threshold ? ": below the threshold" : null,
   ];
   const made = el("div", { class: "pair" }, el("figure", null, mine, el("figcaption", null, "This face")), theirs);
@@ -85,19 +85,24 @@ function candidate({ result, setAside }, each, index, low) {
   return el("li", null, row, el("div", { class: "row-actions" }, button("That is not them", () => setAside(result, each), label)));
 }
 
-function setAsideNote({ result, removed, setAside }) {
-  const who = removed === 1 ? "One person is" : `${removed} people are`;
+function setAsideNote({ result, aside, setAside }) {
+  const names = aside.flatMap((each, index) => [index ? ", " : "", personLink(each)]);
   return el(
     "div",
     { class: "notice" },
     el(
       "div",
       null,
-      el("p", null, `${who} set aside for this face, here on the page. The gallery has not changed: `
-        + "if one of their photos shows somebody else, open the person and remove it."),
+      el("p", null, "Set aside for this face, here on the page: ", names, ". The gallery has not changed. ",
+        "If one of their photos there shows somebody else, open the person and remove it."),
       button("Bring back", () => setAside(result, null), { kind: "link" }),
     ),
   );
+}
+
+/** The person's name, and the way to the person unless they were removed meanwhile. */
+function personLink({ subject, subject_id: id }) {
+  return id === null ? subject : el("a", { href: `#/people/${id}` }, subject);
 }
 
 function measured(result) {
@@ -112,8 +117,8 @@ function measured(result) {
 
 function doing(context, allowed) {
   if (!allowed) return [el("p", { class: "hint" }, "The key in use may search, not enroll.")];
-  const { others, result, removed } = context;
-  const likely = result.decision === "match" && !removed ? others[0].subject : "";
+  const { others, result, aside } = context;
+  const likely = result.decision === "match" && !aside.length ? others[0].subject : "";
   return [enrollForm(context, likely)];
 }
 

@@ -11,45 +11,51 @@ export const title = "Who is this?";
 
 const CANDIDATES = 10;
 
-/** The photo in hand: it stays while other views are looked at. */
+/** The photo in hand: it stays while other views are looked at. `state` is searching, failed or done. */
 let probe = null;
 let searching = null;
+/** Where results go: the view as it was shown last. */
+let target = null;
 
 export async function mount(place, signal) {
   const shown = el("div", { class: "result" });
-  const intake = photoIntake((file) => search(file, shown, intake), signal);
+  const intake = photoIntake(search, signal);
   place.append(el("h1", null, title), intake, shown);
-  if (probe) draw(shown, intake);
+  target = { shown, intake };
+  if (probe) draw();
 }
 
-async function search(file, shown, intake, { face = null } = {}) {
+/** Search a photo; `others` were dropped with it and are not looked at. `face` is chosen when it is done. */
+async function search(file, { others = 0, face = 0 } = {}) {
   searching?.abort();
   searching = new AbortController();
   const { signal } = searching;
-  intake.classList.add("slim");
-  shown.replaceChildren(loading("Searching…", 2));
-  announce("Searching…");
   const url = probe?.file === file ? probe.url : URL.createObjectURL(file);
   if (probe && probe.url !== url) URL.revokeObjectURL(probe.url);
-  probe = { file, url, results: [], position: 0, aside: new Map() };
+  const mine = { file, url, others, results: [], position: 0, aside: new Map(), state: "searching", error: null };
+  probe = mine;
+  draw();
+  announce("Searching…");
   try {
     const { results } = await api.identify(file, { k: CANDIDATES, signal });
-    probe.results = results[0].box === null ? results : fromTheLeft(results);
+    mine.results = results[0].box === null ? results : fromTheLeft(results);
+    mine.position = Math.max(0, mine.results.findIndex((each) => each.face === face));
+    mine.state = "done";
   } catch (error) {
     if (signal.aborted) return;
-    shown.replaceChildren(failure(error, () => search(file, shown, intake)));
-    return;
+    mine.state = "failed";
+    mine.error = error;
   }
-  probe.position = Math.max(0, probe.results.findIndex((each) => each.face === (face ?? 0)));
-  draw(shown, intake);
-  announce(summary(probe.results));
+  draw();
+  if (mine.state === "done") announce(summary(mine.results));
 }
 
 /** What is said of all faces in one sentence. */
 function summary(results) {
   if (results[0].box === null) return `${reason(results[0].reason)}. ${further(results[0].reason, results[0].detail) ?? ""}`;
-  const matched = results.filter((each) => each.decision === "match").map((each) => each.subject);
-  const unsure = results.filter((each) => each.decision === "ambiguous").length;
+  const tones = results.map((each) => decision(each, remaining(each), aside(each).length).tone);
+  const matched = results.filter((_, index) => tones[index] === "match").map((each) => each.subject);
+  const unsure = tones.filter((each) => each === "ambiguous").length;
   const rest = results.length - matched.length - unsure;
   const parts = [matched.length ? matched.join(", ") : null, unsure ? `${unsure} too close to call` : null];
   if (rest) parts.push(results.length === 1 ? "no match" : `${rest} without a match`);
@@ -59,7 +65,7 @@ function summary(results) {
 /** A face as the stage shows it. */
 function boxed(result, position) {
   const others = remaining(result);
-  const { tone, title: words, text } = decision(result, others, removed(result));
+  const { tone, title: words, text } = decision(result, others, aside(result).length);
   const labels = {
     match: () => `${others[0].subject} ${score(others[0].score)}`,
     ambiguous: () => `${others[0].subject}? ${score(others[0].score)}`,
@@ -74,15 +80,16 @@ function boxed(result, position) {
   };
 }
 
-const removed = (result) => probe.aside.get(result.face)?.size ?? 0;
-const remaining = (result) => {
-  const aside = probe.aside.get(result.face);
-  return aside ? result.candidates.filter((each) => !aside.has(each.template_id)) : result.candidates;
-};
+/** Candidates of whom a person said that it is not them. */
+const aside = (result) => probe.aside.get(result.face) ?? [];
+const remaining = (result) => result.candidates.filter((each) => !aside(result).includes(each));
 
-function draw(shown, intake) {
+function draw() {
+  const { shown, intake } = target;
+  const { results, url, file, others, state, error } = probe;
   intake.classList.add("slim");
-  const { results, url, file } = probe;
+  if (state === "searching") return shown.replaceChildren(loading("Searching…", 2));
+  if (state === "failed") return shown.replaceChildren(failure(error, () => search(file)));
   if (results[0].box === null) {
     const shape = empty("photo", reason(results[0].reason), further(results[0].reason, results[0].detail) ?? "Try another photo.");
     const preview = el("img", { class: "preview", src: url, alt: "" });
@@ -92,7 +99,8 @@ function draw(shown, intake) {
   }
   const panel = el("section", { class: "panel", "aria-label": "The chosen face" });
   const photo = stage({ url, name: file.name, faces: results.map(boxed), onselect: choose });
-  const heading = el("p", { class: "summary" }, summary(results));
+  const first = others ? `The first of ${others + 1} photos. ` : "";
+  const heading = el("p", { class: "summary" }, first, summary(results));
 
   function choose(position) {
     probe.position = position;
@@ -103,23 +111,21 @@ function draw(shown, intake) {
         result: results[position],
         position,
         others: remaining(results[position]),
-        removed: removed(results[position]),
+        aside: aside(results[position]),
         choose,
         setAside,
-        again: () => search(file, shown, intake, { face: results[position].face }),
+        again: () => search(file, { face: results[position].face }),
       }),
     );
   }
 
   function setAside(result, candidate) {
-    const aside = probe.aside.get(result.face) ?? new Set();
-    if (candidate) aside.add(candidate.template_id);
-    else aside.clear();
-    probe.aside.set(result.face, aside);
+    probe.aside.set(result.face, candidate ? [...aside(result), candidate] : []);
     const position = results.indexOf(result);
     photo.relabel(position, boxed(result, position));
     choose(position);
-    announce(decision(result, remaining(result), aside.size).title);
+    announce(decision(result, remaining(result), aside(result).length).title);
+    heading.replaceChildren(first, summary(results));
   }
 
   shown.replaceChildren(heading, el("div", { class: "columns" }, photo.element, panel));

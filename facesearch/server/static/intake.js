@@ -24,7 +24,7 @@ export function photoIntake(onphoto, signal) {
     ),
     el("p", { class: "hint" }, "The photo is searched and not kept."),
   );
-  takeDrops(zone, (transfer) => transfer.files.length && onphoto(transfer.files[0]), signal);
+  takeDrops(zone, ({ files }) => files.length && onphoto(files[0], { others: files.length - 1 }), signal);
   addEventListener(
     "paste",
     (event) => {

@@ -24,12 +24,12 @@ export async function mount(place, signal, { id }) {
   ]);
   if (signal.aborted) return;
   document.title = `${person.subject} · facesearch`;
-  const again = () => mount(place, signal, { id });
+  const again = async () => signal.aborted || mount(place, signal, { id });
   const adding = el("div", null);
   place.replaceChildren(
     el("p", { class: "back" }, el("a", { href: "#/people" }, icon("back"), "People")),
     head(person, photos, { enroll, remove, again }),
-    photosSection(person, photos, { enroll, remove, adding, again, signal }),
+    photosSection(person, photos, { enroll, remove, adding, again }),
     attributesSection(person, enroll),
     await lookAlikes(person, remove),
   );
@@ -151,10 +151,10 @@ async function erasing(person) {
   });
 }
 
-function photosSection(person, photos, { enroll, remove, adding, again, signal }) {
+function photosSection(person, photos, { enroll, remove, adding, again }) {
   const add = (files) => {
     const entries = files.map((file) => ({ file, who: { id: person.id }, person: person.subject, path: file.name }));
-    const run = enrolment(entries, { signal, ondone: again, quiet: true });
+    const run = enrolment(entries, { ondone: again, quiet: true });
     adding.replaceChildren(run.element);
     run.start();
   };
@@ -200,7 +200,7 @@ function photoCard(person, photo, remove, again) {
 
 function quality({ detection_score: detection, quality: measured }) {
   const rows = [
-    ["detection score", score(detection)],
+    ["detection", score(detection)],
     ["face", `${Math.round(measured.size)} px`],
     ["sharpness", Math.round(measured.sharpness).toLocaleString("en")],
     ["turned", signed(measured.yaw, 2)],

@@ -32,7 +32,13 @@ export async function mount(place, signal) {
       ["pictures of faces", server.thumbnails ? "shown" : "not shown: facesearch serve --thumbnails"],
       ["this page may", server.scopes.join(", ")],
     ]),
+    api.hasKey() ? el("div", null, button("Forget the key", leave, { glyph: "key" })) : "",
   );
+}
+
+function leave() {
+  api.forgetKey();
+  location.reload();
 }
 
 function figures(server) {

@@ -53,7 +53,7 @@ def show_everything(tab: Tab, people: Path, scenes: Path) -> Any:
     yield "refused"
     page.goto(f"{tab.url}/#/report")
     page.get_by_role("button", name="Run the check").click()
-    page.get_by_text("The gallery is sound.").wait_for()
+    page.locator(".found", has_text="The gallery is sound.").wait_for()
     page.get_by_role("button", name="Run the audit").click()
     page.locator(".audit-pairs").wait_for()
     yield "report"
@@ -89,7 +89,7 @@ def test_the_report_tells_threshold_health_and_audit(still: Tab) -> None:
         assert part in text
     assert page.locator(".figures dd").all_inner_texts() == ["12", "48", "48"]
     page.get_by_role("button", name="Run the check").click()
-    page.get_by_text("The gallery is sound.").wait_for()
+    page.locator(".found", has_text="The gallery is sound.").wait_for()
     page.get_by_role("button", name="Run the audit").click()
     page.get_by_text("48 templates of 12 people were compared").wait_for()
 

@@ -88,7 +88,10 @@ def test_that_is_not_them_sets_somebody_aside_on_the_page_alone(still: Tab, peop
     assert heading.inner_text() == "Mira Quill"
     page.get_by_role("button", name="That is not them").click()
     assert heading.inner_text() == "Nobody else matches"
-    assert "gallery has not changed" in page.locator(".face-panel .notice").inner_text()
+    note = page.locator(".face-panel .notice")
+    assert "gallery has not changed" in note.inner_text()
+    assert note.get_by_role("link").all_inner_texts() == ["Mira Quill"]
+    assert page.locator(".summary").inner_text() == "1 face: no match"
     assert page.locator(".candidates b").first.inner_text() != "Mira Quill"
     assert "no match" in page.locator(".facebox .tag").inner_text()
     page.get_by_role("button", name="Bring back").click()
@@ -125,6 +128,17 @@ def test_a_photo_too_poor_for_the_gallery_is_enrolled_when_a_person_says_so(
     page.get_by_text("Not enrolled. The face is too small.").wait_for()
     page.get_by_role("button", name="Accept anyway").click()
     page.locator(".outcome", has_text="Distant Person is enrolled with this face.").wait_for()
+
+
+def test_a_result_is_still_there_after_looking_at_people(still: Tab, scenes_folder: Path) -> None:
+    page = still.search(scenes_folder / "group.jpg")
+    page.locator(".facebox").nth(2).click()
+    page.get_by_role("link", name="People", exact=True).click()
+    page.locator(".person-card").first.wait_for()
+    page.get_by_role("link", name="Who is this?", exact=True).click()
+    page.locator(".verdict").wait_for()
+    assert page.locator(".verdict h2").inner_text() == "Felix Thistle"
+    assert page.locator(".frame.ready .facebox").count() == 5
 
 
 def test_two_who_look_alike_are_too_close_to_call(engine: FaceSearch, open_tab: Open, people_folder: Path) -> None:

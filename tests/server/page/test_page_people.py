@@ -58,7 +58,7 @@ def test_a_person_is_shown_with_photos_quality_and_look_alikes(still: Tab) -> No
     page = still.page
     cards = page.locator(".photo-card")
     assert cards.count() == 4
-    assert cards.first.locator("dt").all_inner_texts() == ["detection score", "face", "sharpness", "turned", "tilted"]
+    assert cards.first.locator("dt").all_inner_texts() == ["detection", "face", "sharpness", "turned", "tilted"]
     cards.first.locator(".portrait img").wait_for()
     alike = page.locator(".candidates .pick")
     assert alike.count() == 5
