@@ -17,6 +17,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -78,6 +79,7 @@ class Database:
         """`cipher` opens an encrypted file, and encrypts a new one."""
         self.path = path
         self.cipher = cipher
+        self.is_writable = os.access(path.parent, os.W_OK)
         self.module = sqlcipher_module() if cipher else sqlite_module()
         self.journal_mode = "WAL" if has_safe_wal(self.module.sqlite_version_info) else "DELETE"
         self.engine = self._make_engine()
@@ -88,9 +90,8 @@ class Database:
         return str(self.module.sqlite_version)
 
     def _make_engine(self) -> Engine:
-        url = URL.create("sqlite", database=os.fspath(self.path))
         engine = sa.create_engine(
-            url,
+            self._url(),
             module=self.module,
             # Every thread may hold a transaction; SQLite needs no limit, and a full pool would be one more way to fail.
             max_overflow=-1,
@@ -100,6 +101,17 @@ class Database:
         event.listen(engine, "connect", self._prepare_connection)
         event.listen(engine, "begin", _begin)
         return engine
+
+    def _url(self) -> URL:
+        if self.is_writable:
+            return URL.create("sqlite", database=os.fspath(self.path))
+        # SQLite opens a database of a read-only folder only when told that nobody else writes it. A log beside it says
+        # that somebody does, or did until a crash: that needs the log's index, and fails where it cannot be made.
+        log = self.path.with_name(f"{self.path.name}-wal")
+        alone = {} if log.exists() and log.stat().st_size else {"immutable": "1"}
+        return URL.create(
+            "sqlite", database=f"file:{quote(os.fsencode(self.path))}", query={"mode": "ro", "uri": "true", **alone}
+        )
 
     def _prepare_connection(self, dbapi: Any, _record: object) -> None:
         # The driver must not open transactions of its own: `_begin` does, so that DDL is transactional too.
@@ -119,7 +131,7 @@ class Database:
             "cell_size_check=ON",
         ):
             dbapi.execute(f"PRAGMA {pragma}")
-        if dbapi.execute("PRAGMA journal_mode").fetchone()[0].upper() != self.journal_mode:
+        if self.is_writable and dbapi.execute("PRAGMA journal_mode").fetchone()[0].upper() != self.journal_mode:
             dbapi.execute(f"PRAGMA journal_mode={self.journal_mode}")
 
     @contextmanager
