@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from facesearch import FaceSearch
+from facesearch.gallery.photos import NewPhoto
+from tests.gallery.makers import photo_file, template, units
 from tests.server.page.conftest import Open, Tab, serving
 
 
@@ -30,11 +32,16 @@ def test_people_are_searched_by_part_of_their_name(still: Tab) -> None:
     assert page.url.endswith("search=zzz")
 
 
-def test_many_people_come_page_by_page(engine: FaceSearch, open_tab: Open, people_folder: Path) -> None:
-    photo = (people_folder / "Mira Quill" / "1.jpg").read_bytes()
-    engine.gallery.remove_subject("Mira Quill")
-    for number in range(45):
-        engine.enroll_uploads([photo], f"Person {number:02}")
+def test_many_people_come_page_by_page(engine: FaceSearch, open_tab: Open) -> None:
+    model = engine.encoder.info
+    engine.gallery.commit(
+        [
+            NewPhoto(
+                photo_file(f"{name}.jpg", name), f"Person {name}", {}, 640, 480, (template(vector, model.model_id),)
+            )
+            for name, vector in enumerate(units(1, 44, model.dimension), 10)
+        ]
+    )
     with serving(engine) as url:
         page = open_tab(url).go("/people")
         more = page.get_by_role("button", name="Show more (8 left)")
