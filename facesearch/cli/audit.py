@@ -74,6 +74,7 @@ def audit(
         in_force = engine.threshold
         known = gallery_templates(engine.gallery)
         found = audit_templates(known, in_force.value, duplicates)
+        engine.record_use("audit", {"templates": len(known.subject), "pages": int(html is not None)})
         if html is not None:
             _write_page(html, engine, known, found, in_force, limit)
             note(f"The page is in {html}. It shows faces and names; treat it as such.")

@@ -314,14 +314,23 @@ class FaceSearch:
         return results
 
     def _record_queries(self, gallery: Gallery) -> None:
-        """One audit event for all queries of this engine; a gallery that cannot be written to goes without."""
-        if not self._queries:
-            return
-        counts, self._queries = dict(self._queries), Counter()
+        """One audit event for all queries of this engine."""
+        if self._queries:
+            counts, self._queries = dict(self._queries), Counter()
+            self._record(gallery, "query", counts)
+
+    def record_use(self, action: str, counts: Mapping[str, int]) -> None:
+        """Write that the gallery was read into its audit log; one that cannot be written to goes without, and says so.
+
+        `counts` holds no names, faces or vectors.
+        """
+        self._record(self.gallery, action, counts)
+
+    def _record(self, gallery: Gallery, action: str, counts: Mapping[str, int]) -> None:
         try:
-            gallery.record("query", counts)
+            gallery.record(action, counts)
         except GalleryError as error:
-            text = f"This query is not in the audit log: {error.message}"
+            text = f"This {action} is not in the audit log: {error.message}"
             self._notice(text) if self._notice else log.warning(text)
 
     def verify(self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE) -> Comparison:

@@ -161,6 +161,8 @@ def test_a_calibration_survives_its_file() -> None:
         lambda values: values.update(schema=2),
         lambda values: values.update(threshold="0.4"),
         lambda values: values.update(threshold=True),
+        lambda values: values.update(threshold=math.nan),
+        lambda values: values.update(threshold=math.inf),
         lambda values: values.update(basis="guessed"),
         lambda values: values.update(errors=1.5),
         lambda values: values.update(errors=10**9),
