@@ -6,7 +6,7 @@
 PACK is the folder of a model pack, PHOTOS one with a folder per person. Half of the people are enrolled; every photo is
 asked for by 16 clients at once. `--stub` needs neither: detection and recognition answer at once, on drawn people, so
 that what is left is the server. Both print requests a second, median and 99th percentile at half that load, and the
-server's memory.
+server's memory; processor time is what to compare on a busy machine.
 """
 
 from __future__ import annotations
@@ -72,6 +72,20 @@ def run_server(gallery: Path, pack: str, *, stub: bool) -> None:
         serve(engine, ServerOptions(port=0), lambda url: print(url, flush=True))
 
 
+def processor_seconds(process: int) -> float:
+    """What a process and those that decode photos for it have used so far; NaN where the system does not tell."""
+    try:
+        tasks = Path(f"/proc/{process}/task").iterdir()
+        children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+        ticks = 0
+        for each in (process, *children):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    except OSError:
+        return float("nan")
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class Server:
     """A server process of its own."""
 
@@ -80,6 +94,7 @@ class Server:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline().rpartition(":")[2])
+        self.process = self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -141,25 +156,30 @@ class Load:
         writer.close()
 
 
-def in_process(gallery: Path, pack: str, paths: Sequence[Path]) -> float:
-    """Photos a second through the same models and the same search, as `encode_many` runs them."""
+def in_process(gallery: Path, pack: str, paths: Sequence[Path]) -> tuple[float, float]:
+    """Photos a second, and processor seconds each, through the same models and search as `encode_many` runs them."""
     with FaceSearch.open(gallery, pack=pack, provider="cpu") as engine:
         list(engine.encoder.encode_many(paths[:WARM_UP], read_photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS))
-        started = time.perf_counter()
+        started, used = time.perf_counter(), processor_seconds(os.getpid())
         encoded = engine.encoder.encode_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS)
         for photo in encoded:
             if photo.templates:
                 engine.gallery.search(np.array([each.vector for each in photo.templates]), 5)
-        return len(paths) / (time.perf_counter() - started)
+        rate = len(paths) / (time.perf_counter() - started)
+        return rate, (processor_seconds(os.getpid()) - used) / len(paths)
 
 
-def measure(server: Server, photos: Sequence[bytes], count: int) -> tuple[float, float, float]:
-    """(requests a second, median, 99th percentile in ms at half of that)."""
+def measure(server: Server, photos: Sequence[bytes], count: int) -> tuple[float, float]:
+    """(requests a second, processor seconds each) at full speed; prints the latencies at half of it."""
     load = Load(server.port, photos)
     load.at_full_speed(WARM_UP)
+    used = processor_seconds(server.process)
     rate = load.at_full_speed(count)
+    used = (processor_seconds(server.process) - used) / count
     load.at(rate / 2, count)
-    return rate, statistics.median(load.seconds) * 1e3, statistics.quantiles(load.seconds, n=100)[98] * 1e3
+    median, worst = statistics.median(load.seconds) * 1e3, statistics.quantiles(load.seconds, n=100)[98] * 1e3
+    print(f"    at half load {median:6.1f} ms, p99 {worst:6.1f} ms = x{worst / median:.1f}")
+    return rate, used
 
 
 def with_models(pack: str, folder: Path, count: int, rounds: int, work: Path) -> None:
@@ -172,15 +192,14 @@ def with_models(pack: str, folder: Path, count: int, rounds: int, work: Path) ->
     photos = [path.read_bytes() for path in paths]
     shares = []
     for _ in range(rounds):
-        alone = in_process(work, pack, paths)
+        alone, cost = in_process(work, pack, paths)
         with Server(work, pack, stub=False) as server:
-            rate, median, worst = measure(server, photos, count)
-            shares.append(rate / alone)
-            print(
-                f"in process {alone:6.1f}/s   over HTTP {rate:6.1f}/s = {rate / alone:4.0%}   {server.megabytes:.0f} MB"
-            )
-            print(f"    at half load {median:6.1f} ms, p99 {worst:6.1f} ms = x{worst / median:.1f}")
-    print(f"median share {statistics.median(shares):.0%}")
+            rate, used = measure(server, photos, count)
+            shares.append((rate / alone, cost / used))
+            print(f"in process {alone:6.1f}/s, {cost * 1e3:5.1f} ms of processor each")
+            print(f"over HTTP  {rate:6.1f}/s, {used * 1e3:5.1f} ms of processor each, {server.megabytes:.0f} MB")
+    by_clock, by_processor = (statistics.median(each) for each in zip(*shares, strict=True))
+    print(f"median share {by_clock:.0%} by the clock, {by_processor:.0%} by processor time")
 
 
 def stubbed(count: int, rounds: int, soak: int, work: Path) -> None:
@@ -196,10 +215,8 @@ def stubbed(count: int, rounds: int, soak: int, work: Path) -> None:
     photos = [path.read_bytes() for path in sorted((work / "people").rglob("*.jpg"))]
     with Server(work / "gallery", pack, stub=True) as server:
         for _ in range(rounds):
-            rate, median, worst = measure(server, photos, count)
-            print(
-                f"{rate:6.0f} requests/s   at half load {median:5.1f} ms, p99 {worst:5.1f} ms = x{worst / median:.1f}"
-            )
+            rate, used = measure(server, photos, count)
+            print(f"{rate:6.0f} requests/s, {used * 1e3:.2f} ms of processor each")
         before, load = server.megabytes, Load(server.port, photos)
         for part in range(4):
             load.at_full_speed(soak // 4)

@@ -14,6 +14,7 @@ from facesearch.server.uploads import parse_attributes
 from facesearch.types import EnrollStatus
 
 if TYPE_CHECKING:
+    from facesearch.gallery.subjects import SubjectKey
     from facesearch.server.security import Caller
     from facesearch.server.state import State
     from facesearch.server.uploads import Form
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 SWITCHES = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
-def enroll(state: State, caller: Caller, form: Form, name: str) -> tuple[dict[str, Any], bool]:
-    """Enroll the form's photos as the person of that name: the answer, and whether the person is new."""
-    subject = clean_name(name)
+def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[dict[str, Any], bool]:
+    """Enroll the form's photos as the person of that name or id: the answer, and whether the person is new."""
     choices: dict[str, Any] = {
         "attributes": parse_attributes(form.fields.get("attributes")),
         "faces": _faces(form.fields.get("faces", "")),
@@ -33,6 +33,7 @@ def enroll(state: State, caller: Caller, form: Form, name: str) -> tuple[dict[st
     }
     photos = [photo.data for photo in form.photos]
     with state.in_turn(), acting_as(caller.actor):
+        subject = state.gallery.subject(who).name if isinstance(who, int) else clean_name(who)
         existed = _find(state, subject) is not None
         outcomes = state.engine.enroll_uploads(photos, subject, **choices)
     places = state.directory.locate(key for outcome in outcomes for key in outcome.template_ids[:1])

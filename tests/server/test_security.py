@@ -237,6 +237,27 @@ def test_a_flood_is_told_to_come_back(engine: FaceSearch, people_folder: Path) -
             assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_enrolments_queue_up_and_the_rest_is_told_to_come_back(
+    engine: FaceSearch, people_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesearch.server.app.ENROLMENTS", 2)
+    photo = photos(people_folder / "Mira Quill" / "1.jpg")
+    answers: dict[str, httpx.Response] = {}
+    with serve_on_socket(engine) as url:
+
+        def enroll(name: str) -> None:
+            answers[name] = httpx.post(f"{url}/v1/subjects", data={"subject": name}, files=photo, timeout=60)
+
+        threads = [threading.Thread(target=enroll, args=(f"Guest {number}",)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {answer.status_code for answer in answers.values()} == {201, 429}
+        listed = httpx.get(f"{url}/v1/subjects", params={"search": "guest"}).json()["subjects"]
+    assert {each["subject"] for each in listed} == {name for name, each in answers.items() if each.status_code == 201}
+
+
 def test_all_bodies_together_are_bounded(engine: FaceSearch, people_folder: Path) -> None:
     data = (people_folder / "Mira Quill" / "1.jpg").read_bytes()
     half = len(data) // 2

@@ -72,9 +72,9 @@ async def add_photos(
 ) -> dict[str, Any]:
     """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
     state.pipeline.require_room()
-    subject = await run_sync(state.gallery.subject, id)
+    await run_sync(state.gallery.subject, id)  # before a body is read for nobody
     form = await read_form(request)
-    answer, _ = await run_sync(enroll, state, caller, form, subject.name)
+    answer, _ = await run_sync(enroll, state, caller, form, id)
     return answer
 
 
