@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 
 from facesearch import FaceSearch
@@ -14,6 +15,7 @@ from facesearch.engine.evaluation.audit import audit_templates
 from facesearch.engine.evaluation.people import gallery_templates
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.results import Interval
+from facesearch.gallery.schema import AuditRow
 from facesearch.server import selfcheck
 from tests.server.conftest import serve_here
 
@@ -27,6 +29,9 @@ def test_the_audit_is_that_of_the_command_with_ids(engine: FaceSearch, people_fo
     expected = audit_templates(known, engine.threshold.value)
     with serve_here(engine) as api:
         answer = api.get("/v1/audit").json()
+        with engine.gallery.database.read() as connection:
+            events = connection.scalars(sa.select(AuditRow.detail).where(AuditRow.action == "audit")).all()
+        assert events == [{"templates": 49, "pages": 0}]
         people = {each["id"]: each["subject"] for each in api.get("/v1/subjects").json()["subjects"]}
     assert (answer["people"], answer["templates"], answer["complete"]) == (13, 49, True)
     assert answer["totals"] == {

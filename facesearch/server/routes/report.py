@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from facesearch.gallery.audit import acting_as
 from facesearch.server.routes.documented import problems
 from facesearch.server.security import Reader
 from facesearch.server.selfcheck import MOST, audit_gallery
@@ -66,7 +67,9 @@ def calibration(state: StateOf, _: Reader) -> dict[str, Any]:
 
 
 @router.get("/audit", response_model=AuditReport, responses=problems(429), summary="Compare the gallery with itself")
-def audit(state: StateOf, _: Reader) -> dict[str, Any]:
+def audit(state: StateOf, caller: Reader) -> dict[str, Any]:
     """What `facesearch audit` finds. It compares all templates, so one audit or check runs at a time."""
-    with state.alone(state.checking, "A check or an audit"):
-        return audit_gallery(state)
+    with state.alone(state.checking, "A check or an audit"), acting_as(caller.actor):
+        found = audit_gallery(state)
+        state.engine.record_use("audit", {"templates": found["templates"], "pages": 0})
+    return found

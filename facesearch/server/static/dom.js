@@ -78,6 +78,11 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+/** A name that may break after an underscore, as names of folders and files do. */
+export function breakable(name) {
+  return name.split(/(?<=_)/u).flatMap((part, index) => (index ? [el("wbr"), part] : [part]));
+}
+
 /** What stands where there is nothing yet. */
 export function empty(glyph, title, text, ...actions) {
   return el(

@@ -1,7 +1,7 @@
 // One face of a probe: the decision, the candidates with the threshold on a scale, and what a person may do.
 
 import * as api from "./api.js";
-import { announce, button, el, failure, icon } from "./dom.js";
+import { announce, breakable, button, el, failure, icon } from "./dom.js";
 import { cut, portrait } from "./faces.js";
 import { personField } from "./person-picker.js";
 import { axis, lowEnd, track } from "./scale.js";
@@ -76,7 +76,7 @@ function candidate({ result, setAside }, each, index, low) {
     "button",
     { type: "button", class: "pick", "aria-pressed": String(index === 0), onclick: compare },
     portrait(each.subject, { photoId: each.photo_id }),
-    el("span", { class: "who" }, el("b", null, each.subject), el("small", null, photoName(each.photo))),
+    el("span", { class: "who" }, el("b", null, breakable(each.subject)), el("small", null, breakable(photoName(each.photo)))),
     el("span", { class: "number" }, score(each.score)),
     track(each.score, result.threshold, low),
   );

@@ -1,7 +1,7 @@
 // Everybody in the gallery, page by page.
 
 import * as api from "./api.js";
-import { announce, button, count, el, empty, failure, icon, loading } from "./dom.js";
+import { announce, breakable, button, count, el, empty, failure, icon, loading } from "./dom.js";
 import { portrait } from "./faces.js";
 import { settled } from "./person-picker.js";
 import { getInfo } from "./server-info.js";
@@ -99,7 +99,7 @@ function card(person, signal) {
       "a",
       { class: "person-card", href: `#/people/${person.id}` },
       face,
-      el("b", null, person.subject),
+      el("b", null, breakable(person.subject)),
       el("small", null, count(person.photos, "photo")),
     ),
   );

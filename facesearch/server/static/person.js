@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { attributesSection } from "./attributes.js";
 import { ask, confirm, show } from "./dialogs.js";
-import { announce, button, count, el, failure, fileButton, icon, loading } from "./dom.js";
+import { announce, breakable, button, count, el, failure, fileButton, icon, loading } from "./dom.js";
 import { portrait } from "./faces.js";
 import { enrolment } from "./enrolment.js";
 import { personField } from "./person-picker.js";
@@ -191,7 +191,7 @@ function photoCard(person, photo, remove, again) {
     "li",
     { class: "photo-card" },
     portrait(person.subject, { photoId: photo.thumbnail ? photo.id : null, size: "card" }),
-    el("b", { title: photo.photo }, photoName(photo.photo)),
+    el("b", { title: photo.photo }, breakable(photoName(photo.photo))),
     photo.faces.map((face) => quality(face)),
     el("small", null, `${photo.width} × ${photo.height}, ${date(photo.enrolled_at)}`),
     remove && button("Remove", removing, { kind: "link", "aria-label": `Remove ${fileName(photo.photo)}` }),

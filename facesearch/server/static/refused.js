@@ -16,6 +16,7 @@ export function refused(entry, record, { strict, onresolved }) {
 
   function show(told) {
     const enrolled = told.status === "enrolled";
+    card.classList.remove("choosing");
     body.replaceChildren(
       el("p", { class: "who" }, el("b", null, entry.person), " ", el("small", null, entry.path)),
       el("p", { class: "why" }, reason(told.reason), el("small", null, further(told.reason, told.detail))),
@@ -71,6 +72,7 @@ export function refused(entry, record, { strict, onresolved }) {
   }
 
   function settled(told) {
+    card.classList.remove("choosing");
     card.classList.add("settled");
     body.replaceChildren(
       el("p", { class: "who" }, el("b", null, entry.person), " ", el("small", null, entry.path)),
@@ -99,6 +101,7 @@ export function refused(entry, record, { strict, onresolved }) {
     };
     const photo = stage({ url: preview.src, name: entry.path, faces, onselect });
     const use = button(`This is ${entry.person}`, () => send({ faces: String(chosen.face) }), { kind: "primary", disabled: true });
+    card.classList.add("choosing");
     body.replaceChildren(
       el("p", { class: "who" }, "Which face is ", el("b", null, entry.person), "? ", el("small", null, entry.path)),
       photo.element,

@@ -80,9 +80,9 @@ def test_no_view_has_a_serious_barrier_or_is_wider_than_a_phone(
         tab.page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_the_report_tells_threshold_health_and_audit(still: Tab) -> None:
-    page = still.go("/report")
-    server = httpx.get(f"{still.url}/v1/info").json()
+def test_the_report_tells_threshold_health_and_audit(tab: Tab) -> None:
+    page = tab.go("/report")
+    server = httpx.get(f"{tab.url}/v1/info").json()
     page.get_by_role("button", name="Run the check").wait_for()
     text = page.locator("main").inner_text()
     for part in (f"{server['threshold']:.3f}", server["threshold_basis"], server["model"], "no calibration"):
