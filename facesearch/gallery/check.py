@@ -14,6 +14,7 @@ from facesearch.gallery.check_records import check_records, check_schema
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.snapshot import read_snapshot
 from facesearch.gallery.schema import ModelRow, TemplateRow
+from facesearch.gallery.tombstones import TOMBSTONES_NAME, read_tombstones
 from facesearch.gallery.uploads import is_upload
 from facesearch.types import Finding
 
@@ -44,9 +45,20 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     for finding in check_database(gallery.database):
         sound = sound and finding.ok
         yield finding
+    yield from _check_tombstones(gallery.folder)
     if sound:
         yield _check_cache(gallery, fix=fix)
     yield from _check_photos(gallery.database, listed=not sound)
+
+
+def _check_tombstones(folder: Path) -> Iterator[Finding]:
+    if not (folder / TOMBSTONES_NAME).exists():
+        return
+    try:
+        detail = f"{len(read_tombstones(folder))} rows of erased people stay out of restored backups"
+        yield Finding(ok=True, subject="erased", detail=detail)
+    except CorruptGalleryError as error:
+        yield Finding(ok=False, subject="erased", detail=f"{error.message} {error.hint}")
 
 
 def check_database(database: Database) -> Iterator[Finding]:

@@ -31,6 +31,8 @@ MAX_NAME = 200
 """Characters of a subject's name or an attribute's key."""
 MAX_VALUE = 2000
 """Characters of an attribute's value."""
+AT_ONCE = 500
+"""Ids in one IN (...): below every SQLite's limit of 999 bound values."""
 ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that no text of the gallery holds: controls, lone surrogates, line and paragraph separators."""
@@ -209,8 +211,8 @@ def remove_faceless_subjects(connection: Connection) -> int:
 def remove_orphan_photos(connection: Connection, photo_ids: Sequence[int]) -> int:
     """Remove those of these photos that nobody is enrolled from; returns how many."""
     removed = 0
-    for photo_id in photo_ids:
-        used = sa.exists().where(FaceRow.photo_id == photo_id)
-        result = connection.execute(sa.delete(PhotoRow).where(PhotoRow.id == photo_id, ~used))
-        removed += result.rowcount
+    for start in range(0, len(photo_ids), AT_ONCE):
+        chosen = PhotoRow.id.in_(photo_ids[start : start + AT_ONCE])
+        used = sa.exists().where(FaceRow.photo_id == PhotoRow.id)
+        removed += connection.execute(sa.delete(PhotoRow).where(chosen, ~used)).rowcount
     return removed

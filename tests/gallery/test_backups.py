@@ -212,6 +212,8 @@ def test_a_damaged_list_of_the_erased_stops_a_restore(gallery: Gallery, folder: 
         (tmp_path / "again" / TOMBSTONES_NAME).write_text(damaged)
         with pytest.raises(CorruptGalleryError, match="list of erased"):
             restore_backup(tmp_path / "b", tmp_path / "again")
+        (folder / TOMBSTONES_NAME).write_text(damaged)
+        assert [each.subject for each in check_gallery(gallery) if not each.ok] == ["erased"]
 
 
 def test_left_overs_of_a_killed_backup_are_removed(gallery: Gallery, folder: Path) -> None:
