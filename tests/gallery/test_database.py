@@ -144,8 +144,8 @@ def test_every_foreign_key_has_an_index(gallery: Gallery) -> None:
     ]
     assert len(keys) >= 5
     for table, columns in keys:
-        indexes = [*inspector.get_indexes(table), *inspector.get_unique_constraints(table)]
-        indexed = {tuple(index["column_names"][: len(columns)]) for index in indexes}
+        indexed = {tuple(index["column_names"][: len(columns)]) for index in inspector.get_indexes(table)}
+        indexed |= {tuple(each["column_names"][: len(columns)]) for each in inspector.get_unique_constraints(table)}
         assert columns in indexed, (table, columns)
 
 
