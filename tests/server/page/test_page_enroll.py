@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from facesearch import FaceSearch
+from facesearch.gallery.directory import Directory
 from tests.server.page.conftest import Open, Tab, serving
 
 
@@ -79,6 +80,9 @@ def test_a_folder_is_planned_enrolled_and_its_refusals_mended(
 
     assert figures(tab) == {"enrolled": 8, "there already": 0, "not enrolled": 0}
     assert engine.gallery.counts() == {**engine.gallery.counts(), "subjects": 2, "photos": 8, "templates": 8}
+    (of_group,) = [each for each in Directory(engine.gallery.database).photos("Kofi Ember") if each.width > each.height]
+    left, _, right, _ = of_group.faces[0].box
+    assert (left + right) / 2 > 0.8 * of_group.width, "not the face on the right, which was chosen"
     kofi = engine.identify(people_folder / "Kofi Ember" / "4.jpg")[0]
     assert kofi.decision == "match"
     assert kofi.best is not None
