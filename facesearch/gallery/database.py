@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sqlite3
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,8 +132,22 @@ class Database:
             "cell_size_check=ON",
         ):
             dbapi.execute(f"PRAGMA {pragma}")
-        if self.is_writable and dbapi.execute("PRAGMA journal_mode").fetchone()[0].upper() != self.journal_mode:
-            dbapi.execute(f"PRAGMA journal_mode={self.journal_mode}")
+        if self.is_writable:
+            self._set_journal_mode(dbapi)
+
+    def _set_journal_mode(self, dbapi: Any) -> None:
+        """Switch the journal mode where it is another. SQLite does not wait for a lock here as it does elsewhere."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                if dbapi.execute("PRAGMA journal_mode").fetchone()[0].upper() != self.journal_mode:
+                    dbapi.execute(f"PRAGMA journal_mode={self.journal_mode}")
+            except self.module.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -102,7 +102,7 @@ class Pipeline:
         self._waiting = 0
         self._lock = threading.Lock()
         self._ready: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1), thread_name_prefix="facesearch-photo")
+        self._pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1), thread_name_prefix="facesearch-request")
         self._finisher = threading.Thread(target=self._finish, name="facesearch-batches", daemon=True)
         self._finisher.start()
 
