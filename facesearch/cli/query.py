@@ -101,9 +101,9 @@ def query(
 
 def _query_exit(results: Sequence[SearchResult]) -> int:
     decisions = {result.decision.value for result in results}
-    if decisions & {"match", "ambiguous"}:
+    if "match" in decisions:
         return EXIT_MATCH
-    return EXIT_NO_MATCH if "unknown" in decisions else EXIT_NO_FACE
+    return EXIT_NO_MATCH if decisions & {"unknown", "ambiguous"} else EXIT_NO_FACE
 
 
 def _query_row(result: SearchResult) -> Sequence[object]:

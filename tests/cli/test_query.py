@@ -56,6 +56,12 @@ def test_the_exit_code_tells_match_no_match_and_no_face(
     assert command("query", scenes_folder / name).code == code
 
 
+def test_an_ambiguous_match_is_no_match_to_a_script(command: Command, gallery: Path, probe: Path) -> None:
+    run = command("query", probe, "--margin", "2", "--json")
+    assert run.records[0]["decision"] == "ambiguous"
+    assert run.code == 1
+
+
 def test_a_folder_of_photos_is_searched_whole(command: Command, gallery: Path, scenes_folder: Path) -> None:
     run = command("query", scenes_folder, "--json")
     assert run.code == 0
