@@ -86,5 +86,6 @@ def run_and_kill(folder: Path, rng: random.Random, number: int) -> list[tuple[st
         first = child.stdout.readline()  # it has started to work
         select.select([], [], [], rng.random() * 0.25)
         child.kill()
-        lines = [first, *child.stdout.read().splitlines()]
-    return [(line[0], int(line[1:])) for line in lines if line.strip()]
+        lines = [first, *child.stdout.read().splitlines(keepends=True)]
+    # A line that the kill cut short acknowledged nothing.
+    return [(line[0], int(line[1:])) for line in lines if line.endswith("\n")]
