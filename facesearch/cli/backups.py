@@ -80,6 +80,10 @@ def restore(
         return
     text = f"{settings.gallery}: {restored.subjects} people, {restored.templates} templates, as of"
     typer.echo(printable(f"{text} {restored.created_at}."))
+    note(
+        "Whoever was erased after this backup was made stays erased only where the folder held the gallery.tombstones "
+        "of the original."
+    )
     if restored.erased_again:
         note(f"{restored.erased_again} templates of people who were erased since were left out.")
     if restored.keys:

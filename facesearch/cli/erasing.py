@@ -136,8 +136,9 @@ def _print(receipt: dict[str, Any]) -> None:
         note("Another process reads the gallery and keeps the write-ahead log: stop it, and run `facesearch reindex`.")
     if receipt["backups_since_enrolment"]:
         note(
-            f"{receipt['backups_since_enrolment']} backups were written since the enrolment. They hold this data until "
-            "they are deleted; whoever restores one gets it without the people erased here."
+            f"Backups written since the enrolment: {receipt['backups_since_enrolment']}. "
+            "They hold this data until they are deleted. Restored over this gallery, they leave out who was erased; "
+            "restored elsewhere they bring this data back, unless gallery.tombstones is copied into that folder first."
         )
     typer.echo("Nothing is left." if receipt["clean"] else "Something is left: see above.")
 

@@ -15,7 +15,8 @@ def test_a_backup_is_restored_without_those_who_were_erased(command: Command, ga
     run = command("backup", tmp_path / "b", "--json")
     assert run.records == [{"file": str(tmp_path / "b"), "bytes": (tmp_path / "b").stat().st_size, "encrypted": False}]
     run = command("people", "forget", PEOPLE[0], "--yes")
-    assert "1 backups were written since" in run.err
+    assert "Backups written since the enrolment: 1." in run.err
+    assert "restored elsewhere they bring this data back" in run.err
     assert command("restore", tmp_path / "b").code == 4
     run = command("restore", tmp_path / "b", "--force", "--json")
     assert run.code == 0
@@ -23,6 +24,7 @@ def test_a_backup_is_restored_without_those_who_were_erased(command: Command, ga
     assert command("check").code == 0
     run = command("restore", tmp_path / "b", "--gallery", tmp_path / "else")
     assert run.out.startswith(f"{tmp_path / 'else'}: 12 people, 48 templates")
+    assert "gallery.tombstones" in run.err  # a folder without the list cannot know who was erased
     assert command("restore", tmp_path / "no", "--gallery", tmp_path / "other").code == 2
 
 
