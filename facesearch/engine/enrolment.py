@@ -35,8 +35,8 @@ Item = TypeVar("Item")
 LOOKUP = 512
 """Photos looked up in the database at a time."""
 COMMIT = 16
-"""Photos per transaction: measured with a small model, storing 16 takes 33 ms (its fsync 1.6 ms) and embedding them some
-300 ms. A crash loses at most these, none of which was acknowledged."""
+"""Photos per transaction: measured with a small model, storing 16 takes 33 ms (its fsync 1.6 ms) and embedding them
+some 300 ms. A crash loses at most these, none of which was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
