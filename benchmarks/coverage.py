@@ -1,7 +1,5 @@
 """How often 95 % intervals of TAR at FAR cover the truth, on simulated people.
 
-    python benchmarks/coverage.py [--quick]
-
 People are points in a space where some directions vary more than others and with a common mean, so that some look
 alike; photos scatter around them, more for some people than for others. All photos are compared with each other. The
 truth comes from millions of independent people.
@@ -9,7 +7,6 @@ truth comes from millions of independent people.
 
 from __future__ import annotations
 
-import argparse
 import math
 from typing import TYPE_CHECKING
 
@@ -22,7 +19,11 @@ from facesearch.evaluation.uncertainty import bootstrap_interval, replicate, wil
 from facesearch.evaluation.verification import tar_at_far
 
 if TYPE_CHECKING:
+    import argparse
+
     from numpy.typing import NDArray
+
+    from benchmarks.reporting import Report
 
 DIMENSION = 24
 SCENES = {"middling": (0.62, 150, 3), "good": (0.4, 150, 3), "few people": (0.62, 60, 4), "near 1": (0.3, 60, 3)}
@@ -71,19 +72,17 @@ def coverage(
     return {"truth": truth} | {name: float(np.mean(hits)) for name, hits in covered.items()}
 
 
-def main() -> None:
-    """Print one line per scene."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100 runs of one scene instead of 400 of each")
-    quick = parser.parse_args().quick
-    runs, scenes = (100, ["middling"]) if quick else (400, list(SCENES))
+def add_options(_: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(asked: argparse.Namespace, report: Report) -> None:
+    """400 runs of each scene; quick: 5 of one."""
+    runs, scenes = (5, ["middling"]) if asked.quick else (400, list(SCENES))
     error = math.sqrt(0.95 * 0.05 / runs)
-    print(f"{runs} runs, TAR at FAR 0.001; a true 95 % shows as 0.950 +- {1.96 * error:.3f}")
+    report.facts["runs"] = f"{runs} of each, TAR at FAR 0.001; a true 95 % shows as 95 +- {196 * error:.1f}"
     for scene in scenes:
         scatter, people, each = SCENES[scene]
-        found = coverage(scatter, people, each, runs=runs, replicates=500)
-        print(f"{scene:12}", *(f"{name} {value:.3f}" for name, value in found.items()), sep="  ")
-
-
-if __name__ == "__main__":
-    main()
+        found = coverage(scatter, people, each, runs=runs, replicates=500, chunks=1 if asked.quick else 12)
+        for name, value in found.items():
+            report.add(f"{scene}: {name}", 100 * value, "%")

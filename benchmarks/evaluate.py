@@ -1,41 +1,28 @@
 """What an evaluation costs: the blocked product beside a bare one, and the subject bootstrap on a million scores.
 
-    python benchmarks/evaluate.py [--quick]
-
-Prints wall and processor seconds and the peak memory; processor seconds are what to compare on a busy machine.
+Times are of the processor, for busy machines; the two products run in turn.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.timing import alternate, taken
 from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.pairwise import BLOCK, blocks, compare_all
 from facesearch.evaluation.results import ScoredPairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import argparse
 
+    from benchmarks.reporting import Report
     from facesearch.types import Vectors
 
 DIMENSION = 512
-
-
-@contextmanager
-def timed(name: str) -> Iterator[None]:
-    """Print what the block took."""
-    wall, processor = time.perf_counter(), time.process_time()
-    yield
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    print(f"{name:32} {wall:6.2f} s wall  {processor:6.2f} s processor  {peak:5.0f} MiB peak so far")
 
 
 def unit_vectors(rows: int) -> Vectors:
@@ -62,28 +49,35 @@ def a_million_scores(count: int, people: int = 5000) -> ScoredPairs:
     return ScoredPairs(rng.normal(np.where(mated, 0.6, 0.1), 0.1), mated, id_a, id_b)
 
 
-def main() -> None:
-    """Run all of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the pairs and of the scores")
-    quick = parser.parse_args().quick
-    rows = 10_000 if quick else 32_000
+def add_options(_: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(asked: argparse.Namespace, report: Report) -> None:
+    """All pairs of 32,000 vectors and a million scores; quick: of 2,000 and a hundredth of them."""
+    rows, scores = (2_000, 10_000) if asked.quick else (32_000, 1_000_000)
+    _all_pairs(rows, 1 if asked.quick else 3, report)
+    drawn = a_million_scores(scores)
+    report.add(f"figures of {scores:,} scores", taken(lambda: evaluate_pairs(drawn, replicates=0)).processor, "s")
+    report.add("with 1,000 replicates", taken(lambda: evaluate_pairs(drawn)).processor, "s")
+    report.add("peak memory", peak_mebibytes(), "MB")
+
+
+def _all_pairs(rows: int, rounds: int, report: Report) -> None:
     vectors = unit_vectors(rows)
     subject = np.repeat(np.arange(rows), 3)[:rows]
-    print(f"{rows * (rows - 1) // 2:,} pairs of {DIMENSION}-d")
-    with timed("bare blocked product"):
-        bare_product(vectors)
-    with timed("mated, tail and histogram"):
-        compare_all(vectors, subject)
-    with timed("bare blocked product"):
-        bare_product(vectors)
-    del vectors
-    scores = a_million_scores(100_000 if quick else 1_000_000)
-    with timed(f"{scores.score.size:,} scores, figures only"):
-        evaluate_pairs(scores, replicates=0)
-    with timed("with 1,000 replicates"):
-        evaluate_pairs(scores)
+    report.facts["pairs"] = f"{rows * (rows - 1) // 2:,} of {DIMENSION}-d vectors"
+    contenders = {
+        "bare": lambda: taken(lambda: bare_product(vectors)),
+        "full": lambda: taken(lambda: compare_all(vectors, subject)),
+    }
+    runs = alternate(contenders, rounds)
+    bare, full = ([each.processor for each in runs[name]] for name in contenders)
+    report.add_median("blocked product alone", bare, "s")
+    report.add_median("mated scores, tail and histogram", full, "s")
+    report.add_ratio("beside the product alone", full, bare)
 
 
-if __name__ == "__main__":
-    main()
+def peak_mebibytes() -> float:
+    """Of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,12 +1,8 @@
 """What the server costs: identify over HTTP beside the same photos through the models without a server.
 
-    python benchmarks/serve.py PACK PHOTOS [--requests 400] [--rounds 3]
-    python benchmarks/serve.py --stub [--requests 2000] [--rounds 3] [--soak 10000]
-
-PACK is the folder of a model pack, PHOTOS one with a folder per person. Half of the people are enrolled; every photo is
-asked for by 16 clients at once. `--stub` needs neither: detection and recognition answer at once, on drawn people, so
-that what is left is the server. Both print requests a second, median and 99th percentile at half that load, and the
-server's memory; processor time is what to compare on a busy machine.
+Half of the people are enrolled; every photo is asked for by 16 clients at once. `--stub` measures the server alone:
+detection and recognition answer at once, on drawn people. Both tell requests a second, the latencies at half that load,
+and the server's memory; processor time is what to compare on a busy machine.
 """
 
 from __future__ import annotations
@@ -21,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from benchmarks.inputs import add_input_options, find_inputs
+from benchmarks.timing import processor_seconds, resident_mebibytes
 from facesearch import FaceSearch
 from facesearch.server.options import ServerOptions
 from facesearch.server.run import serve
@@ -36,6 +35,8 @@ from facesearch.vision.quality import PROBE_LIMITS, FacePolicy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from benchmarks.inputs import Inputs
+    from benchmarks.reporting import Report
     from facesearch.types import ModelInfo, Pixels, Vectors
     from facesearch.vision.encoder import Encoder
     from facesearch.vision.runtime import ProviderChoice
@@ -72,25 +73,12 @@ def run_server(gallery: Path, pack: str, *, stub: bool) -> None:
         serve(engine, ServerOptions(port=0), lambda url: print(url, flush=True))
 
 
-def processor_seconds(process: int) -> float:
-    """What a process and those that decode photos for it have used so far; NaN where the system does not tell."""
-    try:
-        tasks = Path(f"/proc/{process}/task").iterdir()
-        children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-        ticks = 0
-        for each in (process, *children):
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    except OSError:
-        return float("nan")
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 class Server:
     """A server process of its own."""
 
     def __init__(self, gallery: Path, pack: str, *, stub: bool) -> None:
-        command = [sys.executable, __file__, "--serve", str(gallery), pack, *(["--stub"] if stub else [])]
+        command = [sys.executable, "-m", "benchmarks", "serve", "--serve", str(gallery), pack]
+        command += ["--stub"] if stub else []
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline().rpartition(":")[2])
@@ -101,16 +89,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait()
-
-    @property
-    def megabytes(self) -> float:
-        """Resident memory; NaN where the system does not tell."""
-        try:
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        except OSError:
-            return float("nan")
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        self._process.communicate()
 
 
 class Load:
@@ -169,40 +148,54 @@ def in_process(gallery: Path, pack: str, paths: Sequence[Path]) -> tuple[float, 
         return rate, (processor_seconds(os.getpid()) - used) / len(paths)
 
 
-def measure(server: Server, photos: Sequence[bytes], count: int) -> tuple[float, float]:
-    """(requests a second, processor seconds each) at full speed; prints the latencies at half of it."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What was seen at full speed, and at half of it."""
+
+    rate: float
+    """Requests a second."""
+    cost: float
+    """Processor seconds each, those of decoding included."""
+    median: float
+    """Seconds until the answer at half load, waiting included."""
+    worst: float
+    """The 99th percentile of that."""
+
+
+def measure(server: Server, photos: Sequence[bytes], count: int) -> Served:
+    """At full speed, then at half of it with random arrivals."""
     load = Load(server.port, photos)
     load.at_full_speed(WARM_UP)
     used = processor_seconds(server.process)
     rate = load.at_full_speed(count)
     used = (processor_seconds(server.process) - used) / count
     load.at(rate / 2, count)
-    median, worst = statistics.median(load.seconds) * 1e3, statistics.quantiles(load.seconds, n=100)[98] * 1e3
-    print(f"    at half load {median:6.1f} ms, p99 {worst:6.1f} ms = x{worst / median:.1f}")
-    return rate, used
+    return Served(rate, used, statistics.median(load.seconds), statistics.quantiles(load.seconds, n=100)[98])
 
 
-def with_models(pack: str, folder: Path, count: int, rounds: int, work: Path) -> None:
-    """Against the pipeline without a server, one after the other, several times: the machine may be busy."""
-    people = sorted(path for path in folder.iterdir() if path.is_dir())
+def with_models(inputs: Inputs, count: int, rounds: int, work: Path, report: Report) -> None:
+    """Against the pipeline without a server, in turn."""
+    pack = str(inputs.pack)
+    people = sorted(path for path in inputs.photos.iterdir() if path.is_dir())
     with FaceSearch.open(work, pack=pack, provider="cpu") as engine:
         for _ in engine.enroll(people[: len(people) // 2]):
             pass
-    paths = list(itertools.islice(itertools.cycle(sorted(folder.rglob("*.jpg"))), count))
+    paths = list(itertools.islice(itertools.cycle(inputs.paths()), count))
     photos = [path.read_bytes() for path in paths]
-    shares = []
+    alone, served = [], []
     for _ in range(rounds):
-        alone, cost = in_process(work, pack, paths)
+        alone.append(in_process(work, pack, paths))
         with Server(work, pack, stub=False) as server:
-            rate, used = measure(server, photos, count)
-            shares.append((rate / alone, cost / used))
-            print(f"in process {alone:6.1f}/s, {cost * 1e3:5.1f} ms of processor each")
-            print(f"over HTTP  {rate:6.1f}/s, {used * 1e3:5.1f} ms of processor each, {server.megabytes:.0f} MB")
-    by_clock, by_processor = (statistics.median(each) for each in zip(*shares, strict=True))
-    print(f"median share {by_clock:.0%} by the clock, {by_processor:.0%} by processor time")
+            served.append(measure(server, photos, count))
+            memory = resident_mebibytes(server.process)
+    _report(served, report)
+    report.add_median("photos a second in process", [rate for rate, _ in alone], "photos/s")
+    report.add_ratio("of that over HTTP", [each.rate for each in served], [rate for rate, _ in alone])
+    report.add_ratio("the same by processor time", [cost for _, cost in alone], [each.cost for each in served])
+    report.add("memory", memory, "MB")
 
 
-def stubbed(count: int, rounds: int, soak: int, work: Path) -> None:
+def stubbed(count: int, rounds: int, soak: int, work: Path, report: Report) -> None:
     """The server alone."""
     from facesearch.demo.portraits import write_people
     from facesearch.demo.standin import build_standin_pack
@@ -214,35 +207,43 @@ def stubbed(count: int, rounds: int, soak: int, work: Path) -> None:
             pass
     photos = [path.read_bytes() for path in sorted((work / "people").rglob("*.jpg"))]
     with Server(work / "gallery", pack, stub=True) as server:
-        for _ in range(rounds):
-            rate, used = measure(server, photos, count)
-            print(f"{rate:6.0f} requests/s, {used * 1e3:.2f} ms of processor each")
-        before, load = server.megabytes, Load(server.port, photos)
-        for part in range(4):
-            load.at_full_speed(soak // 4)
-            print(f"memory after {(part + 1) * soak // 4:6} more: {server.megabytes:.1f} MB ({before:.1f} before)")
+        _report([measure(server, photos, count) for _ in range(rounds)], report)
+        before, load = resident_mebibytes(server.process), Load(server.port, photos)
+        report.add("memory", before, "MB")
+        if soak:
+            load.at_full_speed(soak)
+            report.add(f"memory after {soak:,} more requests", resident_mebibytes(server.process), "MB")
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pack", nargs="?")
-    parser.add_argument("photos", nargs="?", type=Path)
-    parser.add_argument("--stub", action="store_true")
-    parser.add_argument("--requests", type=int)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--soak", type=int, default=10_000)
+def _report(served: Sequence[Served], report: Report) -> None:
+    report.add_median("requests a second", [each.rate for each in served], "requests/s")
+    report.add_median("processor time of a request", [1e3 * each.cost for each in served], "ms")
+    report.add_median("latency at half load, median", [1e3 * each.median for each in served], "ms")
+    report.add_median("latency at half load, 99th percentile", [1e3 * each.worst for each in served], "ms")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Models and photos, how much of each, and whether to do without."""
+    add_input_options(parser)
+    parser.add_argument("--stub", action="store_true", help="the server alone, without models")
+    parser.add_argument("--requests", type=int, help="for each figure; 400, with --stub 2000")
+    parser.add_argument("--rounds", type=int, help="default 3")
+    parser.add_argument("--soak", type=int, default=10_000, help="requests between two looks at the memory, --stub")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+
+
+def run(asked: argparse.Namespace, report: Report) -> None:
+    """With models, or the server alone; quick: that with few requests."""
     if asked.serve:
         run_server(Path(asked.serve[0]), asked.serve[1], stub=asked.stub)
-        return
-    with tempfile.TemporaryDirectory() as work:
-        if asked.stub:
-            stubbed(asked.requests or 2000, asked.rounds, asked.soak, Path(work))
+        sys.exit()
+    rounds = asked.rounds or (1 if asked.quick else 3)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if asked.stub or asked.quick:
+            count = asked.requests or (50 if asked.quick else 2000)
+            stubbed(count, rounds, 0 if asked.quick else asked.soak, work, report)
         else:
-            with_models(asked.pack, asked.photos, asked.requests or 400, asked.rounds, Path(work) / "gallery")
-
-
-if __name__ == "__main__":
-    main()
+            inputs = find_inputs(asked, work)
+            report.facts["inputs"] = f"{inputs.pack.name}, {inputs.photos.name}"
+            with_models(inputs, asked.requests or 400, rounds, work / "gallery", report)

@@ -3,7 +3,7 @@
 The primary interval takes the variance from the subject bootstrap and the shape from Wilson: the effective number
 of trials n* = p (1 - p) / var is what independent trials would have given the same variance, and Wilson's interval
 is that of p with n* trials. Plain percentiles of the same replicates cover as well for middling rates, but near 0
-or 1 they fall short, as low as 79 % for a TAR of 0.99 and 60 people (benchmarks/coverage.py measures both).
+or 1 they fall short, as low as 79 % for a TAR of 0.99 and 60 people (`python -m benchmarks coverage` measures both).
 """
 
 from __future__ import annotations

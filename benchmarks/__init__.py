@@ -1,0 +1,1 @@
+"""What the project's figures come from: `python -m benchmarks`, in a checkout."""
