@@ -128,6 +128,7 @@ class ModelInfo:
     """Name of the pack, or the folder it was loaded from."""
     dimension: int
     detector_sha256: str
+    """Of the detector's file; of the file that it was made from, where it was repaired."""
     recognizer_sha256: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Preprocessing and detector settings as plain JSON values."""

@@ -45,6 +45,7 @@ LIBRARIES: Final[Mapping[str, Library]] = MappingProxyType(
             ),
         ),
         "faiss": Library("FAISS", "1.15", ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss")),
+        "onnx": Library("ONNX", "1.21", ("onnx",)),  # older ones read files outside of their folder (CVE-2026-27489)
         "onnxruntime": Library(
             "ONNX Runtime",
             "1.23",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from facesearch.cli import models_repair
 from facesearch.cli.options import JsonOption, open_engine
 
 PackArgument = Annotated[str, typer.Argument(metavar="PACK", help="A pack's name, or a folder.")]
@@ -13,11 +14,14 @@ PackArgument = Annotated[str, typer.Argument(metavar="PACK", help="A pack's name
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model packs: list, pull, verify, info.")
+    models = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Model packs: list, pull, verify, info, repair."
+    )
     models.command("list")(list_packs)
     models.command()(pull)
     models.command()(verify)
     models.command()(info)
+    models_repair.register(models)
     app.add_typer(models, name="models")
 
 

@@ -432,7 +432,7 @@ class FaceSearch:
             yield Finding(ok=each.ok, subject="models", detail=f"{each.path}: {each.detail}")
         hashes = {model.detector_sha256, model.recognizer_sha256}
         pack = self.packs.find(model.pack)
-        if {pack.detector.sha256, pack.recognizer.sha256} != hashes:
+        if {pack.detector.identity, pack.recognizer.sha256} != hashes:
             detail = f"the files of {model.pack} are not the ones that made the templates"
             yield Finding(ok=False, subject="models", detail=detail)
 

@@ -242,7 +242,7 @@ class Encoder:
             model_id=f"{recognizer.path.stem}-{digest[:12]}",
             pack=pack.name,
             dimension=dimension,
-            detector_sha256=pack.detector.sha256,
+            detector_sha256=pack.detector.identity,
             recognizer_sha256=recognizer.sha256,
             settings={
                 "detector": pack.detector.path.name,

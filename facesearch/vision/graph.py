@@ -7,6 +7,7 @@ of their own, so the real `onnx` may be imported in the same process. Fields tha
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,10 +28,13 @@ Shape: TypeAlias = tuple[int | str | None, ...]
 """One entry per axis: its size, the name of a symbolic size, or None where nothing is said."""
 
 _PACKAGE = "facesearch_onnx_subset"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
 _RUNTIME_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that onnxruntime itself brings; any other one needs a library of native code."""
 _OPENING_NODES = 8
+REPAIRED_FROM = "facesearch.repaired_from"
+"""Key of a model's metadata: the SHA-256 of the file that `facesearch.vision.repair` made it from."""
 _HINT = "Fetch the file again with `facesearch models pull`, or export the model without it."
 
 # message -> (field, number, type); "[]" marks a repeated field, a capital a message of this table, enums are int32.
@@ -122,6 +126,8 @@ class GraphSummary:
     """Operators of the first eight nodes that compute, constants left out."""
     opset: int
     """Version of the standard operator set."""
+    repaired_from: str | None = None
+    """SHA-256 of the file that this one was repaired from; None for all others."""
 
 
 @cache
@@ -192,7 +198,14 @@ def read_graph(source: Path | bytes) -> GraphSummary:
         outputs=tuple(_port(value) for value in model.graph.output),
         opening=tuple(op for op, _ in zip(computing, range(_OPENING_NODES), strict=False)),
         opset=next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0),
+        repaired_from=repaired_from(model),
     )
+
+
+def repaired_from(model: Message) -> str | None:
+    """The SHA-256 of the file that `model` was repaired from; None where it was not, or says nothing sensible."""
+    named = next((entry.value for entry in model.metadata_props if entry.key == REPAIRED_FROM), "")
+    return named if _SHA256.fullmatch(named) else None
 
 
 def _port(value: Message) -> Port:
@@ -202,26 +215,26 @@ def _port(value: Message) -> Port:
 
 def _refuse_code_and_external_data(model: Message) -> None:
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        for node in _all_nodes(nodes):
+        for node in all_nodes(nodes):
             if node.domain not in _RUNTIME_DOMAINS:
                 raise ModelIntegrityError(f"The model uses custom operators ({node.domain}::{node.op_type}).", _HINT)
     if any(tensor.data_location == _EXTERNAL or tensor.external_data for tensor in _all_tensors(model)):
         raise ModelIntegrityError("The model keeps weights in other files (external data).", _HINT)
 
 
-def _all_nodes(nodes: Iterable[Message]) -> Iterator[Message]:
+def all_nodes(nodes: Iterable[Message]) -> Iterator[Message]:
     """`nodes` and those of the graphs in their attributes; protobuf bounds how deep these go."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(graph.node)
+                yield from all_nodes(graph.node)
 
 
 def _all_tensors(model: Message) -> Iterator[Message]:
     graphs = [model.graph]
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        for node in _all_nodes(nodes):
+        for node in all_nodes(nodes):
             for attribute in node.attribute:
                 yield from (attribute.t, *attribute.tensors)
                 for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
