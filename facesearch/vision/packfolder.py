@@ -64,13 +64,16 @@ class DetectorFile:
 
     path: Path
     sha256: str
-    repaired_from: str | None = None
-    """SHA-256 of the file that it was repaired from, which gives the same detections; None where it was not."""
 
     @property
     def identity(self) -> str:
-        """The SHA-256 under which galleries and calibrations know this detector."""
-        return self.repaired_from or self.sha256
+        """The SHA-256 under which galleries and calibrations know this detector: that of the file it was repaired from,
+        which gives the same detections, or its own.
+
+        Raises:
+            ModelNotFoundError, ModelIntegrityError: as `read_graph`.
+        """
+        return read_graph(self.path).repaired_from or self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +153,7 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
     return ModelPack(
         name=pack.get("name", str) or folder.name,
         licence=pack.get("licence", str) or UNSTATED_LICENCE,
-        detector=DetectorFile(
-            detector_path, detector.sha256() or file_sha256(detector_path), read_graph(detector_path).repaired_from
-        ),
+        detector=DetectorFile(detector_path, detector.sha256() or file_sha256(detector_path)),
         recognizer=RecognizerFile(
             recognizer_path, recognizer.sha256() or file_sha256(recognizer_path), mean, std, dimension
         ),
@@ -226,7 +227,7 @@ def _by_graphs(folder: Path) -> ModelPack:
     return ModelPack(
         name=folder.name,
         licence=UNSTATED_LICENCE,
-        detector=DetectorFile(detector, file_sha256(detector), graphs[detector].repaired_from),
+        detector=DetectorFile(detector, file_sha256(detector)),
         recognizer=RecognizerFile(
             recognizer, file_sha256(recognizer), mean, std, dimension if isinstance(dimension, int) else None
         ),
