@@ -301,7 +301,14 @@ def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
         decision=Decision(record["decision"]),
         threshold=Threshold(record["threshold"], record["threshold_basis"]),
         candidates=tuple(
-            Candidate(each["subject"], each["score"], each["template_id"], each["photo"])
+            Candidate(
+                each["subject"],
+                each["score"],
+                each["template_id"],
+                each["photo"],
+                each["subject_id"],
+                each["photo_id"],
+            )
             for each in record["candidates"]
         ),
         margin=record["margin"],

@@ -146,6 +146,8 @@ class Candidate:
     score: float
     template_id: int
     photo: str
+    subject_id: int
+    photo_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,11 @@ def search_record(result: SearchResult) -> dict[str, Any]:
         "candidates": [
             {
                 "subject": each.subject,
+                "subject_id": each.subject_id,
                 "score": rounded(each.score),
                 "template_id": each.template_id,
                 "photo": each.photo,
+                "photo_id": each.photo_id,
             }
             for each in result.candidates
         ],

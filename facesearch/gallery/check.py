@@ -105,7 +105,7 @@ def _check_templates(connection: Connection) -> Iterator[Finding]:
                 damaged[row.id] = problem
     described = templates.describe_templates(connection, damaged, proven=False)
     for template_id, problem in damaged.items():
-        subject, photo = described.get(template_id, ("nobody", "no photo"))
+        subject, photo, *_ = described.get(template_id, ("nobody", "no photo"))
         detail = f"template {template_id} of {subject} ({photo}) {problem}: remove it or enroll the photo again"
         yield Finding(ok=False, subject="templates", detail=detail)
     if not damaged:

@@ -32,6 +32,7 @@ from facesearch.errors import (
     GalleryLockedError,
     SchemaOutdatedError,
 )
+from facesearch.gallery.commits import CommitWatch
 from facesearch.gallery.encryption import sqlcipher_module
 from facesearch.gallery.rows import to_json
 from facesearch.gallery.schema import HEAD_REVISION
@@ -84,6 +85,7 @@ class Database:
         self.module = sqlcipher_module() if cipher else sqlite_module()
         self.journal_mode = "WAL" if has_safe_wal(self.module.sqlite_version_info) else "DELETE"
         self.engine = self._make_engine()
+        self._watch = CommitWatch()
 
     @property
     def sqlite_version(self) -> str:
@@ -161,6 +163,14 @@ class Database:
         writer = self.engine.execution_options(facesearch_begin=WRITE)
         with self._translated(), writer.begin() as connection:
             yield connection
+
+    def version(self) -> int | None:
+        """A number that equals an earlier one only if nothing was committed in between, by whomever.
+
+        None where the database cannot tell.
+        """
+        with self._translated():
+            return self._watch.look(self.engine)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -281,6 +291,7 @@ class Database:
     def require_sole_use(self) -> None:
         """Fold the log in and leave a single file behind; `GalleryError` where somebody else has it open."""
         outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
+        self._watch.close()
         self.engine.dispose()
         try:
             with self._translated(), outside.begin() as connection:
@@ -312,6 +323,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""
+        self._watch.close()
         self.engine.dispose()
 
 

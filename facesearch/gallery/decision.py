@@ -9,14 +9,14 @@ from facesearch.types import Candidate, Decision
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from facesearch.gallery.templates import Described
+
 DEFAULT_MARGIN = 0.05
 """Cosine. A runner-up closer than this makes a match ambiguous: about half a standard deviation of the scores of
 strangers, which is 0.09 for a MobileFace recogniser on LFW, so a difference that chance explains."""
 
 
-def best_per_subject(
-    hits: Iterable[tuple[int, float]], described: Mapping[int, tuple[str, str]]
-) -> tuple[Candidate, ...]:
+def best_per_subject(hits: Iterable[tuple[int, float]], described: Mapping[int, Described]) -> tuple[Candidate, ...]:
     """Candidates, one per subject by its best template, best first; equal scores in order of template id.
 
     `hits` are (template id, score); ids missing from `described` (removed meanwhile) are dropped.
@@ -24,8 +24,8 @@ def best_per_subject(
     candidates: dict[str, Candidate] = {}
     for template_id, score in sorted(hits, key=lambda hit: (-hit[1], hit[0])):
         if template_id in described:
-            subject, photo = described[template_id]
-            candidates.setdefault(subject, Candidate(subject, score, template_id, photo))
+            subject, photo, subject_id, photo_id = described[template_id]
+            candidates.setdefault(subject, Candidate(subject, score, template_id, photo, subject_id, photo_id))
     return tuple(candidates.values())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
 from facesearch.gallery.photos import MovedPhoto
+from facesearch.gallery.recall import Recall, UnknownTemplateError
 from facesearch.gallery.schema import (
     HEAD_REVISION,
     FaceRow,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from facesearch.gallery.erasure import Erased
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
+    from facesearch.gallery.search import Describe
     from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
@@ -62,6 +65,7 @@ class Gallery:
         self.database = database
         self._lock = threading.RLock()
         self._live: LiveIndex | None = None
+        self._recall = Recall()
 
     # -- opening and closing
 
@@ -156,14 +160,18 @@ class Gallery:
         At least two subjects come back where there are two, so that a runner-up is known. `where` limits the search
         to subjects with these attributes. Raises `GalleryError` for vectors that are not finite or not unit length.
         """
-        with self._lock, self.database.read() as connection:
-            live = self._refreshed(connection)
-            if live is None:
-                return [() for _ in vectors]
-            require_unit_vectors(vectors, live.index.dimension)
-            allowed = templates.templates_where(connection, where) if where else None
-            found = best_subjects(connection, live.index, vectors, max(k, 2), allowed)
-            return [candidates[: max(k, 2)] for candidates in found]
+        with self._lock:
+            version = self.database.version()
+            if self._live is not None and not where and self._recall.is_of(version):
+                with suppress(UnknownTemplateError):
+                    return _best(self._live, vectors, k, None, self._recall.describe)
+            with self.database.read() as connection:
+                live = self._refreshed(connection)
+                if live is None:
+                    return [() for _ in vectors]
+                self._recall.start(version)
+                allowed = templates.templates_where(connection, where) if where else None
+                return _best(live, vectors, k, allowed, partial(self._recall.read, connection))
 
     def _refreshed(self, connection: Connection) -> LiveIndex | None:
         """The index, equal to what `connection` sees; None while no model is adopted."""
@@ -301,6 +309,7 @@ class Gallery:
             before = templates.token(connection)
             yield connection, effect
             after = templates.token(connection)
+        self._recall.start(None)  # nobody who was erased stays in memory either
         live = self._live
         if live is not None and live.token == before:
             self._live = None  # an interruption must not leave half of the effect
@@ -412,8 +421,8 @@ class Gallery:
             return np.empty(0, np.int64), np.empty((0, active[1].dimension if active else 0), np.float32)
         return np.concatenate([each.ids for each in blocks]), np.concatenate([each.vectors for each in blocks])
 
-    def describe_templates(self, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """(subject, photo) by template id."""
+    def describe_templates(self, ids: Sequence[int]) -> dict[int, templates.Described]:
+        """Whose they are, by template id."""
         return self._read(lambda connection: templates.describe_templates(connection, ids))
 
     def faces_of_templates(self, ids: Sequence[int]) -> dict[int, tuple[float, float, float, float]]:
@@ -445,6 +454,14 @@ class Gallery:
     def _read(self, function: Callable[[Connection], Result]) -> Result:
         with self.database.read() as connection:
             return function(connection)
+
+
+def _best(
+    live: LiveIndex, vectors: Vectors, k: int, allowed: Ids | None, describe: Describe
+) -> list[tuple[Candidate, ...]]:
+    require_unit_vectors(vectors, live.index.dimension)
+    found = best_subjects(describe, live.index, vectors, max(k, 2), allowed)
+    return [candidates[: max(k, 2)] for candidates in found]
 
 
 def create_gallery(folder: Path, passphrase: str | None = None) -> None:

@@ -5,40 +5,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.gallery import templates
 from facesearch.gallery.decision import best_per_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy.engine import Connection
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
 
     from facesearch.gallery.index.base import VectorIndex
+    from facesearch.gallery.templates import Described
     from facesearch.types import Candidate, Ids, Vectors
+
+    Describe: TypeAlias = Callable[[Sequence[int]], Mapping[int, Described]]
+    """Whose the templates of these ids are."""
 
 TOGETHER = 16
 """Queries per call of the index. From 20 on FAISS multiplies matrices, and equal vectors then score unequal."""
 
 
 def best_subjects(
-    connection: Connection, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
+    describe: Describe, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
 ) -> list[tuple[Candidate, ...]]:
     """For each query (n, d) at least the k best subjects, where there are as many; exact, ties included."""
     found: list[tuple[Candidate, ...]] = []
     for start in range(0, len(queries), TOGETHER):
-        found += _best_subjects(connection, index, queries[start : start + TOGETHER], k, allowed)
+        found += _best_subjects(describe, index, queries[start : start + TOGETHER], k, allowed)
     return found
 
 
 def _best_subjects(
-    connection: Connection, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
+    describe: Describe, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
 ) -> list[tuple[Candidate, ...]]:
     # k templates can be fewer than k subjects: fetch more until there are enough or everything was fetched.
     found: dict[int, tuple[Candidate, ...]] = {}
     fetch, everything = 4 * k, len(index)
     while unsettled := [position for position in range(len(queries)) if position not in found]:
         scores, ids = index.search(queries[unsettled], min(fetch, everything), allowed)
-        described = _described(connection, ids[ids != -1].tolist())
+        described = _described(describe, ids[ids != -1].tolist())
         for position, row_ids, row_scores in zip(unsettled, ids.tolist(), scores.tolist(), strict=True):
             hits = [hit for hit in zip(row_ids, row_scores, strict=True) if hit[0] != -1]
             candidates = best_per_subject(hits, described)
@@ -48,9 +50,9 @@ def _best_subjects(
     return [found[position] for position in range(len(queries))]
 
 
-def _described(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """(subject, photo) of every template: the index equals the database, so that one without a person is damage."""
-    described = templates.describe_templates(connection, ids)
+def _described(describe: Describe, ids: Sequence[int]) -> Mapping[int, Described]:
+    """Whose every template is: the index equals the database, so that one without a person is damage."""
+    described = describe(ids)
     lost = set(ids) - described.keys()
     if lost:
         raise CorruptGalleryError(

@@ -9,7 +9,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -31,6 +31,15 @@ Value = TypeVar("Value")
 
 CHUNK = 500
 """Ids per IN (...) list: below every SQLite's limit of 999 bound values."""
+
+
+class Described(NamedTuple):
+    """Whose a template is, and of which photo."""
+
+    subject: str
+    photo: str
+    subject_id: int
+    photo_id: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,27 +114,26 @@ def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int, dimension:
 
 # Every search comes here: SQLAlchemy would take longer to look at so many columns than SQLite to find the rows.
 _DESCRIBE = (
-    f"SELECT {', '.join(map(column_names, (FaceRow, SubjectRow, PhotoRow)))}, templates.id, subjects.name, photos.path "  # noqa: S608  # names of columns
-    "FROM templates JOIN faces ON faces.id = templates.face_id JOIN subjects ON subjects.id = faces.subject_id "
+    f"SELECT {', '.join(map(column_names, (FaceRow, SubjectRow, PhotoRow)))}, "  # noqa: S608  # names of columns
+    "templates.id, subjects.name, photos.path, subjects.id, photos.id FROM templates "
+    "JOIN faces ON faces.id = templates.face_id JOIN subjects ON subjects.id = faces.subject_id "
     "JOIN photos ON photos.id = faces.photo_id WHERE templates.id IN"
 )
 
 
-def describe_templates(
-    connection: Connection, ids: Iterable[int], *, proven: bool = True
-) -> dict[int, tuple[str, str]]:
-    """(subject, photo) by template id; ids that lead to nobody are missing from the answer.
+def describe_templates(connection: Connection, ids: Iterable[int], *, proven: bool = True) -> dict[int, Described]:
+    """Whose they are, by template id; ids that lead to nobody are missing from the answer.
 
     Raises `CorruptGalleryError` where what leads from a template to a name is damaged, unless `proven` is False.
     """
-    found: dict[int, tuple[str, str]] = {}
+    found: dict[int, Described] = {}
     for chunk in chunks(sorted(set(ids))):
         query = f"{_DESCRIBE} ({', '.join('?' * len(chunk))})"
         for row in connection.exec_driver_sql(query, tuple(chunk)):
             if proven:
                 require_joined(row, FaceRow, SubjectRow, PhotoRow)
-            template_id, subject, path = row[-3:]
-            found[template_id] = (subject, os.fsdecode(path))
+            template_id, subject, path, subject_id, photo_id = row[-5:]
+            found[template_id] = Described(subject, os.fsdecode(path), subject_id, photo_id)
     return found
 
 

@@ -42,7 +42,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     engine.encoder.info  # noqa: B018  # raises here, not at the first request
     keys = KeyRing(KeyStore(gallery.database), bounds)
     metrics, directory = Metrics(), Directory(gallery.database)
-    pipeline = Pipeline(engine, directory, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
+    pipeline = Pipeline(engine, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
     metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
     metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from facesearch.engine.facesearch import FaceSearch
-    from facesearch.gallery.directory import Directory
     from facesearch.server.metrics import Histogram
     from facesearch.server.uploads import Upload
     from facesearch.types import Candidate, SearchResult, Vectors
@@ -61,15 +60,6 @@ class Ask:
     where: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Identified:
-    """One photo, searched."""
-
-    results: list[SearchResult]
-    places: Mapping[int, tuple[int, int]]
-    """(subject id, photo id) by template id; at least those of the candidates that are still there."""
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     """One photo on its way."""
@@ -87,14 +77,12 @@ class Pipeline:
     def __init__(
         self,
         engine: FaceSearch,
-        directory: Directory,
         *,
         capacity: int,
         workers: int | None,
         batches: Histogram,
     ) -> None:
         self._engine = engine
-        self._directory = directory
         self._in_force: Threshold | None = None
         self._read_at = 0.0
         self._capacity = capacity
@@ -130,8 +118,8 @@ class Pipeline:
         jobs = [_Job(partial(find_probe, encoder, photo.data, name=photo.name), None) for photo in photos]
         return await self._run(jobs, self._only_prepare)
 
-    async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[Identified]:
-        """What `FaceSearch.identify` gives for each photo, and where its candidates are found."""
+    async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[list[SearchResult]]:
+        """What `FaceSearch.identify` gives for each photo."""
         encoder = self._engine.encoder
         jobs = [_Job(partial(prepare_probe, encoder, photo.data, name=photo.name), ask) for photo in photos]
         return await self._run(jobs, self._prepare)
@@ -242,7 +230,6 @@ class Pipeline:
         try:
             if vectors:
                 found = self._engine.gallery.search(np.concatenate(vectors), asked.k, asked.where)
-            places = self._directory.locate(each.template_id for candidates in found for each in candidates)
         except FaceSearchError as error:
             for job, _, _ in together:
                 job.future.set_exception(error)
@@ -253,5 +240,5 @@ class Pipeline:
             given = job.ask.threshold
             threshold = in_force if given is None else Threshold(given, "given")
             options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
-            job.future.set_result(Identified(decide_probe(probe, found[start : start + len(rows)], options), places))
+            job.future.set_result(decide_probe(probe, found[start : start + len(rows)], options))
             start += len(rows)

@@ -56,11 +56,11 @@ class CandidateRecord(BaseModel):
     """One person on a candidate list."""
 
     subject: str
-    subject_id: int | None = Field(description="None where the person was removed meanwhile.")
+    subject_id: int
     score: float = Field(description="Cosine similarity, -1 to 1.")
     template_id: int
     photo: str
-    photo_id: int | None
+    photo_id: int
 
 
 class SearchRecord(FaceRecord):

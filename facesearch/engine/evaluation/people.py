@@ -47,8 +47,8 @@ def gallery_templates(gallery: Gallery) -> LabelledTemplates:
     described = gallery.describe_templates(ids.tolist())
     rows = [described[each] for each in ids.tolist()]
     codes: dict[str, int] = {}
-    subject = encode((name for name, _ in rows), codes)
-    return LabelledTemplates(vectors, subject, tuple(codes), tuple(photo for _, photo in rows), ids, {})
+    subject = encode((each.subject for each in rows), codes)
+    return LabelledTemplates(vectors, subject, tuple(codes), tuple(each.photo for each in rows), ids, {})
 
 
 def labelled_templates(people: PhotoSet, embedded: Embedded) -> LabelledTemplates:

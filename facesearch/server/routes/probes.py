@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -76,18 +75,10 @@ async def identify(
     form = await read_form(request)
     answers = await state.pipeline.identify(form.photos, ask)
     records = [
-        {"photo_index": index, **_with_ids(search_record(result), answer.places)}
-        for index, answer in enumerate(answers)
-        for result in answer.results
+        {"photo_index": index, **search_record(result)} for index, results in enumerate(answers) for result in results
     ]
     # Made from the records themselves: to check every answer against its own description costs more than the search.
     return JSONResponse({"results": records})
-
-
-def _with_ids(record: dict[str, Any], places: Mapping[int, tuple[int, int]]) -> dict[str, Any]:
-    for each in record["candidates"]:
-        each["subject_id"], each["photo_id"] = places.get(each["template_id"], (None, None))
-    return record
 
 
 @router.post(
