@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from facesearch.errors import ConfigError, ModelError
 from facesearch.types import DETECTION_THRESHOLD, Face
-from facesearch.versions import require
+from facesearch.vision.letterbox import Letterbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +31,6 @@ NMS_THRESHOLD: Final = 0.4
 MAX_SIZE: Final = 4096
 """Larger detection sizes ask for gigabytes."""
 
-_MEAN: Final = np.float32(127.5)
-_SCALE: Final = np.float32(1 / 128)
 _LANDMARKS: Final = 5
 
 
@@ -76,6 +75,7 @@ class Detector:
         self._det_sizes = det_sizes
         self._threshold = threshold
         self._nms_threshold = nms_threshold
+        self._buffers = threading.local()
         self.has_landmarks = outputs == 3 * len(STRIDES)
 
     def detect(self, pixels: Pixels) -> list[Face]:
@@ -92,7 +92,7 @@ class Detector:
         ]
 
     def _candidates(self, pixels: Pixels, size: int) -> _Candidates:
-        blob, scale = letterbox(pixels, size)
+        blob, scale = self._letterbox(size).put(pixels)
         outputs = self._session.run(blob)
         levels = [self._decode(outputs, level, size) for level in range(len(STRIDES))]
         scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
@@ -101,6 +101,13 @@ class Detector:
         return _Candidates(
             scores, np.divide(boxes, scale, dtype=np.float32), np.divide(landmarks, scale, dtype=np.float32)
         )
+
+    def _letterbox(self, size: int) -> Letterbox:
+        """This thread's own."""
+        if not hasattr(self._buffers, "by_size"):
+            self._buffers.by_size = {size: Letterbox(size) for size in self._det_sizes}
+        by_size: dict[int, Letterbox] = self._buffers.by_size
+        return by_size[size]
 
     def _decode(self, outputs: Sequence[NDArray[np.float32]], level: int, size: int) -> _Candidates:
         """The candidates of one stride, in pixels of the letterboxed photo."""
@@ -131,28 +138,6 @@ def parse_det_size(text: str) -> tuple[int, ...]:
             f"{text!r} is no detection size.", f"Use auto or a multiple of {STRIDES[-1]} up to {MAX_SIZE}, such as 640."
         )
     return (size,)
-
-
-def letterbox(pixels: Pixels, size: int) -> tuple[NDArray[np.float32], float]:
-    """The photo scaled into the top left of a black square, as the model's input (1, 3, size, size), and the scale.
-
-    Sizes are rounded down and the scale is that of the height, as InsightFace does; a side never falls to zero.
-    """
-    height, width = pixels.shape[:2]
-    ratio = height / width  # divided first, as the reference does: 290 x 400 at 640 becomes 463 wide, not 464
-    if ratio > 1:
-        new_height, new_width = size, max(1, int(size / ratio))
-    else:
-        new_height, new_width = max(1, int(size * ratio)), size
-    require("cv2")
-    import cv2
-
-    resized = cv2.resize(pixels, (new_width, new_height))
-    blob = np.full((1, 3, size, size), -_MEAN * _SCALE, dtype=np.float32)
-    area = blob[0, :, :new_height, :new_width]
-    np.subtract(resized.transpose(2, 0, 1), _MEAN, out=area)
-    area *= _SCALE
-    return blob, new_height / height
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from facesearch.errors import ConfigError, ModelError
-from facesearch.vision.detector import AUTO_SIZES, Detector, anchor_centres, letterbox, nms, parse_det_size
+from facesearch.vision.detector import AUTO_SIZES, Detector, anchor_centres, nms, parse_det_size
 from tests.vision.sessions import Floats, NumpySession, floats, scrfd_outputs
 
 SIDES = floats([1, 2, 3, 4])
@@ -104,24 +104,6 @@ def test_no_face_is_an_empty_list() -> None:
     assert Detector(NumpySession(lambda _: scrfd_outputs(64, {}), 9), (64,)).detect(np.zeros((9, 9, 3), np.uint8)) == []
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 30_000), (30_000, 1), (1, 1), (3, 5000)])
-def test_extreme_aspect_ratios_keep_a_pixel(height: int, width: int) -> None:
-    blob, scale = letterbox(np.full((height, width, 3), 255, np.uint8), 64)
-    assert blob.shape == (1, 3, 64, 64)
-    assert scale > 0
-    assert blob[0, 0, 0, 0] == pytest.approx(127.5 / 128)
-
-
-def test_the_letterbox_is_top_left_in_rgb_and_rounds_down() -> None:
-    photo = np.zeros((100, 150, 3), np.uint8)
-    photo[:, :, 0] = 255
-    blob, scale = letterbox(photo, 64)
-    assert scale == pytest.approx(42 / 100)  # 64 * 100 / 150 = 42.67
-    assert (blob[0, 0, :42] == np.float32(127.5 / 128)).all()
-    assert (blob[0, 0, 42:] == np.float32(-127.5 / 128)).all()
-    assert (blob[0, 1:] == np.float32(-127.5 / 128)).all()
-
-
 def test_anchors_go_row_by_row_in_pairs() -> None:
     assert anchor_centres(64, 32).tolist() == [[0, 0], [0, 0], [32, 0], [32, 0], [0, 32], [0, 32], [32, 32], [32, 32]]
 
@@ -158,9 +140,3 @@ def test_boxes_that_are_not_finite_are_refused() -> None:
     outputs = scrfd_outputs(64, {(8, 5): (0.9, floats([1, np.inf, 1, 1]), OFFSETS)})
     with pytest.raises(ModelError, match="not finite"):
         Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
-
-
-def test_a_side_is_rounded_as_the_reference_rounds_it() -> None:
-    """640 / (400 / 290) is 463.99999999999994 in double precision, and InsightFace divides in that order."""
-    blob, _ = letterbox(np.full((400, 290, 3), 255, np.uint8), 640)
-    assert (blob[0, 0] > 0.9).any(axis=0).sum() == 463
