@@ -12,6 +12,7 @@ import numpy as np
 from facesearch.errors import ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.versions import require
 from facesearch.vision.graph import parse_model
+from facesearch.vision.siblings import merge_siblings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,7 +137,9 @@ def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, th
         raise ModelIntegrityError(
             f"{path.name} is not the file that was expected: its SHA-256 differs.", "Delete it and fetch it again."
         )
-    parse_model(data)
+    model = parse_model(data)
+    if merge_siblings(model):
+        data = model.SerializeToString()
     return _OnnxSession(_open(data, path.name, provider, threads), path.name, provider.name)
 
 
