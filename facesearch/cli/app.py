@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from facesearch.cli import audit, calibrate, demo, enroll, evaluate, galleries, keys, models, people, query, serve
+from facesearch.cli import (
+    audit,
+    calibrate,
+    demo,
+    enroll,
+    evaluate,
+    galleries,
+    keys,
+    models,
+    people,
+    query,
+    reembed,
+    serve,
+)
 from facesearch.cli.options import use_key_file
 from facesearch.errors import (
     ConfigError,
@@ -99,5 +112,5 @@ def prepare(
             stream.reconfigure(errors="backslashreplace")
 
 
-for module in (enroll, query, serve, keys, people, galleries, models, evaluate, calibrate, audit, demo):
+for module in (enroll, query, serve, keys, people, galleries, models, reembed, evaluate, calibrate, audit, demo):
     module.register(app)

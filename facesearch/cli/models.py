@@ -8,6 +8,7 @@ import typer
 
 from facesearch.cli import models_repair
 from facesearch.cli.options import JsonOption, open_engine
+from facesearch.cli.reembed import retire
 
 PackArgument = Annotated[str, typer.Argument(metavar="PACK", help="A pack's name, or a folder.")]
 
@@ -15,13 +16,14 @@ PackArgument = Annotated[str, typer.Argument(metavar="PACK", help="A pack's name
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     models = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Model packs: list, pull, verify, info, repair."
+        no_args_is_help=True, rich_markup_mode=None, help="Model packs: list, pull, verify, info, repair, retire."
     )
     models.command("list")(list_packs)
     models.command()(pull)
     models.command()(verify)
     models.command()(info)
     models_repair.register(models)
+    models.command()(retire)
     app.add_typer(models, name="models")
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from facesearch.engine.evaluation.embeddings import PhotoEmbedder
     from facesearch.engine.probes import Image
+    from facesearch.engine.reembedding import ModelChange
     from facesearch.engine.sources import Source, Sources
     from facesearch.evaluation.calibration import Calibration
     from facesearch.gallery.gallery import Gallery
@@ -377,6 +378,15 @@ class FaceSearch:
         require_calibration_of(calibration, info, source)
         self.gallery.store_calibration(json.loads(calibration.to_json()), info)
 
+    # -- models that go
+
+    @property
+    def model_change(self) -> ModelChange:
+        """Changing the gallery's model to this engine's: `reembed`, `activate`, `rollback`, `retire`."""
+        from facesearch.engine.reembedding import ModelChange
+
+        return ModelChange(self)
+
     # -- people who go
 
     def forget(self, who: Sequence[str | int]) -> dict[str, Any]:
@@ -399,6 +409,7 @@ class FaceSearch:
             **gallery.counts(),
             "overdue": len(gallery.overdue()),
             "model": model.model_id if model else None,
+            "other_models": self.model_change.models.others(),
             "pack": self.pack_reference,
             "det_sizes": self.model.settings["det_sizes"],
             "threshold": threshold.value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from facesearch.engine.reembedding import ReembedOutcome
     from facesearch.types import Comparison, EnrolledPhoto, EnrollOutcome, Face, Finding, SearchResult, Subject
 
 
@@ -24,6 +25,19 @@ def enroll_record(outcome: EnrollOutcome) -> dict[str, Any]:
         "faces": outcome.faces,
         "template_ids": list(outcome.template_ids),
         "detection_score": rounded(outcome.detection_score),
+    }
+
+
+def reembed_record(outcome: ReembedOutcome) -> dict[str, Any]:
+    """One photo of a re-embedding."""
+    return {
+        "photo": outcome.photo,
+        "status": outcome.status.value,
+        "reason": outcome.rejection.reason.value if outcome.rejection else None,
+        "detail": outcome.rejection.detail if outcome.rejection else None,
+        "templates": outcome.templates,
+        "missing": outcome.missing,
+        "from_crop": outcome.from_crop,
     }
 
 

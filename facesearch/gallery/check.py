@@ -13,7 +13,7 @@ from facesearch.gallery import models, photos, templates
 from facesearch.gallery.check_records import check_records, check_schema
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.snapshot import read_snapshot
-from facesearch.gallery.schema import ModelRow, TemplateRow
+from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
 from facesearch.gallery.tombstones import TOMBSTONES_NAME, read_tombstones
 from facesearch.gallery.uploads import is_upload
 from facesearch.types import Finding
@@ -125,13 +125,19 @@ def _template_problem(row: Row[*tuple[Any, ...]], dimension: int | None) -> str 
 
 def _check_models(connection: Connection) -> Iterator[Finding]:
     active = models.active_model(connection)
-    others = connection.scalar(sa.select(sa.func.count()).select_from(ModelRow).where(ModelRow.active == 0))
+    others = connection.scalar(sa.select(sa.func.count()).select_from(ModelRow).where(ModelRow.active == 0)) or 0
     count = connection.scalar(sa.select(sa.func.count()).select_from(TemplateRow)) or 0
     if active is None and count:
         yield Finding(ok=False, subject="models", detail=f"{count} templates, but no active model")
         return
     name = active[1].model_id if active else "none yet"
     yield Finding(ok=True, subject="models", detail=f"active model: {name}" + (f", {others} others" if others else ""))
+    covered = sa.exists().where(TemplateRow.face_id == FaceRow.id, models.of_active_model())
+    missing = connection.scalar(sa.select(sa.func.count()).select_from(FaceRow).where(~covered)) if active else 0
+    if missing:
+        # Not a fault where there are others: whoever activated the model was told, and allowed it.
+        detail = f"{missing} faces have no template of it, so that no search finds them: facesearch reembed"
+        yield Finding(ok=others > 0, subject="models", detail=detail)
 
 
 def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:

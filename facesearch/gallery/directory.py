@@ -42,7 +42,8 @@ class SubjectPage:
 class FaceDetail:
     """One enrolled face of a photo."""
 
-    template_id: int
+    template_id: int | None
+    """Of the active model; None where it could not be made from the photo."""
     subject_id: int
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in pixels of the upright photo."""
@@ -114,7 +115,7 @@ class Directory:
         with self._database.read() as connection:
             active = models.active_model(connection)
             if active is None or not template_ids:
-                return np.empty((0, 0), np.float32)
+                return np.empty((0, active[1].dimension if active else 0), np.float32)
             blocks = list(templates(connection, active[0], active[1].dimension, np.array(template_ids, np.int64)))
         rows = {key: vector for block in blocks for key, vector in zip(block.ids.tolist(), block.vectors, strict=True)}
         try:
@@ -148,9 +149,9 @@ def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> list[P
             TemplateRow.id.label("template_id"),
         )
         .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
-        .join(TemplateRow, TemplateRow.face_id == FaceRow.id)
+        .outerjoin(TemplateRow, sa.and_(TemplateRow.face_id == FaceRow.id, models.of_active_model()))
         .where(condition)
-        .order_by(PhotoRow.id, TemplateRow.id)
+        .order_by(PhotoRow.id, FaceRow.id)
     )
     groups: dict[int, list[Row[*tuple[Any, ...]]]] = {}
     for row in connection.execute(query):

@@ -137,7 +137,7 @@ def remove_faces(connection: Connection, template_ids: Sequence[int]) -> int:
     removed = 0
     for chunk in chunks(template_ids):
         faces = connection.execute(
-            sa.select(FaceRow.id, FaceRow.photo_id).join(TemplateRow).where(TemplateRow.id.in_(chunk))
+            sa.select(FaceRow.id, FaceRow.photo_id).join(TemplateRow).where(TemplateRow.id.in_(chunk)).distinct()
         ).all()
         connection.execute(sa.delete(FaceRow).where(FaceRow.id.in_([face.id for face in faces])))
         subjects.remove_orphan_photos(connection, list({face.photo_id for face in faces}))

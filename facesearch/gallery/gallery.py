@@ -437,7 +437,7 @@ class Gallery:
         return f"flat (exact), {f'{cache.stat().st_size / 1e6:.1f} MB cache' if cache.is_file() else 'no cache yet'}"
 
     def counts(self) -> dict[str, int]:
-        """How many subjects, photos, faces, templates and refused photos there are."""
+        """How many subjects, photos, faces, templates of the active model and refused photos there are."""
         tables = {
             "subjects": SubjectRow,
             "photos": PhotoRow,
@@ -447,7 +447,12 @@ class Gallery:
         }
         with self.database.read() as connection:
             return {
-                name: connection.scalar(sa.select(sa.func.count()).select_from(row)) or 0
+                name: connection.scalar(
+                    sa.select(sa.func.count())
+                    .select_from(row)
+                    .where(models.of_active_model() if row is TemplateRow else sa.true())
+                )
+                or 0
                 for name, row in tables.items()
             }
 

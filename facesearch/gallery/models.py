@@ -1,28 +1,56 @@
-"""Models in the database: which one made the gallery's templates."""
+"""Models in the database: which made the gallery's templates, and which one of them is searched."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from facesearch.errors import ModelMismatchError
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
-from facesearch.gallery.schema import ModelRow
+from facesearch.gallery.schema import ModelRow, TemplateRow
 from facesearch.types import ModelInfo
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Row
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model as the gallery knows it."""
+
+    row: int
+    """What `templates.model_id` refers to."""
+    info: ModelInfo
+    active: bool
 
 
 def active_model(connection: Connection) -> tuple[int, ModelInfo] | None:
     """The model whose templates are searched, with its row id; `CorruptGalleryError` where it is damaged."""
-    query = sa.select(*stored_columns(ModelRow), ModelRow.settings.label("parsed")).where(ModelRow.active == 1)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
+    found = _models(connection, ModelRow.active == 1)
+    return (found[0].row, found[0].info) if found else None
+
+
+def all_models(connection: Connection) -> list[StoredModel]:
+    """Every model of the gallery, oldest first; `CorruptGalleryError` where one is damaged."""
+    return _models(connection, sa.true())
+
+
+def find_model(connection: Connection, model_id: str) -> StoredModel | None:
+    """The model of that id."""
+    found = _models(connection, ModelRow.model_id == model_id)
+    return found[0] if found else None
+
+
+def _models(connection: Connection, condition: sa.ColumnElement[bool]) -> list[StoredModel]:
+    query = sa.select(*stored_columns(ModelRow), ModelRow.settings.label("parsed")).where(condition)
+    return [_stored(row) for row in connection.execute(query.order_by(ModelRow.id))]
+
+
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredModel:
     require_whole(ModelRow, row[:-1])
-    return row.id, ModelInfo(
+    info = ModelInfo(
         model_id=row.model_id,
         pack=row.pack,
         dimension=row.dimension,
@@ -32,6 +60,12 @@ def active_model(connection: Connection) -> tuple[int, ModelInfo] | None:
         threshold=row.threshold,
         threshold_basis=row.threshold_basis,
     )
+    return StoredModel(row.id, info, bool(row.active))
+
+
+def of_active_model() -> sa.ColumnElement[bool]:
+    """Condition on `TemplateRow`: it is a template of the model that is searched."""
+    return TemplateRow.model_id == sa.select(ModelRow.id).where(ModelRow.active == 1).scalar_subquery()
 
 
 def require_model(active: ModelInfo, other: ModelInfo) -> None:
@@ -49,6 +83,11 @@ def adopt_model(connection: Connection, info: ModelInfo) -> int:
     if active is not None:
         require_model(active[1], info)
         return active[0]
+    return insert_model(connection, info, active=True)
+
+
+def insert_model(connection: Connection, info: ModelInfo, *, active: bool) -> int:
+    """Add a model that the gallery does not know yet; returns its row id."""
     values = {
         "model_id": info.model_id,
         "pack": info.pack,
@@ -58,7 +97,7 @@ def adopt_model(connection: Connection, info: ModelInfo) -> int:
         "settings": dict(info.settings),
         "threshold": info.threshold,
         "threshold_basis": info.threshold_basis,
-        "active": 1,
+        "active": int(active),
         "created_at": now(),
     }
     return insert(connection, ModelRow, values)

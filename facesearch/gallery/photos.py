@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
+from facesearch.gallery.models import of_active_model
 from facesearch.gallery.rows import insert, is_whole, now, require_joined, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
@@ -59,6 +60,7 @@ class StoredPhoto:
     file: PhotoFile
     subjects: tuple[str, ...]
     template_ids: tuple[int, ...]
+    """Of the active model."""
     detection_score: float
 
 
@@ -93,16 +95,18 @@ class RefusedPhoto:
 
 
 def find_photos(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredPhoto]:
-    """The enrolled photos at these paths."""
+    """The enrolled photos at these paths; without a template of the active model a photo has to be enrolled anew."""
     found: dict[Path, StoredPhoto] = {}
     for chunk in chunks([os.fsencode(path) for path in paths]):
-        found.update((photo.file.path, photo) for photo in _photos(connection, PhotoRow.path.in_(chunk)))
+        stored = _photos(connection, PhotoRow.path.in_(chunk))
+        found.update((photo.file.path, photo) for photo in stored if photo.template_ids)
     return found
 
 
 def photos_of_content(connection: Connection, sha256: str) -> list[StoredPhoto]:
-    """Enrolled photos with exactly these bytes."""
-    return list(_photos(connection, PhotoRow.sha256 == bytes.fromhex(sha256)))
+    """Enrolled photos with exactly these bytes; without a template of the active model a photo is enrolled anew."""
+    stored = _photos(connection, PhotoRow.sha256 == bytes.fromhex(sha256))
+    return [photo for photo in stored if photo.template_ids]
 
 
 def photos_below(connection: Connection, folder: Path) -> list[StoredPhoto]:
@@ -136,7 +140,7 @@ def _photos(connection: Connection, condition: sa.ColumnElement[bool]) -> Iterat
         )
         .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
         .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
-        .join(TemplateRow, TemplateRow.face_id == FaceRow.id)
+        .outerjoin(TemplateRow, sa.and_(TemplateRow.face_id == FaceRow.id, of_active_model()))
         .where(condition)
         .order_by(PhotoRow.id, TemplateRow.id)
     )
@@ -160,7 +164,7 @@ def _stored(rows: Sequence[Row[*tuple[object, ...]]]) -> StoredPhoto:
         photo_id=first.photo_id,
         file=file,
         subjects=tuple(dict.fromkeys(row.subject_name for row in rows)),
-        template_ids=tuple(row.template_id for row in rows),
+        template_ids=tuple(row.template_id for row in rows if row.template_id is not None),
         detection_score=max(row.face_detection_score for row in rows),
     )
 

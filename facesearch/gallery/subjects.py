@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
+from facesearch.gallery.models import of_active_model
 from facesearch.gallery.retention import RETAIN_UNTIL, require_date
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
@@ -152,7 +153,7 @@ def list_subjects(
             sa.func.count(TemplateRow.id).label("templates"),
         )
         .outerjoin(FaceRow, FaceRow.subject_id == SubjectRow.id)
-        .outerjoin(TemplateRow, TemplateRow.face_id == FaceRow.id)
+        .outerjoin(TemplateRow, sa.and_(TemplateRow.face_id == FaceRow.id, of_active_model()))
         .group_by(SubjectRow.id)
         .order_by(SubjectRow.name)
     )

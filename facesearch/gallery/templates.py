@@ -15,6 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.models import of_active_model
 from facesearch.gallery.rows import column_names, require_joined
 from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
@@ -148,8 +149,8 @@ def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, 
 
 
 def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:
-    """Ids of the templates whose subject has all these attributes; `ConfigError` for what can be no attribute."""
-    query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).order_by(TemplateRow.id)
+    """Ids of the active model's templates whose subject has all these; `ConfigError` for what can be no attribute."""
+    query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).where(of_active_model()).order_by(TemplateRow.id)
     return np.array(connection.scalars(query.where(*has_attributes(attributes))).all(), np.int64)
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def find_look_alikes(state: State, subject_id: int, k: int) -> dict[str, Any]:
     """The `k` people whose templates come closest to one of this person's."""
-    own = [face.template_id for photo in state.directory.photos(subject_id) for face in photo.faces]
+    faces = [face for photo in state.directory.photos(subject_id) for face in photo.faces]
+    own = [face.template_id for face in faces if face.template_id is not None]
     vectors = state.directory.vectors(own)
     name = state.gallery.subject(subject_id).name
     best: dict[str, tuple[Candidate, int]] = {}

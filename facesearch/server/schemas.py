@@ -134,7 +134,7 @@ class QualityRecord(BaseModel):
 class EnrolledFaceRecord(BaseModel):
     """One enrolled face."""
 
-    template_id: int
+    template_id: int | None = Field(description="None where the model in use could make none from the photo.")
     box: Box
     detection_score: float
     quality: QualityRecord

@@ -33,13 +33,25 @@ def thumbnail(data: bytes, box: tuple[float, float, float, float] | None = None)
     return out.getvalue()
 
 
+def box_in_thumbnail(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Where a face, whose box was given to `thumbnail`, is on the thumbnail: x1, y1, x2, y2 in its pixels."""
+    side, left, top = _place(box, _MARGIN)
+    scale = min(1.0, SIDE / side)
+    x1, y1, x2, y2 = box
+    return (x1 - left) * scale, (y1 - top) * scale, (x2 - left) * scale, (y2 - top) * scale
+
+
+def _place(box: tuple[float, float, float, float], margin: float) -> tuple[int, int, int]:
+    """Side, left and top of the square around a box."""
+    x1, y1, x2, y2 = box
+    side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
+    return side, round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+
+
 def _square(pixels: Pixels, box: tuple[float, float, float, float] | None) -> Pixels:
     """The part around the box, or all of it, on a grey square."""
     height, width = pixels.shape[:2]
-    x1, y1, x2, y2 = box or (0.0, 0.0, float(width), float(height))
-    margin = _MARGIN if box else 0.0
-    side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
-    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+    side, left, top = _place(box or (0.0, 0.0, float(width), float(height)), _MARGIN if box else 0.0)
     square = np.full((side, side, 3), 127, np.uint8)
     inside = pixels[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
     down, right = max(-top, 0), max(-left, 0)

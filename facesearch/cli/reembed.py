@@ -1,0 +1,174 @@
+"""`facesearch reembed` and `models retire`: another model for the people who are enrolled."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facesearch.cli.options import DetSizeOption, GalleryOption, JsonOption, PackOption, ProviderOption, open_engine
+from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.engine.reembedding import ReembedOutcome, Switch
+
+SHOWN = 20
+"""Photos listed on a terminal that a template is missing of; `--json` lists all."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(reembed)
+
+
+def reembed(
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Then search with the new templates: one transaction.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Search with the model again that was in use before the last switch.")
+    ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Switch although no search will find some faces then.")
+    ] = False,
+    gallery: GalleryOption = None,
+    pack: PackOption = None,
+    provider: ProviderOption = None,
+    det_size: DetSizeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make templates of another model beside those there are, from the photos, and switch to them.
+
+    Nothing changes for searches until --activate. Stop it anywhere; the same command goes on from there. Without --pack
+    it makes what the model in use lacks. Of an upload the small picture is used that `serve --thumbnails` keeps.
+
+    Exit code: 0 every face has a template, 1 some have none: the list says whose photos are gone or changed.
+
+    Example: facesearch reembed --pack antelopev2
+
+    Example: facesearch reembed --pack antelopev2 --activate
+
+    Example: facesearch reembed --rollback
+    """
+    from facesearch.cli.output import note
+
+    if rollback and (activate or pack):
+        raise ConfigError("--rollback goes back to the model before.", "Use it without --activate and --pack.")
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+        change = engine.model_change
+        if rollback:
+            before = change.models.find(change.models.previous())
+            missing = _follow(change.complete_previous(), before.missing, json=json)
+            _tell_switch(change.rollback(allow_missing=allow_missing), json=json)
+        else:
+            note(engine.encoder.provider.note)
+            missing = _follow(change.reembed(), change.total, json=json)
+            if activate:
+                _tell_switch(change.activate(allow_missing=allow_missing), json=json)
+            else:
+                _tell_next(engine, missing)
+    if missing:
+        raise typer.Exit(1)
+
+
+def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> int:
+    """Show a re-embedding; returns how many faces still lack a template."""
+    from facesearch.cli.output import emit, note, print_table, progress_bar
+    from facesearch.engine.records import reembed_record
+
+    counts: Counter[str] = Counter()
+    listed: list[str] = []
+    missing = 0
+    with progress_bar("embedding", total) as advance:
+        for outcome in outcomes:
+            counts["embedded from a small picture" if outcome.from_crop and outcome.templates else outcome.status] += 1
+            missing += outcome.missing
+            if outcome.rejection and len(listed) < SHOWN:
+                reason = outcome.rejection.reason.value
+                listed.append(f"{outcome.status.value:8} {reason:18} {outcome.photo}: {outcome.rejection.detail}")
+            for _ in range(outcome.templates + outcome.missing):
+                advance()
+            if json:
+                emit(reembed_record(outcome))
+    if not json:
+        names = ["embedded", *sorted(name for name in counts if name != "embedded")]
+        print_table(("photos", "count"), [*((name, counts[name]) for name in names), ("total", counts.total())])
+        for line in listed:
+            note(line)
+        flagged = counts["failed"] + counts["changed"] + counts["gone"]
+        if flagged > len(listed):
+            note(f"... and {flagged - len(listed)} more; --json lists all of them.")
+    return missing
+
+
+def _tell_next(engine: FaceSearch, missing: int) -> None:
+    from facesearch.cli.output import note
+
+    active, new = engine.gallery.model(), engine.model
+    if missing:
+        note(f"{missing} enrolled faces have no template of {new.model_id}.")
+    if active is None or active.model_id == new.model_id:
+        return
+    old_pack, new_pack = shlex.quote(active.pack), shlex.quote(new.pack)
+    note(f"Searches still use {active.model_id}. On labelled photos, compare the two:")
+    note(f"  facesearch eval PEOPLE --pack {old_pack} --out old")
+    note(f"  facesearch eval PEOPLE --pack {new_pack} --out new")
+    note("  facesearch eval compare old/report.json new/report.json")
+    note(f"Then: facesearch reembed --pack {new_pack} --activate")
+
+
+def _tell_switch(switch: Switch, *, json: bool) -> None:
+    from facesearch.cli.output import emit, note, printable
+
+    model_id = switch.model.model_id
+    if json:
+        emit({"model": model_id, "previous": switch.previous, "missing": switch.missing})
+    elif switch.previous == model_id:
+        typer.echo(printable(f"{model_id} is in use already."))
+    else:
+        typer.echo(printable(f"Searches use {model_id} now, no longer {switch.previous}."))
+    if switch.missing:
+        note(f"{switch.missing} enrolled faces have no template of it: no search finds them.")
+    if switch.previous != model_id:
+        note("Thresholds and calibrations belong to a model and did not carry over: facesearch calibrate")
+        note("Restart servers, and other programs that have the gallery open: they still hold the other model.")
+        note(f"Back: facesearch reembed --rollback. For good: facesearch models retire {switch.previous}")
+
+
+def retire(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, as `facesearch info` shows, or a pack.")],
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Also remove faces, and people, that have no other template.")
+    ] = False,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove the templates and calibrations of a model that is no longer in use from the gallery, for good.
+
+    The pack's files stay where they are. Without these templates there is no way back to the model but to embed all
+    photos again.
+
+    Example: facesearch models retire w600k_r50-0123456789ab
+    """
+    from facesearch.cli.output import emit, printable
+
+    with open_engine(gallery=gallery) as engine:
+        retired = engine.model_change.retire(model, allow_missing=allow_missing)
+    if json:
+        emit(
+            {
+                "model": retired.model_id,
+                "templates": retired.templates,
+                "faces": retired.faces,
+                "subjects": retired.subjects,
+            }
+        )
+        return
+    text = f"{retired.templates} templates of {retired.model_id} are removed"
+    also = f", with {retired.faces} faces that had no other and {retired.subjects} people left without any"
+    typer.echo(printable(f"{text}{also if retired.faces else ''}."))
