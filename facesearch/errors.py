@@ -18,6 +18,7 @@
     |  |- SchemaOutdatedError    the database was written by another version
     |  |- DiskFullError
     |  |- GalleryLockedError     encrypted, and the key is missing or wrong
+    |  |- EngineUnavailableError an external vector engine does not answer
     |  `- CorruptGalleryError
     |- EvaluationError           data that no honest error rate can be computed from
     |- ServerError               a server does not answer as it should
@@ -111,6 +112,10 @@ class DiskFullError(GalleryError):
 
 class GalleryLockedError(GalleryError):
     """The gallery is encrypted, and its key is missing or wrong."""
+
+
+class EngineUnavailableError(GalleryError):
+    """The gallery's vector engine does not answer."""
 
 
 class CorruptGalleryError(GalleryError):

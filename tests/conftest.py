@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures_standin"]
+from tests.servers import describe_engines
+
+pytest_plugins = ["tests.fixtures_standin", "tests.fixtures_engines"]
 
 _ASSETS_VARIABLE = "FACESEARCH_TEST_ASSETS"
 
@@ -31,8 +33,8 @@ def _describe_assets() -> str:
     return f"shared assets: NOT FOUND, tests on real models and photos are skipped; set {_ASSETS_VARIABLE}"
 
 
-def pytest_report_header() -> str:
-    return _describe_assets()
+def pytest_report_header() -> list[str]:
+    return [_describe_assets(), describe_engines()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
