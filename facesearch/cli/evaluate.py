@@ -14,6 +14,7 @@ from facesearch.cli.evaluate_options import (
     FarOption,
     FlipOption,
     NoCacheOption,
+    NoRecordOption,
     OutOption,
     PhotosOption,
     SeedOption,
@@ -22,6 +23,7 @@ from facesearch.cli.evaluate_options import (
     exit_by_support,
     note_report,
     parse_rates,
+    record_figures,
     require_choice,
 )
 from facesearch.cli.evaluate_search import compare, search
@@ -97,6 +99,7 @@ def pairs(
     strict: StrictOption = False,
     seed: SeedOption = 0,
     no_cache: NoCacheOption = False,
+    no_record: NoRecordOption = False,
     plots: Annotated[str, typer.Option("--plots", metavar="KIND", help="Kind of the plot files: svg or png.")] = "svg",
     gallery: GalleryOption = None,
     pack: PackOption = None,
@@ -122,16 +125,17 @@ def pairs(
     trials = read_trials(path, photos)
     embedded, model = None, None
     wanted = photos_of(trials)
-    if wanted:
-        with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+    if not wanted and (flip or aligned):
+        raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+        if wanted:
             embedder = engine.photo_embedder(faces=faces, flip=flip, aligned=aligned, cache=not no_cache)
             embedded = embed_photos(embedder, wanted)
             model = embedder.settings
-    elif flip or aligned:
-        raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
-    evaluation = evaluate(trials, options, embedded=embedded, model=model, protocol=_protocol(trials, path))
-    if out is not None:
-        evaluation = _write(out, evaluation, plots)
+        evaluation = evaluate(trials, options, embedded=embedded, model=model, protocol=_protocol(trials, path))
+        if out is not None:
+            evaluation = _write(out, evaluation, plots)
+        record_figures(engine, evaluation.report, out, record=bool(wanted) and not no_record)
     if json:
         emit_verification(evaluation, embedded)
     else:

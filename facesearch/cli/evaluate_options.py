@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.errors import ConfigError
+from facesearch.errors import ConfigError, GalleryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from facesearch.engine.evaluation.embeddings import Embedded, PhotoEmbedder
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.evaluation.report import IdentificationReport, VerificationReport
     from facesearch.evaluation.results import Flag
     from facesearch.evaluation.trials import Photo
 
@@ -37,6 +39,9 @@ FacesOption = Annotated[
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Neither use nor keep vectors of these photos [folder: FACESEARCH_CACHE].")
 ]
+NoRecordOption = Annotated[
+    bool, typer.Option("--no-record", help="Do not keep the figures in the gallery (no names or photos are kept).")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of everything that is drawn: same seed, same figures.")]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Exit with 3 when the data do not support a requested point.")
@@ -60,6 +65,25 @@ def note_report(out: Path | None) -> None:
 
     if out is not None:
         note(f"The report is in {out}: open {out / 'report.html'}. It shows faces and names; treat it as such.")
+
+
+def record_figures(
+    engine: FaceSearch, report: VerificationReport | IdentificationReport, out: Path | None, *, record: bool
+) -> None:
+    """Keep the figures in the gallery, where it has the model that was evaluated."""
+    from facesearch.cli.output import note
+    from facesearch.evaluation.digest import digest
+    from facesearch.evaluation.report import PAGE
+
+    if not record:
+        return
+    try:
+        kept = engine.keep_evaluation(digest(report, None if out is None else str((out / PAGE).absolute())))
+    except GalleryError as error:  # the figures are on the screen, and in the report
+        note(f"The figures are not kept in the gallery: {error.message}")
+        return
+    if kept:
+        note("The figures are kept in the gallery: the page of `facesearch serve` shows them. --no-record keeps none.")
 
 
 def exit_by_support(strict: bool, flags: Iterable[Flag | None]) -> None:

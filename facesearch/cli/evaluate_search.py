@@ -11,6 +11,7 @@ from facesearch.cli.evaluate_options import (
     FacesOption,
     FlipOption,
     NoCacheOption,
+    NoRecordOption,
     OutOption,
     PhotosOption,
     SeedOption,
@@ -19,6 +20,7 @@ from facesearch.cli.evaluate_options import (
     exit_by_support,
     note_report,
     parse_rates,
+    record_figures,
     require_choice,
 )
 from facesearch.cli.options import (
@@ -61,6 +63,7 @@ def search(
     strict: StrictOption = False,
     seed: SeedOption = 0,
     no_cache: NoCacheOption = False,
+    no_record: NoRecordOption = False,
     plots: Annotated[str, typer.Option("--plots", metavar="KIND", help="Kind of the plot files: svg or png.")] = "svg",
     gallery: GalleryOption = None,
     pack: PackOption = None,
@@ -89,13 +92,15 @@ def search(
         embedder = engine.photo_embedder(faces=faces, flip=flip, cache=not no_cache)
         everything = embed_photos(embedder, (*trials.gallery.photos, *trials.probes.photos))
         settings = embedder.settings
-    known, searched = everything.split_at(len(trials.gallery))
-    scores = score_searches(trials, known, searched)
-    result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=seed)
-    failed = failures(known, searched)
-    about = describe(trials.source, model_settings(settings), title=f"Identification: {Path(trials.source).name}")
-    if out is not None:
-        write_identification_report(out, IdentificationReport(about, result), plots=plots)
+        known, searched = everything.split_at(len(trials.gallery))
+        scores = score_searches(trials, known, searched)
+        result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=seed)
+        failed = failures(known, searched)
+        about = describe(trials.source, model_settings(settings), title=f"Identification: {Path(trials.source).name}")
+        report = IdentificationReport(about, result)
+        if out is not None:
+            write_identification_report(out, report, plots=plots)
+        record_figures(engine, report, out, record=not no_record)
     if json:
         emit_identification(trials.source, result, failed)
     else:

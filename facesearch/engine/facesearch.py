@@ -378,6 +378,23 @@ class FaceSearch:
         require_calibration_of(calibration, info, source)
         self.gallery.store_calibration(json.loads(calibration.to_json()), info)
 
+    def keep_evaluation(self, document: Mapping[str, Any]) -> bool:
+        """Keep what `evaluation.digest.digest` made in the gallery; returns whether it is kept.
+
+        It is not where there is no gallery, where it is locked, or where its templates are of another model.
+        """
+        locked = self._gallery is None and self.settings.key is None and self._is_encrypted()
+        made_with = self.gallery.model() if not locked and self.has_gallery else None
+        if made_with is None or made_with.model_id != document["model_id"]:
+            return False
+        self.gallery.store_evaluation(document["kind"], document, made_with)
+        return True
+
+    @property
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """The newest evaluations with the gallery's model by kind, as `evaluation.digest.digest` made them."""
+        return self.gallery.evaluations()
+
     # -- models that go
 
     @property

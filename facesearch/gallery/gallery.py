@@ -13,7 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import DiskFullError, GalleryError, GalleryLockedError, GalleryNotFoundError
-from facesearch.gallery import audit, calibrations, models, photos, retention, subjects, templates
+from facesearch.gallery import audit, calibrations, evaluations, models, photos, retention, subjects, templates
 from facesearch.gallery.ballast import despite_full_disk, make_ballast, shrink_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
 from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
@@ -411,6 +411,25 @@ class Gallery:
             removed = calibrations.forget(connection, active[0]) if active else 0
             audit.record(connection, "calibrate.forget", {"calibrations": removed})
             return removed
+
+    def store_evaluation(self, kind: str, document: Mapping[str, Any], info: ModelInfo) -> None:
+        """Keep the figures of an evaluation instead of those of its kind before it.
+
+        `ModelMismatchError` unless `info`, which was evaluated, is the gallery's model.
+        """
+        with self._write() as connection:
+            active = models.active_model(connection)
+            if active is None:
+                raise GalleryError("The gallery is empty: it has no model yet.", "Enroll people first.")
+            models.require_model(active[1], info)
+            evaluations.store(connection, active[0], kind, document)
+            audit.record(connection, "evaluate", {"kind": kind})
+
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """The figures of the newest evaluations of the active model by kind, as they were stored."""
+        with self.database.read() as connection:
+            active = models.active_model(connection)
+            return evaluations.newest(connection, active[0]) if active else {}
 
     def all_templates(self) -> tuple[Ids, Vectors]:
         """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""

@@ -6,6 +6,7 @@ proves that the two agree.
                    `--< templates >-- models   one vector per face and model
     rejections      photos that were looked at and refused, so that they are not looked at again
     calibrations    thresholds with a stated error rate, bound to a model
+    evaluations     figures of the newest evaluation of each kind, bound to a model
     revision        one random token, changed by triggers with every change of templates
     audit_events    who did what and when; never a vector, never a name
     api_keys        what programs identify themselves with to a server, hashed
@@ -38,7 +39,7 @@ from sqlalchemy import types as sa_types
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 
@@ -206,6 +207,18 @@ class CalibrationRow(Sealed):
     __tablename__ = "calibrations"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Text)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class EvaluationRow(Sealed):
+    """Figures of an evaluation with a model: no scores, no names, no photos."""
+
+    __tablename__ = "evaluations"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(Text)
     document: Mapped[dict[str, Any]] = mapped_column(JsonText)
     created_at: Mapped[str] = mapped_column(Text)
     __table_args__ = (STRICT_NEVER_REUSED,)

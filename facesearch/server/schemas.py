@@ -211,6 +211,22 @@ class Removed(BaseModel):
     model_config = _example(photos=2, templates=2)
 
 
+class Receipt(BaseModel):
+    """Proof that a person is gone, as `facesearch people forget --json` prints it; further fields may follow."""
+
+    subjects: list[str]
+    forgotten_at: str
+    gallery: str
+    removed: dict[str, int] = Field(description="How many photos, templates and so on are gone.")
+    removed_from: list[str] = Field(description="Files that held something.")
+    photos_that_stay_for_others: int
+    log_emptied: bool
+    scan: list[dict[str, Any]] = Field(description="What every file still holds, by kind.")
+    backups_since_enrolment: int = Field(description="They hold the person until they are deleted.")
+    clean: bool = Field(description="Nothing was found.")
+    model_config = ConfigDict(extra="allow")
+
+
 class LookAlike(BaseModel):
     """Somebody whose templates come close."""
 

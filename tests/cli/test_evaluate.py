@@ -295,6 +295,28 @@ def test_the_group_has_help_and_falls_back_to_pairs(command: Command, pairs: Pat
     assert command("eval", "no-such-file").code == 2
 
 
+def test_figures_of_the_gallerys_model_are_kept_in_the_gallery(
+    command: Command, pairs: Path, people_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESEARCH_GALLERY", str(tmp_path / "gallery"))
+    with FaceSearch.open() as engine:
+        list(engine.enroll(people_folder / PEOPLE[0] / "1.jpg", subject="Somebody"))
+    asked = ("eval", pairs, "--photos", people_folder, "--far", "0.5")
+    assert "kept in the gallery" not in command(*asked, "--no-record").err
+    assert "kept in the gallery" not in command(*asked, "--flip").err, "another model made these scores"
+    with FaceSearch.open() as engine:
+        assert engine.evaluations == {}
+    assert "kept in the gallery" in command(*asked, "--out", tmp_path / "out").err
+    assert command("eval", "search", people_folder, "--split", "--fpir", "0.5").code == 0
+    with FaceSearch.open() as engine:
+        found = engine.evaluations
+        assert [event.action for event in engine.gallery.events()][-2:] == ["evaluate", "evaluate"]
+    assert found["verification"]["report"] == str(tmp_path / "out" / "report.html")
+    assert found["verification"]["counts"]["mated"] == 6
+    assert found["identification"]["counts"]["subjects"] == 6
+    assert not any(name in str(found) for name in PEOPLE)
+
+
 # -- 1:N
 
 

@@ -23,6 +23,19 @@ from facesearch.server.options import ServerOptions
 LOCAL = "http://127.0.0.1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Erasing looks into the cache of evaluations: never into the developer's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACESEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cache(_clean_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FACESEARCH_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, standin_pack: Path, people_folder: Path) -> Path:
     """A gallery of all the drawn people; tests that change it take `gallery`."""

@@ -41,6 +41,7 @@ PLAIN = {
     ("GET", "/v1/audit"),
     ("GET", "/v1/calibration"),
     ("GET", "/v1/check"),
+    ("GET", "/v1/evaluation"),
     ("GET", "/v1/info"),
     ("GET", "/v1/health/live"),
     ("GET", "/v1/health/ready"),

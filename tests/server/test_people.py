@@ -142,11 +142,21 @@ def test_rename_merge_attributes_and_erase(api: httpx.Client, people_folder: Pat
     assert (merged["subject"], merged["photos"], merged["attributes"]) == ("Otto Bramble", 8, {"b": "2"})
     assert api.get(f"/v1/subjects/{mira['id']}").status_code == 404
     assert who(api, people_folder / "Mira Quill" / "1.jpg") == ("match", "Otto Bramble")
-    assert api.delete(f"/v1/subjects/{otto['id']}").json() == {"photos": 8, "templates": 8}
+    receipt = api.delete(f"/v1/subjects/{otto['id']}").json()
+    assert (receipt["removed"]["photos"], receipt["removed"]["templates"]) == (8, 8)
     assert who(api, people_folder / "Mira Quill" / "1.jpg")[0] == "unknown"
     gone = api.delete(f"/v1/subjects/{otto['id']}")
     assert (gone.status_code, gone.json()["reason"]) == (404, "unknown_subject")
     assert api.get("/v1/check").json()["ok"] is True
+
+
+def test_erasing_is_forgetting(api: httpx.Client, engine: FaceSearch) -> None:
+    mira = find(api, "Mira Quill")
+    receipt = api.delete(f"/v1/subjects/{mira['id']}").json()
+    assert (receipt["subjects"], receipt["clean"], receipt["log_emptied"]) == (["Mira Quill"], True, True)
+    assert {"scan", "photo_files", "names_too_short_to_scan"} <= receipt.keys(), "the receipt of the command, whole"
+    assert (engine.settings.gallery / "gallery.tombstones").is_file(), "a backup does not bring her back"
+    assert not any(b"Mira Quill" in path.read_bytes() for path in engine.settings.gallery.iterdir())
 
 
 def test_look_alikes_are_other_people_best_first(read_only: httpx.Client) -> None:
@@ -199,5 +209,5 @@ def test_what_was_done_through_the_api_is_in_the_audit_without_names(
     api.delete(f"/v1/subjects/{subject['id']}")
     with engine.gallery.database.read() as connection:
         rows = connection.execute(sa.select(AuditRow.action, AuditRow.detail).order_by(AuditRow.id)).all()
-    assert [row.action for row in rows[-3:]] == ["enroll", "people.rename", "people.remove"]
+    assert [row.action for row in rows[-3:]] == ["enroll", "people.rename", "people.forget"]
     assert "Private" not in str(rows)

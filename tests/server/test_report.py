@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from PIL import Image
@@ -13,9 +15,13 @@ from PIL import Image
 from facesearch import FaceSearch
 from facesearch.engine.evaluation.audit import audit_templates
 from facesearch.engine.evaluation.people import gallery_templates
+from facesearch.engine.evaluation.verification import describe
+from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
-from facesearch.evaluation.results import Interval
-from facesearch.gallery.schema import AuditRow
+from facesearch.evaluation.digest import digest
+from facesearch.evaluation.report import VerificationReport
+from facesearch.evaluation.results import Interval, ScoredPairs
+from facesearch.gallery.schema import AuditRow, EvaluationRow
 from facesearch.server import selfcheck
 from tests.server.conftest import serve_here
 
@@ -62,6 +68,29 @@ def test_an_empty_gallery_has_nothing_to_look_at(tmp_path: Path, standin_pack: P
         answer = api.get("/v1/audit").json()
         assert (answer["templates"], answer["findings"]) == (0, [])
         assert api.get("/v1/calibration").json() == {"calibration": None}
+
+
+def evaluate_something(engine: FaceSearch, page: str | None = None) -> dict[str, Any]:
+    """Figures of made-up scores, kept as those of the engine's model."""
+    random = np.random.default_rng(1)
+    scores = np.concatenate([random.normal(0.6, 0.15, 300), random.normal(0.1, 0.15, 3000)])
+    result = evaluate_pairs(ScoredPairs(scores, np.arange(3300) < 300), targets=(1e-1, 1e-2, 1e-6))
+    model = {"model_id": engine.encoder.info.model_id, "faces": "largest"}
+    made = digest(VerificationReport(describe("/home/somebody/pairs.txt", model), result), page)
+    assert engine.keep_evaluation(made)
+    return made
+
+
+def test_the_newest_evaluation_of_the_model_is_shown(api: httpx.Client, engine: FaceSearch) -> None:
+    assert api.get("/v1/evaluation").json() == {"verification": None, "identification": None}
+    evaluate_something(engine)
+    made = evaluate_something(engine, "/reports/report.html")
+    found = api.get("/v1/evaluation").json()
+    assert found == {"verification": json.loads(json.dumps(made)), "identification": None}
+    assert "somebody" not in str(found)
+    assert found["verification"]["points"][-1]["threshold"] is None, "one in a million is beyond 3,000 comparisons"
+    with engine.gallery.database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(EvaluationRow)) == 1, "the newest alone is kept"
 
 
 def put_calibration_in_force(engine: FaceSearch) -> Calibration:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from facesearch.evaluation.digest import IDENTIFICATION, VERIFICATION
 from facesearch.gallery.audit import acting_as
 from facesearch.server.routes.documented import problems
 from facesearch.server.security import Reader
@@ -21,6 +22,55 @@ class CalibrationInForce(BaseModel):
     """calibration.json as it is in force."""
 
     calibration: dict[str, Any] | None = Field(description="Null where the gallery has none.")
+
+
+class EvaluationPoint(BaseModel):
+    """The rate of matches found at the smallest threshold that keeps an error rate; nulls where data cannot say."""
+
+    target: float = Field(description="Error rate that was asked for, 0 to 1.")
+    threshold: float | Literal["inf", "-inf"] | None
+    errors: int | None = Field(description="Errors that were counted at this threshold.")
+    trials: int | None
+    rate: float | None
+    low: float | None = Field(description="Ends of the 95 % interval of the rate.")
+    high: float | None
+    flag: Literal["unsupported", "low_support"] | None
+
+
+class EqualErrors(BaseModel):
+    """Where misses and false matches are equally frequent."""
+
+    value: float
+    threshold: float | Literal["inf", "-inf"]
+    low: float | None
+    high: float | None
+
+
+class EvaluationFigures(BaseModel):
+    """What `facesearch eval` measured with the gallery's model: figures, no scores, no names, no photos."""
+
+    kind: Literal["verification", "identification"] = Field(
+        description="verification: TAR at FAR of comparisons; identification: TPIR (rank 1) at FPIR of searches."
+    )
+    evaluated: str = Field(description="Name of the list or folder.")
+    protocol: str
+    created_at: str
+    facesearch: str
+    model_id: str
+    faces: str = Field(description="Which face of a photo was taken: largest, single, aligned crops.")
+    report: str | None = Field(description="Where the whole report was written, on the machine that made it.")
+    counts: dict[Literal["mated", "non_mated", "failed", "subjects"], int | None]
+    points: list[EvaluationPoint]
+    eer: EqualErrors | None
+    auc: float | None
+    curve: list[tuple[float, float]] = Field(description="[error, rate], errors falling; every point is exact.")
+
+
+class Evaluations(BaseModel):
+    """The newest evaluation of each kind; null where there is none."""
+
+    verification: EvaluationFigures | None
+    identification: EvaluationFigures | None
 
 
 class AuditSide(BaseModel):
@@ -64,6 +114,15 @@ def calibration(state: StateOf, _: Reader) -> dict[str, Any]:
     """What `facesearch calibrate` made for this gallery, if it was asked to."""
     found = state.engine.calibration
     return {"calibration": None if found is None else json.loads(found.to_json())}
+
+
+@router.get(
+    "/evaluation", response_model=Evaluations, responses=problems(), summary="The newest evaluations of the model"
+)
+def evaluation(state: StateOf, _: Reader) -> dict[str, Any]:
+    """What `facesearch eval` and `facesearch eval search` measured last with the model of this gallery."""
+    found = state.engine.evaluations
+    return {kind: found.get(kind) for kind in (VERIFICATION, IDENTIFICATION)}
 
 
 @router.get("/audit", response_model=AuditReport, responses=problems(429), summary="Compare the gallery with itself")

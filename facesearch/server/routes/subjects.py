@@ -18,7 +18,7 @@ from facesearch.server.schemas import (
     Enrollments,
     LookAlikes,
     Merge,
-    Removed,
+    Receipt,
     Rename,
     SubjectList,
     SubjectRecord,
@@ -102,12 +102,14 @@ def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> dict[s
     return subject_record(state.gallery.subject(body.into))
 
 
-@router.delete("/{id}", response_model=Removed, responses=problems(404), summary="Erase")
+@router.delete("/{id}", response_model=Receipt, responses=problems(404), summary="Erase")
 def erase(id: SubjectId, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
-    """Remove a person with all photos and templates, for good. Photo files themselves stay."""
+    """Forget a person, as `facesearch people forget` does: out of the gallery, its log, the caches, and backups that
+    are restored later. The answer is the receipt; `clean` says whether a scan of every file found nothing left. Photo
+    files themselves stay.
+    """
     with acting_as(caller.actor):
-        photos, templates = state.gallery.remove_subject(id)
-    return {"photos": photos, "templates": templates}
+        return state.engine.forget([id])
 
 
 @router.get("/{id}/lookalikes", response_model=LookAlikes, responses=problems(404), summary="Who looks alike")
