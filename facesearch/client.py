@@ -27,6 +27,7 @@ from facesearch.errors import (
     SubjectExistsError,
     UnknownSubjectError,
 )
+from facesearch.evaluation.calibration import Calibration
 from facesearch.types import (
     Candidate,
     Comparison,
@@ -181,10 +182,13 @@ class Client:
         body = {"attributes": dict(changes)}
         return _subject(self._request("PATCH", f"/subjects/{self._id(who)}/attributes", json=body))
 
-    def remove_subject(self, who: str | int) -> tuple[int, int]:
-        """Remove a subject for good: (photos, templates) removed."""
-        record = self._request("DELETE", f"/subjects/{self._id(who)}")
-        return record["photos"], record["templates"]
+    def forget(self, who: Sequence[str | int]) -> list[dict[str, Any]]:
+        """Erase people, by name or id, as `FaceSearch.forget` does; a receipt for each.
+
+        Raises `UnknownSubjectError` before anything is changed.
+        """
+        ids = [self.subject(each).subject_id for each in who]
+        return [self._request("DELETE", f"/subjects/{each}") for each in dict.fromkeys(ids)]
 
     def remove_photo(self, who: str | int, photo_id: int) -> int:
         """Remove an enrolled photo; returns how many templates went."""
@@ -193,6 +197,35 @@ class Client:
     def thumbnail(self, photo_id: int) -> bytes:
         """A JPEG of a photo's first face; `GalleryError` where the server has none."""
         return self._send("GET", f"/photos/{photo_id}/thumbnail").content
+
+    # -- what scores mean
+
+    @property
+    def threshold(self) -> Threshold:
+        """The similarity threshold in force and where it comes from."""
+        found = self.describe()
+        return Threshold(found["threshold"], found["threshold_basis"])
+
+    @property
+    def threshold_warning(self) -> str | None:
+        """Why the threshold in force no longer holds what it promises, or None."""
+        warning: str | None = self.describe()["threshold_warning"]
+        return warning
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The gallery's calibration, or None."""
+        found = self._request("GET", "/calibration")["calibration"]
+        return None if found is None else Calibration.from_json(json.dumps(found))
+
+    @property
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """The newest evaluations with the gallery's model by kind, as `evaluation.digest.digest` makes them."""
+        return {kind: found for kind, found in self._request("GET", "/evaluation").items() if found is not None}
+
+    def audit(self) -> dict[str, Any]:
+        """What in the gallery a person should look at: `totals` and `findings`, as `/v1/audit` describes them."""
+        return self._request("GET", "/audit")
 
     # -- health
 

@@ -23,6 +23,7 @@ from facesearch.client import Client
 from facesearch.gallery.keys import KeyStore
 from facesearch.server.options import ServerOptions
 from tests.server.conftest import serve_on_socket
+from tests.server.test_report import evaluate_something, put_calibration_in_force
 
 
 @pytest.fixture
@@ -32,10 +33,43 @@ def client(engine: FaceSearch) -> Iterator[Client]:
 
 
 def test_its_methods_are_the_engines() -> None:
-    for name in ("detect", "identify", "verify", "enroll", "describe", "check", "close"):
+    for name in ("detect", "identify", "verify", "enroll", "forget", "describe", "check", "close"):
         ours, theirs = (list(inspect.signature(getattr(kind, name)).parameters) for kind in (Client, FaceSearch))
         assert ours[:2] == theirs[: len(ours[:2])], name
         assert [each for each in ours if each in theirs] == [each for each in theirs if each in ours], name
+
+
+HERE_ALONE = {
+    "open": "a client is made with a URL",
+    "encode": "vectors never leave the server",
+    "photo_embedder": "nor do they for an evaluation",
+    "enroll_sources": "of folders on the engine's disk",
+    "enroll_uploads": "that is what Client.enroll does",
+    "adopt_calibration": "facesearch calibrate, on the server's machine",
+    "keep_evaluation": "facesearch eval, likewise",
+    "record_use": "the server does",
+    **dict.fromkeys(("gallery", "has_gallery", "ensure_gallery"), "the gallery is the server's; its people are here"),
+    **dict.fromkeys(
+        ("packs", "pack", "pack_reference", "encoder", "model"), "so are the models: describe() names them"
+    ),
+}
+"""What `FaceSearch` has and a client has not, and why."""
+
+
+def test_whatever_the_engine_can_a_client_can_or_there_is_a_reason() -> None:
+    public = {name for name in dir(FaceSearch) if not name.startswith("_")}
+    assert public - {name for name in dir(Client) if not name.startswith("_")} == HERE_ALONE.keys()
+
+
+def test_what_scores_mean_round_trips(client: Client, engine: FaceSearch) -> None:
+    assert (client.calibration, client.evaluations) == (None, {})
+    assert (client.threshold, client.threshold_warning) == (engine.threshold, None)
+    put_calibration_in_force(engine)
+    evaluate_something(engine)
+    assert client.calibration == engine.calibration
+    assert client.threshold == engine.threshold
+    assert client.evaluations == engine.evaluations
+    assert client.audit()["templates"] == engine.gallery.counts()["templates"]
 
 
 def test_probes_round_trip(client: Client, engine: FaceSearch, scenes_folder: Path, people_folder: Path) -> None:
@@ -74,7 +108,8 @@ def test_people_round_trip(client: Client, engine: FaceSearch, scenes_folder: Pa
     assert client.rename_subject("A/B? 50%&", "C").name == "C"
     assert client.merge_subjects("C", "Mira Quill").photos == 5
     assert client.remove_photo("Mira Quill", photo.photo_id) == 1
-    assert client.remove_subject("Mira Quill") == (4, 4)
+    (receipt,) = client.forget(["Mira Quill"])
+    assert (receipt["removed"]["photos"], receipt["clean"]) == (4, True)
     assert client.describe()["subjects"] == 11
     assert all(finding.ok for finding in client.check())
 
@@ -84,7 +119,8 @@ def test_errors_are_the_engines(client: Client, scenes_folder: Path, people_fold
     with pytest.raises(UnknownSubjectError):
         client.subject("Nobody")
     with pytest.raises(UnknownSubjectError):
-        client.remove_subject(9999)
+        client.forget(["Mira Quill", 9999])
+    assert client.subject("Mira Quill").photos == 4, "nobody is gone"
     with pytest.raises(SubjectExistsError):
         client.rename_subject("Mira Quill", "Otto Bramble")
     with pytest.raises(NoFaceError):
@@ -107,6 +143,6 @@ def test_a_key_is_sent(engine: FaceSearch) -> None:
         with Client(url, key=key) as client:
             assert client.describe()["scopes"] == ["read"]
             with pytest.raises(ServerError, match="scope"):
-                client.remove_subject(1)
+                client.forget([1])
         with Client(url) as stranger, pytest.raises(ServerError, match="key"):
             stranger.describe()

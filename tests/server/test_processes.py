@@ -50,7 +50,7 @@ def test_two_servers_on_one_gallery_stay_right(gallery: Path, unknown: bytes, pe
         assert name_of(other, unknown) == "New", "what one writes the other sees at once"
         other.rename_subject("New", "Renamed")
         assert name_of(one, unknown) == "Renamed"
-        other.remove_subject("Renamed")
+        other.forget(["Renamed"])
         assert name_of(one, unknown) is None
         threads = [threading.Thread(target=enroll, args=(one, "A")), threading.Thread(target=enroll, args=(other, "B"))]
         for thread in threads:
