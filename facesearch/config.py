@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
+from facesearch.gallery.location import DatabaseUrl, parse_location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from facesearch.gallery.location import Location
 
 DEFAULT_GALLERY = Path("data")
 DEFAULT_PROVIDER = "auto"
@@ -23,7 +26,8 @@ DEFAULT_DET_SIZE = "auto"
 class Settings:
     """What a user chose; None where nothing was chosen and the gallery or the default decides."""
 
-    gallery: Path
+    gallery: Location
+    """A folder, or a PostgreSQL database."""
     pack: str | None
     provider: str
     det_size: str | None
@@ -33,7 +37,8 @@ class Settings:
     """Where packs are looked for; the first is where downloads go."""
     offline: bool
     cache: Path
-    """Where evaluations keep the vectors of the photos they embedded: biometric data."""
+    """Where evaluations keep the vectors of the photos they embedded, and galleries in PostgreSQL their index caches:
+    biometric data."""
     key: str | None = field(default=None, repr=False)
     """Of an encrypted gallery."""
 
@@ -41,7 +46,7 @@ class Settings:
     def load(
         cls,
         *,
-        gallery: Path | str | None = None,
+        gallery: Location | str | None = None,
         pack: str | Path | None = None,
         provider: str | None = None,
         det_size: str | int | None = None,
@@ -51,19 +56,26 @@ class Settings:
     ) -> Settings:
         """Combine flags (the arguments) with the environment. Raises `ConfigError` for values that make no sense."""
         env = os.environ if environ is None else environ
+        cache = Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache()
         chosen_pack = pack or env.get("FACESEARCH_PACK")
         chosen_size = det_size or env.get("FACESEARCH_DET_SIZE")
         return cls(
-            gallery=Path(gallery or env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY).expanduser(),
+            gallery=_location(gallery or env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY, cache),
             pack=str(chosen_pack) if chosen_pack else None,
             provider=provider or env.get("FACESEARCH_PROVIDER") or DEFAULT_PROVIDER,
             det_size=str(chosen_size) if chosen_size else None,
             threshold=_threshold(threshold, env),
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
-            cache=Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache(),
+            cache=cache,
             key=_key(key_file, env),
         )
+
+
+def _location(chosen: Location | str, cache: Path) -> Location:
+    if isinstance(chosen, DatabaseUrl):
+        return chosen
+    return parse_location(chosen, cache) if isinstance(chosen, str) else chosen.expanduser()
 
 
 def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:

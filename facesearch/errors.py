@@ -17,6 +17,8 @@
     |  |- ModelMismatchError     templates of another model
     |  |- SchemaOutdatedError    the database was written by another version
     |  |- DiskFullError
+    |  |- GalleryUnavailableError  its database server does not answer, or the connection broke
+    |  |- GalleryConflictError   others changed the same rows at the same time, again and again
     |  |- GalleryLockedError     encrypted, and the key is missing or wrong
     |  |- EngineUnavailableError an external vector engine does not answer
     |  `- CorruptGalleryError
@@ -108,6 +110,14 @@ class SchemaOutdatedError(GalleryError):
 
 class DiskFullError(GalleryError):
     """No space is left where the gallery lies."""
+
+
+class GalleryUnavailableError(GalleryError):
+    """The database server cannot be reached, or the connection to it was lost."""
+
+
+class GalleryConflictError(GalleryError):
+    """Others changed the same rows at the same time, and nothing was changed here."""
 
 
 class GalleryLockedError(GalleryError):

@@ -1,5 +1,5 @@
 """Alembic's entry point. facesearch hands over a connection inside a transaction; on the command line (developers:
-`alembic -x gallery=FOLDER upgrade head`, `alembic check`) the gallery folder is named with `-x gallery=`.
+`alembic -x gallery=FOLDER upgrade head`, `alembic check`) the gallery's folder or URL is named with `-x gallery=`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from facesearch.gallery.database import Database, create_database_file
+from facesearch.gallery.location import parse_location
+from facesearch.gallery.opening import connect
 from facesearch.gallery.schema import Base
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ def main() -> None:
     if given is not None:
         run(given)
         return
-    folder = context.get_x_argument(as_dictionary=True).get("gallery")
-    if folder is None:
-        raise SystemExit("Name the gallery folder: alembic -x gallery=FOLDER ...")
-    database = Database(create_database_file(Path(folder)))
+    place = context.get_x_argument(as_dictionary=True).get("gallery")
+    if place is None:
+        raise SystemExit("Name the gallery: alembic -x gallery=FOLDER-OR-URL ...")
+    database = connect(parse_location(place, Path("build")), create=True)
     try:
         with database.migration() as connection:
             run(connection)

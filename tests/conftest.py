@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests.servers import describe_engines
 
-pytest_plugins = ["tests.fixtures_standin", "tests.fixtures_engines"]
+pytest_plugins = ["tests.fixtures_standin", "tests.fixtures_engines", "tests.fixtures_postgres"]
 
 _ASSETS_VARIABLE = "FACESEARCH_TEST_ASSETS"
 

@@ -154,7 +154,7 @@ def _write_page(
     pictures = thumbnails({names[row]: (Path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
     look_alikes, mislabelled, duplicates = ([_pair(known, names, each) for each in findings] for findings in kinds)
     page = audit_page(
-        title=f"Audit of {engine.gallery.folder.absolute().name}",
+        title=f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}",
         threshold=in_force.value,
         basis=in_force.basis,
         counts={"people": len(known.names), "templates": len(known.subject)},

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facesearch.cli.options import GalleryOption, JsonOption, ask_key, load_settings, open_engine
+from facesearch.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -55,21 +56,27 @@ def restore(
     from facesearch.engine.facesearch import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
+    folder = settings.gallery
+    if not isinstance(folder, Path):
+        raise ConfigError(
+            "A backup file becomes a gallery in a folder.",
+            "A gallery in PostgreSQL is brought back with the server's own tools: pg_restore.",
+        )
     require_gallery_libraries()
     from facesearch.errors import GalleryLockedError
     from facesearch.gallery.backups import restore_backup
 
     try:
-        restored = restore_backup(file, settings.gallery, passphrase=settings.key, force=force)
+        restored = restore_backup(file, folder, passphrase=settings.key, force=force)
     except GalleryLockedError:
         key = ask_key("Key of the backup") if settings.key is None else None
         if not key:
             raise
-        restored = restore_backup(file, settings.gallery, passphrase=key, force=force)
+        restored = restore_backup(file, folder, passphrase=key, force=force)
     if json:
         emit(
             {
-                "gallery": str(settings.gallery.absolute()),
+                "gallery": str(folder.absolute()),
                 "backup_of": restored.created_at,
                 "subjects": restored.subjects,
                 "templates": restored.templates,
@@ -78,7 +85,7 @@ def restore(
             }
         )
         return
-    text = f"{settings.gallery}: {restored.subjects} people, {restored.templates} templates, as of"
+    text = f"{folder}: {restored.subjects} people, {restored.templates} templates, as of"
     typer.echo(printable(f"{text} {restored.created_at}."))
     note(
         "Whoever was erased after this backup was made stays erased only where the folder held the gallery.tombstones "

@@ -140,6 +140,11 @@ def _print(receipt: dict[str, Any]) -> None:
             "They hold this data until they are deleted. Restored over this gallery, they leave out who was erased; "
             "restored elsewhere they bring this data back, unless gallery.tombstones is copied into that folder first."
         )
+    for each in receipt["not_searched"]:
+        note(f"Not searched: {each}.")
+    if receipt["not_searched"] and receipt["clean"]:
+        typer.echo("The rows are gone, and nothing is left on this machine.")
+        return
     typer.echo("Nothing is left." if receipt["clean"] else "Something is left: see above.")
 
 

@@ -127,8 +127,6 @@ def upgrade(gallery: GalleryOption = None) -> None:
     from facesearch.gallery.gallery import upgrade_gallery
 
     settings = load_settings(gallery=gallery)
-    folder = settings.gallery
-    before, after = upgrade_gallery(folder, settings.key)
-    note(
-        f"{folder}: schema {before or 'none'} -> {after}" if before != after else f"{folder}: schema {after} is current"
-    )
+    place = settings.gallery
+    before, after = upgrade_gallery(place, settings.key)
+    note(f"{place}: schema {before or 'none'} -> {after}" if before != after else f"{place}: schema {after} is current")

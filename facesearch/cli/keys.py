@@ -11,7 +11,6 @@ from facesearch.cli.options import GalleryOption, JsonOption, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from facesearch.gallery.keys import KeyStore
 
@@ -26,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _store(gallery: Path | None) -> Iterator[KeyStore]:
+def _store(gallery: str | None) -> Iterator[KeyStore]:
     from facesearch.gallery.keys import KeyStore
 
     with open_engine(gallery=gallery) as engine:

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from facesearch.engine.facesearch import FaceSearch
 
 GalleryOption = Annotated[
-    Path | None,
-    typer.Option("--gallery", "-g", metavar="DIR", help="The gallery's folder [FACESEARCH_GALLERY; default: data]."),
+    str | None,
+    typer.Option(
+        "--gallery",
+        "-g",
+        metavar="DIR|URL",
+        help="The gallery's folder, or its PostgreSQL database [FACESEARCH_GALLERY; default: data].",
+    ),
 ]
 PackOption = Annotated[
     str | None,
@@ -60,7 +65,7 @@ def use_key_file(file: Path | None) -> None:
 
 def load_settings(
     *,
-    gallery: Path | None = None,
+    gallery: str | None = None,
     pack: str | None = None,
     provider: str | None = None,
     det_size: str | None = None,
@@ -89,7 +94,7 @@ def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> s
 
 def open_engine(
     *,
-    gallery: Path | None = None,
+    gallery: str | None = None,
     pack: str | None = None,
     provider: str | None = None,
     det_size: str | None = None,

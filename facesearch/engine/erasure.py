@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.errors import GalleryError
 from facesearch.gallery.erasure import rows_that_name
@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from facesearch.gallery.subjects import SubjectKey
 
 
+ELSEWHERE: Final = (
+    "the database server's files, where removed rows stay until they are written over or VACUUM FULL is run",
+    "its write-ahead log, replicas and backups",
+    "index caches on other machines, until the gallery is next searched from there",
+)
+"""Of a gallery in PostgreSQL: what facesearch cannot look into."""
+
+
 def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> dict[str, Any]:
     """Erase people from the gallery and from the embeddings in `cache`; the receipt, as JSON values.
 
     Raises `UnknownSubjectError` before anything is changed. When this returns, everything but what the receipt names
-    is gone: `clean` says whether there is anything that it names.
+    is gone: `clean` says whether there is anything that it names. `not_searched` tells what of a gallery on a server
+    nobody looked into.
     """
     from facesearch.engine.evaluation.forgetting import forget_embeddings
 
@@ -38,7 +47,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
     return {
         "subjects": list(erased.subjects),
         "forgotten_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "gallery": str(gallery.folder.absolute()),
+        "gallery": gallery.place,
         "removed": {
             "photos": erased.photos,
             "templates": erased.templates,
@@ -52,6 +61,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
         "names_too_short_to_scan": sum(len(name) < SHORTEST for name in erased.traces.names),
         "rows_of_others_with_these_names": elsewhere,
         "backups_since_enrolment": erased.backups,
+        "not_searched": [] if gallery.owns_folder else list(ELSEWHERE),
         "photo_files": "stay where they are: facesearch never owned them",
         "clean": emptied and all(_is_clean(each, elsewhere) for each in scanned),
     }

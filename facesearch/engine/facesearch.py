@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from facesearch.engine.sources import Source, Sources
     from facesearch.evaluation.calibration import Calibration
     from facesearch.gallery.gallery import Gallery
+    from facesearch.gallery.location import Location
     from facesearch.vision.packs import ModelPack
 
 log = logging.getLogger("facesearch")
@@ -87,14 +88,16 @@ class FaceSearch:
     @classmethod
     def open(
         cls,
-        gallery: Path | str | None = None,
+        gallery: Location | str | None = None,
         *,
         pack: Path | str | None = None,
         provider: str | None = None,
         det_size: str | int | None = None,
         threshold: float | None = None,
     ) -> Self:
-        """An engine over the gallery in that folder; what is not given comes from `FACESEARCH_*` or the gallery.
+        """An engine over the gallery in that folder, or PostgreSQL database (URL).
+
+        What is not given comes from `FACESEARCH_*` or the gallery.
 
         Raises `ConfigError` for values that make no sense. A missing gallery is made by the first `enroll`.
         """
@@ -138,10 +141,11 @@ class FaceSearch:
         return self.settings.key
 
     def _is_encrypted(self) -> bool:
-        from facesearch.gallery.database import DATABASE_NAME
         from facesearch.gallery.encryption import is_encrypted
+        from facesearch.gallery.sqlite import DATABASE_NAME
 
-        return is_encrypted(self.settings.gallery / DATABASE_NAME)
+        folder = self.settings.gallery
+        return isinstance(folder, Path) and is_encrypted(folder / DATABASE_NAME)
 
     @property
     def has_gallery(self) -> bool:
@@ -422,7 +426,7 @@ class FaceSearch:
         """What `facesearch info` prints: gallery, counts, model, threshold, index, provider, as JSON values."""
         gallery, model, threshold = self.gallery, self.gallery.model(), self.threshold
         return {
-            "gallery": str(gallery.folder.absolute()),
+            "gallery": gallery.place,
             **gallery.counts(),
             "overdue": len(gallery.overdue()),
             "model": model.model_id if model else None,
@@ -435,7 +439,7 @@ class FaceSearch:
             "encrypted": gallery.is_encrypted,
             "index": gallery.describe_index(),
             "provider": self.encoder.provider.name,
-            "sqlite": f"{gallery.database.sqlite_version}, journal {gallery.database.journal_mode}",
+            "database": gallery.database.describe(),
         }
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
@@ -468,7 +472,7 @@ class FaceSearch:
 def require_gallery_libraries() -> None:
     """Raise `InstallationError` where FAISS or SQLite is too old to hold a gallery, before either is opened."""
     require("faiss")
-    from facesearch.gallery.database import sqlite_module
+    from facesearch.gallery.sqlite import sqlite_module
 
     require_sqlite(sqlite_module().sqlite_version_info)
 

@@ -25,13 +25,13 @@ import sqlalchemy as sa
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
 from facesearch.gallery import audit, subjects
 from facesearch.gallery.check import check_database
-from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file, fsync_folder
 from facesearch.gallery.encryption import cipher_of
 from facesearch.gallery.erasure import forget_refusals, remove_faces
-from facesearch.gallery.files import work_folder
+from facesearch.gallery.files import fsync_folder, work_folder
 from facesearch.gallery.index.snapshot import remove_snapshot
 from facesearch.gallery.rows import now
 from facesearch.gallery.schema import ApiKeyRow, SubjectRow, TemplateRow
+from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
 from facesearch.gallery.templates import chunks
 from facesearch.gallery.tombstones import Tombstones, erased_rows, read_tombstones, write_tombstones
 
@@ -64,12 +64,18 @@ class Restored:
 def write_backup(gallery: Gallery, file: Path) -> int:
     """Write a backup of the gallery, atomically and readable by its owner alone; returns its size in bytes.
 
-    Raises `CorruptGalleryError` where the gallery is damaged, `ConfigError` where the file cannot be written.
+    Raises `CorruptGalleryError` where the gallery is damaged, `ConfigError` where the file cannot be written, and
+    `GalleryError` for a gallery in PostgreSQL.
     """
+    if not isinstance(gallery.database, SqliteDatabase):
+        raise GalleryError(
+            "A gallery in PostgreSQL is backed up by the server's own tools.",
+            "pg_dump --format=custom --file=gallery.dump DATABASE, and pg_restore; or backups of the whole server.",
+        )
     gallery.record("backup", {})  # before the copy, so that the backup tells of itself
     try:
         with work_folder(file.parent) as work:
-            copy = _copy_database(gallery, work)
+            copy = _copy_database(gallery.database, work)
             unfinished = work / "backup"
             with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as out:
                 _write_container(out, read_tombstones(gallery.folder), copy, encrypted=gallery.is_encrypted)
@@ -85,10 +91,10 @@ def write_backup(gallery: Gallery, file: Path) -> int:
         ) from error
 
 
-def _copy_database(gallery: Gallery, work: Path) -> Path:
-    copy = Database(create_database_file(work), gallery.database.cipher)
+def _copy_database(database: SqliteDatabase, work: Path) -> Path:
+    copy = SqliteDatabase(create_database_file(work), database.cipher)
     try:
-        copy.copy_from(gallery.database)
+        copy.copy_from(database)
         _require_sound(copy, "The gallery is damaged, so it was not backed up")
         copy.require_sole_use()
     finally:
@@ -199,7 +205,7 @@ def _damaged(file: Path, why: str) -> CorruptGalleryError:
 
 def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphrase: str | None) -> Restored:
     """Bring a restored database to this version's schema and to today: whoever was erased since goes again."""
-    database = Database(path, cipher_of(path, passphrase))
+    database = SqliteDatabase(path, cipher_of(path, passphrase))
     try:
         database.upgrade()
         with database.write() as connection:
@@ -234,7 +240,7 @@ def _erase_again(connection: Connection, tombstones: Tombstones) -> int:
     return removed
 
 
-def _require_sound(database: Database, what: str) -> None:
+def _require_sound(database: SqliteDatabase, what: str) -> None:
     faults = [finding for finding in check_database(database) if not finding.ok]
     if faults:
         raise CorruptGalleryError(f"{what}: {faults[0].subject}: {faults[0].detail}.", "Run: facesearch check")
@@ -244,7 +250,7 @@ def _release(target: Path, passphrase: str | None) -> None:
     """Make sure that nobody uses the database that is to be replaced, and that no log of it is left behind."""
     if target.is_file() and target.stat().st_size:
         try:
-            database = Database(target, cipher_of(target, passphrase))
+            database = SqliteDatabase(target, cipher_of(target, passphrase))
             try:
                 database.require_sole_use()
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.gallery import models, photos, templates
-from facesearch.gallery.check_records import check_records, check_schema
+from facesearch.gallery.check_records import check_records
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.snapshot import read_snapshot
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DAMAGED = (FaceSearchError, TypeError, ValueError, AttributeError, LookupError)
 """What reading a damaged row raises: tables are STRICT, but a damaged file can hold any type anywhere."""
 FEW = 20
-"""SQLite's problems are listed up to this many: one damaged page can have thousands."""
+"""The database's problems are listed up to this many: one damaged page can have thousands."""
 
 
 def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
@@ -63,8 +64,10 @@ def _check_tombstones(folder: Path) -> Iterator[Finding]:
 
 def check_database(database: Database) -> Iterator[Finding]:
     """The part of `check_gallery` that needs nothing but the database."""
-    for look in (_check_database, check_schema, check_records, _check_templates, _check_models):
-        yield from _findings(database, look)
+    for look in (_check_database, _check_schema):
+        yield from _findings(database, partial(look, database))
+    for look_at_rows in (check_records, _check_templates, _check_models):
+        yield from _findings(database, look_at_rows)
 
 
 def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]]) -> list[Finding]:
@@ -79,17 +82,21 @@ def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]
     return found
 
 
-def _check_database(connection: Connection) -> Iterator[Finding]:
-    problems = [row[0] for row in connection.exec_driver_sql(f"PRAGMA integrity_check({FEW})") if row[0] != "ok"]
-    problems += [
-        f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(FEW)
-    ]
+def _check_database(database: Database, connection: Connection) -> Iterator[Finding]:
+    problems = list(database.faults(connection, FEW))
     for problem in problems:
         yield Finding(ok=False, subject="database", detail=problem)
     templates.token(connection)
     if not problems:
-        yield Finding(ok=True, subject="database", detail="every page, index and reference is sound")
+        yield Finding(ok=True, subject="database", detail=database.sound(connection))
+
+
+def _check_schema(database: Database, connection: Connection) -> Iterator[Finding]:
+    damaged = list(database.schema_faults(connection))
+    for name in damaged:
+        yield Finding(ok=False, subject="schema", detail=f"{name} is not as facesearch made it")
+    if not damaged:
+        yield Finding(ok=True, subject="schema", detail="tables, indexes and triggers are as made")
 
 
 def _check_templates(connection: Connection) -> Iterator[Finding]:

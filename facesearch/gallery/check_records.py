@@ -1,15 +1,10 @@
-"""The part of `facesearch check` about what is no template: the schema itself, and every sealed row."""
+"""The part of `facesearch check` about what is no template: every sealed row."""
 
 from __future__ import annotations
 
 import os
-import re
-from functools import cache
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from facesearch.gallery.database import run_migrations, sqlite_module
 from facesearch.gallery.rows import column_names, is_whole
 from facesearch.gallery.schema import Base, FaceRow, PhotoRow, Sealed, SubjectRow
 from facesearch.types import Finding
@@ -19,35 +14,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-SCHEMA = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
-
-
-def check_schema(connection: Connection) -> Iterator[Finding]:
-    """Compare every table, index and trigger with what the migrations make: damage can switch a trigger off."""
-    expected, found = _expected_statements(), _statements(connection)
-    damaged = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    for name in damaged:
-        yield Finding(ok=False, subject="schema", detail=f"{name} is not as facesearch made it")
-    if not damaged:
-        yield Finding(ok=True, subject="schema", detail=f"{len(found)} tables, indexes and triggers are as made")
-
-
-@cache
-def _expected_statements() -> dict[str, str]:
-    in_memory = sa.create_engine("sqlite://", module=sqlite_module())  # the disk may be full
-    try:
-        with in_memory.begin() as connection:
-            run_migrations(connection)
-            return _statements(connection)
-    finally:
-        in_memory.dispose()
-
-
-def _statements(connection: Connection) -> dict[str, str]:
-    """What everything was made with; blanks and quotes differ between an upgraded and a new gallery."""
-    rows = connection.exec_driver_sql(SCHEMA)
-    return {name: re.sub(r"[\s\"]+", "", sql).lower() for name, sql in rows}
-
 
 def check_records(connection: Connection) -> Iterator[Finding]:
     """Look at the checksum of every row but the templates'."""
@@ -55,7 +21,8 @@ def check_records(connection: Connection) -> Iterator[Finding]:
     counts: dict[str, int] = {}
     for row in sorted(_sealed_rows(), key=lambda each: each.__tablename__):
         count = 0
-        for values in connection.exec_driver_sql(f"SELECT {column_names(row)} FROM {row.__tablename__}"):  # noqa: S608
+        query = f"SELECT {column_names(row)} FROM {row.__tablename__}"  # noqa: S608  # names of columns
+        for values in connection.exec_driver_sql(query, execution_options={"yield_per": 4096}):
             count += 1
             if not _is_whole(values):
                 damaged += 1

@@ -10,6 +10,8 @@ from facesearch.gallery.rows import insert, require_whole, stored_columns
 from facesearch.gallery.schema import CropRow, PhotoRow
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from facesearch.gallery.database import Database
 
 
@@ -21,11 +23,14 @@ class CropStore:
 
     def keep(self, photo_id: int, jpeg: bytes) -> None:
         """Keep a photo's crop, once; nothing happens where the photo was removed meanwhile."""
-        with self._database.write() as connection:
+
+        def keep(connection: Connection) -> None:
             present = connection.scalar(sa.select(PhotoRow.id).where(PhotoRow.id == photo_id))
             kept = connection.scalar(sa.select(CropRow.id).where(CropRow.photo_id == photo_id))
             if present is not None and kept is None:
                 insert(connection, CropRow, {"photo_id": photo_id, "jpeg": jpeg})
+
+        self._database.transact(keep)
 
     def find(self, photo_id: int) -> bytes | None:
         """A photo's crop. Raises `CorruptGalleryError` where it is damaged."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from facesearch.gallery import audit, photos, subjects
+from facesearch.gallery.column_types import contains
 from facesearch.gallery.schema import AuditRow, CropRow, FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import chunks
 from facesearch.gallery.tombstones import add_tombstones, subject_key, template_keys
@@ -31,14 +32,6 @@ END: Final = 256
 """Bytes of a vector's end."""
 HEADERS, PIECE, STRIDE = 700, 48, 1024
 """Bytes of a JPEG: its tables, which are those of others too; a piece to look for, and from one to the next."""
-_TEXTS: Final = (
-    ("subjects", "name"),
-    ("subjects", "attributes"),
-    ("photos", "path"),
-    ("rejections", "path"),
-    ("rejections", "detail"),
-)
-"""Columns that can hold somebody's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +65,8 @@ class Erased:
     traces: Traces = field(repr=False)
 
 
-def erase_subjects(connection: Connection, folder: Path, who: Sequence[SubjectKey]) -> Erased:
-    """Remove subjects and all that names them, and put them on the list of erased people.
+def erase_subjects(connection: Connection, listed: Path | None, who: Sequence[SubjectKey]) -> Erased:
+    """Remove subjects and all that names them, and put them on the list of erased people in the folder `listed`.
 
     Raises `UnknownSubjectError` where one of them is not enrolled; nothing is changed then.
     """
@@ -91,7 +84,8 @@ def erase_subjects(connection: Connection, folder: Path, who: Sequence[SubjectKe
     crops = _take_crops(connection, [each.id for each in pictures])
     since = min(row.created_at for row in rows)
     # Before the commit: should it fail, a restored backup lacks somebody who was to be erased anyway.
-    add_tombstones(folder, [*(subject_key(row.id, row.created_at) for row in rows), *keys])
+    if listed is not None:
+        add_tombstones(listed, [*(subject_key(row.id, row.created_at) for row in rows), *keys])
     removed = sum(subjects.remove_subject(connection, key)[0] for key in ids)
     rejections = forget_refusals(connection, names)
     kept = {
@@ -157,20 +151,18 @@ def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
     for name in names:
         for form in ("NFC", "NFD"):
             spelt = unicodedata.normalize(form, name)
-            named = sa.func.instr(RejectionRow.path, os.fsencode(spelt)) > 0
-            connection.execute(sa.delete(RejectionRow).where(named | (sa.func.instr(RejectionRow.detail, spelt) > 0)))
+            named = contains(RejectionRow.path, os.fsencode(spelt)) | contains(RejectionRow.detail, spelt)
+            connection.execute(sa.delete(RejectionRow).where(named))
     return before - (connection.scalar(sa.select(sa.func.count()).select_from(RejectionRow)) or 0)
 
 
 def rows_that_name(connection: Connection, name: str) -> int:
     """How many rows hold a name as part of other text: of people whose names contain it, and paths of their photos."""
-    return sum(
-        connection.exec_driver_sql(
-            f"SELECT count(*) FROM {table} WHERE instr(CAST({column} AS BLOB), ?)",  # noqa: S608  # constants
-            (name.encode(),),
-        ).scalar_one()
-        for table, column in _TEXTS
-    )
+    texts = (SubjectRow.name, sa.type_coerce(SubjectRow.attributes, sa.Text), RejectionRow.detail)
+    conditions = [contains(column, name) for column in texts]
+    conditions += [contains(column, name.encode()) for column in (PhotoRow.path, RejectionRow.path)]
+    counts = (connection.scalar(sa.select(sa.func.count()).where(condition)) for condition in conditions)
+    return sum(count or 0 for count in counts)
 
 
 def _backups_since(connection: Connection, moment: str) -> int:

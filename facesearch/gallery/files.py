@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from facesearch.gallery.database import fsync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +18,26 @@ WORK_PREFIX: Final = ".facesearch-"
 _LOCK_NAME: Final = "lock"
 _UNLOCKED: Final = 60.0
 """Seconds after which a folder without its lock file was left by somebody who died before making it."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder (0700) and what is missing above it, and every new name safe from a power cut. Raises `OSError`."""
+    if not folder.parent.is_dir():
+        make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(PermissionError):  # a folder that may be entered but not listed cannot be opened to be synced
+        fsync_folder(folder.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename or a new file in this folder survive a power cut; Windows has no such call and needs none."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fsync_file(path: Path) -> None:

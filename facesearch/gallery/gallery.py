@@ -1,4 +1,4 @@
-"""A gallery: one folder with a database, which is the truth, and a search index kept equal to it."""
+"""A gallery: a database, which is the truth, and a search index kept equal to it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import DiskFullError, GalleryError, GalleryLockedError, GalleryNotFoundError
+from facesearch.errors import GalleryError, GalleryNotFoundError
 from facesearch.gallery import audit, calibrations, evaluations, models, photos, retention, subjects, templates
-from facesearch.gallery.ballast import despite_full_disk, make_ballast, shrink_ballast
+from facesearch.gallery.ballast import despite_full_disk, make_ballast
 from facesearch.gallery.changes import Change, Effect, apply_change
-from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file
-from facesearch.gallery.encryption import Cipher, cipher_of
 from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
+from facesearch.gallery.location import DatabaseUrl
+from facesearch.gallery.opening import connect, is_database, open_database
 from facesearch.gallery.photos import MovedPhoto
 from facesearch.gallery.recall import Recall, UnknownTemplateError
 from facesearch.gallery.schema import (
@@ -34,6 +34,7 @@ from facesearch.gallery.schema import (
     TemplateRow,
 )
 from facesearch.gallery.search import best_subjects
+from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
 from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.gallery.database import Database
     from facesearch.gallery.erasure import Erased
+    from facesearch.gallery.location import Location
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
     from facesearch.gallery.search import Describe
     from facesearch.gallery.subjects import SubjectKey
@@ -55,13 +58,14 @@ Result = TypeVar("Result")
 
 
 class Gallery:
-    """Templates of subjects, searchable. Safe to use from several threads; several processes may share a folder.
+    """Templates of subjects, searchable. Safe to use from several threads; several processes may share a gallery.
 
     Whatever a method that changes something returns from is committed and on disk.
     """
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
+        """Where the index cache is, and in a gallery that is a folder, everything else."""
         self.database = database
         self._lock = threading.RLock()
         self._live: LiveIndex | None = None
@@ -71,44 +75,21 @@ class Gallery:
 
     @classmethod
     def open(
-        cls, folder: Path, *, create: bool = False, passphrase: str | None = None, encrypted: bool = False
+        cls, location: Location, *, create: bool = False, passphrase: str | None = None, encrypted: bool = False
     ) -> Self:
-        """Open the gallery in `folder`; with `create`, make one where there is none, encrypted with `encrypted`.
+        """Open the gallery there; with `create`, make one where there is none, encrypted with `encrypted`.
 
         `passphrase` is the key of an encrypted gallery; a plain one needs none and ignores it. Raises
-        `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError` or `CorruptGalleryError`.
+        `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError`, `GalleryUnavailableError` or
+        `CorruptGalleryError`.
         """
-        path = folder / DATABASE_NAME
-        exists = _is_database(path)
-        if not exists and not create:
-            raise GalleryNotFoundError(
-                f"There is no gallery in {folder}.",
-                "Make one with `facesearch enroll PEOPLE_FOLDER`, or name another with --gallery DIR.",
-            )
-        if exists:
-            database = Database(path, cipher_of(path, passphrase))
-        else:
-            if encrypted and not passphrase:
-                raise GalleryLockedError("An encrypted gallery needs a key.", "Give a passphrase.")
-            cipher = Cipher.new(passphrase) if encrypted and passphrase else None
-            database = Database(create_database_file(folder), cipher)
-        try:
-            if create and database.revision() is None:
-                database.upgrade()
-            database.require_head()
-        except DiskFullError:
-            database.close()
-            if not shrink_ballast(folder):
-                raise
-            # SQLite needs a little space even to read.
-            return cls.open(folder, create=create, passphrase=passphrase, encrypted=encrypted)
-        except BaseException:
-            database.close()
-            raise
+        database = open_database(location, create=create, passphrase=passphrase, encrypted=encrypted)
+        folder = location.folder if isinstance(location, DatabaseUrl) else location
         remove_leftovers(folder)
         remove_dead_work(folder)
-        make_ballast(folder)
-        return cls(folder, database)
+        gallery = cls(folder, database)
+        gallery._make_ballast()
+        return gallery
 
     def close(self) -> None:
         """Write the index cache if it is behind, and close the database."""
@@ -116,6 +97,10 @@ class Gallery:
             self.save_cache()
         finally:
             self.database.close()
+            self._make_ballast()
+
+    def _make_ballast(self) -> None:
+        if self.owns_folder:
             make_ballast(self.folder)
 
     def __enter__(self) -> Self:
@@ -129,7 +114,17 @@ class Gallery:
     @property
     def is_encrypted(self) -> bool:
         """Whether everything on disk is encrypted; there is no index cache then."""
-        return self.database.cipher is not None
+        return self.database.is_encrypted
+
+    @property
+    def owns_folder(self) -> bool:
+        """Whether the folder is the gallery, not only a place for the index cache of one that is on a server."""
+        return isinstance(self.database, SqliteDatabase)
+
+    @property
+    def place(self) -> str:
+        """Where the gallery is, for people: its folder, or its URL without a password."""
+        return str(self.folder.absolute()) if self.owns_folder else self.database.place
 
     # -- the model
 
@@ -142,8 +137,7 @@ class Gallery:
     def adopt(self, info: ModelInfo) -> None:
         """Bind an empty gallery to a model; `ModelMismatchError` where it is bound to another."""
         if self.model() is None:
-            with self._write() as connection:
-                models.adopt_model(connection, info)
+            self._transact(lambda connection: models.adopt_model(connection, info))
         self.require_model(info)
 
     def require_model(self, info: ModelInfo) -> None:
@@ -212,7 +206,7 @@ class Gallery:
     @contextmanager
     def _held_at(self, token: bytes | None) -> Iterator[bool]:
         """Hold writers off; gives whether the database is of this revision."""
-        with self.database.write() as connection:
+        with self.database.hold_writers_off() as connection:
             yield templates.token(connection) == token
 
     def rebuild_index(self) -> int:
@@ -269,17 +263,21 @@ class Gallery:
         A new photo replaces what its path held before; subjects that have no face left go. When this returns, the
         changes are on disk. Raises `GalleryError` for templates that cannot be kept, and then nothing is changed.
         """
-        with self._lock, self._followed() as (connection, effect):
+
+        def work(connection: Connection, effect: Effect) -> list[tuple[int, ...]]:
             active = models.active_model(connection)
             ids = [apply_change(connection, change, active, effect) for change in changes]
             if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
                 subjects.remove_faceless_subjects(connection)
             return ids
 
+        return self._follow(work)
+
     @despite_full_disk
     def remove_photos(self, paths: Sequence[Path]) -> int:
         """Remove enrolled photos, and subjects that have no face left; returns how many templates went."""
-        with self._lock, self._followed() as (connection, effect):
+
+        def work(connection: Connection, effect: Effect) -> int:
             effect.removed += photos.remove_photos(connection, paths)
             subjects.remove_faceless_subjects(connection)
             if effect.removed:
@@ -287,34 +285,35 @@ class Gallery:
                 remove_snapshot(self.folder)
             return len(effect.removed)
 
+        return self._follow(work)
+
     def forget_vanished_rejections(self, folder: Path) -> None:
         """Forget refusals of photos below `folder` that are no longer there."""
         known = self._read(lambda connection: photos.rejected_below(connection, folder))
         vanished = [path for path in known if not os.path.lexists(path)]  # before any lock: the disk may be slow
-        with self._write() as connection:
-            for path in vanished:
-                photos.forget_rejection(connection, path)
+        self._transact(lambda connection: photos.forget_rejections(connection, vanished))
 
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def _transact(self, work: Callable[[Connection], Result]) -> Result:
         """A write transaction. Threads queue for the lock, which is fair; SQLite's own waiting is not."""
-        with self._lock, self.database.write() as connection:
-            yield connection
+        with self._lock:
+            return self.database.transact(work)
 
-    @contextmanager
-    def _followed(self) -> Iterator[tuple[Connection, Effect]]:
+    def _follow(self, work: Callable[[Connection, Effect], Result]) -> Result:
         """A write transaction whose effect on templates the index takes over once it is committed."""
-        effect = Effect()
-        with self.database.write() as connection:
-            before = templates.token(connection)
-            yield connection, effect
-            after = templates.token(connection)
-        self._recall.start(None)  # nobody who was erased stays in memory either
-        live = self._live
-        if live is not None and live.token == before:
-            self._live = None  # an interruption must not leave half of the effect
-            effect.take_over(live, after)
-            self._live = live
+
+        def watched(connection: Connection) -> tuple[Result, Effect, bytes, bytes]:
+            before, effect = templates.token(connection), Effect()
+            return work(connection, effect), effect, before, templates.token(connection)
+
+        with self._lock:
+            result, effect, before, after = self.database.transact(watched)
+            self._recall.start(None)  # nobody who was erased stays in memory either
+            live = self._live
+            if live is not None and live.token == before:
+                self._live = None  # an interruption must not leave half of the effect
+                effect.take_over(live, after)
+                self._live = live
+            return result
 
     # -- subjects
 
@@ -330,28 +329,38 @@ class Gallery:
 
     def rename_subject(self, who: SubjectKey, new: str) -> None:
         """Give a subject another name; `SubjectExistsError` when it is taken."""
-        with self._write() as connection:
+
+        def work(connection: Connection) -> None:
             subjects.rename_subject(connection, who, new)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.rename", {"subjects": 1})
 
+        self._transact(work)
+
     def merge_subjects(self, source: SubjectKey, target: SubjectKey) -> None:
         """Make `source`'s faces `target`'s and remove `source`."""
-        with self._write() as connection:
+
+        def work(connection: Connection) -> None:
             subjects.merge_subjects(connection, source, target)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.merge", {"subjects": 2})
 
+        self._transact(work)
+
     def set_attributes(self, who: SubjectKey, changes: Mapping[str, str | None]) -> None:
         """Change a subject's attributes; None removes one."""
-        with self._write() as connection:
+
+        def work(connection: Connection) -> None:
             subjects.set_attributes(connection, subjects.require_subject(connection, who), changes)
             audit.record(connection, "people.set", {"attributes": len(changes)})
+
+        self._transact(work)
 
     @despite_full_disk
     def remove_subject(self, who: SubjectKey) -> tuple[int, int]:
         """Remove a subject for good: (photos, templates) removed. The index cache that held them goes too."""
-        with self._lock, self._followed() as (connection, effect):
+
+        def work(connection: Connection, effect: Effect) -> tuple[int, int]:
             removed_photos, effect.removed = subjects.remove_subject(connection, who)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(effect.removed)})
@@ -359,24 +368,28 @@ class Gallery:
             remove_snapshot(self.folder)
             return removed_photos, len(effect.removed)
 
+        return self._follow(work)
+
     @despite_full_disk
     def erase(self, who: Sequence[SubjectKey]) -> Erased:
         """Remove subjects and all that names them for good, and keep backups from bringing them back.
 
         The last of their bytes leave the disk when the write-ahead log is emptied: `database.checkpoint()`.
         """
-        with self._lock, self._followed() as (connection, effect):
-            erased = erase_subjects(connection, self.folder, who)
+
+        def work(connection: Connection, effect: Effect) -> Erased:
+            erased = erase_subjects(connection, self.folder if self.owns_folder else None, who)
             effect.removed += erased.template_ids
             remove_snapshot(self.folder)
             return erased
+
+        return self._follow(work)
 
     # -- records
 
     def record(self, action: str, detail: Mapping[str, int | str]) -> None:
         """Write an audit event: counts, never a vector, a face or a name."""
-        with self._write() as connection:
-            audit.record(connection, action, detail)
+        self._transact(lambda connection: audit.record(connection, action, detail))
 
     def events(
         self, *, since: str | None = None, action: str | None = None, last: int | None = None
@@ -396,7 +409,8 @@ class Gallery:
 
     def store_calibration(self, document: Mapping[str, Any], info: ModelInfo) -> None:
         """Put a calibration in force; `ModelMismatchError` unless `info`, which made it, is the gallery's model."""
-        with self.database.write() as connection:
+
+        def work(connection: Connection) -> None:
             active = models.active_model(connection)
             if active is None:
                 raise GalleryError("The gallery is empty: there is nothing to calibrate.", "Enroll people first.")
@@ -404,26 +418,34 @@ class Gallery:
             calibrations.store(connection, active[0], document)
             audit.record(connection, "calibrate", {"threshold": str(document.get("threshold"))})
 
+        self._transact(work)
+
     def forget_calibration(self) -> int:
         """Go back to the pack's threshold; returns how many calibrations were removed."""
-        with self.database.write() as connection:
+
+        def work(connection: Connection) -> int:
             active = models.active_model(connection)
             removed = calibrations.forget(connection, active[0]) if active else 0
             audit.record(connection, "calibrate.forget", {"calibrations": removed})
             return removed
+
+        return self._transact(work)
 
     def store_evaluation(self, kind: str, document: Mapping[str, Any], info: ModelInfo) -> None:
         """Keep the figures of an evaluation instead of those of its kind before it.
 
         `ModelMismatchError` unless `info`, which was evaluated, is the gallery's model.
         """
-        with self._write() as connection:
+
+        def work(connection: Connection) -> None:
             active = models.active_model(connection)
             if active is None:
                 raise GalleryError("The gallery is empty: it has no model yet.", "Enroll people first.")
             models.require_model(active[1], info)
             evaluations.store(connection, active[0], kind, document)
             audit.record(connection, "evaluate", {"kind": kind})
+
+        self._transact(work)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """The figures of the newest evaluations of the active model by kind, as they were stored."""
@@ -488,54 +510,55 @@ def _best(
     return [candidates[: max(k, 2)] for candidates in found]
 
 
-def create_gallery(folder: Path, passphrase: str | None = None) -> None:
+def create_gallery(location: Location, passphrase: str | None = None) -> None:
     """Make an empty gallery, encrypted where there is a passphrase; `GalleryError` where there is one already."""
-    if _is_database(folder / DATABASE_NAME):
-        raise GalleryError(f"There is a gallery in {folder} already.", "Name another folder with --gallery DIR.")
-    with Gallery.open(folder, create=True, passphrase=passphrase, encrypted=passphrase is not None) as gallery:
+    if _has_gallery(location):
+        raise GalleryError(f"There is a gallery in {location} already.", "Name another place with --gallery.")
+    with Gallery.open(location, create=True, passphrase=passphrase, encrypted=passphrase is not None) as gallery:
         gallery.record("init", {"encrypted": int(gallery.is_encrypted)})
 
 
-def change_passphrase(folder: Path, old: str | None, new: str) -> None:
-    """Encrypt the gallery in `folder` with another passphrase, in place and in one transaction.
+def _has_gallery(location: Location) -> bool:
+    if not isinstance(location, DatabaseUrl):
+        return is_database(location / DATABASE_NAME)
+    database = connect(location)
+    try:
+        return database.revision() is not None
+    finally:
+        database.close()
+
+
+def change_passphrase(location: Location, old: str | None, new: str) -> None:
+    """Encrypt the gallery there with another passphrase, in place and in one transaction.
 
     Raises `GalleryError` where it is not encrypted or in use, `GalleryLockedError` where `old` does not open it.
     """
-    with Gallery.open(folder, passphrase=old) as gallery:
+    with Gallery.open(location, passphrase=old) as gallery:
         if not gallery.is_encrypted:
             raise GalleryError(
-                f"The gallery in {folder} is not encrypted, so it has no key to change.",
+                f"The gallery in {location} is not encrypted, so it has no key to change.",
                 "Make an encrypted one with `facesearch init --encrypted` and enroll the photos into it.",
             )
         gallery.record("rekey", {})
-    database = Database(folder / DATABASE_NAME, cipher_of(folder / DATABASE_NAME, old))
+    database = connect(location, passphrase=old)
+    assert isinstance(database, SqliteDatabase)  # no other is encrypted
     try:
         database.change_passphrase(new)
     finally:
         database.close()
 
 
-def upgrade_gallery(folder: Path, passphrase: str | None = None) -> tuple[str | None, str]:
-    """Bring the database of the gallery in `folder` to the newest schema: (revision before, revision after).
+def upgrade_gallery(location: Location, passphrase: str | None = None) -> tuple[str | None, str]:
+    """Bring the database of the gallery there to the newest schema: (revision before, revision after).
 
     Raises `GalleryNotFoundError`, or `SchemaOutdatedError` where the database is of a newer facesearch.
     """
-    path = folder / DATABASE_NAME
-    if not _is_database(path):
-        raise GalleryNotFoundError(f"There is no gallery in {folder}.", "Name another with --gallery DIR.")
-    database = Database(path, cipher_of(path, passphrase))
+    database = connect(location, passphrase=passphrase)
     try:
         before = database.revision()
+        if before is None and isinstance(location, DatabaseUrl):
+            raise GalleryNotFoundError(f"There is no gallery in {location}.", "Name another with --gallery.")
         database.upgrade()
         return before, HEAD_REVISION
     finally:
         database.close()
-
-
-def _is_database(path: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size > 0
-    except OSError as error:
-        raise GalleryError(
-            f"{path} cannot be looked at: {error.strerror}.", "Check the folder's permissions."
-        ) from error

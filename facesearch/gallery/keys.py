@@ -19,6 +19,8 @@ from facesearch.gallery.schema import ApiKeyRow
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy.engine import Connection
+
     from facesearch.gallery.database import Database
 
 ALL_SCOPES: Final = frozenset({"read", "enroll", "delete"})
@@ -76,17 +78,23 @@ class KeyStore:
                 f"Use one or more of: {', '.join(sorted(ALL_SCOPES))}.",
             )
         key = make_key()
-        with self._database.write() as connection:
+
+        def create(connection: Connection) -> None:
             if connection.scalar(sa.select(ApiKeyRow.id).where(ApiKeyRow.name == name)) is not None:
                 raise ConfigError(f"There is a key called {name} already.", f"facesearch keys revoke {name}")
             values = {"name": name, "digest": hash_key(key), "scopes": sorted(wanted), "created_at": now()}
             insert(connection, ApiKeyRow, values)
             audit.record(connection, "keys.create", {"key": name, "scopes": " ".join(sorted(wanted))})
+
+        self._database.transact(create)
         return key
 
     def revoke(self, name: str) -> None:
         """Remove a key; running servers refuse it within a second. Raises `ConfigError` where there is none."""
-        with self._database.write() as connection:
+
+        def revoke(connection: Connection) -> None:
             if not connection.execute(sa.delete(ApiKeyRow).where(ApiKeyRow.name == name)).rowcount:
                 raise ConfigError(f"There is no key called {name!r}.", "facesearch keys list")
             audit.record(connection, "keys.revoke", {"key": name})
+
+        self._database.transact(revoke)

@@ -185,7 +185,7 @@ def insert_photo(connection: Connection, photo: NewPhoto, subject_id: int, model
             "enrolled_at": now(),
         },
     )
-    forget_rejection(connection, file.path)
+    forget_rejections(connection, [file.path])
     return [_insert_template(connection, each, photo_id, subject_id, model_row) for each in photo.templates]
 
 
@@ -246,7 +246,7 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> li
             "Run the same command again.",
         )
     update(connection, FaceRow, FaceRow.photo_id == photo.photo_id, {"subject_id": subject_id})
-    forget_rejection(connection, file.path)
+    forget_rejections(connection, [file.path])
     return removed
 
 
@@ -288,7 +288,7 @@ def forget_comparisons(connection: Connection) -> None:
 def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
     """Remember that a photo was refused, and under which policy."""
     path, stored = refused.path, refused.rejection
-    forget_rejection(connection, path)
+    forget_rejections(connection, [path])
     values = {
         "path": os.fsencode(path),
         "sha256": bytes.fromhex(stored.sha256) if stored.sha256 is not None else None,
@@ -302,6 +302,7 @@ def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
     insert(connection, RejectionRow, values)
 
 
-def forget_rejection(connection: Connection, path: Path) -> None:
-    """The photo at `path` is no longer refused."""
-    connection.execute(sa.delete(RejectionRow).where(RejectionRow.path == os.fsencode(path)))
+def forget_rejections(connection: Connection, paths: Sequence[Path]) -> None:
+    """The photos at these paths are no longer refused."""
+    for chunk in chunks([os.fsencode(path) for path in paths]):
+        connection.execute(sa.delete(RejectionRow).where(RejectionRow.path.in_(chunk)))

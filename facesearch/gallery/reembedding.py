@@ -7,7 +7,6 @@ was active before is read from the audit log, whose events are written in the sa
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,8 @@ from facesearch.gallery import audit, models, photos, subjects
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import remove_snapshot
 from facesearch.gallery.rows import require_joined, stored_columns, update
-from facesearch.gallery.schema import CropRow, FaceRow, ModelRow, PhotoRow, RevisionRow, TemplateRow
-from facesearch.gallery.templates import checksum, chunks
+from facesearch.gallery.schema import CropRow, FaceRow, ModelRow, PhotoRow, TemplateRow
+from facesearch.gallery.templates import checksum, chunks, renew_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,11 +115,14 @@ class GalleryModels:
 
     def add(self, info: ModelInfo) -> None:
         """Let the gallery keep templates of `info` beside those it has. Raises `GalleryError` for an empty gallery."""
-        with self._database.write() as connection:
+
+        def add(connection: Connection) -> None:
             if models.active_model(connection) is None:
                 raise GalleryError("The gallery is empty: there is nothing to embed again.", "Enroll people first.")
             if models.find_model(connection, info.model_id) is None:
                 models.insert_model(connection, info, active=False)
+
+        self._database.transact(add)
 
     def lacking(self, model_id: str, *, after: int, limit: int) -> list[LackingPhoto]:
         """Up to `limit` photos by id, behind the id `after`, with faces that lack a template of that model."""
@@ -136,7 +138,8 @@ class GalleryModels:
         Faces that were removed meanwhile, or embedded by another process, are passed over. Raises `GalleryError` for
         vectors that no index may hold.
         """
-        with self._database.write() as connection:
+
+        def add(connection: Connection) -> int:
             model = _require(connection, model_id)
             wanting = _still_lacking(connection, model.row, [face_id for face_id, _ in vectors])
             fresh = {face_id: vector for face_id, vector in vectors if face_id in wanting}
@@ -145,6 +148,8 @@ class GalleryModels:
                 rows = [_template(face_id, model, vector) for face_id, vector in fresh.items()]
                 connection.execute(sa.insert(TemplateRow), rows)
             return len(fresh)
+
+        return self._database.transact(add)
 
     def previous(self) -> str:
         """The id of the model that was active before the one that is; `GalleryError` where there is none to go to."""
@@ -166,7 +171,8 @@ class GalleryModels:
         Raises `GalleryError`, and nothing is changed, where faces have no template of it and not `allow_missing`:
         no search would find them.
         """
-        with self._database.write() as connection:
+
+        def activate(connection: Connection) -> str:
             new, active = _require(connection, model_id), models.active_model(connection)
             assert active is not None  # there is a model
             missing = _count_lacking(connection, new.row)
@@ -181,11 +187,13 @@ class GalleryModels:
             update(connection, ModelRow, ModelRow.id == active[0], {"active": 0})
             update(connection, ModelRow, ModelRow.id == new.row, {"active": 1})
             # No template changed, but what an index has to hold did: nobody may take one for the other.
-            connection.execute(sa.update(RevisionRow).values(token=secrets.token_bytes(16)))
+            renew_token(connection)
             photos.forget_comparisons(connection)
             detail: dict[str, int | str] = {"model": model_id, "previous": active[1].model_id, "missing": missing}
             audit.record(connection, ACTIVATED, detail)
             return active[1].model_id
+
+        return self._database.transact(activate)
 
     def retire(self, model_id: str, *, allow_missing: bool = False) -> Retired:
         """Remove a model that is not active with its templates and calibrations for good, from the index cache too.
@@ -193,7 +201,8 @@ class GalleryModels:
         Faces that have no template of another model go with it, and so do photos and people of whom none is left; that
         needs `allow_missing`, or `GalleryError` is raised and nothing is changed.
         """
-        with self._database.write() as connection:
+
+        def retire(connection: Connection) -> Retired:
             model = _require(connection, model_id)
             if model.active:
                 raise GalleryError(
@@ -221,8 +230,11 @@ class GalleryModels:
             audit.record(connection, "models.retire", detail)
             # Before the commit: once the removal is acknowledged, no file may hold the vectors.
             remove_snapshot(self._folder)
+            return Retired(model_id, counted.templates, len(alone), gone)
+
+        retired = self._database.transact(retire)
         self._database.checkpoint()
-        return Retired(model_id, counted.templates, len(alone), gone)
+        return retired
 
 
 def _require(connection: Connection, model_id: str) -> StoredModel:

@@ -6,17 +6,16 @@ One flipped bit in a name, an attribute or a reference is a fault then, not anot
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.gallery.schema import Base, JsonText, Sealed
+from facesearch.gallery.column_types import JsonText, to_json
+from facesearch.gallery.schema import Base, Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 _pack_double = struct.Struct("<d").pack
-# Escapes in keys would hide them from the JSON functions of older SQLites.
-to_json = partial(json.dumps, ensure_ascii=False)
 
 
 def now() -> str:
@@ -91,16 +88,22 @@ def require_joined(values: Sequence[object], *rows: type[Sealed]) -> None:
 
 def insert(connection: Connection, row: type[Base], values: Mapping[str, object]) -> int:
     """Add a row, sealed where its table is; returns its id."""
+    return insert_all(connection, row, [values])[0]
+
+
+def insert_all(connection: Connection, row: type[Base], many: Sequence[Mapping[str, object]]) -> list[int]:
+    """Add rows of one table, all with the same columns and sealed where the table is; returns their ids, rising."""
+    if not many:
+        return []
+    keys = reserve_ids(connection, row, len(many))
+    rows = [{"id": key, **values} for key, values in zip(keys, many, strict=True)]
     if issubclass(row, Sealed):
-        key = _next_id(connection, row)
-        sealed = {"id": key, **values}
-        seal = checksum_of(_as_stored(column, sealed[column.name]) for column in _content(row))
-        # As parameters, not as .values(): SQLAlchemy then compiles the statement once, not once a row.
-        connection.execute(sa.insert(_table(row)), {**sealed, "crc": seal})
-        return key
-    inserted = connection.execute(sa.insert(_table(row)), dict(values)).inserted_primary_key
-    assert inserted is not None
-    return int(inserted[0])
+        content = _content(row)
+        for values in rows:
+            values["crc"] = checksum_of(_as_stored(column, values[column.name]) for column in content)
+    # As parameters, not as .values(): SQLAlchemy then compiles the statement once, not once a row.
+    connection.execute(sa.insert(_table(row)), rows)
+    return keys
 
 
 def update(
@@ -130,15 +133,22 @@ def _content(row: type[Sealed]) -> list[sa.ColumnElement[Any]]:
 
 
 def _as_stored(column: sa.ColumnElement[Any], value: object) -> object:
-    """`value` as SQLite gives it back."""
+    """`value` as the database gives it back."""
     if isinstance(column.type, JsonText):
         return to_json(value)
     return float(value) if isinstance(column.type, sa.REAL | sa.Double) and isinstance(value, int) else value
 
 
-def _next_id(connection: Connection, row: type[Sealed]) -> int:
-    """The id that AUTOINCREMENT would give: never one that was given before."""
+def reserve_ids(connection: Connection, row: type[Base], count: int) -> list[int]:
+    """Ids for new rows of a table, rising, which were never given before and never will be again.
+
+    On PostgreSQL others may have ids in between.
+    """
     name = row.__tablename__
+    if connection.dialect.name == "postgresql":
+        query = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        return sorted(connection.exec_driver_sql(query, (name, count)).scalars())
     given = f"ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{name}'), 0)"  # noqa: S608  # a table's name
     present = f"ifnull((SELECT max(id) FROM {name}), 0)"  # noqa: S608
-    return int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one()) + 1
+    last = int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one())
+    return list(range(last + 1, last + 1 + count))

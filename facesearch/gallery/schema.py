@@ -7,7 +7,7 @@ proves that the two agree.
     rejections      photos that were looked at and refused, so that they are not looked at again
     calibrations    thresholds with a stated error rate, bound to a model
     evaluations     figures of the newest evaluation of each kind, bound to a model
-    revision        one random token, changed by triggers with every change of templates
+    revision        a random token, changed by triggers with every change of templates
     audit_events    who did what and when; never a vector, never a name
     api_keys        what programs identify themselves with to a server, hashed
     crops           small pictures of uploaded faces, where a server was told to keep them
@@ -21,41 +21,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    JSON,
-    REAL,
-    BigInteger,
-    CheckConstraint,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Text,
-    text,
-)
-from sqlalchemy import types as sa_types
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, MetaData, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from facesearch.gallery.column_types import BigInt, JsonText, Real, Words
 
 HEAD_REVISION = "0004"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
-
-
-class JsonText(JSON):
-    """JSON kept in a TEXT column: STRICT tables know no JSON type, SQLite's JSON functions read text."""
-
-    cache_ok = True
-
-
-@compiles(JsonText, "sqlite")
-def _compile_json_text(*_: Any, **__: Any) -> str:
-    return "TEXT"
-
-
-BigInt = BigInteger().with_variant(Integer(), "sqlite")
-Real: sa_types.TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 
 
 class Base(DeclarativeBase):
@@ -87,16 +59,23 @@ class Sealed(Base):
 
 
 class RevisionRow(Base):
-    """One row: 16 random bytes that change with every change of templates, in the same transaction."""
+    """Random bytes that change with every change of templates, in the same transaction.
+
+    SQLite has one row, which triggers update. On PostgreSQL writers would queue for it, so each transaction adds a row
+    of its own, and all rows that a transaction sees are the token (`postgres.py`).
+    """
 
     __tablename__ = "revision"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     token: Mapped[bytes] = mapped_column(LargeBinary)
     __table_args__ = (
-        CheckConstraint("id = 1", name="single_row"),
+        CheckConstraint("id = 1", name="single_row").ddl_if(dialect="sqlite"),
         CheckConstraint("length(token) = 16", name="token_length"),
         STRICT,
     )
+
+
+_ACTIVE = text("active = 1")
 
 
 class ModelRow(Sealed):
@@ -104,20 +83,20 @@ class ModelRow(Sealed):
 
     __tablename__ = "models"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    model_id: Mapped[str] = mapped_column(Text, unique=True)
-    pack: Mapped[str] = mapped_column(Text)
-    dimension: Mapped[int] = mapped_column(Integer)
-    detector_sha256: Mapped[str] = mapped_column(Text)
-    recognizer_sha256: Mapped[str] = mapped_column(Text)
+    model_id: Mapped[str] = mapped_column(Words, unique=True)
+    pack: Mapped[str] = mapped_column(Words)
+    dimension: Mapped[int] = mapped_column(BigInt)
+    detector_sha256: Mapped[str] = mapped_column(Words)
+    recognizer_sha256: Mapped[str] = mapped_column(Words)
     settings: Mapped[dict[str, Any]] = mapped_column(JsonText)
     threshold: Mapped[float] = mapped_column(Real)
-    threshold_basis: Mapped[str] = mapped_column(Text)
-    active: Mapped[int] = mapped_column(Integer)
-    created_at: Mapped[str] = mapped_column(Text)
+    threshold_basis: Mapped[str] = mapped_column(Words)
+    active: Mapped[int] = mapped_column(BigInt)
+    created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (
         CheckConstraint("dimension > 0", name="dimension_positive"),
         CheckConstraint("active in (0, 1)", name="active_boolean"),
-        Index("uq_models_one_active", "active", unique=True, sqlite_where=text("active = 1")),
+        Index("uq_models_one_active", "active", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
         STRICT_NEVER_REUSED,
     )
 
@@ -127,9 +106,9 @@ class SubjectRow(Sealed):
 
     __tablename__ = "subjects"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    name: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Words, unique=True)
     attributes: Mapped[dict[str, str]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
 
 
@@ -142,9 +121,9 @@ class PhotoRow(Sealed):
     sha256: Mapped[bytes] = mapped_column(LargeBinary, index=True)
     size: Mapped[int] = mapped_column(BigInt)
     mtime_ns: Mapped[int] = mapped_column(BigInt)
-    width: Mapped[int] = mapped_column(Integer)
-    height: Mapped[int] = mapped_column(Integer)
-    enrolled_at: Mapped[str] = mapped_column(Text)
+    width: Mapped[int] = mapped_column(BigInt)
+    height: Mapped[int] = mapped_column(BigInt)
+    enrolled_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (CheckConstraint("length(sha256) = 32", name="sha256_length"), STRICT_NEVER_REUSED)
 
 
@@ -176,7 +155,7 @@ class TemplateRow(Base):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     face_id: Mapped[int] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), index=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    dimension: Mapped[int] = mapped_column(Integer)
+    dimension: Mapped[int] = mapped_column(BigInt)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
     crc: Mapped[int] = mapped_column(BigInt)
     __table_args__ = (
@@ -194,10 +173,10 @@ class RejectionRow(Sealed):
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     size: Mapped[int] = mapped_column(BigInt)
     mtime_ns: Mapped[int] = mapped_column(BigInt)
-    policy: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(Text)
-    detail: Mapped[str] = mapped_column(Text)
-    rejected_at: Mapped[str] = mapped_column(Text)
+    policy: Mapped[str] = mapped_column(Words)
+    reason: Mapped[str] = mapped_column(Words)
+    detail: Mapped[str] = mapped_column(Words)
+    rejected_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (STRICT_NEVER_REUSED,)
 
 
@@ -208,7 +187,7 @@ class CalibrationRow(Sealed):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     document: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (STRICT_NEVER_REUSED,)
 
 
@@ -218,9 +197,9 @@ class EvaluationRow(Sealed):
     __tablename__ = "evaluations"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    kind: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Words)
     document: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (STRICT_NEVER_REUSED,)
 
 
@@ -229,9 +208,9 @@ class AuditRow(Sealed):
 
     __tablename__ = "audit_events"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    at: Mapped[str] = mapped_column(Text)
-    actor: Mapped[str] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(Text)
+    at: Mapped[str] = mapped_column(Words)
+    actor: Mapped[str] = mapped_column(Words)
+    action: Mapped[str] = mapped_column(Words)
     detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
     __table_args__ = (STRICT_NEVER_REUSED,)
 
@@ -241,10 +220,10 @@ class ApiKeyRow(Sealed):
 
     __tablename__ = "api_keys"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    name: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Words, unique=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary)
     scopes: Mapped[list[str]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (CheckConstraint("length(digest) = 32", name="digest_length"), STRICT_NEVER_REUSED)
 
 

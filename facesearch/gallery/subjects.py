@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
 from facesearch.gallery.models import of_active_model
+from facesearch.gallery.column_types import member
 from facesearch.gallery.retention import RETAIN_UNTIL, require_date
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
@@ -87,7 +88,7 @@ def _clean_key(key: str) -> str:
 def has_attributes(attributes: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
     """Conditions on `SubjectRow`, which has all these attributes; `ConfigError` for what can be no attribute."""
     wanted = clean_attributes(attributes)
-    return [SubjectRow.attributes[key].as_string() == value for key, value in wanted.items()]
+    return [member(SubjectRow.attributes, key) == value for key, value in wanted.items()]
 
 
 def find_subject(connection: Connection, name: str) -> int | None:

@@ -6,6 +6,7 @@ Every function takes an open connection, so that the gallery decides what belong
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.models import of_active_model
+from facesearch.gallery.postgres_schema import STATE
 from facesearch.gallery.rows import column_names, require_joined
 from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
@@ -67,10 +69,20 @@ def is_whole(row: Row[*tuple[Any, ...]], model_row: int) -> bool:
 
 def token(connection: Connection) -> bytes:
     """The revision token: 16 random bytes, different after every change of templates."""
-    found = connection.scalar(sa.select(RevisionRow.token))
+    server = connection.dialect.name == "postgresql"
+    found = connection.exec_driver_sql(STATE).scalar() if server else connection.scalar(sa.select(RevisionRow.token))
     if found is None:
         raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
     return bytes(found)
+
+
+def renew_token(connection: Connection) -> None:
+    """Change the revision token although no template changed: what an index has to hold did."""
+    fresh = {"token": secrets.token_bytes(16)}
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.insert(RevisionRow), [fresh])
+    else:
+        connection.execute(sa.update(RevisionRow).values(fresh))
 
 
 def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
@@ -118,7 +130,7 @@ _DESCRIBE = (
     f"SELECT {', '.join(map(column_names, (FaceRow, SubjectRow, PhotoRow)))}, "  # noqa: S608  # names of columns
     "templates.id, subjects.name, photos.path, subjects.id, photos.id FROM templates "
     "JOIN faces ON faces.id = templates.face_id JOIN subjects ON subjects.id = faces.subject_id "
-    "JOIN photos ON photos.id = faces.photo_id WHERE templates.id IN"
+    "JOIN photos ON photos.id = faces.photo_id WHERE templates.id"
 )
 
 
@@ -129,13 +141,18 @@ def describe_templates(connection: Connection, ids: Iterable[int], *, proven: bo
     """
     found: dict[int, Described] = {}
     for chunk in chunks(sorted(set(ids))):
-        query = f"{_DESCRIBE} ({', '.join('?' * len(chunk))})"
-        for row in connection.exec_driver_sql(query, tuple(chunk)):
+        for row in _describe(connection, chunk):
             if proven:
                 require_joined(row, FaceRow, SubjectRow, PhotoRow)
             template_id, subject, path, subject_id, photo_id = row[-5:]
             found[template_id] = Described(subject, os.fsdecode(path), subject_id, photo_id)
     return found
+
+
+def _describe(connection: Connection, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
+    if connection.dialect.name == "postgresql":  # one statement for any number of ids: it is prepared once
+        return connection.exec_driver_sql(f"{_DESCRIBE} = ANY(%s)", (list(ids),))
+    return connection.exec_driver_sql(f"{_DESCRIBE} IN ({', '.join('?' * len(ids))})", tuple(ids))
 
 
 def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, float, float, float]]:

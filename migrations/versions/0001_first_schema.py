@@ -13,24 +13,28 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# As SQLite has them: 64-bit integers, and text that compares by its bytes.
+INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 STRICT = {"sqlite_strict": True}
 STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
 
 
 def _id() -> sa.Column[int]:
-    return sa.Column("id", sa.Integer(), nullable=False)
+    return sa.Column("id", INTEGER, nullable=False)
 
 
 def _text(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=False)
+    return sa.Column(name, TEXT, nullable=False)
 
 
 def _integer(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer(), nullable=False)
+    return sa.Column(name, INTEGER, nullable=False)
 
 
 def _real(name: str) -> sa.Column[float]:
-    return sa.Column(name, sa.REAL(), nullable=False)
+    return sa.Column(name, REAL, nullable=False)
 
 
 def _blob(name: str, *, nullable: bool = False) -> sa.Column[bytes]:
@@ -70,7 +74,8 @@ def _create_models() -> None:
         sa.UniqueConstraint("model_id", name="uq_models_model_id"),
         **STRICT_NEVER_REUSED,
     )
-    op.create_index("uq_models_one_active", "models", ["active"], unique=True, sqlite_where=sa.text("active = 1"))
+    one = sa.text("active = 1")
+    op.create_index("uq_models_one_active", "models", ["active"], unique=True, sqlite_where=one, postgresql_where=one)
 
 
 def _create_subjects_and_photos() -> None:
@@ -184,20 +189,58 @@ def _create_records() -> None:
 
 
 def _create_revision() -> None:
+    # A random token, not a counter: a restored backup repeats a counter's value. Triggers, not code: whoever
+    # writes templates changes the token in the same transaction.
+    server = op.get_bind().dialect.name == "postgresql"
     op.create_table(
         "revision",
         _id(),
         _blob("token"),
-        sa.CheckConstraint("id = 1", name="single_row"),
+        *([] if server else [sa.CheckConstraint("id = 1", name="single_row")]),
         sa.CheckConstraint("length(token) = 16", name="token_length"),
         sa.PrimaryKeyConstraint("id", name="pk_revision"),
         **STRICT,
     )
+    if server:
+        _add_rows_to_revision()
+    else:
+        _update_revision()
+
+
+def _update_revision() -> None:
     op.execute("INSERT INTO revision (id, token) VALUES (1, randomblob(16))")
-    # A random token, not a counter: a restored backup repeats a counter's value. Triggers, not code: whoever
-    # writes templates changes the token in the same transaction.
     for event in ("insert", "update", "delete"):
         op.execute(
             f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates "  # noqa: S608  # three constants
             "BEGIN UPDATE revision SET token = randomblob(16) WHERE id = 1; END"
+        )
+
+
+def _add_rows_to_revision() -> None:
+    """A row for each transaction: on one row, writers would wait for each other. One in a hundred sweeps them up."""
+    op.execute("INSERT INTO revision (token) VALUES (uuid_send(gen_random_uuid()))")
+    op.execute("""
+        CREATE FUNCTION templates_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            this text := pg_current_xact_id()::text;
+        BEGIN
+            IF current_setting('facesearch.changed_in', true) IS DISTINCT FROM this THEN
+                IF (SELECT count(*) FROM revision) >= 100
+                   AND pg_try_advisory_xact_lock(hashtext('facesearch.revision')) THEN
+                    BEGIN
+                        DELETE FROM revision;
+                    EXCEPTION WHEN serialization_failure THEN
+                        NULL;  -- another transaction swept them up since this one began
+                    END;
+                END IF;
+                INSERT INTO revision (token) VALUES (uuid_send(gen_random_uuid()));
+                PERFORM set_config('facesearch.changed_in', this, true);
+            END IF;
+            RETURN NULL;
+        END
+        $$""")
+    for event in ("insert", "update", "delete", "truncate"):
+        op.execute(
+            f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates "
+            "FOR EACH STATEMENT EXECUTE FUNCTION templates_changed()"
         )

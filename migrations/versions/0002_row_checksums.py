@@ -16,22 +16,23 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TABLES = ("models", "subjects", "photos", "faces", "rejections", "calibrations", "audit_events")
 
 
 def upgrade() -> None:
     """Add the column and fill it."""
     for table in TABLES:
-        op.add_column(table, sa.Column("crc", sa.Integer(), nullable=False, server_default=sa.text("0")))
+        op.add_column(table, sa.Column("crc", INTEGER, nullable=False, server_default=sa.text("0")))
         _seal(table)
 
 
 def _seal(table: str) -> None:
     connection = op.get_bind()
     rows = connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall()  # noqa: S608  # one of seven constants
-    seals = [(zlib.crc32(b"".join(map(_encode, row[:-1]))), row[0]) for row in rows]
+    seals = [{"seal": zlib.crc32(b"".join(map(_encode, row[:-1]))), "key": row[0]} for row in rows]
     if seals:
-        connection.exec_driver_sql(f"UPDATE {table} SET crc = ? WHERE id = ?", seals)  # noqa: S608
+        connection.execute(sa.text(f"UPDATE {table} SET crc = :seal WHERE id = :key"), seals)  # noqa: S608
 
 
 def _encode(value: object) -> bytes:

@@ -10,6 +10,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
 
 
@@ -17,11 +19,11 @@ def upgrade() -> None:
     """Create both tables."""
     op.create_table(
         "api_keys",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("id", INTEGER, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("scopes", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.Text(), nullable=False),
+        sa.Column("scopes", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
         _crc(),
         sa.CheckConstraint("length(digest) = 32", name="digest_length"),
         sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
@@ -30,8 +32,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "crops",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("photo_id", sa.Integer(), nullable=False),
+        sa.Column("id", INTEGER, nullable=False),
+        sa.Column("photo_id", INTEGER, nullable=False),
         sa.Column("jpeg", sa.LargeBinary(), nullable=False),
         _crc(),
         sa.ForeignKeyConstraint(["photo_id"], ["photos.id"], name="fk_crops_photo_id", ondelete="CASCADE"),
@@ -43,4 +45,4 @@ def upgrade() -> None:
 
 
 def _crc() -> sa.Column[int]:
-    return sa.Column("crc", sa.Integer(), nullable=False, server_default=sa.text("0"))
+    return sa.Column("crc", INTEGER, nullable=False, server_default=sa.text("0"))

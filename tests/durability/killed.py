@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from facesearch.gallery import gallery
+from facesearch.gallery import gallery, opening
 from facesearch.gallery.gallery import Gallery, upgrade_gallery
 from facesearch.gallery.index import snapshot
 from tests.gallery.makers import enroll, found_subject, make_gallery
@@ -152,7 +152,7 @@ POINTS: dict[str, Work] = {
     "reindex: cache removed": rebuilding(lambda: after(gallery, "remove_snapshot")),
     "reindex: before the rename": rebuilding(lambda: before(Path, "replace")),
     "create: folder made": creating(lambda: before(os, "open")),
-    "create: empty database file": creating(lambda: after(gallery, "create_database_file")),
+    "create: empty database file": creating(lambda: after(opening, "create_database_file")),
     "create: in the first migration": creating(lambda: at_statement("CREATE TABLE faces")),
     "create: before the schema's commit": creating(lambda: at_statement("INSERT INTO alembic_version")),
     "create: schema made, no ballast": creating(lambda: before(gallery, "make_ballast")),

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from facesearch.gallery import templates
-from facesearch.gallery.database import Database
+from facesearch.gallery.sqlite import SqliteDatabase
 from tests.gallery.makers import enroll, found_subject, make_gallery
 
 
@@ -55,13 +55,13 @@ def run_gallery(folder: Path) -> None:
 
 def sync_less(patch: pytest.MonkeyPatch) -> None:
     """WAL without a sync at each commit: what many programs use."""
-    prepare = Database._prepare_connection
+    prepare = SqliteDatabase._prepare_connection
 
-    def prepare_less(self: Database, dbapi: Any, record: object) -> None:
+    def prepare_less(self: SqliteDatabase, dbapi: Any, record: object) -> None:
         prepare(self, dbapi, record)
         dbapi.execute("PRAGMA synchronous=NORMAL")
 
-    patch.setattr(Database, "_prepare_connection", prepare_less)
+    patch.setattr(SqliteDatabase, "_prepare_connection", prepare_less)
 
 
 def sync_no_folder_of(module: str) -> Callable[[pytest.MonkeyPatch], None]:
@@ -71,10 +71,10 @@ def sync_no_folder_of(module: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 def change_token_later(patch: pytest.MonkeyPatch) -> None:
     """The templates in one transaction, the token in the next."""
-    write = Database.write
+    write = SqliteDatabase.write
 
     @contextmanager
-    def write_twice(self: Database) -> Iterator[Connection]:
+    def write_twice(self: SqliteDatabase) -> Iterator[Connection]:
         with write(self) as connection:
             before = templates.token(connection)
             yield connection
@@ -84,7 +84,7 @@ def change_token_later(patch: pytest.MonkeyPatch) -> None:
             with write(self) as connection:
                 connection.exec_driver_sql("UPDATE revision SET token = randomblob(16)")
 
-    patch.setattr(Database, "write", write_twice)
+    patch.setattr(SqliteDatabase, "write", write_twice)
 
 
 def use_rollback_journal(patch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 
 from facesearch.errors import FaceSearchError
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, read_snapshot
+from facesearch.gallery.sqlite import DATABASE_NAME
 from tests.gallery.makers import enroll, found_subject, make_gallery, units
 from tests.gallery.test_model import GalleryMachine
 from tests.gallery.test_snapshot import mutate

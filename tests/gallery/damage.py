@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import FaceSearchError
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.sqlite import DATABASE_NAME
 from tests.gallery.makers import MODEL, enroll, make_gallery, units
 
 if TYPE_CHECKING:

@@ -10,11 +10,13 @@ import numpy as np
 
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, RefusedPhoto, StoredRejection
+from facesearch.gallery.sqlite import SqliteDatabase
 from facesearch.types import Face, ModelInfo, Quality, Reason, Rejection, Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from facesearch.gallery.location import Location
     from facesearch.types import Candidate, Vector, Vectors
 
 DIMENSION = 8
@@ -34,6 +36,12 @@ def units(seed: int, count: int, dimension: int = DIMENSION) -> Vectors:
     """`count` random directions."""
     vectors = np.random.default_rng(seed).standard_normal((count, dimension))
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def sqlite_of(gallery: Gallery) -> SqliteDatabase:
+    """The database of a gallery in a folder."""
+    assert isinstance(gallery.database, SqliteDatabase)
+    return gallery.database
 
 
 def template(vector: Vector, model_id: str = MODEL.model_id) -> Template:
@@ -65,9 +73,9 @@ def refused_photo(path: Path | str, reason: Reason = Reason.BLURRED, detail: str
     return RefusedPhoto(ROOT / path, StoredRejection("ab" * 32, 5, 6, "policy", Rejection(reason, detail)))
 
 
-def make_gallery(folder: Path) -> Gallery:
+def make_gallery(place: Location) -> Gallery:
     """A new, empty gallery bound to `MODEL`."""
-    gallery = Gallery.open(folder, create=True)
+    gallery = Gallery.open(place, create=True)
     gallery.adopt(MODEL)
     return gallery
 

@@ -13,10 +13,10 @@ import pytest
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
 from facesearch.gallery.backups import restore_backup, write_backup
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.keys import KeyStore
 from facesearch.gallery.rawscan import scan_files
+from facesearch.gallery.sqlite import DATABASE_NAME
 from facesearch.gallery.tombstones import TOMBSTONES_NAME, Tombstones
 from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, new_photo, unit
 

@@ -8,11 +8,21 @@ import pytest
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.sqlite import DATABASE_NAME
 from facesearch.gallery.templates import checksum
 from tests.gallery import damage
-from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, new_photo, photo_file, refused_photo, unit
+from tests.gallery.makers import (
+    MODEL,
+    enroll,
+    found_subject,
+    make_gallery,
+    new_photo,
+    photo_file,
+    refused_photo,
+    sqlite_of,
+    unit,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +35,7 @@ def faults(gallery: Gallery, *, fix: bool = False) -> list[tuple[str, str]]:
 def tamper(folder: Path, *statements: str) -> None:
     """Change the database behind the gallery's back, constraints off, and drop the cache."""
     with Gallery.open(folder) as gallery:
-        connection = gallery.database.module.connect(str(folder / DATABASE_NAME))
+        connection = sqlite_of(gallery).module.connect(str(folder / DATABASE_NAME))
         connection.execute("PRAGMA ignore_check_constraints=ON")
         for statement in statements:
             connection.execute(statement)

@@ -5,6 +5,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from facesearch.errors import GalleryError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery
@@ -12,6 +14,10 @@ from tests.gallery.makers import enroll, found_subject, make_gallery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from facesearch.gallery.location import Location
+
+pytestmark = pytest.mark.both_databases
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -32,8 +38,8 @@ def add_and_search(gallery: Gallery, worker: int, count: int) -> list[int]:
     return ids
 
 
-def in_a_process(folder: Path, workers: Sequence[int], count: int) -> list[int]:
-    with Gallery.open(folder) as gallery, ThreadPoolExecutor(len(workers)) as threads:
+def in_a_process(place: Location, workers: Sequence[int], count: int) -> list[int]:
+    with Gallery.open(place) as gallery, ThreadPoolExecutor(len(workers)) as threads:
         return collected([threads.submit(add_and_search, gallery, worker, count) for worker in workers])
 
 
@@ -41,10 +47,10 @@ def collected(futures: Sequence[Future[list[int]]]) -> list[int]:
     return [template_id for future in futures for template_id in future.result()]
 
 
-def test_threads_and_processes_add_and_search_at_once(folder: Path) -> None:
+def test_threads_and_processes_add_and_search_at_once(place: Location) -> None:
     count = 12
-    with make_gallery(folder) as gallery, ProcessPoolExecutor(2, SPAWN) as processes:
-        others = [processes.submit(in_a_process, folder, workers, count) for workers in ([1, 2], [3, 4])]
+    with make_gallery(place) as gallery, ProcessPoolExecutor(2, SPAWN) as processes:
+        others = [processes.submit(in_a_process, place, workers, count) for workers in ([1, 2], [3, 4])]
         with ThreadPoolExecutor(3) as threads:
             own = [threads.submit(add_and_search, gallery, worker, count) for worker in (5, 6, 7)]
             ids = collected(own) + collected(others)
@@ -54,7 +60,7 @@ def test_threads_and_processes_add_and_search_at_once(folder: Path) -> None:
         assert [found_subject(gallery, seed) for seed in seeds] == [f"person {seed}" for seed in seeds]
         assert gallery.counts()["templates"] == len(seeds)
         assert len(gallery.subjects({"worker": "3"})) == count - count // 3
-    with Gallery.open(folder) as gallery:
+    with Gallery.open(place) as gallery:
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == []
 
 

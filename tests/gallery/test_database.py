@@ -10,11 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
-from facesearch.gallery import database as database_module
-from facesearch.gallery import templates
-from facesearch.gallery.database import DATABASE_NAME, Database, has_safe_wal
+from facesearch.gallery import sqlite, templates
 from facesearch.gallery.gallery import Gallery
-from tests.gallery.makers import enroll, make_gallery, new_photo, unit
+from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, has_safe_wal
+from tests.gallery.makers import enroll, make_gallery, new_photo, sqlite_of, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +27,7 @@ def pragma(connection: Connection, name: str) -> Any:
 
 
 def test_every_connection_has_the_pragmas_in_force(gallery: Gallery) -> None:
-    database = gallery.database
+    database = sqlite_of(gallery)
     with database.read() as first, database.read() as second, database.read() as third:
         for connection in (first, second, third):
             found = {
@@ -48,7 +47,7 @@ def test_every_connection_has_the_pragmas_in_force(gallery: Gallery) -> None:
 
 
 def test_foreign_keys_are_in_force_again_after_an_upgrade(folder: Path) -> None:
-    database = Database(database_module.create_database_file(folder))
+    database = SqliteDatabase(sqlite.create_database_file(folder))
     database.upgrade()
     with database.read() as connection:
         assert pragma(connection, "foreign_keys") == 1
@@ -80,8 +79,8 @@ def test_wal_is_trusted_only_where_its_bug_is_fixed(version: tuple[int, ...], sa
 def test_an_unsafe_sqlite_gets_a_rollback_journal_with_extra_syncs(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "has_safe_wal", lambda _: False)
-    monkeypatch.setattr(database_module, "sqlite_module", lambda: sqlite3)
+    monkeypatch.setattr(sqlite, "has_safe_wal", lambda _: False)
+    monkeypatch.setattr(sqlite, "sqlite_module", lambda: sqlite3)
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1)
         with gallery.database.read() as connection:
@@ -89,8 +88,8 @@ def test_an_unsafe_sqlite_gets_a_rollback_journal_with_extra_syncs(
         assert not (folder / f"{DATABASE_NAME}-wal").exists()
     monkeypatch.undo()
     with Gallery.open(folder) as gallery:  # and the other way round
-        assert gallery.database.journal_mode == (
-            "WAL" if has_safe_wal(gallery.database.module.sqlite_version_info) else "DELETE"
+        assert sqlite_of(gallery).journal_mode == (
+            "WAL" if has_safe_wal(sqlite_of(gallery).module.sqlite_version_info) else "DELETE"
         )
         assert gallery.counts()["templates"] == 1
 
@@ -183,7 +182,7 @@ def test_the_token_changes_with_templates_whoever_writes(
     enroll(gallery, "anna", 1)
     enroll(gallery, "bob", 2)
     before = current_token(gallery)
-    stranger = gallery.database.module.connect(str(folder / DATABASE_NAME))
+    stranger = sqlite_of(gallery).module.connect(str(folder / DATABASE_NAME))
     stranger.execute("PRAGMA foreign_keys=ON")
     stranger.execute(statement)
     stranger.commit()
@@ -250,7 +249,7 @@ def test_a_full_disk_and_a_lock_are_told_apart(gallery: Gallery, folder: Path) -
     with pytest.raises(GalleryError, match="No space is left"):
         enroll(gallery, "anna", *range(200))
     gallery.database.engine.dispose()
-    other = gallery.database.module.connect(str(folder / DATABASE_NAME), isolation_level=None)
+    other = sqlite_of(gallery).module.connect(str(folder / DATABASE_NAME), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with gallery.database.read() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=1")

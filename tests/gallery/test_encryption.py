@@ -11,11 +11,11 @@ import pytest
 from facesearch.errors import CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
 from facesearch.gallery.backups import restore_backup, write_backup
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.database import DATABASE_NAME
 from facesearch.gallery.encryption import is_encrypted
 from facesearch.gallery.gallery import Gallery, change_passphrase, create_gallery
 from facesearch.gallery.rawscan import scan_files
-from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, unit
+from facesearch.gallery.sqlite import DATABASE_NAME
+from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, sqlite_of, unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ def test_another_key_can_be_put_in_its_place(locked: Path) -> None:
         Gallery.open(locked, passphrase=KEY)
     with Gallery.open(locked, passphrase=OTHER) as gallery:
         assert found_subject(gallery, 3) == NAME
-        assert gallery.database.journal_mode == "WAL"
+        assert sqlite_of(gallery).journal_mode == "WAL"
     assert traces_in(locked) == 0
 
 

@@ -30,6 +30,7 @@ from tests.gallery.makers import (
     moved_photo,
     new_photo,
     refused_photo,
+    sqlite_of,
     unit,
     units,
 )
@@ -75,20 +76,20 @@ def test_twenty_erased_people_are_in_no_file(gallery: Gallery, folder: Path) -> 
 
 def test_the_scan_finds_what_a_removal_leaves_in_the_log(gallery: Gallery, folder: Path) -> None:
     """The control: without emptying the log, the test above would find everybody."""
-    if gallery.database.journal_mode != "WAL":
+    if sqlite_of(gallery).journal_mode != "WAL":
         pytest.skip("this SQLite's write-ahead log is not trusted, so there is none")
     fill(gallery)
     assert hits(folder, gallery.erase(PEOPLE[:20])) > 20
 
 
 def test_a_reader_that_keeps_the_log_is_told(gallery: Gallery, folder: Path) -> None:
-    if gallery.database.journal_mode != "WAL":
+    if sqlite_of(gallery).journal_mode != "WAL":
         pytest.skip("this SQLite's write-ahead log is not trusted, so there is none")
     fill(gallery)
     with Gallery.open(folder) as other, other.database.read() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM subjects")) == 60
         erased = gallery.erase(PEOPLE[:1])
-        assert not gallery.database.checkpoint(wait_ms=50)
+        assert not sqlite_of(gallery).checkpoint(wait_ms=50)
         assert hits(folder, erased) > 0
     assert gallery.database.checkpoint()
     assert hits(folder, erased) == 0

@@ -11,12 +11,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
-from facesearch.gallery import database as database_module
+from facesearch.gallery import migrating, sqlite
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.database import DATABASE_NAME, Database, create_database_file, migrations_folder
 from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.migrating import migrations_folder
 from facesearch.gallery.schema import HEAD_REVISION, Base
-from tests.gallery.makers import enroll, found_subject, make_gallery
+from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
+from tests.gallery.makers import enroll, found_subject, make_gallery, sqlite_of
 
 FROZEN = Path(__file__).parent / "frozen"
 
@@ -41,7 +42,7 @@ def test_migrations_and_models_agree(gallery: Gallery) -> None:
 
 def test_migrations_and_models_agree_in_what_alembic_does_not_compare(gallery: Gallery) -> None:
     """STRICT, AUTOINCREMENT, CHECK constraints and cascades, in SQLite's own words."""
-    plain = sa.create_engine("sqlite://", module=gallery.database.module)
+    plain = sa.create_engine("sqlite://", module=sqlite_of(gallery).module)
     Base.metadata.create_all(plain)
     migrated, modelled = statements(gallery.database.engine), statements(plain)
     assert {name for name in migrated if name not in modelled} == {
@@ -63,7 +64,7 @@ def _parts(statement: str) -> list[str]:
 def load_frozen(revision: str, folder: Path) -> Path:
     """A gallery as an earlier schema left it."""
     path = create_database_file(folder)
-    connection = database_module.sqlite_module().connect(str(path))
+    connection = sqlite.sqlite_module().connect(str(path))
     connection.executescript((FROZEN / f"schema_{revision}.sql").read_text(encoding="utf-8"))
     connection.close()
     return folder
@@ -119,7 +120,7 @@ def test_a_newer_schema_is_left_alone_by_upgrade(folder: Path) -> None:
 def test_a_gallery_that_was_never_finished_is_made_by_the_next_enrolment(folder: Path) -> None:
     create_database_file(folder)
     make_gallery(folder).close()
-    database = Database(create_database_file(folder))
+    database = SqliteDatabase(create_database_file(folder))
     database.upgrade()  # again: nothing to do
     assert database.revision() == HEAD_REVISION
     database.close()
@@ -130,7 +131,7 @@ def next_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where to write the migration that follows the newest."""
     copy = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(database_module, "migrations_folder", lambda: copy)
+    monkeypatch.setattr(migrating, "migrations_folder", lambda: copy)
     return copy / "versions" / "9999_next.py"
 
 
@@ -165,7 +166,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(folder: Path, next_m
         enroll(gallery, "anna", 1)
     next_migration.write_text(HEADER + "def upgrade():\n" + REBUILD)
     upgrade_gallery(folder)
-    database = Database(folder / DATABASE_NAME)
+    database = SqliteDatabase(folder / DATABASE_NAME)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM templates").scalar_one() == 1
     database.close()

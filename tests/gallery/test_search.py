@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from facesearch.gallery.location import Location
     from facesearch.gallery.photos import NewPhoto
     from facesearch.types import Candidate, Vector, Vectors
+
+pytestmark = pytest.mark.both_databases
 
 # Few directions, many of them alike or equal: ties are the hard part.
 DIRECTIONS = np.array([np.roll([1, 0, 0, 0, 0, 0, 0, 0], i) * sign for i in range(4) for sign in (1, -1)], np.float32)
@@ -110,8 +113,8 @@ def test_few_subjects_and_none(gallery: Gallery, folder: Path) -> None:
         assert candidates[0].photo == str(ROOT / "1.jpg")
 
 
-def test_a_gallery_without_a_model_finds_nobody(folder: Path) -> None:
-    with Gallery.open(folder, create=True) as gallery:
+def test_a_gallery_without_a_model_finds_nobody(place: Location) -> None:
+    with Gallery.open(place, create=True) as gallery:
         assert gallery.search(units(1, 2), 5) == [(), ()]
         with pytest.raises(GalleryError, match="before a model was adopted"):
             enroll(gallery, "anna", 1)
@@ -195,13 +198,13 @@ def photo_with(*templates: object) -> NewPhoto:
 
 
 @pytest.mark.parametrize("how", ["subject", "photo", "replaced"])
-def test_removal_is_final_everywhere(folder: Path, how: str) -> None:
-    with make_gallery(folder) as gallery, Gallery.open(folder) as other:
+def test_removal_is_final_everywhere(place: Location, how: str) -> None:
+    with make_gallery(place) as gallery, Gallery.open(place) as other:
         enroll(gallery, "anna", 1)
         (gone,) = enroll(gallery, "bob", 2)
         assert found_subject(gallery, 2) == found_subject(other, 2) == "bob"
         gallery.save_cache()
-        stale = (folder / "index.cache").read_bytes()
+        stale = (gallery.folder / "index.cache").read_bytes()
         match how:
             case "subject":
                 assert gallery.remove_subject("bob") == (1, 1)
@@ -216,8 +219,8 @@ def test_removal_is_final_everywhere(folder: Path, how: str) -> None:
             assert [subject.name for subject in each.subjects()] == ["anna"]
     for cache in (None, stale):
         if cache is not None:
-            (folder / "index.cache").write_bytes(cache)
-        with Gallery.open(folder) as reopened:
+            (gallery.folder / "index.cache").write_bytes(cache)
+        with Gallery.open(place) as reopened:
             assert found_subject(reopened, 2) is None
             assert found_subject(reopened, 1) == "anna"
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
-from facesearch.gallery import database as database_module
+from facesearch.gallery import sqlite
 from facesearch.gallery.photos import MovedPhoto
 from facesearch.gallery.subjects import clean_name
 from facesearch.types import Reason
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from facesearch.gallery.gallery import Gallery
+
+pytestmark = pytest.mark.both_databases
 
 KEPT = [
     "Robert'); DROP TABLE subjects;--",
@@ -153,7 +155,7 @@ def test_attribute_names_that_could_mean_something_else_are_refused(gallery: Gal
 def test_attributes_with_dots_and_letters_of_any_script_work_on_an_older_sqlite(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "sqlite_module", lambda: sqlite3)
+    monkeypatch.setattr(sqlite, "sqlite_module", lambda: sqlite3)
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1, attributes={"a.b": "dot", "stra\u00dfe": "\u00fc"})
         enroll(gallery, "bob", 2, attributes={"a": "b"})

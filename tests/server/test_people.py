@@ -185,7 +185,7 @@ def test_thumbnails_are_shown_where_the_server_is_told_to(
         shown.delete(f"/v1/subjects/{find(shown, 'New')['id']}")
         assert shown.get(f"/v1/photos/{uploaded}/thumbnail").status_code == 404
     engine.close()
-    assert crop.content not in b"".join(path.read_bytes() for path in engine.settings.gallery.iterdir())
+    assert crop.content not in b"".join(path.read_bytes() for path in engine.gallery.folder.iterdir())
 
 
 def test_a_thumbnail_is_cut_from_the_bytes_that_were_enrolled_only(

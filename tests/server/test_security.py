@@ -99,7 +99,7 @@ def test_a_key_is_random_and_only_its_hash_is_kept(engine: FaceSearch, keys: Key
     with engine.gallery.database.read() as connection:
         assert set(connection.scalars(sa.select(ApiKeyRow.digest))) == {hash_key(key), hash_key(other)}
     engine.close()
-    assert key.encode() not in b"".join(path.read_bytes() for path in engine.settings.gallery.iterdir())
+    assert key.encode() not in b"".join(path.read_bytes() for path in engine.gallery.folder.iterdir())
 
 
 @pytest.mark.parametrize(("name", "scopes"), [("a b", ["read"]), ("", ["read"]), ("a", []), ("a", ["root"])])

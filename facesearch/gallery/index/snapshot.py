@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.gallery.database import fsync_folder
-from facesearch.gallery.files import lock_file
+from facesearch.gallery.files import fsync_folder, lock_file
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -1,0 +1,31 @@
+"""What only a PostgreSQL gallery has: how its token is read, and whether its tables are as the migrations make them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from facesearch.gallery.schema import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+STATE: Final = "SELECT substr(sha256(string_agg(token, ''::bytea ORDER BY id)), 1, 16) FROM revision"
+"""A hash of every row that is seen: 16 bytes, or NULL without a row."""
+_TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", "update", "delete", "truncate"))
+_ENABLED: Final = (
+    "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE tgrelid = 'templates'::regclass "
+    "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname = 'templates_changed'"
+)
+
+
+def schema_faults(connection: Connection) -> Iterator[str]:
+    """What differs from the migrations, by name."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    for difference in compare_metadata(context, Base.metadata):
+        yield str(difference[0] if isinstance(difference, tuple) else difference[0][0]).replace("_", " ")
+    yield from sorted(_TRIGGERS - set(connection.exec_driver_sql(_ENABLED).scalars()))
