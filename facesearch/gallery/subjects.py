@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
-from facesearch.gallery.models import of_active_model
 from facesearch.gallery.column_types import member
+from facesearch.gallery.models import of_active_model
 from facesearch.gallery.retention import RETAIN_UNTIL, require_date
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
