@@ -155,8 +155,8 @@ def test_erasing_is_forgetting(api: httpx.Client, engine: FaceSearch) -> None:
     receipt = api.delete(f"/v1/subjects/{mira['id']}").json()
     assert (receipt["subjects"], receipt["clean"], receipt["log_emptied"]) == (["Mira Quill"], True, True)
     assert {"scan", "photo_files", "names_too_short_to_scan"} <= receipt.keys(), "the receipt of the command, whole"
-    assert (engine.settings.gallery / "gallery.tombstones").is_file(), "a backup does not bring her back"
-    assert not any(b"Mira Quill" in path.read_bytes() for path in engine.settings.gallery.iterdir())
+    assert (engine.gallery.folder / "gallery.tombstones").is_file(), "a backup does not bring her back"
+    assert not any(b"Mira Quill" in path.read_bytes() for path in engine.gallery.folder.iterdir())
 
 
 def test_look_alikes_are_other_people_best_first(read_only: httpx.Client) -> None:
