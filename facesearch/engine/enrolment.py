@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from facesearch.engine.sources import Source
     from facesearch.gallery.changes import Change
     from facesearch.gallery.gallery import Gallery
-    from facesearch.types import Template
-    from facesearch.vision.encoder import EncodedPhoto, Encoder
+    from facesearch.types import Candidate, Template
+    from facesearch.vision.encoder import Encoder
+    from facesearch.vision.photo_steps import EncodedPhoto
 
 Item = TypeVar("Item")
 
-LOOKUP = 512
-"""Photos looked up in the database at a time."""
+LOOKUP = 64
+"""Photos looked up in the database at a time: less than the models take for those that are under way."""
 COMMIT = 16
 """Photos per transaction: measured with a small model, storing 16 takes 33 ms (its fsync 1.6 ms) and embedding them
 some 300 ms. A crash loses at most these, none of which was acknowledged."""
@@ -65,6 +67,17 @@ class _Todo:
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A photo file, what the gallery has at its path, and its content where its size or time differ from that."""
+
+    todo: _Todo
+    subject: str
+    enrolled: StoredPhoto | None
+    refused: StoredRejection | None
+    sha256: str | None
+
+
 @dataclass(slots=True)
 class _Batch:
     """What to report, each with the change that has to be committed before, if any."""
@@ -93,18 +106,25 @@ class Enrolment:
         """Enroll `sources`, one outcome each; those of a group that was committed come together."""
         if any(source.attributes for source in sources):
             self._attributes = {subject.name: subject.attributes for subject in self._gallery.subjects()}
-        for group in groups_of(sources, LOOKUP):
-            batch = _Batch()
-            todo = [each for each in self._look_up(group, batch) if each is not None]
-            yield from self._commit(batch)
-            batch = _Batch()
-            photos = self._encoder.encode_many(todo, _load, policy=self._options.faces, limits=self._options.limits)
-            for photo in photos:
-                self._take(photo, batch)
-                if len(batch.entries) >= COMMIT:
-                    yield from self._commit(batch)
-                    batch = _Batch()
-            yield from self._commit(batch)
+        options = self._options
+        with self._encoder.open_pipeline(_load, policy=options.faces, limits=options.limits) as pipeline:
+            encoded: list[EncodedPhoto[_Todo]] = []
+            for group in groups_of(sources, LOOKUP):
+                settled = _Batch()
+                todo = self._look_up(group, settled)
+                yield from self._commit(settled)
+                for each in todo:
+                    pipeline.put(each)
+                    encoded += pipeline.ready()
+                    if len(encoded) >= COMMIT:
+                        yield from self._commit(self._judge(encoded))
+                        encoded = []
+            for photo in pipeline.rest():
+                encoded.append(photo)
+                if len(encoded) >= COMMIT:
+                    yield from self._commit(self._judge(encoded))
+                    encoded = []
+            yield from self._commit(self._judge(encoded))
 
     def remove_vanished(self, folder: Path) -> Iterator[EnrollOutcome]:
         """Remove what was enrolled from below `folder` and is no longer there."""
@@ -117,16 +137,25 @@ class Enrolment:
 
     # -- before the models: what is known already
 
-    def _look_up(self, sources: Sequence[Source], batch: _Batch) -> Iterator[_Todo | None]:
+    def _look_up(self, sources: Sequence[Source], batch: _Batch) -> list[_Todo]:
+        """Settle those that need no models; the others."""
         paths = [source.path for source in sources]
         enrolled, refused = self._gallery.find_photos(paths), self._gallery.find_rejections(paths)
-        for source in sources:
-            yield self._decide(source, enrolled.get(source.path), refused.get(source.path), batch)
+        looked = [self._look(source, enrolled.get(source.path), refused.get(source.path)) for source in sources]
+        hashes = {each.sha256 for each in looked if isinstance(each, _Looked) and each.sha256}
+        copies = self._gallery.photos_of_contents(hashes) if hashes else {}
+        todo: list[_Todo] = []
+        for each in looked:
+            if isinstance(each, EnrollOutcome):
+                batch.add(each)
+            elif not self._settle(each, copies, batch):
+                todo.append(each.todo)
+        return todo
 
-    def _decide(
-        self, source: Source, enrolled: StoredPhoto | None, refused: StoredRejection | None, batch: _Batch
-    ) -> _Todo | None:
-        """Settle the photo without the models if possible; else say that they are needed."""
+    def _look(
+        self, source: Source, enrolled: StoredPhoto | None, refused: StoredRejection | None
+    ) -> _Looked | EnrollOutcome:
+        """Size and time of the file and, unless they are known, its hash; the outcome where there is no such file."""
         try:
             subject = clean_name(source.subject)
             same_stat = source.status()
@@ -134,43 +163,48 @@ class Enrolment:
             text = (
                 error.message if isinstance(error, FaceSearchError) else f"The photo cannot be read: {error.strerror}."
             )
-            batch.add(_rejected(source, Rejection(Reason.UNREADABLE, text)))
-            return None
+            return _rejected(source, Rejection(Reason.UNREADABLE, text))
         todo = _Todo(source, *same_stat)
         if enrolled is not None and same_stat == (enrolled.file.size, enrolled.file.mtime_ns):
-            self._keep(enrolled, enrolled.file, source, subject, batch)
-            return None
+            return _Looked(todo, subject, enrolled, None, None)
         if refused is not None and refused.policy == self._policy and same_stat == (refused.size, refused.mtime_ns):
-            batch.add(_rejected(source, refused.rejection))
-            return None
-        return self._decide_by_content(todo, subject, enrolled, refused, batch)
-
-    def _decide_by_content(
-        self, todo: _Todo, subject: str, enrolled: StoredPhoto | None, refused: StoredRejection | None, batch: _Batch
-    ) -> _Todo | None:
-        source = todo.source
+            return _Looked(todo, subject, None, refused, None)
         try:
             sha256 = hashlib.sha256(source.read()).hexdigest()
-        except PhotoError:
-            return todo  # the pipeline reads it again and says why it cannot be used
-        file = PhotoFile(source.path, sha256, todo.size, todo.mtime_ns)
+        except PhotoError:  # the pipeline reads it again and says why it cannot be used
+            return _Looked(todo, subject, None, None, None)
+        return _Looked(todo, subject, enrolled, refused, sha256)
+
+    def _settle(self, looked: _Looked, copies: Mapping[str, Sequence[StoredPhoto]], batch: _Batch) -> bool:
+        """Whether the photo is done with, without the models."""
+        source, enrolled, refused = looked.todo.source, looked.enrolled, looked.refused
+        if looked.sha256 is not None:
+            return self._settle_by_content(looked, looked.sha256, copies.get(looked.sha256, ()), batch)
+        if enrolled is not None:
+            self._keep(enrolled, enrolled.file, source, looked.subject, batch)
+        elif refused is not None:
+            batch.add(_rejected(source, refused.rejection))
+        return enrolled is not None or refused is not None
+
+    def _settle_by_content(self, looked: _Looked, sha256: str, copies: Sequence[StoredPhoto], batch: _Batch) -> bool:
+        source, subject, enrolled, refused = looked.todo.source, looked.subject, looked.enrolled, looked.refused
+        file = PhotoFile(source.path, sha256, looked.todo.size, looked.todo.mtime_ns)
         if enrolled is not None and enrolled.file.sha256 == sha256:
             self._keep(enrolled, file, source, subject, batch)
-            return None
+            return True
         if refused is not None and refused.policy == self._policy and refused.sha256 == sha256:
             self._refuse(batch, source, file, refused.rejection)
-            return None
-        copies = self._gallery.photos_of_content(sha256)
+            return True
         for copy in copies:
             if _takes_the_place_of(source, subject, copy):
                 self._keep(copy, file, source, subject, batch)
-                return None
+                return True
         twin = next((copy.file.path for copy in copies if subject in copy.subjects), None)
         twin = twin or self._contents.setdefault((subject, sha256), source.path)
         if twin != source.path:
             self._refuse(batch, source, file, Rejection(Reason.DUPLICATE, f"It is the same photo as {twin}."))
-            return None
-        return todo
+            return True
+        return False
 
     def _keep(self, stored: StoredPhoto, file: PhotoFile, source: Source, subject: str, batch: _Batch) -> None:
         """The templates are there already; take over a new place, time or subject where there is one."""
@@ -193,7 +227,16 @@ class Enrolment:
 
     # -- after the models
 
-    def _take(self, photo: EncodedPhoto[_Todo], batch: _Batch) -> None:
+    def _judge(self, photos: Sequence[EncodedPhoto[_Todo]]) -> _Batch:
+        """What becomes of them, with one search for all."""
+        vectors = np.array([template.vector for photo in photos for template in photo.templates], np.float32)
+        found = iter(self._gallery.search(vectors, 2) if len(vectors) else ())
+        batch = _Batch()
+        for photo in photos:
+            self._take(photo, [candidate for each in islice(found, len(photo.templates)) for candidate in each], batch)
+        return batch
+
+    def _take(self, photo: EncodedPhoto[_Todo], candidates: Sequence[Candidate], batch: _Batch) -> None:
         todo = photo.source
         source = todo.source
         file = PhotoFile(source.path, photo.sha256, todo.size, todo.mtime_ns)
@@ -202,7 +245,7 @@ class Enrolment:
             self._refuse(batch, source, file, photo.rejection)
             return
         subject = clean_name(source.subject)
-        conflict = self._conflict(subject, photo.templates, batch)
+        conflict = self._conflict(subject, photo.templates, candidates, batch)
         if conflict is not None and self._options.strict:
             self._refuse(batch, source, file, conflict)
             return
@@ -218,19 +261,17 @@ class Enrolment:
         )
         batch.add(outcome, change)
         batch.pending += [(subject, template) for template in photo.templates]
+        self._contents.pop((subject, photo.sha256), None)  # from here on the gallery knows it
 
-    def _conflict(self, subject: str, templates: Sequence[Template], batch: _Batch) -> Rejection | None:
+    def _conflict(
+        self, subject: str, templates: Sequence[Template], candidates: Sequence[Candidate], batch: _Batch
+    ) -> Rejection | None:
         """The strongest match with another subject at or above the threshold, among enrolled and pending templates."""
-        vectors = np.array([template.vector for template in templates], np.float32)
-        others = [
-            (candidate.score, candidate.subject)
-            for candidates in self._gallery.search(vectors, 2)
-            for candidate in candidates
-            if candidate.subject != subject
-        ]
-        strangers = [(name, template.vector) for name, template in batch.pending if name != subject]
+        others = [(candidate.score, candidate.subject) for candidate in candidates if candidate.subject != subject]
+        strangers = [(name, template) for name, template in batch.pending if name != subject]
         if strangers:
-            scores = (vectors @ np.array([vector for _, vector in strangers]).T).max(axis=0)
+            vectors = np.array([template.vector for template in templates], np.float32)
+            scores = (vectors @ np.array([template.vector for _, template in strangers]).T).max(axis=0)
             others += [(float(score), name) for score, (name, _) in zip(scores, strangers, strict=True)]
         score, name = max(others, default=(-1.0, ""))
         if score < self._options.threshold:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.reembedding import KnownFace, LackingPhoto, Retired
     from facesearch.types import ModelInfo, Vector
-    from facesearch.vision.encoder import EncodedPhoto
+    from facesearch.vision.photo_steps import EncodedPhoto
 
 LOOKUP: Final = 512
 """Photos looked up in the database at a time."""

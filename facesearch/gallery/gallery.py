@@ -38,7 +38,7 @@ from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
 from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -233,9 +233,9 @@ class Gallery:
         """What was refused at these paths."""
         return self._read(lambda connection: photos.find_rejections(connection, paths))
 
-    def photos_of_content(self, sha256: str) -> list[StoredPhoto]:
-        """Enrolled photos with exactly these bytes (hex SHA-256)."""
-        return self._read(lambda connection: photos.photos_of_content(connection, sha256))
+    def photos_of_contents(self, hashes: Collection[str]) -> dict[str, list[StoredPhoto]]:
+        """Enrolled photos with exactly these bytes, by their SHA-256 in hex."""
+        return self._read(lambda connection: photos.photos_of_contents(connection, hashes))
 
     def photos_below(self, folder: Path) -> list[StoredPhoto]:
         """Enrolled photos in a folder or below it."""

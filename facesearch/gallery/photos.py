@@ -21,7 +21,7 @@ from facesearch.gallery.templates import checksum, chunks
 from facesearch.types import Reason, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
     from sqlalchemy.orm import InstrumentedAttribute
@@ -103,10 +103,13 @@ def find_photos(connection: Connection, paths: Sequence[Path]) -> dict[Path, Sto
     return found
 
 
-def photos_of_content(connection: Connection, sha256: str) -> list[StoredPhoto]:
-    """Enrolled photos with exactly these bytes; without a template of the active model a photo is enrolled anew."""
-    stored = _photos(connection, PhotoRow.sha256 == bytes.fromhex(sha256))
-    return [photo for photo in stored if photo.template_ids]
+def photos_of_contents(connection: Connection, hashes: Collection[str]) -> dict[str, list[StoredPhoto]]:
+    """Enrolled photos with exactly these bytes, by their SHA-256 in hex."""
+    found: dict[str, list[StoredPhoto]] = {}
+    for chunk in chunks([bytes.fromhex(each) for each in hashes]):
+        for photo in _photos(connection, PhotoRow.sha256.in_(chunk)):
+            found.setdefault(photo.file.sha256, []).append(photo)
+    return found
 
 
 def photos_below(connection: Connection, folder: Path) -> list[StoredPhoto]:

@@ -29,7 +29,7 @@ VARIATIONS = 6
 
 @pytest.fixture(scope="module")
 def encoder(standin_pack: Path) -> Encoder:
-    return Encoder(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", threads=2)
+    return Encoder(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", workers=1)
 
 
 @pytest.fixture(scope="module")

@@ -6,26 +6,26 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from facesearch import ConfigError, EnrollOutcome, FaceSearch
 from facesearch.demo.portraits import draw_group, draw_portrait, write_photo
-from facesearch.vision.encoder import Encoder
+from facesearch.vision.pipeline import Pipeline
 
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The photos that went through the models."""
     seen: list[object] = []
-    original = Encoder.encode_many
+    original = Pipeline.put
 
-    def counting(self, sources, load, **options):  # type: ignore[no-untyped-def]  # passes everything through
-        kept = list(sources)
-        seen.extend(kept)
-        return original(self, kept, load, **options)
+    def counting(self: Pipeline[Any, Any, Any, Any, Any], source: object) -> None:
+        seen.append(source)
+        original(self, source)
 
-    monkeypatch.setattr(Encoder, "encode_many", counting)
+    monkeypatch.setattr(Pipeline, "put", counting)
     return seen
 
 

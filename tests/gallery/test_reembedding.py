@@ -53,7 +53,7 @@ def test_templates_of_another_model_change_nothing_until_they_are_activated(peop
     assert search_all(people) == found
     assert (people.subjects(), people.counts()) == (subjects, counts)
     assert (Directory(people.database).photos("Ada"), people.find_photos([ROOT / "1.jpg"])) == (listed, enrolled)
-    assert people.photos_of_content(enrolled[ROOT / "1.jpg"].file.sha256) == [*enrolled.values()]
+    assert [*people.photos_of_contents({enrolled[ROOT / "1.jpg"].file.sha256}).values()] == [[*enrolled.values()]]
     assert [(each.info, each.active, each.templates, each.missing) for each in known.all()] == [
         (MODEL, True, 5, 0),
         (WIDE, False, 5, 0),

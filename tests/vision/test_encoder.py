@@ -19,7 +19,9 @@ from PIL import Image
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, PhotoError, ProviderError
 from facesearch.types import Reason
-from facesearch.vision.encoder import EncodedPhoto, Encoder
+from facesearch.vision.encoder import Encoder
+from facesearch.vision.photo_steps import EncodedPhoto
+from facesearch.vision.pipeline import AHEAD
 from facesearch.vision.quality import FacePolicy, Limits
 from tests.vision.models import SIZE, detector_model, write_pack
 
@@ -181,10 +183,10 @@ def test_photos_are_read_a_bounded_way_ahead_and_closing_ends_the_threads(encode
         last = next(loaded)
         return photo(colour(i))
 
-    results = encoder.encode_many(itertools.count(), load, policy=FacePolicy.SINGLE, limits=ANY, batch=4, workers=2)
-    for i in range(30):
+    results = encoder.encode_many(itertools.count(), load, policy=FacePolicy.SINGLE, limits=ANY, batch=4)
+    for i in range(100):
         assert next(results).source == i
-        assert last <= i + 4 + 2 * 2  # a group, and two photos a worker
+        assert last <= i + AHEAD
     assert photo_threads()
     results.close()
     assert not photo_threads()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from facesearch.types import ModelInfo
-    from facesearch.vision.encoder import EncodedPhoto, Encoder
+    from facesearch.vision.encoder import Encoder
+    from facesearch.vision.photo_steps import EncodedPhoto
     from facesearch.vision.quality import Limits
 
     Photo = Path | bytes

@@ -81,8 +81,8 @@ def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery
 
     EvaluationError, by name, for photos that are enrolled.
     """
-    hashes = zip(strangers.names, embedded.photos, strict=True)
-    copies = [name for name, each in hashes if each.sha256 and gallery.photos_of_content(each.sha256)]
+    known = gallery.photos_of_contents({each.sha256 for each in embedded.photos if each.sha256})
+    copies = [name for name, each in zip(strangers.names, embedded.photos, strict=True) if each.sha256 in known]
     if copies:
         problem = "photos of unknown people are enrolled"
         raise refusal(strangers.source, problem, copies, len(copies), "Take these photos out.")
