@@ -44,6 +44,7 @@ LIBRARIES: Final[Mapping[str, Library]] = MappingProxyType(
                 "opencv-contrib-python-headless",
             ),
         ),
+        "cryptography": Library("cryptography", "44.0", ("cryptography",)),
         "faiss": Library("FAISS", "1.15", ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss")),
         "onnx": Library("ONNX", "1.21", ("onnx",)),  # older ones read files outside of their folder (CVE-2026-27489)
         "onnxruntime": Library(
@@ -51,6 +52,7 @@ LIBRARIES: Final[Mapping[str, Library]] = MappingProxyType(
             "1.23",
             ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
         ),
+        "pyarrow": Library("PyArrow", "21.0", ("pyarrow",)),
     }
 )
 """By the name under which Python imports them."""

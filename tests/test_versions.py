@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], Non
 
 @pytest.mark.parametrize("module", LIBRARIES)
 def test_the_minimum_is_the_lower_bound_of_pyproject(module: str) -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     bounds = dict(re.findall(r"([\w-]+)>=([\d.]+)", "\n".join(declared)))
     library = LIBRARIES[module]
     assert bounds[library.distributions[0]] == library.minimum

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli import backups, encryption, log
+from facesearch.cli import backups, bundle, encryption, log
 from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command()(reindex)
     log.register(app)
     backups.register(app)
+    bundle.register(app)
     encryption.register(app)
     database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The gallery's database schema.")
     database.command()(upgrade)

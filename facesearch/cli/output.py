@@ -76,10 +76,13 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 @contextmanager
-def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar with rate and remaining time on stderr, where that is a terminal; yields the function that advances it."""
+def progress_bar(label: str, total: int | None, unit: str = "photos") -> Iterator[Callable[..., None]]:
+    """A bar with rate and remaining time on stderr, where that is a terminal; yields the function that advances it.
+
+    That function takes by how much, else by one. A `total` of None is not known.
+    """
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _count=1: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -95,9 +98,9 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total, rate="")
 
-        def advance() -> None:
-            done = bar.tasks[0].completed + 1
-            bar.update(task, advance=1, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f} photos/s")
+        def advance(count: int = 1) -> None:
+            done = bar.tasks[0].completed + count
+            bar.update(task, advance=count, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f} {unit}/s")
 
         yield advance
 

@@ -84,15 +84,14 @@ def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> in
     counts: Counter[str] = Counter()
     listed: list[str] = []
     missing = 0
-    with progress_bar("embedding", total) as advance:
+    with progress_bar("embedding", total, "faces") as advance:
         for outcome in outcomes:
             counts["embedded from a small picture" if outcome.from_crop and outcome.templates else outcome.status] += 1
             missing += outcome.missing
             if outcome.rejection and len(listed) < SHOWN:
                 reason = outcome.rejection.reason.value
                 listed.append(f"{outcome.status.value:8} {reason:18} {outcome.photo}: {outcome.rejection.detail}")
-            for _ in range(outcome.templates + outcome.missing):
-                advance()
+            advance(outcome.templates + outcome.missing)
             if json:
                 emit(reembed_record(outcome))
     if not json:

@@ -18,7 +18,7 @@ from facesearch.gallery import audit, photos, subjects
 from facesearch.gallery.column_types import contains
 from facesearch.gallery.schema import AuditRow, CropRow, FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import chunks
-from facesearch.gallery.tombstones import add_tombstones, subject_key, template_keys
+from facesearch.gallery.tombstones import add_tombstones, subject_key, template_keys, vector_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,9 @@ def erase_subjects(connection: Connection, listed: Path | None, who: Sequence[Su
     since = min(row.created_at for row in rows)
     # Before the commit: should it fail, a restored backup lacks somebody who was to be erased anyway.
     if listed is not None:
-        add_tombstones(listed, [*(subject_key(row.id, row.created_at) for row in rows), *keys])
+        add_tombstones(
+            listed, [*(subject_key(row.id, row.created_at) for row in rows), *keys, *map(vector_key, vectors)]
+        )
     removed = sum(subjects.remove_subject(connection, key)[0] for key in ids)
     rejections = forget_refusals(connection, names)
     kept = {

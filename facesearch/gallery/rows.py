@@ -97,13 +97,18 @@ def insert_all(connection: Connection, row: type[Base], many: Sequence[Mapping[s
         return []
     keys = reserve_ids(connection, row, len(many))
     rows = [{"id": key, **values} for key, values in zip(keys, many, strict=True)]
+    _put(connection, row, rows)
+    return keys
+
+
+def _put(connection: Connection, row: type[Base], rows: Sequence[dict[str, object]]) -> None:
+    """Add rows with their ids, sealed where the table is."""
     if issubclass(row, Sealed):
         content = _content(row)
         for values in rows:
             values["crc"] = checksum_of(_as_stored(column, values[column.name]) for column in content)
     # As parameters, not as .values(): SQLAlchemy then compiles the statement once, not once a row.
     connection.execute(sa.insert(_table(row)), rows)
-    return keys
 
 
 def update(
@@ -152,3 +157,15 @@ def reserve_ids(connection: Connection, row: type[Base], count: int) -> list[int
     present = f"ifnull((SELECT max(id) FROM {name}), 0)"  # noqa: S608
     last = int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one())
     return list(range(last + 1, last + 1 + count))
+
+
+def keep_ids(connection: Connection, row: type[Base], rows: Sequence[Mapping[str, object]]) -> list[int]:
+    """Add rows to a table that had none, under the ids that they bring, which no other will be given; returns them."""
+    if not rows:
+        return []
+    _put(connection, row, [dict(values) for values in rows])
+    keys = [cast("int", values["id"]) for values in rows]
+    if connection.dialect.name == "postgresql":  # SQLite sees to it by itself
+        query = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
+        connection.exec_driver_sql(query, (row.__tablename__, max(keys)))
+    return keys

@@ -138,6 +138,11 @@ def set_attributes(connection: Connection, subject_id: int, changes: Mapping[str
     update(connection, SubjectRow, SubjectRow.id == subject_id, {"attributes": kept})
 
 
+def add_attributes(connection: Connection, subject_id: int, attributes: Mapping[str, str]) -> None:
+    """Give a subject those of these attributes that it lacks."""
+    set_attributes(connection, subject_id, {**attributes, **_attributes(connection, subject_id)})
+
+
 def _attributes(connection: Connection, subject_id: int) -> dict[str, str]:
     return dict(connection.scalars(sa.select(SubjectRow.attributes).where(SubjectRow.id == subject_id)).one())
 
@@ -190,7 +195,7 @@ def merge_subjects(connection: Connection, source: SubjectKey, target: SubjectKe
     if source_id == target_id:
         raise ConfigError(f"{source!r} cannot be merged with itself.", "Name two different people.")
     update(connection, FaceRow, FaceRow.subject_id == source_id, {"subject_id": target_id})
-    set_attributes(connection, target_id, {**_attributes(connection, source_id), **_attributes(connection, target_id)})
+    add_attributes(connection, target_id, _attributes(connection, source_id))
     connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == source_id))
 
 

@@ -7,12 +7,14 @@
 
 An entry stands for one row of the database: a subject (its id and when it was made) or a template (its id, its
 checksum, and when its photo was enrolled). Ids alone would not do, as a restored database hands them out again;
-somebody who is enrolled anew gets other rows, which no entry names.
+somebody who is enrolled anew gets other rows, which no entry names. A third kind stands for a vector, whatever its
+ids: an imported bundle has those of another gallery.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import hmac
 import re
 import secrets
@@ -120,6 +122,11 @@ def write_tombstones(folder: Path, tombstones: Tombstones) -> None:
 def subject_key(subject_id: int, created_at: str) -> str:
     """A subject's row."""
     return f"subject {subject_id} {created_at}"
+
+
+def vector_key(vector: bytes) -> str:
+    """A template's vector, as the database has it."""
+    return f"vector {hashlib.sha256(vector).hexdigest()}"
 
 
 def template_keys(connection: Connection, condition: sa.ColumnElement[bool] | None = None) -> dict[str, int]:

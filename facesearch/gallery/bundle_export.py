@@ -1,0 +1,114 @@
+"""Writing a bundle: everything a gallery knows about its people, out of one consistent view of the database."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
+from facesearch.gallery import models, templates
+from facesearch.gallery.bundle_file import ROWS, TOMBSTONES, BundleWriter
+from facesearch.gallery.bundle_tables import TABLES, Table, template_columns, templates_file, to_arrow
+from facesearch.gallery.database import fsync_folder
+from facesearch.gallery.files import work_folder
+from facesearch.gallery.rows import require_whole, stored_columns
+from facesearch.gallery.schema import TemplateRow
+from facesearch.gallery.tombstones import read_tombstones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection
+
+    from facesearch.gallery.gallery import Gallery
+    from facesearch.gallery.models import StoredModel
+
+
+def write_bundle(
+    gallery: Gallery,
+    file: Path,
+    *,
+    crops: bool = False,
+    key: Path | None = None,
+    unencrypted: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> dict[str, int]:
+    """Write a bundle of the gallery, atomically and readable by its owner alone; returns the rows of each table.
+
+    `crops` takes the small pictures of uploads along. `key` is a file with an Ed25519 private key in PEM to sign with.
+    `progress` hears of templates as they are written. Memory does not grow with the gallery. Raises `GalleryError` for
+    an encrypted gallery without `unencrypted`, and for an empty one, `CorruptGalleryError` where a row is damaged, and
+    `ConfigError` where the file cannot be written.
+    """
+    if gallery.is_encrypted and not unencrypted:
+        raise GalleryError(
+            "A bundle is not encrypted, and the gallery is.",
+            "`facesearch backup` writes an encrypted copy; add --unencrypted to export it all the same.",
+        )
+    gallery.record("export", {"crops": int(crops)})
+    try:
+        with work_folder(file.parent) as work:
+            unfinished = work / "bundle"
+            with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_RDWR, 0o600), "w+b") as out:
+                with BundleWriter(out) as writer:
+                    counts = _write(gallery, writer, crops=crops, key=key, progress=progress)
+                out.flush()
+                os.fsync(out.fileno())
+            unfinished.replace(file)
+            fsync_folder(file.parent)
+            return counts
+    except OSError as error:
+        raise ConfigError(
+            f"The bundle cannot be written to {file}: {error.strerror}.", "Name a file in a folder with enough space."
+        ) from error
+
+
+def _write(
+    gallery: Gallery, writer: BundleWriter, *, crops: bool, key: Path | None, progress: Callable[[int], None]
+) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    with gallery.database.read() as connection:
+        active = models.active_model(connection)
+        if active is None:
+            raise GalleryError("The gallery is empty: there is nothing to export.", "Enroll people first.")
+        for table in TABLES:
+            if table.name != "crops" or crops:
+                counts[table.name] = _write_table(connection, writer, table)
+        for model in models.all_models(connection):
+            counts["templates"] = counts.get("templates", 0) + _write_templates(connection, writer, model, progress)
+        writer.text(TOMBSTONES, read_tombstones(gallery.folder).format())
+    writer.finish({"model": active[1].model_id, "dimension": active[1].dimension}, key)
+    return counts
+
+
+def _write_table(connection: Connection, writer: BundleWriter, table: Table) -> int:
+    query = sa.select(*stored_columns(table.row)).order_by(table.row.id)
+    count = 0
+    with writer.table(table.file, table.columns) as put:
+        for rows in connection.execute(query.execution_options(yield_per=ROWS)).partitions():
+            for row in rows:
+                require_whole(table.row, row)
+            put(to_arrow(table.columns, [[row._mapping[name] for name in table.columns] for row in rows]))
+            count += len(rows)
+    return count
+
+
+def _write_templates(
+    connection: Connection, writer: BundleWriter, model: StoredModel, progress: Callable[[int], None]
+) -> int:
+    columns = template_columns(model.info.dimension)
+    query = sa.select(TemplateRow.id, TemplateRow.face_id, TemplateRow.crc, TemplateRow.vector)
+    query = query.where(TemplateRow.model_id == model.row).order_by(TemplateRow.id)
+    count = 0
+    with writer.table(templates_file(model.row), columns) as put:
+        for rows in connection.execute(query.execution_options(yield_per=ROWS)).partitions():
+            for row in rows:
+                if not templates.is_whole(row, model.row) or len(row.vector) != 4 * model.info.dimension:
+                    raise CorruptGalleryError(f"Template {row.id} is damaged.", "Run: facesearch check")
+            put(to_arrow(columns, [tuple(row) for row in rows]))
+            count += len(rows)
+            progress(len(rows))
+    return count
