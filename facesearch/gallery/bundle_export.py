@@ -11,8 +11,7 @@ from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
 from facesearch.gallery import models, templates
 from facesearch.gallery.bundle_file import ROWS, TOMBSTONES, BundleWriter
 from facesearch.gallery.bundle_tables import TABLES, Table, template_columns, templates_file, to_arrow
-from facesearch.gallery.database import fsync_folder
-from facesearch.gallery.files import work_folder
+from facesearch.gallery.files import fsync_folder, work_folder
 from facesearch.gallery.rows import require_whole, stored_columns
 from facesearch.gallery.schema import TemplateRow
 from facesearch.gallery.tombstones import read_tombstones
@@ -79,7 +78,7 @@ def _write(
                 counts[table.name] = _write_table(connection, writer, table)
         for model in models.all_models(connection):
             counts["templates"] = counts.get("templates", 0) + _write_templates(connection, writer, model, progress)
-        writer.text(TOMBSTONES, read_tombstones(gallery.folder).format())
+        writer.text(TOMBSTONES, read_tombstones(gallery.folder).format() if gallery.owns_folder else "")
     writer.finish({"model": active[1].model_id, "dimension": active[1].dimension}, key)
     return counts
 

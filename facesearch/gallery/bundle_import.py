@@ -107,16 +107,21 @@ def read_bundle(
     the gallery has too without `merge`, and what `BundleReader.open` raises.
     """
     with BundleReader.open(file, key) as bundle:
-        known = read_tombstones(gallery.folder)
+        listed = read_tombstones(gallery.folder) if gallery.owns_folder else Tombstones()
         packed = Tombstones.parse(bundle.tombstones)
-        with gallery.database.write() as connection:
-            run = Import(connection, bundle, Tombstones() if bring_back_erased else known, merge=merge)
+
+        def work(connection: Connection) -> Imported:
+            run = Import(connection, bundle, Tombstones() if bring_back_erased else listed, merge=merge)
             done = run.run(progress)
             done.signed, done.verified = bundle.is_signed, key is not None
             counts = {name: getattr(done, name) for name in ("subjects", "photos", "templates", "merged", "erased")}
             audit.record(connection, "import", counts)
-            # Before the commit: a list that names more than the database knows does no harm.
-            write_tombstones(gallery.folder, known.merged(packed))
+            if gallery.owns_folder:
+                # Before the commit: a list that names more than the database knows does no harm.
+                write_tombstones(gallery.folder, listed.merged(packed))
+            return done
+
+        done = gallery.database.transact(work)
     gallery.database.checkpoint()
     return done
 
@@ -163,7 +168,7 @@ class Import:
         return insert_all(self._connection, row, [{k: v for k, v in each.items() if k != "id"} for each in rows])
 
     def _import_models(self) -> None:
-        stored = models.active_model(self._connection)
+        stored = models.active_model(self._connection, hold=True)
         for row in (row for rows in self._rows("models") for row in rows):
             if row["active"] and stored is not None and row["model_id"] != stored[1].model_id:
                 raise ModelMismatchError(
@@ -173,7 +178,8 @@ class Import:
             known = models.find_model(self._connection, row["model_id"])
             if known is not None and known.info.dimension != row["dimension"]:
                 raise ValueError("its model has another dimension than the gallery's of that id")
-            key = known.row if known else self._insert("models", [{**row, "active": row["active"] and self._fresh}])[0]
+            active = int(row["active"] and self._fresh)
+            key = known.row if known else self._insert("models", [{**row, "active": active}])[0]
             self._models[row["id"]] = (key, row["dimension"], bool(row["active"]))
         if sum(active for *_, active in self._models.values()) != 1:
             raise ValueError("it has no active model")

@@ -265,7 +265,7 @@ class Gallery:
         """
 
         def work(connection: Connection, effect: Effect) -> list[tuple[int, ...]]:
-            active = models.active_model(connection)
+            active = models.active_model(connection, hold=True)
             ids = [apply_change(connection, change, active, effect) for change in changes]
             if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
                 subjects.remove_faceless_subjects(connection)

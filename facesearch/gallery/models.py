@@ -26,9 +26,12 @@ class StoredModel:
     active: bool
 
 
-def active_model(connection: Connection) -> tuple[int, ModelInfo] | None:
-    """The model whose templates are searched, with its row id; `CorruptGalleryError` where it is damaged."""
-    found = _models(connection, ModelRow.active == 1)
+def active_model(connection: Connection, *, hold: bool = False) -> tuple[int, ModelInfo] | None:
+    """The model whose templates are searched, with its row id; `CorruptGalleryError` where it is damaged.
+
+    `hold` keeps it the active one until the transaction ends: for who writes templates of it.
+    """
+    found = _models(connection, ModelRow.active == 1, hold=hold)
     return (found[0].row, found[0].info) if found else None
 
 
@@ -43,9 +46,19 @@ def find_model(connection: Connection, model_id: str) -> StoredModel | None:
     return found[0] if found else None
 
 
-def _models(connection: Connection, condition: sa.ColumnElement[bool]) -> list[StoredModel]:
+def _models(connection: Connection, condition: sa.ColumnElement[bool], *, hold: bool = False) -> list[StoredModel]:
     query = sa.select(*stored_columns(ModelRow), ModelRow.settings.label("parsed")).where(condition)
-    return [_stored(row) for row in connection.execute(query.order_by(ModelRow.id))]
+    query = query.order_by(ModelRow.id)
+    return [_stored(row) for row in connection.execute(query.with_for_update(read=True) if hold else query)]
+
+
+def hold_models(connection: Connection) -> None:
+    """Wait for everybody who holds the active model, and let nobody do so until the transaction ends.
+
+    It has to be the transaction's first statement, which then sees what it waited for. SQLite has one writer anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE models IN EXCLUSIVE MODE")
 
 
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredModel:

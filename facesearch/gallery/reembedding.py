@@ -19,7 +19,7 @@ from facesearch.errors import GalleryError
 from facesearch.gallery import audit, models, photos, subjects
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import remove_snapshot
-from facesearch.gallery.rows import require_joined, stored_columns, update
+from facesearch.gallery.rows import insert_all, require_joined, stored_columns, update
 from facesearch.gallery.schema import CropRow, FaceRow, ModelRow, PhotoRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks, renew_token
 
@@ -145,8 +145,9 @@ class GalleryModels:
             fresh = {face_id: vector for face_id, vector in vectors if face_id in wanting}
             if fresh:
                 require_unit_vectors(np.array(list(fresh.values()), np.float32), model.info.dimension)
-                rows = [_template(face_id, model, vector) for face_id, vector in fresh.items()]
-                connection.execute(sa.insert(TemplateRow), rows)
+                insert_all(
+                    connection, TemplateRow, [_template(face_id, model, each) for face_id, each in fresh.items()]
+                )
             return len(fresh)
 
         return self._database.transact(add)
@@ -173,6 +174,7 @@ class GalleryModels:
         """
 
         def activate(connection: Connection) -> str:
+            models.hold_models(connection)
             new, active = _require(connection, model_id), models.active_model(connection)
             assert active is not None  # there is a model
             missing = _count_lacking(connection, new.row)
@@ -203,6 +205,7 @@ class GalleryModels:
         """
 
         def retire(connection: Connection) -> Retired:
+            models.hold_models(connection)
             model = _require(connection, model_id)
             if model.active:
                 raise GalleryError(

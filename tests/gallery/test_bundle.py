@@ -28,6 +28,7 @@ from facesearch.gallery.bundle_tables import BY_NAME, TABLES, template_columns, 
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.crops import CropStore
 from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.location import Location
 from facesearch.gallery.reembedding import GalleryModels
 from facesearch.gallery.schema import TemplateRow
 from facesearch.gallery.templates import checksum
@@ -65,6 +66,11 @@ def answers(gallery: Gallery) -> list[tuple[Candidate, ...]]:
 @pytest.fixture
 def people(gallery: Gallery) -> Gallery:
     """Three people with everything that a bundle can hold."""
+    fill(gallery)
+    return gallery
+
+
+def fill(gallery: Gallery) -> None:
     odd = Path(os.fsdecode(b"/photos/\xff.jpg"))
     enroll(gallery, "Removed", 90, 91)
     gallery.remove_subject("Removed")  # so that ids have gaps
@@ -75,7 +81,6 @@ def people(gallery: Gallery) -> Gallery:
     gallery.store_calibration({"threshold": 0.5}, MODEL)
     CropStore(gallery.database).keep(gallery.photos_of_subject("Ada")[0].photo_id, b"\xff\xd8a picture")
     gallery.erase([gallery.subject(enroll_one(gallery, "Erased")).subject_id])
-    return gallery
 
 
 def enroll_one(gallery: Gallery, name: str) -> str:
@@ -113,6 +118,24 @@ def test_an_empty_gallery_takes_everything_over_as_it_was(people: Gallery, other
         assert max(taken) < min(enroll(other, "Dan", 6))
         assert [event.action for event in other.events()] == ["import"]
     assert people.events()[-1].action == "export"
+
+
+@pytest.mark.both_databases
+def test_a_gallery_moves_between_a_folder_and_a_server(place: Location, tmp_path: Path) -> None:
+    with make_gallery(tmp_path / "folder") as source, Gallery.open(place, create=True) as target:
+        fill(source)
+        write_bundle(source, tmp_path / "there", crops=True)
+        read_bundle(target, tmp_path / "there")
+        assert contents(target) == contents(source)
+        assert answers(target) == answers(source)
+        assert target.calibration() == source.calibration()
+        assert all(finding.ok for finding in check_gallery(target))
+        write_bundle(target, tmp_path / "back", crops=True)
+        with Gallery.open(tmp_path / "again", create=True) as again:
+            read_bundle(again, tmp_path / "back")
+            assert contents(again) == contents(source)
+        taken = {row[0] for row in contents(source)["templates"]}
+        assert max(taken) < min(enroll(target, "Dan", 6))
 
 
 def test_pandas_reads_a_bundle_in_two_lines(people: Gallery, bundle: Path) -> None:
