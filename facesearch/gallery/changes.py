@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.photos import MovedPhoto, NewPhoto, RefusedPhoto
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.live_index import LiveIndex
@@ -41,27 +44,60 @@ class Effect:
         live.token = token
 
 
-def apply_change(
-    connection: Connection, change: Change, active: tuple[int, ModelInfo] | None, effect: Effect
-) -> tuple[int, ...]:
-    """Carry out one change; returns the template ids it concerns. `active` is the model with its row id.
+def apply_changes(
+    connection: Connection, changes: Sequence[Change], active: tuple[int, ModelInfo] | None, effect: Effect
+) -> list[tuple[int, ...]]:
+    """Carry out changes in their order; returns the template ids that each concerns.
 
-    Raises `GalleryError` for templates that cannot be kept.
+    `active` is the model with its row id. Raises `GalleryError` for templates that cannot be kept.
     """
-    if isinstance(change, RefusedPhoto):
-        photos.remember_rejection(connection, change)
-        return ()
-    subject_id = subjects.ensure_subject(connection, change.subject, change.attributes)
-    if isinstance(change, MovedPhoto):
-        effect.removed += photos.move_photo(connection, change, subject_id)
-        return change.stored.template_ids
+    ids: list[tuple[int, ...]] = []
+    for run in _runs(changes):
+        match run[0]:
+            case NewPhoto():
+                ids += _enroll(connection, cast("Sequence[NewPhoto]", run), active, effect)
+            case RefusedPhoto():
+                photos.remember_rejections(connection, cast("Sequence[RefusedPhoto]", run))
+                ids += [()] * len(run)
+            case MovedPhoto():
+                ids += [_move(connection, each, effect) for each in cast("Sequence[MovedPhoto]", run)]
+    return ids
+
+
+def _runs(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """Changes of one kind that follow each other, each at another path: what can be done at once."""
+    run: list[Change] = []
+    paths: set[Path] = set()
+    for change in changes:
+        path = change.path if isinstance(change, RefusedPhoto) else change.file.path
+        if run and (type(change) is not type(run[0]) or path in paths):
+            yield run
+            run, paths = [], set()
+        run.append(change)
+        paths.add(path)
+    if run:
+        yield run
+
+
+def _move(connection: Connection, moved: MovedPhoto, effect: Effect) -> tuple[int, ...]:
+    (subject_id,) = subjects.ensure_subjects(connection, [(moved.subject, moved.attributes)])
+    effect.removed += photos.move_photo(connection, moved, subject_id)
+    return moved.stored.template_ids
+
+
+def _enroll(
+    connection: Connection, new: Sequence[NewPhoto], active: tuple[int, ModelInfo] | None, effect: Effect
+) -> list[tuple[int, ...]]:
     if active is None:
         raise GalleryError("Templates arrived before a model was adopted.", "Adopt the model first.")
-    vectors = _storable_vectors(change, active[1])
-    effect.removed += photos.remove_photos(connection, [change.file.path])
-    keys = photos.insert_photo(connection, change, subject_id, active[0])
-    effect.added += [(*key, vector) for key, vector in zip(keys, vectors, strict=True)]
-    return tuple(template_id for template_id, _ in keys)
+    vectors = [vector for photo in new for vector in _storable_vectors(photo, active[1])]
+    require_unit_vectors(np.array(vectors, np.float32), active[1].dimension)
+    subject_ids = subjects.ensure_subjects(connection, [(photo.subject, photo.attributes) for photo in new])
+    effect.removed += photos.remove_photos(connection, [photo.file.path for photo in new])
+    keys = photos.insert_photos(connection, new, subject_ids, active[0])
+    together = [key for of_photo in keys for key in of_photo]
+    effect.added += [(*key, vector) for key, vector in zip(together, vectors, strict=True)]
+    return [tuple(template_id for template_id, _ in of_photo) for of_photo in keys]
 
 
 def _storable_vectors(photo: NewPhoto, model: ModelInfo) -> list[Vector]:
@@ -74,5 +110,6 @@ def _storable_vectors(photo: NewPhoto, model: ModelInfo) -> list[Vector]:
                 f"The gallery holds templates of {model.model_id}, not of {template.model_id}.",
                 "Use the model pack that the gallery was made with.",
             )
-        require_unit_vectors(template.vector[None], model.dimension)
+        if template.vector.shape != (model.dimension,):
+            require_unit_vectors(template.vector[None], model.dimension)  # says what is wrong
     return [template.vector for template in photo.templates]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from facesearch.errors import GalleryError, GalleryNotFoundError
 from facesearch.gallery import audit, calibrations, evaluations, models, photos, retention, subjects, templates
 from facesearch.gallery.ballast import despite_full_disk, make_ballast
-from facesearch.gallery.changes import Change, Effect, apply_change
+from facesearch.gallery.changes import Change, Effect, apply_changes
 from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.base import require_unit_vectors
@@ -266,7 +266,7 @@ class Gallery:
 
         def work(connection: Connection, effect: Effect) -> list[tuple[int, ...]]:
             active = models.active_model(connection, hold=True)
-            ids = [apply_change(connection, change, active, effect) for change in changes]
+            ids = apply_changes(connection, changes, active, effect)
             if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
                 subjects.remove_faceless_subjects(connection)
             return ids

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.gallery.models import of_active_model
-from facesearch.gallery.rows import insert, is_whole, now, require_joined, stored_columns, update
+from facesearch.gallery.rows import insert_all, is_whole, now, require_joined, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
 from facesearch.types import Reason, Rejection
@@ -172,55 +172,64 @@ def _stored(rows: Sequence[Row[*tuple[object, ...]]]) -> StoredPhoto:
     )
 
 
-def insert_photo(connection: Connection, photo: NewPhoto, subject_id: int, model_row: int) -> list[tuple[int, int]]:
-    """Store a photo with its faces and templates, at a path that holds none. Returns (template id, checksum)s."""
+def insert_photos(
+    connection: Connection, new: Sequence[NewPhoto], subject_ids: Sequence[int], model_row: int
+) -> list[list[tuple[int, int]]]:
+    """Store photos with their faces and templates, at paths that hold none, each its subject's.
+
+    Returns (template id, checksum)s by photo. A table is written in one go: a statement a row costs several times as
+    much.
+    """
+    moment = now()
+    photo_ids = insert_all(connection, PhotoRow, [_photo_values(photo, moment) for photo in new])
+    forget_rejections(connection, [photo.file.path for photo in new])
+    owners = zip(new, photo_ids, subject_ids, strict=True)
+    faces = [
+        _face_values(each, photo_id, subject_id) for photo, photo_id, subject_id in owners for each in photo.templates
+    ]
+    face_ids = insert_all(connection, FaceRow, faces)
+    vectors = [np.asarray(each.vector, "<f4").tobytes() for photo in new for each in photo.templates]
+    rows = [_template_values(*pair, model_row) for pair in zip(face_ids, vectors, strict=True)]
+    keys = zip(insert_all(connection, TemplateRow, rows), (row["crc"] for row in rows), strict=True)
+    return [[next(keys) for _ in photo.templates] for photo in new]
+
+
+def _photo_values(photo: NewPhoto, moment: str) -> dict[str, object]:
     file = photo.file
-    photo_id = insert(
-        connection,
-        PhotoRow,
-        {
-            "path": os.fsencode(file.path),
-            "sha256": bytes.fromhex(file.sha256),
-            "size": file.size,
-            "mtime_ns": _storable(file.mtime_ns),
-            "width": photo.width,
-            "height": photo.height,
-            "enrolled_at": now(),
-        },
-    )
-    forget_rejections(connection, [file.path])
-    return [_insert_template(connection, each, photo_id, subject_id, model_row) for each in photo.templates]
+    return {
+        "path": os.fsencode(file.path),
+        "sha256": bytes.fromhex(file.sha256),
+        "size": file.size,
+        "mtime_ns": _storable(file.mtime_ns),
+        "width": photo.width,
+        "height": photo.height,
+        "enrolled_at": moment,
+    }
 
 
-def _insert_template(
-    connection: Connection, template: Template, photo_id: int, subject_id: int, model_row: int
-) -> tuple[int, int]:
+def _face_values(template: Template, photo_id: int, subject_id: int) -> dict[str, object]:
     face, quality = template.face, template.quality
-    face_id = insert(
-        connection,
-        FaceRow,
-        {
-            "photo_id": photo_id,
-            "subject_id": subject_id,
-            "box": np.asarray(face.box, "<f4").tobytes(),
-            "landmarks": np.asarray(face.landmarks, "<f4").tobytes(),
-            "detection_score": float(face.detection_score),
-            "size": float(quality.size),
-            "sharpness": float(quality.sharpness),
-            "yaw": float(quality.yaw),
-            "roll": float(quality.roll),
-        },
-    )
-    vector = np.asarray(template.vector, "<f4").tobytes()
-    crc = checksum(face_id, model_row, vector)
-    values = {
+    return {
+        "photo_id": photo_id,
+        "subject_id": subject_id,
+        "box": np.asarray(face.box, "<f4").tobytes(),
+        "landmarks": np.asarray(face.landmarks, "<f4").tobytes(),
+        "detection_score": float(face.detection_score),
+        "size": float(quality.size),
+        "sharpness": float(quality.sharpness),
+        "yaw": float(quality.yaw),
+        "roll": float(quality.roll),
+    }
+
+
+def _template_values(face_id: int, vector: bytes, model_row: int) -> dict[str, Any]:
+    return {
         "face_id": face_id,
         "model_id": model_row,
-        "dimension": len(template.vector),
+        "dimension": len(vector) // 4,
         "vector": vector,
-        "crc": crc,
+        "crc": checksum(face_id, model_row, vector),
     }
-    return insert(connection, TemplateRow, values), crc
 
 
 def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
@@ -254,7 +263,7 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> li
 
 
 def _storable(value: int) -> int:
-    """`value` as SQLite can hold it: some file systems let anyone set a file's time to the year 30,000."""
+    """`value` as a database can hold it: some file systems let anyone set a file's time to the year 30,000."""
     return max(-(2**63), min(value, 2**63 - 1))
 
 
@@ -288,21 +297,25 @@ def forget_comparisons(connection: Connection) -> None:
     connection.execute(sa.delete(RejectionRow).where(RejectionRow.reason.in_(resting)))
 
 
-def remember_rejection(connection: Connection, refused: RefusedPhoto) -> None:
-    """Remember that a photo was refused, and under which policy."""
-    path, stored = refused.path, refused.rejection
-    forget_rejections(connection, [path])
-    values = {
-        "path": os.fsencode(path),
+def remember_rejections(connection: Connection, refused: Sequence[RefusedPhoto]) -> None:
+    """Remember that photos, each at another path, were refused, and under which policy."""
+    forget_rejections(connection, [each.path for each in refused])
+    moment = now()
+    insert_all(connection, RejectionRow, [_rejection_values(each, moment) for each in refused])
+
+
+def _rejection_values(refused: RefusedPhoto, moment: str) -> dict[str, object]:
+    stored = refused.rejection
+    return {
+        "path": os.fsencode(refused.path),
         "sha256": bytes.fromhex(stored.sha256) if stored.sha256 is not None else None,
         "size": stored.size,
         "mtime_ns": _storable(stored.mtime_ns),
         "policy": stored.policy,
         "reason": stored.rejection.reason.value,
         "detail": stored.rejection.detail,
-        "rejected_at": now(),
+        "rejected_at": moment,
     }
-    insert(connection, RejectionRow, values)
 
 
 def forget_rejections(connection: Connection, paths: Sequence[Path]) -> None:

@@ -17,7 +17,7 @@ from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectErr
 from facesearch.gallery.column_types import member
 from facesearch.gallery.models import of_active_model
 from facesearch.gallery.retention import RETAIN_UNTIL, require_date
-from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
+from facesearch.gallery.rows import insert_all, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Subject
 
@@ -118,14 +118,30 @@ def _require_id(connection: Connection, subject_id: int) -> int:
     return subject_id
 
 
-def ensure_subject(connection: Connection, name: str, attributes: Mapping[str, str]) -> int:
-    """The row id of the subject of that name, created if new; `attributes` are added to what is known."""
-    found = find_subject(connection, name)
-    if found is None:
-        values = {"name": clean_name(name), "attributes": clean_attributes(attributes), "created_at": now()}
-        return insert(connection, SubjectRow, values)
-    if attributes:
-        set_attributes(connection, found, dict(attributes.items()))
+def ensure_subjects(connection: Connection, wanted: Sequence[tuple[str, Mapping[str, str]]]) -> list[int]:
+    """The row ids of subjects by name, created if new; their attributes are added to what is known."""
+    names = [clean_name(name) for name, _ in wanted]
+    attributes: dict[str, dict[str, str]] = {}
+    for name, (_, given) in zip(names, wanted, strict=True):
+        attributes.setdefault(name, {}).update(clean_attributes(given))
+    found = _ids_by_name(connection, list(attributes))
+    for name in found.keys() & attributes.keys():
+        if attributes[name]:
+            set_attributes(connection, found[name], dict(attributes[name].items()))
+    # In one order for all writers, so that none waits for another that waits for it.
+    new, moment = sorted(attributes.keys() - found.keys()), now()
+    rows = [{"name": name, "attributes": attributes[name], "created_at": moment} for name in new]
+    found.update(zip(new, insert_all(connection, SubjectRow, rows), strict=True))
+    return [found[name] for name in names]
+
+
+def _ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for start in range(0, len(names), AT_ONCE):
+        chosen = SubjectRow.name.in_(names[start : start + AT_ONCE])
+        found.update(
+            (name, key) for name, key in connection.execute(sa.select(SubjectRow.name, SubjectRow.id).where(chosen))
+        )
     return found
 
 
