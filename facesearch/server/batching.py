@@ -17,7 +17,7 @@ from asyncio import wrap_future
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.server.problems import busy
 from facesearch.types import Comparison, Threshold
 from facesearch.vision.encoder import BATCH
+from facesearch.vision.thumbnail import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,8 @@ class Ask:
 class _Job:
     """One photo on its way."""
 
-    prepare: Callable[[], Probe]
+    prepare: Callable[[], Any]
+    """Gives the probe, or what is wanted of the photo instead."""
     ask: Ask | None
     """None: only the vectors are wanted."""
     future: Future[Any] = field(default_factory=Future)
@@ -117,6 +119,11 @@ class Pipeline:
         encoder = self._engine.encoder
         jobs = [_Job(partial(find_probe, encoder, photo.data, name=photo.name), None) for photo in photos]
         return await self._run(jobs, self._only_prepare)
+
+    async def preview(self, photo: Upload) -> tuple[bytes, int, int]:
+        """What `thumbnail.preview` gives. Raises `PhotoError`."""
+        (made,) = await self._run([_Job(partial(preview, photo.data), None)], self._only_prepare)
+        return cast("tuple[bytes, int, int]", made)
 
     async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[list[SearchResult]]:
         """What `FaceSearch.identify` gives for each photo."""

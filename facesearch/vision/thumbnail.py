@@ -1,4 +1,4 @@
-"""Small pictures of faces for reports."""
+"""Small pictures of faces for reports, and of photos that browsers cannot show."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SIDE: Final = 112
 """Pixels; two of them fit side by side on a card of a report, and a page of 50 stays below 300 kB."""
+PREVIEW_SIDE: Final = 1600
+"""Pixels: as large as the page shows a photo."""
 _JPEG_QUALITY: Final = 80
 _MARGIN: Final = 0.3
 """Shown around the box of a face, in parts of its longer side: hair and chin help a person to tell who it is."""
@@ -28,6 +30,21 @@ def thumbnail(data: bytes, box: tuple[float, float, float, float] | None = None)
     """
     image = Image.fromarray(_square(decode_guarded(data), box))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return _as_jpeg(image)
+
+
+def preview(data: bytes) -> tuple[bytes, int, int]:
+    """The encoded photo `data` as a JPEG of at most `PREVIEW_SIDE` pixels, without metadata; its own width and height.
+
+    Raises `PhotoError`.
+    """
+    image = Image.fromarray(decode_guarded(data))
+    width, height = image.size
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
+    return _as_jpeg(image), width, height
+
+
+def _as_jpeg(image: Image.Image) -> bytes:
     out = BytesIO()
     image.save(out, "JPEG", quality=_JPEG_QUALITY)
     return out.getvalue()

@@ -52,6 +52,7 @@ ENDPOINTS = PLAIN | {
     ("POST", "/v1/detect"),
     ("POST", "/v1/identify"),
     ("POST", "/v1/verify"),
+    ("POST", "/v1/preview"),
     ("GET", "/v1/subjects"),
     ("POST", "/v1/subjects"),
     ("GET", "/v1/subjects/{id}"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from facesearch import FaceSearch
 from facesearch.engine.records import face_record, search_record
@@ -136,3 +138,22 @@ def test_a_photo_may_be_called_anything(read_only: httpx.Client, people_folder: 
         shown = answer.json()["results"][0]["photo"]
         assert shown.isprintable()
         assert 0 < len(shown) <= 255
+
+
+def test_a_preview_is_a_bounded_jpeg_without_metadata_and_says_how_large_the_photo_is(
+    read_only: httpx.Client, tmp_path: Path
+) -> None:
+    photo = tmp_path / "large.tif"
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif[0x0112] = 6  # lies on its side
+    Image.new("RGB", (3000, 1000), "red").save(photo, exif=exif)
+    answer = read_only.post("/v1/preview", files=photos(photo))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert (answer.headers["photo-width"], answer.headers["photo-height"]) == ("1000", "3000")
+    assert answer.headers["cache-control"] == "no-store"
+    with Image.open(io.BytesIO(answer.content)) as shown:
+        assert max(shown.size) == 1600
+        assert not shown.getexif()
+    refused = read_only.post("/v1/preview", files={"photo": b"no photo"})
+    assert (refused.status_code, refused.json()["reason"]) == (422, "unsupported_format")

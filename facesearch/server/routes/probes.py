@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from facesearch.engine.records import comparison_record, face_record, search_record
@@ -19,6 +19,7 @@ from facesearch.server.state import State, StateOf
 from facesearch.server.uploads import parse_where, read_form
 from facesearch.types import Threshold
 from facesearch.vision.quality import FacePolicy
+from facesearch.vision.thumbnail import PREVIEW_SIDE
 
 router = APIRouter(tags=["probes"])
 
@@ -106,6 +107,26 @@ async def verify(
         raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
     in_force = Threshold(threshold, "given") if threshold is not None else await run_sync(_threshold, state)
     return comparison_record(await state.pipeline.verify(*form.photos, faces, in_force))
+
+
+@router.post(
+    "/preview",
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": f"A JPEG of at most {PREVIEW_SIDE} pixels a side."},
+        **problems(408, 413, 415, 429),
+    },
+    response_class=Response,
+    openapi_extra=photos_body(),
+    summary="A picture of the photo",
+)
+async def picture(request: Request, state: StateOf, _: Reader) -> Response:
+    """The photo that was sent, as something every browser can show; `Photo-Width` and `Photo-Height` are its own size
+    in pixels, which boxes of faces refer to. Of several photos the first is taken.
+    """
+    state.pipeline.require_room()
+    form = await read_form(request)
+    jpeg, width, height = await state.pipeline.preview(form.photos[0])
+    return Response(jpeg, media_type="image/jpeg", headers={"Photo-Width": str(width), "Photo-Height": str(height)})
 
 
 def _threshold(state: State) -> Threshold:

@@ -93,6 +93,7 @@ function form(photos, fields = {}) {
 
 export const info = (options) => json("GET", "/info", options);
 export const check = () => json("GET", "/check");
+export const evaluation = () => json("GET", "/evaluation");
 export const calibration = () => json("GET", "/calibration");
 export const audit = () => json("GET", "/audit");
 export const detect = (photo) => json("POST", "/detect", { body: form([photo]) });
@@ -108,6 +109,11 @@ export const setAttributes = (id, attributes) =>
 export const merge = (id, into) => json("POST", `/subjects/${id}/merge`, { body: { into } });
 export const erase = (id) => json("DELETE", `/subjects/${id}`);
 export const removePhoto = (id, photo) => json("DELETE", `/subjects/${id}/photos/${photo}`);
+/** A JPEG of a photo that the browser cannot show, and how wide the photo itself is. */
+export async function preview(photo) {
+  const response = await answer("POST", "/preview", { body: form([photo]) });
+  return { blob: await response.blob(), width: Number(response.headers.get("Photo-Width")) };
+}
 export const thumbnail = async (id) => (await answer("GET", `/photos/${id}/thumbnail`)).blob();
 
 /** Enroll photos as `who`: `{ id }` of somebody who is there, or `{ name }`. */

@@ -41,7 +41,7 @@ function chooser(position, total, choose) {
 /** The face of the photo and that of a candidate, side by side. */
 function comparison({ probe, result, others }) {
   const mine = portrait("?", { size: "large" });
-  cut(probe.url, result.box).then((url) => url && mine.append(el("img", { src: url, alt: "" })));
+  cut(probe.picture, result.box).then((url) => url && mine.append(el("img", { src: url, alt: "" })));
   const [best] = others;
   const theirs = el("figure", { class: "theirs" });
   const who = (candidate) => [
@@ -100,9 +100,9 @@ function setAsideNote({ result, aside, setAside }) {
   );
 }
 
-/** The person's name, and the way to the person unless they were removed meanwhile. */
+/** The person's name, and the way to the person. */
 function personLink({ subject, subject_id: id }) {
-  return id === null ? subject : el("a", { href: `#/people/${id}` }, subject);
+  return el("a", { href: `#/people/${id}` }, subject);
 }
 
 function measured(result) {

@@ -76,10 +76,10 @@ function show(place, url) {
   place.append(el("img", { src: url, alt: "", draggable: "false" }));
 }
 
-/** A square cut out of a photo that is on the page, as a data URL; null where the browser cannot show the photo. */
-export async function cut(photoUrl, box, side = 224) {
+/** A square cut out of a `picture`, as a data URL; null where the browser cannot show the photo. */
+export async function cut({ url, scale: shown }, box, side = 224) {
   const image = new Image();
-  image.src = photoUrl;
+  image.src = url;
   try {
     await image.decode();
   } catch {
@@ -94,6 +94,7 @@ export async function cut(photoUrl, box, side = 224) {
   context.imageSmoothingQuality = "high";
   const scale = side / length;
   const [left, top] = [(x1 + x2 - length) / 2, (y1 + y2 - length) / 2];
-  context.drawImage(image, -left * scale, -top * scale, image.naturalWidth * scale, image.naturalHeight * scale);
+  const [width, height] = [image.naturalWidth / shown, image.naturalHeight / shown];
+  context.drawImage(image, -left * scale, -top * scale, width * scale, height * scale);
   return canvas.toDataURL("image/jpeg", 0.9);
 }

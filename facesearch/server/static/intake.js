@@ -3,35 +3,38 @@
 import { available, takePhoto } from "./camera.js";
 import { button, el, fileButton, icon } from "./dom.js";
 
-/** A place for one photo; `onphoto` hears the file. While `signal` lives the whole window takes drops and pastes. */
-export function photoIntake(onphoto, signal) {
+// Some systems do not count these among the images, and hide them.
+const PHOTOS = "image/*,.heic,.heif,.avif,.tif,.tiff";
+
+/** A place for photos; `onphotos` hears the files. While `signal` lives the whole window takes drops and pastes. */
+export function photoIntake(onphotos, signal) {
   const zone = el(
     "section",
-    { class: "intake", "aria-label": "Choose a photo" },
+    { class: "intake", "aria-label": "Choose photos" },
     el("div", { class: "emblem" }, icon("photo")),
-    el("p", { class: "lead" }, "Drop or paste a photo"),
+    el("p", { class: "lead" }, "Drop or paste photos"),
     el(
       "div",
       { class: "actions" },
-      fileButton("Choose a photo", ([file]) => onphoto(file), { kind: "primary", accept: "image/*" }),
+      fileButton("Choose photos", onphotos, { kind: "primary", accept: PHOTOS, multiple: true }),
       available()
-        ? button("Use the camera", () => takePhoto().then((file) => file && onphoto(file)), { glyph: "camera" })
-        : fileButton("Take a photo", ([file]) => onphoto(file), {
+        ? button("Use the camera", () => takePhoto().then((file) => file && onphotos([file])), { glyph: "camera" })
+        : fileButton("Take a photo", onphotos, {
             glyph: "camera",
             accept: "image/*",
             capture: "environment",
           }),
     ),
-    el("p", { class: "hint" }, "The photo is searched and not kept."),
+    el("p", { class: "hint" }, "Photos are searched and not kept."),
   );
-  takeDrops(zone, ({ files }) => files.length && onphoto(files[0], { others: files.length - 1 }), signal);
+  takeDrops(zone, ({ files }) => files.length && onphotos([...files]), signal);
   addEventListener(
     "paste",
     (event) => {
-      const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-      if (!file) return;
+      const files = [...(event.clipboardData?.files ?? [])].filter((each) => each.type.startsWith("image/"));
+      if (!files.length) return;
       event.preventDefault();
-      onphoto(file);
+      onphotos(files);
     },
     { signal },
   );

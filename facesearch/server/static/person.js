@@ -9,6 +9,7 @@ import { enrolment } from "./enrolment.js";
 import { personField } from "./person-picker.js";
 import { axis, lowEnd, track } from "./scale.js";
 import { may } from "./server-info.js";
+import { showReceipt } from "./receipt.js";
 import { date, fileName, photoName, score, signed } from "./words.js";
 
 export const title = "Person";
@@ -130,24 +131,25 @@ async function erasing(person) {
   const sure = await confirm(
     `Erase ${person.subject}?`,
     [
-      el("p", null, "Gone for good, and not to be restored:"),
+      el("p", null, "Gone for good, also from backups that are restored here later:"),
       el(
         "ul",
         null,
         el("li", null, "the name"),
         el("li", null, `${count(person.templates, "template")} of ${count(person.photos, "photo")}, and what was measured on them`),
         attributes ? el("li", null, count(attributes, "attribute")) : null,
-        el("li", null, "pictures of the face that this server keeps"),
+        el("li", null, "pictures of the face, and vectors that evaluations of the same photos left"),
       ),
-      el("p", null, "What stays: photo files in folders they were enrolled from, and backups made elsewhere."),
+      el("p", null, "Then every file of the gallery is searched for what was removed, and you get a receipt."),
+      el("p", null, "What stays: photo files in folders they were enrolled from, and backups until you delete them."),
     ],
     { yes: "Erase for good" },
   );
   if (!sure) return;
   await attempt("Nothing was erased", async () => {
-    const gone = await api.erase(person.id);
-    location.hash = "#/people";
-    announce(`Erased: ${count(gone.photos, "photo")}, ${count(gone.templates, "template")}`);
+    const receipt = await api.erase(person.id);
+    await showReceipt(receipt);
+    location.hash = "#/people"; // not before: another view closes dialogs
   });
 }
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, button, el, failure, fileButton, icon } from "./dom.js";
+import { pictureOf } from "./picture.js";
 import { fromTheLeft, stage } from "./stage.js";
 import { further, POOR, reason } from "./words.js";
 
@@ -85,21 +86,22 @@ export function refused(entry, record, { strict, onresolved }) {
   async function choose() {
     for (const each of body.querySelectorAll("button")) each.disabled = true;
     try {
-      pick(fromTheLeft((await api.detect(entry.file)).results));
+      const [{ results }, picture] = await Promise.all([api.detect(entry.file), pictureOf(entry.file)]);
+      pick(fromTheLeft(results), picture);
     } catch (error) {
       show(record);
       body.append(failure(error));
     }
   }
 
-  function pick(results) {
+  function pick(results, picture) {
     const faces = results.map((each, index) => ({ box: each.box, tone: "plain", label: "", description: `Face ${index + 1} of ${results.length}` }));
     let chosen = null;
     const onselect = (position) => {
       chosen = results[position];
       use.disabled = false;
     };
-    const photo = stage({ url: preview.src, name: entry.path, faces, onselect });
+    const photo = stage({ picture, name: entry.path, faces, onselect });
     const use = button(`This is ${entry.person}`, () => send({ faces: String(chosen.face) }), { kind: "primary", disabled: true });
     card.classList.add("choosing");
     body.replaceChildren(

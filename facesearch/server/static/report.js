@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, button, count, el, failure, icon, loading } from "./dom.js";
+import { evaluations, rate } from "./evaluation.js";
 import { portrait } from "./faces.js";
 import { axis, track } from "./scale.js";
 import { getInfo } from "./server-info.js";
@@ -17,9 +18,9 @@ export async function mount(place, signal) {
     el("h1", null, title),
     figures(server),
     thresholdSection(server, made.calibration),
+    evaluationSection(),
     onDemand("Health", "Every row, template and model file is read and compared: on a large gallery that takes a while.", "Run the check", api.check, health),
     onDemand("Audit", "All templates are compared with each other. What is found is for a person to look at, never to act on alone.", "Run the audit", api.audit, audited),
-    evaluation(),
     facts("Engine", [
       ["model", server.model ?? "none yet: nobody is enrolled"],
       ["model pack", fileName(server.pack)],
@@ -73,8 +74,6 @@ function uncalibrated() {
   return el("p", { class: "hint" }, "This gallery has no calibration: how often strangers match is not known. ", el("code", null, "facesearch calibrate --fpir 0.001"), " makes one from the people enrolled.");
 }
 
-const rate = (value) => (value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3))));
-
 function calibrated(made) {
   const fpir = made.metric === "fpir";
   const rows = [
@@ -87,6 +86,21 @@ function calibrated(made) {
     ...(fpir ? [["holds up to", count(made.valid_up_to, "person", "people")]] : []),
   ];
   return el("dl", { class: "facts" }, rows.map(([key, value]) => el("div", null, el("dt", null, key), el("dd", null, value))));
+}
+
+/** The newest evaluations; where they cannot be read, the rest of the report stands. */
+function evaluationSection() {
+  const shown = el("div", { class: "found" });
+  const load = async () => {
+    shown.replaceChildren(loading("Loading the evaluation…", 2));
+    try {
+      shown.replaceChildren(...evaluations(await api.evaluation()));
+    } catch (error) {
+      shown.replaceChildren(failure(error, load));
+    }
+  };
+  load();
+  return section("Evaluation", shown);
 }
 
 /** A part that costs the server something, and is made when somebody asks for it. */
@@ -151,9 +165,4 @@ function side(each) {
     el("b", null, each.subject),
     el("small", null, photoName(each.photo)),
   );
-}
-
-function evaluation() {
-  return section("Evaluation", el("p", null, "How often photos of enrolled people are missed, and strangers taken for somebody, is measured on labelled photos, which the server does not have: ",
-    el("code", null, "facesearch eval --help"), " says how, and writes pages of its own."));
 }

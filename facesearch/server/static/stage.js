@@ -5,11 +5,12 @@ import { announce, el, icon } from "./dom.js";
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 
 /**
- * Faces are `{ box, tone, label, description }`, boxes in pixels of the upright photo. `onselect` hears the position of
+ * `picture` is what `pictureOf` gives; faces are `{ box, tone, label, description }`, boxes in pixels of the upright
+ * photo. `onselect` hears the position of
  * the face that is clicked or moved to with the arrow keys.
  */
-export function stage({ url, name, faces, onselect }) {
-  const image = el("img", { src: url, alt: `Photo ${name}`, draggable: "false" });
+export function stage({ picture, name, faces, onselect }) {
+  const image = el("img", { src: picture.url ?? "", alt: `Photo ${name}`, draggable: "false" });
   const buttons = faces.map((face, position) => faceButton(face, position, () => choose(position)));
   const boxes = el("div", { class: "boxes", role: "group", "aria-label": "Faces in the photo" }, buttons);
   const frame = el("div", { class: "frame" }, image, boxes);
@@ -26,7 +27,7 @@ export function stage({ url, name, faces, onselect }) {
   }
 
   function place() {
-    const [width, height] = [image.naturalWidth, image.naturalHeight];
+    const [width, height] = [image.naturalWidth / picture.scale, image.naturalHeight / picture.scale];
     frame.style.setProperty("--ratio", String(width / height));
     frame.style.setProperty("--natural", `${width}px`);
     faces.forEach(({ box }, index) => {
@@ -51,12 +52,10 @@ export function stage({ url, name, faces, onselect }) {
     choose(position);
   });
   image.addEventListener("load", place);
-  image.addEventListener("error", () => {
-    frame.replaceChildren(
-      el("p", { class: "unshown" }, icon("photo"), "Your browser cannot show this kind of file. Its faces are listed."),
-    );
-    announce("Your browser cannot show this photo.");
-  });
+  if (picture.url === null) {
+    frame.replaceChildren(el("p", { class: "unshown" }, icon("photo"), "This photo cannot be shown here. Its faces are listed."));
+    announce("This photo cannot be shown here.");
+  }
   new ResizeObserver(() => frame.classList.contains("ready") && separate(buttons, frame)).observe(frame);
 
   function relabel(position, face) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from facesearch.gallery.keys import KeyStore
 from facesearch.server.app import PAGE
 from facesearch.server.options import ServerOptions
 from tests.server.page.conftest import Open, Tab, serving
-from tests.server.test_report import put_calibration_in_force
+from tests.server.test_report import evaluate_something, put_calibration_in_force
 
 SCRIPTS = sorted(PAGE.glob("*.js"))
 SEVERE = {"serious", "critical"}
@@ -26,6 +27,9 @@ def show_everything(tab: Tab, people: Path, scenes: Path) -> Any:
     yield "start"
     tab.search(scenes / "group.jpg")
     yield "faces"
+    page.locator(".intake input").first.set_input_files([scenes / "group.jpg", scenes / "landscape.jpg"])
+    page.locator(".strip-photo.unusable").wait_for()
+    yield "several"
     tab.search(scenes / "landscape.jpg")
     yield "no face"
     page.goto(f"{tab.url}/#/people")
@@ -52,6 +56,7 @@ def show_everything(tab: Tab, people: Path, scenes: Path) -> Any:
     page.locator(".frame.ready").wait_for()
     yield "refused"
     page.goto(f"{tab.url}/#/report")
+    page.locator(".roc").wait_for()
     page.get_by_role("button", name="Run the check").click()
     page.locator(".found", has_text="The gallery is sound.").wait_for()
     page.get_by_role("button", name="Run the audit").click()
@@ -61,8 +66,9 @@ def show_everything(tab: Tab, people: Path, scenes: Path) -> Any:
 
 @pytest.mark.slow
 def test_no_view_has_a_serious_barrier_or_is_wider_than_a_phone(
-    changing: str, open_tab: Open, people_folder: Path, scenes_folder: Path
+    engine: FaceSearch, changing: str, open_tab: Open, people_folder: Path, scenes_folder: Path
 ) -> None:
+    evaluate_something(engine, "/reports/pairs/report.html")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python").Axe()
     tab = open_tab(changing)
 
@@ -109,6 +115,45 @@ def test_a_calibration_is_told_with_what_it_rests_on(engine: FaceSearch, open_ta
     ):
         assert part in text
     assert "no calibration" not in text
+
+
+def test_an_evaluation_is_drawn_with_its_points_and_told_in_a_table(
+    tab: Tab, engine: FaceSearch, unchanged: str, open_tab: Open
+) -> None:
+    page = open_tab(unchanged).go("/report")
+    page.get_by_text("This gallery's model was not evaluated yet").wait_for()
+    assert page.locator(".roc").count() == 0
+    made = evaluate_something(engine, "/reports/report.html")
+    page = tab.go("/report")
+    page.locator(".roc .curve").wait_for()
+    rows = page.locator(".evaluation tbody tr")
+    assert rows.count() == len(made["points"]) == 3
+    for row, point in zip(rows.all()[:2], made["points"], strict=False):
+        cells = row.locator("td").all_inner_texts()
+        assert float(cells[0]) == pytest.approx(point["rate"], abs=6e-4)
+        assert cells[2].startswith(f"{point['errors']} of 3,000")
+    assert "more trials are needed" in rows.nth(2).inner_text()
+    assert page.locator(".roc .point").count() == 2
+    first, curve = page.locator(".roc .point").first.bounding_box(), page.locator(".roc .curve").bounding_box()
+    assert first is not None
+    assert curve is not None
+    share = (first["x"] + first["width"] / 2 - curve["x"]) / curve["width"]
+    least = math.log10(made["curve"][-1][0])
+    assert share == pytest.approx((math.log10(made["points"][0]["errors"] / 3000) - least) / -least, abs=0.02)
+    assert "/reports/report.html" in page.locator(".evaluation").inner_text()
+
+
+def test_an_evaluation_that_cannot_be_read_leaves_the_rest_of_the_report(still: Tab) -> None:
+    page = still.page
+    page.route(
+        "**/v1/evaluation", lambda route: route.fulfill(status=503, body='{"detail": "The gallery is damaged."}')
+    )
+    page.goto(f"{still.url}/#/report")
+    page.get_by_role("alert").get_by_text("The gallery is damaged.").wait_for()
+    page.get_by_role("button", name="Run the check").wait_for()
+    page.unroute("**/v1/evaluation")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("was not evaluated yet").wait_for()
 
 
 def test_a_key_is_asked_for_only_where_the_server_wants_one(engine: FaceSearch, open_tab: Open) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -13,6 +14,9 @@ from facesearch import FaceSearch
 from tests.server.conftest import serve_here
 from tests.server.page.conftest import Open, Tab, serving
 from tests.server.test_probes import photos
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 FROM_THE_LEFT = ["Mira Quill", "Tobi Lantern", "Felix Thistle", "Lotte Applegarth", "Kofi Ember"]
 """In the group photo."""
@@ -172,10 +176,89 @@ def test_photos_are_dropped_and_pasted(still: Tab, scenes_folder: Path) -> None:
     assert page.locator(".facebox").count() == 5
 
 
+def test_several_photos_are_searched_and_walked_through_by_keyboard(still: Tab, scenes_folder: Path) -> None:
+    names = ("group.jpg", "landscape.jpg", "stranger.jpg")
+    page = still.go()
+    page.locator(".intake input").first.set_input_files([scenes_folder / name for name in names])
+    strip = page.get_by_role("group", name="3 photos").get_by_role("button")
+    page.get_by_role("button", name="Photo 3 of 3, stranger.jpg: 1 face: no match").wait_for()
+    page.get_by_role("button", name="Photo 2 of 3, landscape.jpg: No face was found").wait_for()
+    assert strip.all_inner_texts() == ["5/5", "\N{EN DASH}", "0/1"]
+    page.get_by_alt_text("Photo group.jpg").wait_for()
+    strip.first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".result h2").inner_text() == "No face was found"
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".verdict h2").inner_text() == "No match"
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    page.keyboard.press("Home")
+    page.locator(".frame.ready .facebox").nth(4).wait_for()
+    assert [each.get_attribute("tabindex") for each in strip.all()] == ["0", "-1", "-1"], "one stop for the Tab key"
+    page.get_by_role("link", name="People", exact=True).click()
+    page.locator(".person-card").first.wait_for()
+    page.get_by_role("link", name="Who is this?", exact=True).click()
+    assert strip.all_inner_texts() == ["5/5", "\N{EN DASH}", "0/1"]
+    still.page.locator(".intake input").first.set_input_files(scenes_folder / "stranger.jpg")
+    page.get_by_alt_text("Photo stranger.jpg").wait_for()
+    assert strip.count() == 0
+
+
+def test_one_photo_that_fails_leaves_the_others(still: Tab, scenes_folder: Path) -> None:
+    page = still.go()
+    page.route("**/v1/identify*", lambda route: route.abort(), times=1)
+    page.locator(".intake input").first.set_input_files([scenes_folder / "group.jpg", scenes_folder / "stranger.jpg"])
+    page.locator(".strip-photo.failed").wait_for()
+    page.locator(".strip-photo.match, .strip-photo.unknown").wait_for()
+    page.locator(".strip-photo.failed").click()
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".facebox").first.wait_for()
+    assert page.locator(".strip-photo.failed").count() == 0
+
+
+def test_a_photo_that_the_browser_cannot_show_is_shown_by_the_server(
+    still: Tab, tmp_path: Path, scenes_folder: Path
+) -> None:
+    large = tmp_path / "group.tif"
+    with Image.open(scenes_folder / "group.jpg") as image:
+        image.resize((image.width * 3, image.height * 3)).save(large)
+    page = still.search(large)
+    page.locator(".frame.ready").wait_for()
+    (record, *_) = httpx.post(f"{still.url}/v1/identify", files=photos(large), timeout=60).json()["results"]
+    boxes = [box for each in page.locator(".facebox").all() if (box := each.bounding_box())]
+    frame = page.locator(".frame img").bounding_box()
+    assert frame is not None
+    with Image.open(large) as image:
+        scale = frame["width"] / image.width
+    assert any(box["x"] - frame["x"] == pytest.approx(record["box"][0] * scale, abs=1.5) for box in boxes)
+    page.locator(".pair .portrait img").first.wait_for()
+    page.route("**/v1/preview", lambda route: route.fulfill(status=503, body="{}"))
+    page = still.search(large)
+    page.get_by_text("This photo cannot be shown here. Its faces are listed.").wait_for()
+    assert page.locator(".verdict").count() == 1
+
+
+def test_without_a_camera_for_pages_the_phones_own_takes_the_photo(
+    browser: Browser, unchanged: str, scenes_folder: Path
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    context.add_init_script("Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined })")
+    page = context.new_page()
+    page.goto(f"{unchanged}/#/")
+    field = page.locator("input[capture]")
+    field.wait_for(state="attached")
+    assert (field.get_attribute("capture"), field.get_attribute("accept")) == ("environment", "image/*")
+    assert page.get_by_role("button", name="Use the camera").count() == 0
+    with page.expect_file_chooser() as choosing:
+        page.get_by_role("button", name="Take a photo").tap()
+    choosing.value.set_files(scenes_folder / "stranger.jpg")
+    page.get_by_alt_text("Photo stranger.jpg").wait_for()
+    context.close()
+
+
 def test_the_camera_takes_a_photo(still: Tab) -> None:
     page = still.go()
     page.get_by_role("button", name="Use the camera").click()
-    page.get_by_text("The photo is searched and not kept.").last.wait_for()
+    page.get_by_text("The photo is searched and not kept.").wait_for()
     page.get_by_role("button", name="Take photo").click()
     page.get_by_alt_text("Photo camera.jpg").wait_for()
     assert page.locator("dialog").count() == 0

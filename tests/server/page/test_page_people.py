@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from facesearch import FaceSearch
@@ -138,6 +139,12 @@ def test_erasing_says_what_will_be_gone_and_begins_with_keeping(tab: Tab, engine
     assert page.evaluate("document.activeElement.textContent") == "Erase"
     page.get_by_role("button", name="Erase").click()
     page.get_by_role("button", name="Erase for good").click()
+    receipt = page.get_by_role("dialog", name="Erased")
+    receipt.get_by_text("nothing is left").wait_for()
+    with page.expect_download() as saving:
+        receipt.get_by_role("button", name="Save the receipt").click()
+    assert json.loads(saving.value.path().read_text())["subjects"] == ["Mira Quill"]
+    receipt.get_by_role("button", name="Close").click()
     page.get_by_text("11 people").wait_for()
     assert page.locator(".person-card", has_text="Mira Quill").count() == 0
     assert engine.gallery.counts() == {**engine.gallery.counts(), "subjects": 11, "templates": 44}
