@@ -39,6 +39,10 @@ class Settings:
     cache: Path
     """Where evaluations keep the vectors of the photos they embedded, and galleries in PostgreSQL their index caches:
     biometric data."""
+    workers: int | None = None
+    """Photos in the models at once; None leaves all cores to each single photo."""
+    batch: int | None = None
+    """Faces per run of the recogniser; None takes what was measured to be fastest."""
     key: str | None = field(default=None, repr=False)
     """Of an encrypted gallery."""
 
@@ -51,6 +55,8 @@ class Settings:
         provider: str | None = None,
         det_size: str | int | None = None,
         threshold: float | None = None,
+        workers: int | None = None,
+        batch: int | None = None,
         key_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
@@ -68,6 +74,8 @@ class Settings:
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
             cache=cache,
+            workers=_count("--workers", workers),
+            batch=_count("--batch", batch),
             key=_key(key_file, env),
         )
 
@@ -76,6 +84,14 @@ def _location(chosen: Location | str, cache: Path) -> Location:
     if isinstance(chosen, DatabaseUrl):
         return chosen
     return parse_location(chosen, cache) if isinstance(chosen, str) else chosen.expanduser()
+
+
+def _count(flag: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ConfigError(
+            f"{flag} {value} is no number of photos or faces.", f"Give {flag} 1 or more, or leave it out."
+        )
+    return value
 
 
 def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:

@@ -86,7 +86,7 @@ def calibrate(
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError("One thing is to be done.", "Give one of --fpir 0.001, --far 1e-5, --use FILE and --forget.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
         if forget or use is not None:
             _adopt_or_forget(engine, use)
             return

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facesearch.cli.options import (
+    BatchOption,
     DetSizeOption,
     GalleryOption,
     JsonOption,
     PackOption,
     ProviderOption,
     ThresholdOption,
+    WorkersOption,
     open_engine,
 )
 
@@ -47,6 +49,8 @@ def enroll(
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
     threshold: ThresholdOption = None,
+    workers: WorkersOption = None,
+    batch: BatchOption = None,
     json: JsonOption = False,
 ) -> None:
     """Enroll photos of people: people/NAME/*.jpg, single photos, or a CSV with the header photo,subject.
@@ -64,7 +68,16 @@ def enroll(
 
     sources = collect_photos(photos, subject, sync=sync)
     summary = Summary(sources.passed_over)
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+    with open_engine(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        threshold=threshold,
+        many=True,
+        workers=workers,
+        batch=batch,
+    ) as engine:
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources.items)) as advance:
             folders = sources.folders if sync else ()

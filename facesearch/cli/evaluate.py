@@ -127,7 +127,7 @@ def pairs(
     wanted = photos_of(trials)
     if not wanted and (flip or aligned):
         raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
         if wanted:
             embedder = engine.photo_embedder(faces=faces, flip=flip, aligned=aligned, cache=not no_cache)
             embedded = embed_photos(embedder, wanted)

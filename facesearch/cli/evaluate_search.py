@@ -88,7 +88,7 @@ def search(
         raise ConfigError(f"-k {k} is no rank.", "Give -k 1 or more.")
     targets = parse_rates(fpir, TARGETS)
     trials = read_searches(enrolled, probes, photos, split=split, seed=seed)
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
         embedder = engine.photo_embedder(faces=faces, flip=flip, cache=not no_cache)
         everything = embed_photos(embedder, (*trials.gallery.photos, *trials.probes.photos))
         settings = embedder.settings

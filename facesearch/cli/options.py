@@ -52,6 +52,15 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", "-t", metavar="SCORE", help="Cosine at which two faces match [FACESEARCH_THRESHOLD]."),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", help="Photos in the models at once; they share the cores [one a core, to 8]."
+    ),
+]
+BatchOption = Annotated[
+    int | None, typer.Option("--batch", metavar="N", help="Faces per run of the recogniser [8; 16 on a GPU].")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 
 
@@ -70,6 +79,8 @@ def load_settings(
     provider: str | None = None,
     det_size: str | None = None,
     threshold: float | None = None,
+    workers: int | None = None,
+    batch: int | None = None,
 ) -> Settings:
     """What flags and environment say."""
     from facesearch.config import Settings
@@ -80,6 +91,8 @@ def load_settings(
         provider=provider,
         det_size=det_size,
         threshold=threshold,
+        workers=workers,
+        batch=batch,
         key_file=_key_file.get(),
     )
 
@@ -99,12 +112,30 @@ def open_engine(
     provider: str | None = None,
     det_size: str | None = None,
     threshold: float | None = None,
+    many: bool = False,
+    workers: int | None = None,
+    batch: int | None = None,
 ) -> FaceSearch:
-    """The engine that these flags describe, with a progress bar for a model download."""
+    """The engine that these flags describe, with a progress bar for a model download.
+
+    `many` makes it one for many photos rather than for one soon, unless `workers` says how many at once.
+    """
     from facesearch.cli.output import DownloadProgress, note
     from facesearch.engine.facesearch import FaceSearch
 
-    settings = load_settings(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold)
+    if many and workers is None:
+        from facesearch.vision.encoder import workers_for_many
+
+        workers = workers_for_many()
+    settings = load_settings(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        threshold=threshold,
+        workers=workers,
+        batch=batch,
+    )
     return FaceSearch(settings, progress=DownloadProgress(), notice=note, ask_key=ask_key)
 
 

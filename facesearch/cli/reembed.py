@@ -59,7 +59,7 @@ def reembed(
 
     if rollback and (activate or pack):
         raise ConfigError("--rollback goes back to the model before.", "Use it without --activate and --pack.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine:
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
         change = engine.model_change
         if rollback:
             before = change.models.find(change.models.previous())

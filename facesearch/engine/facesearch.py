@@ -94,14 +94,28 @@ class FaceSearch:
         provider: str | None = None,
         det_size: str | int | None = None,
         threshold: float | None = None,
+        workers: int | None = None,
+        batch: int | None = None,
     ) -> Self:
         """An engine over the gallery in that folder, or PostgreSQL database (URL).
 
-        What is not given comes from `FACESEARCH_*` or the gallery.
+        What is not given comes from `FACESEARCH_*` or the gallery. `workers` photos are in the models at once and share
+        the cores, which suits enrolling many; without, each photo gets all of them, which suits asking for one. `batch`
+        is how many faces share a run of the recogniser.
 
         Raises `ConfigError` for values that make no sense. A missing gallery is made by the first `enroll`.
         """
-        return cls(Settings.load(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold))
+        return cls(
+            Settings.load(
+                gallery=gallery,
+                pack=pack,
+                provider=provider,
+                det_size=det_size,
+                threshold=threshold,
+                workers=workers,
+                batch=batch,
+            )
+        )
 
     def close(self) -> None:
         """Write the queries into the audit log and the index cache if it is behind, and close the gallery."""
@@ -186,7 +200,15 @@ class FaceSearch:
     def _make_encoder(self, *, flip: bool = False) -> Encoder:
         choose_provider(self.settings.provider)  # before a pack is downloaded for a provider that is not here
         det_size = self.settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE
-        return Encoder(self.pack, provider=self.settings.provider, det_size=det_size, flip=flip)
+        settings = self.settings
+        return Encoder(
+            self.pack,
+            provider=settings.provider,
+            det_size=det_size,
+            workers=settings.workers,
+            batch=settings.batch,
+            flip=flip,
+        )
 
     def _gallery_det_size(self) -> str | None:
         made_with = self.gallery.model() if self.has_gallery else None

@@ -136,6 +136,8 @@ class ModelChange:
             self._engine.packs.resolve(info.pack),
             provider=self._engine.settings.provider,
             det_size=str(sizes[0]) if len(sizes) == 1 else DEFAULT_DET_SIZE,
+            workers=self._engine.settings.workers,
+            batch=self._engine.settings.batch,
             flip=bool(info.settings.get("flip")),
         )
         if encoder.info.model_id != info.model_id:

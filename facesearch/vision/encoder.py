@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -54,12 +53,14 @@ class Encoder:
         provider: str = "auto",
         det_size: str = "auto",
         workers: int | None = None,
+        batch: int | None = None,
         flip: bool = False,
         decode: Callable[[bytes], Pixels] = decode_guarded,
     ) -> None:
         """`workers` photos go through the models at once in `encode_many`, and share the cores.
 
-        With None each run of a model uses all cores: a single photo is done sooner, many of them later.
+        With None each run of a model uses all cores: a single photo is done sooner, many of them later. `batch` faces
+        share one run of the recogniser; None takes what was measured to be fastest.
 
         `flip` sums each crop's vector with that of its mirror image: a little more accurate for twice the time. Such
         templates carry a model id of their own. `decode` turns the bytes of a file into pixels, or raises `PhotoError`.
@@ -80,6 +81,7 @@ class Encoder:
         self._info: ModelInfo | None = None
         self.provider: ProviderChoice = choose_provider(provider)
         """Where the models run, and why there."""
+        self._batch = batch or (BATCH if self.provider.name == "cpu" else BATCH_ELSEWHERE)
 
     @property
     def info(self) -> ModelInfo:
@@ -107,7 +109,7 @@ class Encoder:
         chosen = self.detect(pixels) if faces is None else faces
         crops = [align(pixels, face.landmarks) for face in chosen]
         qualities = [measure(face, crop) for face, crop in zip(chosen, crops, strict=True)]
-        return self._templates(list(zip(chosen, qualities, strict=True)), self._embed(crops, self._batch))
+        return self._templates(list(zip(chosen, qualities, strict=True)), self.embed_crops(crops))
 
     def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
         """(n, d) float32 for n faces that are aligned already: crops of (112, 112, 3) uint8 RGB.
@@ -115,7 +117,11 @@ class Encoder:
         Raises:
             ModelError: the recogniser cannot be opened or run.
         """
-        return self._embed(crops, self._batch)
+        if not crops:  # so that photos without faces do not open the recogniser
+            return np.empty((0, 0), np.float32)
+        embedder, batch = self._open_embedder(), self._batch
+        starts = range(0, len(crops), batch)
+        return np.concatenate([embedder.embed(np.stack(crops[i : i + batch]), flip=self._flip) for i in starts])
 
     def encode_many(
         self,
@@ -124,50 +130,34 @@ class Encoder:
         *,
         policy: FaceChoice,
         limits: Limits,
-        batch: int | None = None,
     ) -> Generator[EncodedPhoto[T], None, None]:
         """One result for every source, in their order; memory does not grow with their number.
 
-        Photos are read and decoded ahead, the workers detect and align, and faces of several photos share one run of
-        the recogniser (`batch`; None takes what was measured to be fastest). A PhotoError, whether `load` or decoding
-        raises it, becomes the photo's rejection; any other error ends the iteration. Closing the iterator early ends
-        the threads.
+        Photos are read and decoded ahead, the workers detect and align, and faces of several photos share a run of the
+        recogniser. A PhotoError, whether `load` or decoding raises it, becomes the photo's rejection; any other error
+        ends the iteration. Closing the iterator early ends the threads.
 
         Raises:
             ModelError: a model cannot be opened or run.
         """
-        with self.open_pipeline(load, policy=policy, limits=limits, batch=batch) as pipeline:
+        with self.open_pipeline(load, policy=policy, limits=limits) as pipeline:
             for source in sources:
                 pipeline.put(source)
                 yield from pipeline.ready()
             yield from pipeline.rest()
 
-    def open_pipeline(
-        self, load: Callable[[T], bytes], *, policy: FaceChoice, limits: Limits, batch: int | None = None
-    ) -> PhotoPipeline[T]:
+    def open_pipeline(self, load: Callable[[T], bytes], *, policy: FaceChoice, limits: Limits) -> PhotoPipeline[T]:
         """`encode_many` for whoever wants to decide when the next photo is put in."""
-        batch = batch or self._batch
-        steps = PhotoSteps(load, self._decode, self.detect, policy, limits, partial(self._finish, batch=batch))
-        return Pipeline(steps, workers=self._workers or min(4, usable_cores()), batch=batch)
+        steps = PhotoSteps(load, self._decode, self.detect, policy, limits, self._finish)
+        return Pipeline(steps, workers=self._workers or workers_for_many(), batch=self._batch)
 
-    @property
-    def _batch(self) -> int:
-        return BATCH if self.provider.name == "cpu" else BATCH_ELSEWHERE
-
-    def _finish(self, group: Sequence[PreparedPhoto[T]], *, batch: int) -> list[EncodedPhoto[T]]:
-        vectors = self._embed([crop for photo in group for crop in photo.crops], batch)
+    def _finish(self, group: Sequence[PreparedPhoto[T]]) -> list[EncodedPhoto[T]]:
+        vectors = self.embed_crops([crop for photo in group for crop in photo.crops])
         ends = itertools.accumulate(len(photo.crops) for photo in group)
         return [
             replace(photo.outcome, templates=tuple(self._templates(photo.faces, vectors[end - len(photo.crops) : end])))
             for photo, end in zip(group, ends, strict=True)
         ]
-
-    def _embed(self, crops: Sequence[Pixels], batch: int) -> Vectors:
-        if not crops:  # so that photos without faces do not open the recogniser
-            return np.empty((0, 0), np.float32)
-        embedder = self._open_embedder()
-        starts = range(0, len(crops), batch)
-        return np.concatenate([embedder.embed(np.stack(crops[i : i + batch]), flip=self._flip) for i in starts])
 
     def _templates(self, faces: Sequence[tuple[Face, Quality]], vectors: Vectors) -> list[Template]:
         return [

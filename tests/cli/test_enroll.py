@@ -65,3 +65,13 @@ def test_removed_photos_are_reported_by_sync(
     (folder / "Ada" / "0.jpg").unlink()
     run = command("enroll", folder, "--gallery", tmp_path / "g", "--sync", "--json")
     assert sorted(record["status"] for record in run.records) == ["removed", "unchanged", "unchanged"]
+
+
+def test_workers_and_batch_change_no_outcome(command: Command, gallery: Path, tmp_path: Path) -> None:
+    for variation in (7, 8, 9):
+        write_photo(tmp_path / "new" / PEOPLE[1] / f"{variation}.jpg", draw_portrait(1, variation))
+    run = command("enroll", tmp_path / "new", "--workers", "1", "--batch", "2", "--json")
+    assert [record["status"] for record in run.records] == ["enrolled"] * 3
+    refused = command("enroll", tmp_path / "new", "--workers", "0")
+    assert refused.code == 2
+    assert "--workers 0" in refused.err

@@ -60,8 +60,8 @@ def encoder(pack: ModelPack) -> Encoder:
     return Encoder(pack, provider="cpu", det_size=str(SIZE))
 
 
-def with_faces(folder: Path, faces: list[tuple[float, float, float]]) -> Encoder:
-    return Encoder(write_pack(folder, detector_model(faces)), provider="cpu", det_size=str(SIZE))
+def with_faces(folder: Path, faces: list[tuple[float, float, float]], batch: int | None = None) -> Encoder:
+    return Encoder(write_pack(folder, detector_model(faces)), provider="cpu", det_size=str(SIZE), batch=batch)
 
 
 def same(data: bytes) -> bytes:
@@ -73,10 +73,9 @@ def run(
     photos: Iterable[bytes],
     policy: FacePolicy = FacePolicy.SINGLE,
     limits: Limits = ANY,
-    batch: int = 16,
     load: Callable[[bytes], bytes] = same,
 ) -> list[EncodedPhoto[bytes]]:
-    return list(encoder.encode_many(photos, load, policy=policy, limits=limits, batch=batch))
+    return list(encoder.encode_many(photos, load, policy=policy, limits=limits))
 
 
 def photo_threads() -> list[str]:
@@ -106,14 +105,19 @@ def test_given_faces_are_encoded_in_their_order(tmp_path: Path) -> None:
     assert encoder.encode(pixels, []) == []
 
 
-def test_many_photos_come_back_in_order_with_the_vectors_of_single_ones(encoder: Encoder) -> None:
+@pytest.mark.parametrize(("workers", "batch"), [(None, 7), (1, 1), (3, None)])
+def test_many_photos_come_back_in_order_with_the_vectors_of_single_ones(
+    pack: ModelPack, workers: int | None, batch: int | None
+) -> None:
+    encoder = Encoder(pack, provider="cpu", det_size=str(SIZE), workers=workers, batch=batch)
+
     def slow_at_first(data: bytes) -> bytes:
         time.sleep(0.02 if data[len(data) // 2] % 2 else 0)
         return data
 
     photos = [photo(colour(i)) for i in range(40)]
     photos[5:9] = [BLACK, NOT_A_PHOTO, photos[0][:-60], BLACK]
-    results = run(encoder, photos, batch=7, load=slow_at_first)
+    results = run(encoder, photos, load=slow_at_first)
     assert [result.source for result in results] == photos
     for i, result in enumerate(results):
         assert result.sha256 == hashlib.sha256(photos[i]).hexdigest()
@@ -169,8 +173,8 @@ def test_the_policy_and_the_limits_decide_per_photo(tmp_path: Path) -> None:
 
 
 def test_more_faces_than_a_batch_in_one_photo_are_all_embedded(tmp_path: Path) -> None:
-    encoder = with_faces(tmp_path, THREE_FACES)
-    results = run(encoder, [photo(colour(i)) for i in range(3)], FacePolicy.ALL, batch=2)
+    encoder = with_faces(tmp_path, THREE_FACES, batch=2)
+    results = run(encoder, [photo(colour(i)) for i in range(3)], FacePolicy.ALL)
     assert [len(result.templates) for result in results] == [3, 3, 3]
 
 
@@ -183,7 +187,7 @@ def test_photos_are_read_a_bounded_way_ahead_and_closing_ends_the_threads(encode
         last = next(loaded)
         return photo(colour(i))
 
-    results = encoder.encode_many(itertools.count(), load, policy=FacePolicy.SINGLE, limits=ANY, batch=4)
+    results = encoder.encode_many(itertools.count(), load, policy=FacePolicy.SINGLE, limits=ANY)
     for i in range(100):
         assert next(results).source == i
         assert last <= i + AHEAD
@@ -198,7 +202,7 @@ def test_an_error_that_is_no_photos_fault_ends_the_run_and_the_threads(encoder: 
             raise ZeroDivisionError
         return photo(colour(i))
 
-    results = encoder.encode_many(range(100), load, policy=FacePolicy.SINGLE, limits=ANY, batch=1)
+    results = encoder.encode_many(range(100), load, policy=FacePolicy.SINGLE, limits=ANY)
     assert [next(results).source for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -75,10 +75,11 @@ def test_batched_vectors_equal_single_ones(testpack_dir: Path, encoders: dict[st
     np.testing.assert_allclose(embedder.embed(crops), singles, atol=1e-5, rtol=0)
 
 
-def test_many_at_once_equal_one_at_a_time(assets: Path, encoders: dict[str, Encoder]) -> None:
+def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, encoders: dict[str, Encoder]) -> None:
     photos = [*sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[:20], assets / "faces" / "group" / "t1.jpg"]
     encoder = encoders["320"]
-    results = list(encoder.encode_many(photos, read_photo_bytes, policy=FacePolicy.ALL, limits=ENROLL_LIMITS, batch=5))
+    many = Encoder(read_pack_folder(testpack_dir), provider="cpu", det_size="320", workers=2, batch=5)
+    results = list(many.encode_many(photos, read_photo_bytes, policy=FacePolicy.ALL, limits=ENROLL_LIMITS))
     assert [result.source for result in results] == photos
     for result in results:
         alone = [
