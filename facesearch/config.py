@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
 from facesearch.gallery.location import DatabaseUrl, parse_location
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,7 @@ class Settings:
     """Photos in the models at once; None leaves all cores to each single photo."""
     batch: int | None = None
     """Faces per run of the recogniser; None takes what was measured to be fastest."""
+    index: IndexKind = IndexKind.AUTO
     key: str | None = field(default=None, repr=False)
     """Of an encrypted gallery."""
 
@@ -57,6 +59,7 @@ class Settings:
         threshold: float | None = None,
         workers: int | None = None,
         batch: int | None = None,
+        index: str | None = None,
         key_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
@@ -76,6 +79,7 @@ class Settings:
             cache=cache,
             workers=_count("--workers", workers),
             batch=_count("--batch", batch),
+            index=_index(index or env.get("FACESEARCH_INDEX") or IndexKind.AUTO),
             key=_key(key_file, env),
         )
 
@@ -92,6 +96,13 @@ def _count(flag: str, value: int | None) -> int | None:
             f"{flag} {value} is no number of photos or faces.", f"Give {flag} 1 or more, or leave it out."
         )
     return value
+
+
+def _index(chosen: str) -> IndexKind:
+    try:
+        return IndexKind(chosen)
+    except ValueError as error:
+        raise ConfigError(f"There is no index {chosen!r}.", f"Choose from: {', '.join(IndexKind)}.") from error
 
 
 def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:

@@ -233,6 +233,17 @@ class Finding:
     fixed: bool = False
 
 
+class IndexKind(StrEnum):
+    """How a gallery is searched; the values are those of `--index`."""
+
+    AUTO = "auto"
+    """By the number of templates."""
+    FLAT = "flat"
+    """Every vector is compared."""
+    TWO_STAGE = "two-stage"
+    """Small codes of all vectors are compared, then the vectors of those that may be among the best."""
+
+
 class EnrollStatus(StrEnum):
     """What became of a photo that was given to `enroll`."""
 

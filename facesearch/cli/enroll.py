@@ -12,6 +12,7 @@ from facesearch.cli.options import (
     BatchOption,
     DetSizeOption,
     GalleryOption,
+    IndexOption,
     JsonOption,
     PackOption,
     ProviderOption,
@@ -51,6 +52,7 @@ def enroll(
     threshold: ThresholdOption = None,
     workers: WorkersOption = None,
     batch: BatchOption = None,
+    index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
     """Enroll photos of people: people/NAME/*.jpg, single photos, or a CSV with the header photo,subject.
@@ -77,6 +79,7 @@ def enroll(
         many=True,
         workers=workers,
         batch=batch,
+        index=index,
     ) as engine:
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources.items)) as advance:

@@ -9,6 +9,7 @@ import typer
 from facesearch.cli import backups, bundle, encryption, log
 from facesearch.cli.options import (
     GalleryOption,
+    IndexOption,
     JsonOption,
     PackOption,
     ProviderOption,
@@ -101,14 +102,14 @@ def _line(finding: Finding) -> str:
     return f"{mark:6} {finding.subject:10} {finding.detail}"
 
 
-def reindex(gallery: GalleryOption = None, json: JsonOption = False) -> None:
+def reindex(gallery: GalleryOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
     """Build the search index anew from the database.
 
     Example: facesearch reindex
     """
     from facesearch.cli.output import emit
 
-    with open_engine(gallery=gallery) as engine:
+    with open_engine(gallery=gallery, index=index) as engine:
         count = engine.gallery.rebuild_index()
     if json:
         emit({"templates": count})

@@ -61,6 +61,14 @@ WorkersOption = Annotated[
 BatchOption = Annotated[
     int | None, typer.Option("--batch", metavar="N", help="Faces per run of the recogniser [8; 16 on a GPU].")
 ]
+IndexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="KIND",
+        help="How to search: flat, two-stage, or auto: by the number of templates [FACESEARCH_INDEX; default: auto].",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 
 
@@ -81,6 +89,7 @@ def load_settings(
     threshold: float | None = None,
     workers: int | None = None,
     batch: int | None = None,
+    index: str | None = None,
 ) -> Settings:
     """What flags and environment say."""
     from facesearch.config import Settings
@@ -93,6 +102,7 @@ def load_settings(
         threshold=threshold,
         workers=workers,
         batch=batch,
+        index=index,
         key_file=_key_file.get(),
     )
 
@@ -115,6 +125,7 @@ def open_engine(
     many: bool = False,
     workers: int | None = None,
     batch: int | None = None,
+    index: str | None = None,
 ) -> FaceSearch:
     """The engine that these flags describe, with a progress bar for a model download.
 
@@ -135,6 +146,7 @@ def open_engine(
         threshold=threshold,
         workers=workers,
         batch=batch,
+        index=index,
     )
     return FaceSearch(settings, progress=DownloadProgress(), notice=note, ask_key=ask_key)
 

@@ -10,6 +10,7 @@ import typer
 from facesearch.cli.options import (
     DetSizeOption,
     GalleryOption,
+    IndexOption,
     JsonOption,
     PackOption,
     ProviderOption,
@@ -46,6 +47,7 @@ def query(
     photos: PhotosArgument,
     k: Annotated[int, typer.Option("-k", help="People on the candidate list of each face.")] = 5,
     threshold: ThresholdOption = None,
+    index: IndexOption = None,
     margin: Annotated[
         float, typer.Option("--margin", help="A runner-up closer than this makes a match ambiguous (cosine).")
     ] = 0.05,
@@ -76,7 +78,9 @@ def query(
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
     paths = find_photos(photos)
     results: list[SearchResult] = []
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+    with open_engine(
+        gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold, index=index
+    ) as engine:
         wanted = parse_pairs(where)
         with progress_bar("searching", len(paths)) as advance:
             for path in paths:

@@ -9,6 +9,7 @@ import typer
 from facesearch.cli.options import (
     DetSizeOption,
     GalleryOption,
+    IndexOption,
     PackOption,
     ProviderOption,
     ThresholdOption,
@@ -38,6 +39,7 @@ def serve(
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
     threshold: ThresholdOption = None,
+    index: IndexOption = None,
 ) -> None:
     """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
 
@@ -53,6 +55,8 @@ def serve(
     except ImportError as error:
         raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
     options = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+    with open_engine(
+        gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold, index=index
+    ) as engine:
         note(engine.encoder.provider.note)
         run(engine, options, lambda url: typer.echo(printable(f"facesearch is at {url}")))

@@ -146,7 +146,12 @@ class FaceSearch:
                 require_gallery_libraries()
                 from facesearch.gallery.gallery import Gallery
 
-                self._gallery = Gallery.open(self.settings.gallery, create=create, passphrase=self._passphrase())
+                self._gallery = Gallery.open(
+                    self.settings.gallery,
+                    create=create,
+                    passphrase=self._passphrase(),
+                    index=self.settings.index,
+                )
             return self._gallery
 
     def _passphrase(self) -> str | None:

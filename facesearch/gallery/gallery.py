@@ -35,7 +35,7 @@ from facesearch.gallery.schema import (
 )
 from facesearch.gallery.search import best_subjects
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
-from facesearch.types import EnrolledPhoto
+from facesearch.types import EnrolledPhoto, IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -63,11 +63,12 @@ class Gallery:
     Whatever a method that changes something returns from is committed and on disk.
     """
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, index: IndexKind = IndexKind.AUTO) -> None:
         self.folder = folder
         """Where the index cache is, and in a gallery that is a folder, everything else."""
         self.database = database
         self._lock = threading.RLock()
+        self._index = index
         self._live: LiveIndex | None = None
         self._recall = Recall()
 
@@ -75,11 +76,18 @@ class Gallery:
 
     @classmethod
     def open(
-        cls, location: Location, *, create: bool = False, passphrase: str | None = None, encrypted: bool = False
+        cls,
+        location: Location,
+        *,
+        create: bool = False,
+        passphrase: str | None = None,
+        encrypted: bool = False,
+        index: IndexKind = IndexKind.AUTO,
     ) -> Self:
         """Open the gallery there; with `create`, make one where there is none, encrypted with `encrypted`.
 
-        `passphrase` is the key of an encrypted gallery; a plain one needs none and ignores it. Raises
+        `passphrase` is the key of an encrypted gallery; a plain one needs none and ignores it. `index` is how this
+        process searches. Raises
         `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError`, `GalleryUnavailableError` or
         `CorruptGalleryError`.
         """
@@ -87,7 +95,7 @@ class Gallery:
         folder = location.folder if isinstance(location, DatabaseUrl) else location
         remove_leftovers(folder)
         remove_dead_work(folder)
-        gallery = cls(folder, database)
+        gallery = cls(folder, database, index)
         gallery._make_ballast()
         return gallery
 
@@ -175,7 +183,7 @@ class Gallery:
         row, info = active
         live = self._live
         if live is None or (live.model_id, live.model_row) != (info.model_id, row):
-            live = LiveIndex(info.model_id, row, info.dimension)
+            live = LiveIndex(info.model_id, row, info.dimension, self._index)
             live.load(self.folder)
         self._live = None  # an interrupted refresh leaves an index that equals nothing
         live.refresh(connection)

@@ -16,6 +16,7 @@ import numpy as np
 from facesearch.errors import GalleryError
 from facesearch.gallery import templates
 from facesearch.gallery.index.base import require_unit_vectors
+from facesearch.gallery.index.policy import chosen_kind, make_index
 from facesearch.gallery.index.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.index.base import VectorIndex
-    from facesearch.types import Ids, Vectors
+    from facesearch.types import Ids, IndexKind, Vectors
 
 log = logging.getLogger("facesearch.gallery")
 
@@ -34,14 +35,13 @@ log = logging.getLogger("facesearch.gallery")
 class LiveIndex:
     """A vector index with the checksums and the token that tie it to a database. Not thread-safe."""
 
-    def __init__(self, model_id: str, model_row: int, dimension: int) -> None:
+    def __init__(self, model_id: str, model_row: int, dimension: int, kind: IndexKind) -> None:
         self.model_id = model_id
         self.model_row = model_row
-        from facesearch.gallery.index.flat import (
-            FlatIndex,
-        )  # here: FAISS is loaded by who searches, not by `people list`
-
-        self.index: VectorIndex = FlatIndex(dimension)
+        self._wanted = kind
+        self.kind = chosen_kind(kind, 0)
+        """What `index` is."""
+        self.index: VectorIndex = make_index(self.kind, dimension)
         self.token: bytes | None = None
         """Of the database state that the index equals; None while it equals none."""
         self._saved_token: bytes | None = None
@@ -55,6 +55,7 @@ class LiveIndex:
             snapshot = read_snapshot(folder)
             if snapshot is None or snapshot.model_id != self.model_id:
                 return
+            self._prepare(len(snapshot.ids))
             self.add(snapshot.ids, snapshot.checksums, snapshot.vectors)
         except GalleryError as error:
             log.warning("%s It is built anew from the database.", error.message)
@@ -74,9 +75,18 @@ class LiveIndex:
         self.forget(self._ids[~_holds(ids, checksums, self._ids, self._checksums)])
         missing = ids[~_holds(self._ids, self._checksums, ids, checksums)]
         whole = len(missing) == len(ids)
+        self._prepare(len(ids))
         for block in templates.templates(connection, self.model_row, self.index.dimension, None if whole else missing):
             self.add(block.ids, block.checksums, block.vectors)
         self.token = token
+
+    def _prepare(self, count: int) -> None:
+        """Be of the kind that suits `count` templates."""
+        kind = chosen_kind(self._wanted, count)
+        if kind != self.kind:
+            index = make_index(kind, self.index.dimension)
+            index.add(*self.index.contents())
+            self.index, self.kind = index, kind
 
     def save(self, folder: Path, current: AbstractContextManager[bool]) -> None:
         """Write the snapshot, unless the one on disk is of the same revision; `current` as in `write_snapshot`."""
@@ -92,8 +102,10 @@ class LiveIndex:
         if not len(ids):
             return
         self.index.remove(ids)
-        kept = ~np.isin(self._ids, ids)
-        self._ids, self._checksums = self._ids[kept], self._checksums[kept]
+        places = np.searchsorted(self._ids, ids)
+        places = places[places < len(self._ids)]
+        places = places[np.isin(self._ids[places], ids)]
+        self._ids, self._checksums = np.delete(self._ids, places), np.delete(self._checksums, places)
 
     def add(self, ids: Ids, checksums: NDArray[np.uint32], vectors: Vectors) -> None:
         """Add templates with their checksums. Raises `GalleryError` for vectors or ids that no index may hold."""

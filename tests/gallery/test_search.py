@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from facesearch.errors import ConfigError, GalleryError, ModelMismatchError
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.flat import FlatIndex
+from facesearch.gallery.search import best_subjects
+from facesearch.gallery.templates import Described
 from tests.gallery.makers import (
     DIMENSION,
     MODEL,
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from facesearch.gallery.location import Location
     from facesearch.gallery.photos import NewPhoto
-    from facesearch.types import Candidate, Vector, Vectors
+    from facesearch.types import Candidate, Ids, Vector, Vectors
 
 pytestmark = pytest.mark.both_databases
 
@@ -273,6 +277,27 @@ def test_equal_vectors_get_equal_scores_wherever_they_lie() -> None:
         index.add(np.arange(37, dtype=np.int64), np.repeat(units(1, 1, dimension), 37, axis=0))
         scores, _ = index.search(units(2, 1, dimension), 37)
         assert len(set(scores[0].tolist())) == 1
+
+
+class LastFirst(FlatIndex):
+    """Of equal scores, the newest come first: an index may choose."""
+
+    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+        scores, ids = super().search(queries, len(self), allowed)
+        order = np.lexsort((-ids, -scores))[:, :k]
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+
+def test_a_subject_that_ties_with_the_last_hit_is_not_settled() -> None:
+    """Its place belongs to the lowest template id, which may not have been fetched yet."""
+    index = LastFirst(DIMENSION)
+    index.add(np.arange(1, 21, dtype=np.int64), np.repeat(units(1, 1), 20, axis=0))
+
+    def describe(ids: Sequence[int]) -> dict[int, Described]:
+        return {each: Described(f"person {each}", f"{each}.jpg", each, each) for each in ids}
+
+    (candidates,) = best_subjects(describe, index, units(1, 1), 2, None)
+    assert [each.template_id for each in candidates[:2]] == [1, 2]
 
 
 def test_the_best_candidate_of_nobody_is_none(gallery: Gallery) -> None:

@@ -18,7 +18,11 @@ UNIT_TOLERANCE = 1e-3
 
 
 class VectorIndex(Protocol):
-    """An inner-product index over unit vectors by template id. Not thread-safe: the gallery takes turns."""
+    """An inner-product index over unit vectors by template id.
+
+    Searches may run at the same time as each other, in several threads; a change needs the index for itself. It does
+    not outlive the process unless its own module says how: who opens a gallery fills it anew, or restores it.
+    """
 
     dimension: int
 
@@ -27,17 +31,27 @@ class VectorIndex(Protocol):
         ...
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add n vectors (n, d) under ids (n,) that are not in the index yet."""
+        """Add n vectors (n, d) under ids (n,) that are not in the index yet, in any order; equal vectors are welcome.
+
+        When this returns, a search finds them.
+        """
         ...
 
     def remove(self, ids: Ids) -> int:
-        """Remove vectors by id; unknown ids are passed over. Returns how many were removed."""
+        """Remove vectors by id; unknown ids are passed over. Returns how many were removed.
+
+        When this returns, no search finds them. An id may be added again.
+        """
         ...
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """The k best per query: scores (q, k) float32 best first, ids (q, k) int64.
 
-        Rows with fewer than k results end in id -1 and score -inf. `allowed` limits the search to these ids.
+        Where fewer than k are indexed or allowed, rows end in id -1 and score -inf. `allowed` limits the search to these
+        ids; those that are not indexed are passed over. Every score is the inner product of float32 vectors, summed in
+        float32. Equal vectors have equal scores as long as there are at most 16 queries;
+        which of several that tie with the k-th best are returned is left open. An index may lose results of low scores,
+        and says in its own documentation which and how many.
         """
         ...
 

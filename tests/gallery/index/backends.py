@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from facesearch.gallery.index.flat import FlatIndex
 from facesearch.gallery.index.milvus import MilvusIndex, connect
 from facesearch.gallery.index.pgvector import PgVectorIndex
+from facesearch.gallery.index.two_stage import TwoStageIndex
 
 if TYPE_CHECKING:
     from facesearch.gallery.index.base import VectorIndex
@@ -51,6 +52,25 @@ class Flat:
     def reopen(self) -> None:
         contents = self.index.contents()
         self.index = FlatIndex(self.index.dimension)
+        self.index.add(*contents)
+
+    def close(self) -> None:
+        pass
+
+
+class TwoStage:
+    error = 1e-6
+    external: ExternalIndex | None = None
+
+    def __init__(self, dimension: int) -> None:
+        self.index: VectorIndex = TwoStageIndex(dimension)
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        self.index.add(ids, vectors)
+
+    def reopen(self) -> None:
+        contents = self.index.contents()
+        self.index = TwoStageIndex(self.index.dimension)
         self.index.add(*contents)
 
     def close(self) -> None:

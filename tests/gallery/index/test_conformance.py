@@ -12,13 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from facesearch.gallery.index.external import ExternalIndex, search_exactly
 from facesearch.types import Ids, Vector, Vectors
-from tests.gallery.index.backends import EXTERNAL, Backend, Flat, Milvus, PgVector
+from tests.gallery.index.backends import EXTERNAL, Backend, Flat, Milvus, PgVector, TwoStage
 from tests.gallery.makers import units
 
 DIMENSION = 8
 # Few directions, half of them exactly opposite or equal: ties are the hard part.
 DIRECTIONS: Vectors = np.concatenate([np.eye(DIMENSION, dtype=np.float32)[:3], units(1, 5)])
-EXAMPLES = {"flat": (40, 400), "pgvector": (12, 400), "milvus": (2, 25)}
+EXAMPLES = {"flat": (40, 400), "two-stage": (40, 400), "pgvector": (12, 400), "milvus": (2, 25)}
 """Runs of the state machine in the ordinary run and in the soak; Milvus takes 0.2 s to show a change."""
 IDS = st.lists(st.integers(1, 30), min_size=1, max_size=8, unique=True)
 
@@ -26,7 +26,9 @@ IDS = st.lists(st.integers(1, 30), min_size=1, max_size=8, unique=True)
 def make_backend(name: str, request: pytest.FixtureRequest, dimension: int = DIMENSION) -> Backend:
     if name == "pgvector":
         return PgVector(request.getfixturevalue("pgvector"), dimension)
-    return Milvus(request.getfixturevalue("milvus"), dimension) if name == "milvus" else Flat(dimension)
+    if name == "milvus":
+        return Milvus(request.getfixturevalue("milvus"), dimension)
+    return TwoStage(dimension) if name == "two-stage" else Flat(dimension)
 
 
 @pytest.fixture(params=EXAMPLES)
