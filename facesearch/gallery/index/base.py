@@ -47,9 +47,9 @@ class VectorIndex(Protocol):
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """The k best per query: scores (q, k) float32 best first, ids (q, k) int64.
 
-        Where fewer than k are indexed or allowed, rows end in id -1 and score -inf. `allowed` limits the search to these
-        ids; those that are not indexed are passed over. Every score is the inner product of float32 vectors, summed in
-        float32. Equal vectors have equal scores as long as there are at most 16 queries;
+        Where fewer than k are indexed or allowed, rows end in id -1 and score -inf. `allowed` limits the search to
+        these ids; those that are not indexed are passed over. Every score is the inner product of float32 vectors,
+        summed in float32. Equal vectors have equal scores as long as there are at most 16 queries;
         which of several that tie with the k-th best are returned is left open. An index may lose results of low scores,
         and says in its own documentation which and how many.
         """

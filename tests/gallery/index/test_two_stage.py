@@ -107,8 +107,8 @@ def test_estimates_are_distributed_as_the_bound_assumes(dimension: int) -> None:
         return
     scan.append(vectors)
     # However the vectors lie: few directions hold most of this query.
-    query = (vectors[:1] + 2 * np.eye(1, dimension, dtype=np.float32)) / 3
-    query = np.asarray(query / np.linalg.norm(query), np.float32)
+    mixed = vectors[:1] + 2 * np.eye(1, dimension, dtype=np.float32)
+    query = np.asarray(mixed / np.linalg.norm(mixed), np.float32)
     estimates, rows = scan.best(scan.turned(query), count - 1)
     errors = estimates[0] - SLOPE * (vectors[rows[0]] @ query[0])
     assert abs(float(errors.mean())) < scan.deviation / 5
