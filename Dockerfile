@@ -3,7 +3,7 @@
 #   docker build -t facesearch .
 #   docker compose run --rm keys && docker compose up
 
-FROM python:3.11-slim AS build
+FROM python:3.11-slim-bookworm AS build
 ARG RUNTIME=cpu
 WORKDIR /src
 COPY pyproject.toml README.md ./
@@ -19,7 +19,7 @@ RUN python -m venv /opt/facesearch \
     && mkdir /opt/facesearch/cuda \
     && find /opt/facesearch/lib -path '*/nvidia/*' -name '*.so*' -exec ln -s -t /opt/facesearch/cuda {} +
 
-FROM python:3.11-slim
+FROM python:3.11-slim-bookworm
 # Nobody in particular: no shell, no home to write to but the two volumes.
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin facesearch \
     && install --directory --owner=facesearch --mode=0700 /gallery /models
@@ -27,6 +27,7 @@ COPY --from=build /opt/facesearch /opt/facesearch
 ENV PATH=/opt/facesearch/bin:$PATH \
     LD_LIBRARY_PATH=/opt/facesearch/cuda \
     PYTHONDONTWRITEBYTECODE=1 \
+    FACESEARCH_CACHE=/tmp/facesearch \
     FACESEARCH_GALLERY=/gallery \
     FACESEARCH_MODELS=/models
 USER 10001

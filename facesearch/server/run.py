@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 from contextlib import suppress
@@ -11,6 +12,7 @@ import uvicorn
 
 from facesearch.errors import ConfigError
 from facesearch.server.app import create_app
+from facesearch.vision.alignment import work_in_calling_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,9 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
     listener = _listen(options)
     host, port = listener.getsockname()[:2]
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    work_in_calling_thread()  # requests are what runs side by side here
+    gc.collect()
+    gc.freeze()  # else a collection now and then looks at all that was imported: a request waits 80 ms for it
     config = uvicorn.Config(
         app,
         access_log=False,  # lines would hold what people searched for
