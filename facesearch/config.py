@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
-from facesearch.gallery.location import DatabaseUrl, parse_location
+from facesearch.gallery.location import DatabaseUrl, MilvusServer, parse_location
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Settings:
     index: IndexKind = IndexKind.AUTO
     key: str | None = field(default=None, repr=False)
     """Of an encrypted gallery."""
+    milvus: MilvusServer | None = None
+    """Where galleries whose vectors are in Milvus find it."""
 
     @classmethod
     def load(
@@ -81,6 +83,7 @@ class Settings:
             batch=_count("--batch", batch),
             index=_index(index or env.get("FACESEARCH_INDEX") or IndexKind.AUTO),
             key=_key(key_file, env),
+            milvus=_milvus(env),
         )
 
 
@@ -138,6 +141,17 @@ def read_key_file(file: Path) -> str:
     if not key:
         raise ConfigError(f"There is no key in {file}.", "Put the gallery's key on its first line.")
     return key
+
+
+def _milvus(env: Mapping[str, str]) -> MilvusServer | None:
+    address = env.get("FACESEARCH_MILVUS")
+    if not address:
+        return None
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"{address} is no address of Milvus.", "For example: FACESEARCH_MILVUS=http://host:19530")
+    file = env.get("FACESEARCH_MILVUS_TOKEN_FILE")
+    token = read_key_file(Path(file).expanduser()) if file else env.get("FACESEARCH_MILVUS_TOKEN")
+    return MilvusServer(address, token or None)
 
 
 def _user_cache() -> Path:

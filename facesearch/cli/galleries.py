@@ -102,15 +102,36 @@ def _line(finding: Finding) -> str:
     return f"{mark:6} {finding.subject:10} {finding.detail}"
 
 
-def reindex(gallery: GalleryOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
-    """Build the search index anew from the database.
+def reindex(
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index",
+            metavar="KIND",
+            help="Move the vectors: auto, flat or two-stage (the gallery's own), pgvector or milvus [default: as it is].",
+        ),
+    ] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Build the search index anew from the database, or move it to another engine, while the gallery is used.
 
-    Example: facesearch reindex
+    Example: facesearch reindex --index milvus
     """
-    from facesearch.cli.output import emit
+    from facesearch.cli.output import emit, progress_bar
+    from facesearch.types import IndexKind
 
-    with open_engine(gallery=gallery, index=index) as engine:
-        count = engine.gallery.rebuild_index()
+    with open_engine(gallery=gallery, index=index if index in set(IndexKind) else None) as engine:
+        templates = engine.gallery.counts()["templates"]
+        with progress_bar("indexing", templates, "templates") as advance:
+            handed = 0
+
+            def progress(done: int, _total: int) -> None:
+                nonlocal handed
+                advance(done - handed)
+                handed = done
+
+            count = engine.reindex(index, progress)
     if json:
         emit({"templates": count})
     else:

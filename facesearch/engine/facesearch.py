@@ -20,6 +20,7 @@ from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibr
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryNotFoundError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.decision import DEFAULT_MARGIN
+from facesearch.gallery.engines.records import parse_engine
 from facesearch.types import (
     Comparison,
     EnrollOutcome,
@@ -151,6 +152,7 @@ class FaceSearch:
                     create=create,
                     passphrase=self._passphrase(),
                     index=self.settings.index,
+                    milvus=self.settings.milvus,
                 )
             return self._gallery
 
@@ -468,6 +470,17 @@ class FaceSearch:
             "provider": self.encoder.provider.name,
             "database": gallery.database.describe(),
         }
+
+    def reindex(self, kind: str | None = None, progress: Callable[[int, int], None] | None = None) -> int:
+        """Build what is searched anew; returns the number of templates. Searches and enrolments go on meanwhile.
+
+        `kind` moves the gallery: `pgvector`, `milvus`, or `auto` for its own index. `progress` hears how many of how
+        many templates were handed over. What was interrupted goes on when it is run again. Raises `ConfigError` for
+        other kinds, `EngineUnavailableError` where the engine does not answer.
+        """
+        if kind is None:
+            return self.gallery.rebuild_index(progress)
+        return self.gallery.move_index(parse_engine(kind), progress)
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
         """Prove that database, templates, index, photos and models agree; `fix` rebuilds the index cache."""

@@ -26,6 +26,7 @@ from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
 from facesearch.gallery import audit, subjects
 from facesearch.gallery.check import check_database
 from facesearch.gallery.encryption import cipher_of
+from facesearch.gallery.engines.records import engines, forget_engines
 from facesearch.gallery.erasure import forget_refusals, remove_faces
 from facesearch.gallery.files import fsync_folder, work_folder
 from facesearch.gallery.index.snapshot import remove_snapshot
@@ -210,6 +211,8 @@ def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphr
         database.upgrade()
         with database.write() as connection:
             gone = _erase_again(connection, tombstones)
+            # What an engine holds belongs to the gallery that the backup was made of, which may live on.
+            forget_engines(connection, [engine.row for engine in engines(connection)])
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})
             restored = Restored(
                 created_at=str(header["created_at"]),

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.gallery import models, photos, templates
 from facesearch.gallery.check_records import check_records
+from facesearch.gallery.engines.checking import check_engines
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.snapshot import read_snapshot
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
@@ -39,8 +40,8 @@ FEW = 20
 def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     """Look at everything a gallery holds, one finding after the other; damage is a finding, never an error.
 
-    `fix` rebuilds what can be rebuilt from what is proven whole: the index cache. Damaged templates and changed photos
-    are named; they have to be enrolled again.
+    `fix` rebuilds what can be rebuilt from what is proven whole: the index cache, an external engine. Damaged templates
+    and changed photos are named; they have to be enrolled again.
     """
     sound = True
     for finding in check_database(gallery.database):
@@ -48,6 +49,7 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
         yield finding
     yield from _check_tombstones(gallery.folder)
     if sound:
+        yield from check_engines(gallery.engines, fix=fix)
         yield _check_cache(gallery, fix=fix)
     yield from _check_photos(gallery.database, listed=not sound)
 
@@ -153,7 +155,7 @@ def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
         found = _compare_cache(connection, gallery.folder)
     if found.ok or not fix:
         return found
-    count = gallery.rebuild_index()
+    count = gallery.rebuild_own_index()
     return Finding(ok=True, subject="index", detail=f"{found.detail}; rebuilt from {count} templates", fixed=True)
 
 

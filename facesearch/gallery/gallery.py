@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import GalleryError, GalleryNotFoundError
+from facesearch.errors import EngineUnavailableError, GalleryError, GalleryNotFoundError
 from facesearch.gallery import audit, calibrations, evaluations, models, photos, retention, subjects, templates
 from facesearch.gallery.ballast import despite_full_disk, make_ballast
 from facesearch.gallery.changes import Change, Effect, apply_changes
+from facesearch.gallery.engines.keeping import AFTER, MANY_PENDING, Engines
+from facesearch.gallery.engines.moving import move
+from facesearch.gallery.engines.records import active_engine, has_engine
 from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.base import require_unit_vectors
@@ -45,10 +48,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.database import Database
+    from facesearch.gallery.engines.records import EngineKind
     from facesearch.gallery.erasure import Erased
-    from facesearch.gallery.location import Location
+    from facesearch.gallery.location import Location, MilvusServer
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
-    from facesearch.gallery.search import Describe
+    from facesearch.gallery.search import Describe, Searchable
     from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
@@ -63,10 +67,17 @@ class Gallery:
     Whatever a method that changes something returns from is committed and on disk.
     """
 
-    def __init__(self, folder: Path, database: Database, index: IndexKind = IndexKind.AUTO) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        index: IndexKind = IndexKind.AUTO,
+        milvus: MilvusServer | None = None,
+    ) -> None:
         self.folder = folder
         """Where the index cache is, and in a gallery that is a folder, everything else."""
         self.database = database
+        self.engines = Engines(database, folder, milvus)
         self._lock = threading.RLock()
         self._index = index
         self._live: LiveIndex | None = None
@@ -83,11 +94,12 @@ class Gallery:
         passphrase: str | None = None,
         encrypted: bool = False,
         index: IndexKind = IndexKind.AUTO,
+        milvus: MilvusServer | None = None,
     ) -> Self:
         """Open the gallery there; with `create`, make one where there is none, encrypted with `encrypted`.
 
         `passphrase` is the key of an encrypted gallery; a plain one needs none and ignores it. `index` is how this
-        process searches. Raises
+        process searches. `milvus` is needed where the gallery's vectors are there, or are to be moved there. Raises
         `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError`, `GalleryUnavailableError` or
         `CorruptGalleryError`.
         """
@@ -95,13 +107,14 @@ class Gallery:
         folder = location.folder if isinstance(location, DatabaseUrl) else location
         remove_leftovers(folder)
         remove_dead_work(folder)
-        gallery = cls(folder, database, index)
+        gallery = cls(folder, database, index, milvus)
         gallery._make_ballast()
         return gallery
 
     def close(self) -> None:
         """Write the index cache if it is behind, and close the database."""
         try:
+            self.engines.close()
             self.save_cache()
         finally:
             self.database.close()
@@ -160,20 +173,74 @@ class Gallery:
         """The k best subjects for each vector (n, d), best first, one candidate per subject.
 
         At least two subjects come back where there are two, so that a runner-up is known. `where` limits the search
-        to subjects with these attributes. Raises `GalleryError` for vectors that are not finite or not unit length.
+        to subjects with these attributes. Raises `GalleryError` for vectors that are not finite or not unit length,
+        `EngineUnavailableError` where the gallery's engine does not answer.
         """
         with self._lock:
             version = self.database.version()
             if self._live is not None and not where and self._recall.is_of(version):
                 with suppress(UnknownTemplateError):
-                    return _best(self._live, vectors, k, None, self._recall.describe)
+                    return _best(self._live.index, vectors, k, None, self._recall.describe)
             with self.database.read() as connection:
-                live = self._refreshed(connection)
-                if live is None:
-                    return [() for _ in vectors]
-                self._recall.start(version)
-                allowed = templates.templates_where(connection, where) if where else None
-                return _best(live, vectors, k, allowed, partial(self._recall.read, connection))
+                if has_engine(connection):
+                    self._live = None
+                else:
+                    return self._search_own(connection, version, vectors, k, where)
+        return self._search_engine(vectors, k, where)
+
+    def _search_own(
+        self,
+        connection: Connection,
+        version: int | None,
+        vectors: Vectors,
+        k: int,
+        where: Mapping[str, str] | None,
+    ) -> list[tuple[Candidate, ...]]:
+        live = self._refreshed(connection)
+        if live is None:
+            return [() for _ in vectors]
+        self._recall.start(version)
+        allowed = templates.templates_where(connection, where) if where else None
+        return _best(live.index, vectors, k, allowed, partial(self._recall.read, connection))
+
+    def _search_engine(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]]:
+        self.engines.catch_up(at_least=MANY_PENDING)
+        try:
+            return self._search_elsewhere(vectors, k, where)
+        except EngineUnavailableError:
+            if not self.engines.has_changed():
+                raise
+        return self.search(vectors, k, where)  # it was searched while another took its place
+
+    def search_or_local(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None
+    ) -> tuple[list[tuple[Candidate, ...]], bool]:
+        """As `search`; where the engine does not answer, among the newest templates, read from the database.
+
+        Returns whether everybody was searched, too.
+        """
+        try:
+            return self.search(vectors, k, where), True
+        except EngineUnavailableError:
+            pass
+        with self.database.read() as connection:
+            active = models.active_model(connection)
+            assert active is not None  # there was one, whose templates the engine holds
+            index = self.engines.local(connection, active)
+            allowed = templates.templates_where(connection, where) if where else None
+            describe = partial(templates.describe_templates, connection)
+            return _best(index, vectors, k, allowed, describe), index.complete
+
+    def _search_elsewhere(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None
+    ) -> list[tuple[Candidate, ...]]:
+        with self.database.read() as connection:
+            active = models.active_model(connection)
+            index = self.engines.bound(connection, active) if active else None
+            if index is None:
+                return [() for _ in vectors]
+            allowed = templates.templates_where(connection, where) if where else None
+            return _best(index, vectors, k, allowed, partial(templates.describe_templates, connection))
 
     def _refreshed(self, connection: Connection) -> LiveIndex | None:
         """The index, equal to what `connection` sees; None while no model is adopted."""
@@ -217,8 +284,25 @@ class Gallery:
         with self.database.hold_writers_off() as connection:
             yield templates.token(connection) == token
 
-    def rebuild_index(self) -> int:
-        """Build the index from the database alone and write its cache; returns the number of templates."""
+    def move_index(self, kind: EngineKind | None, progress: Callable[[int, int], None] | None = None) -> int:
+        """Have an external engine searched, or the gallery's own index where `kind` is None; returns the templates.
+
+        Searches and changes go on meanwhile. What was interrupted goes on when it is run again. Raises as
+        `engines.moving.move`.
+        """
+        move(self.engines, kind, progress)
+        with self._lock:
+            self._live = None
+        return self.counts()["templates"] if kind else self.rebuild_own_index()
+
+    def rebuild_index(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Build what is searched from the database alone; returns the number of templates."""
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+        return self.move_index(engine.kind, progress) if engine else self.rebuild_own_index()
+
+    def rebuild_own_index(self) -> int:
+        """Build the gallery's own index from the database and write its cache; returns the number of templates."""
         with self._lock:
             self._live = None
             try:
@@ -311,10 +395,13 @@ class Gallery:
 
         def watched(connection: Connection) -> tuple[Result, Effect, bytes, bytes]:
             before, effect = templates.token(connection), Effect()
-            return work(connection, effect), effect, before, templates.token(connection)
+            result = work(connection, effect)
+            self.engines.follow(connection)
+            return result, effect, before, templates.token(connection)
 
         with self._lock:
             result, effect, before, after = self.database.transact(watched)
+            self.engines.catch_up(at_least=1 if effect.removed else AFTER)
             self._recall.start(None)  # nobody who was erased stays in memory either
             live = self._live
             if live is not None and live.token == before:
@@ -480,6 +567,9 @@ class Gallery:
 
     def describe_index(self) -> str:
         """The kind of index and the state of its cache, in words."""
+        engine = self.engines.describe()
+        if engine is not None:
+            return engine
         if self.is_encrypted:
             return "flat (exact), built on opening: an encrypted gallery has no cache"
         cache = self.folder / SNAPSHOT_NAME
@@ -511,10 +601,10 @@ class Gallery:
 
 
 def _best(
-    live: LiveIndex, vectors: Vectors, k: int, allowed: Ids | None, describe: Describe
+    index: Searchable, vectors: Vectors, k: int, allowed: Ids | None, describe: Describe
 ) -> list[tuple[Candidate, ...]]:
-    require_unit_vectors(vectors, live.index.dimension)
-    found = best_subjects(describe, live.index, vectors, max(k, 2), allowed)
+    require_unit_vectors(vectors, index.dimension)
+    found = best_subjects(describe, index, vectors, max(k, 2), allowed)
     return [candidates[: max(k, 2)] for candidates in found]
 
 

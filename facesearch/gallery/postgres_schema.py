@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 STATE: Final = "SELECT substr(sha256(string_agg(token, ''::bytea ORDER BY id)), 1, 16) FROM revision"
 """A hash of every row that is seen: 16 bytes, or NULL without a row."""
-_TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", "update", "delete", "truncate"))
+_TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", "update", "delete", "truncate")) | {
+    "templates_outbox_insert",
+    "templates_outbox_delete",
+}
 _ENABLED: Final = (
     "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE tgrelid = 'templates'::regclass "
-    "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname = 'templates_changed'"
+    "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname IN ('templates_changed', 'templates_to_outbox')"
 )
 
 

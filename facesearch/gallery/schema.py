@@ -11,10 +11,12 @@ proves that the two agree.
     audit_events    who did what and when; never a vector, never a name
     api_keys        what programs identify themselves with to a server, hashed
     crops           small pictures of uploaded faces, where a server was told to keep them
+    engines         external vector engines: the one that is searched, and one that is being filled
+    outbox          templates that came or went and of which an engine has not been told yet
 
 Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
 (`Sealed`) over all of their columns. The revision has none: a damaged token equals no other, so the index compares
-itself with the database template by template.
+itself with the database template by template. Nor has the outbox: whoever reads it looks the template up.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from facesearch.gallery.column_types import BigInt, JsonText, Real, Words
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 
@@ -234,4 +236,33 @@ class CropRow(Sealed):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), unique=True)
     jpeg: Mapped[bytes] = mapped_column(LargeBinary)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class EngineRow(Sealed):
+    """An external vector engine; a gallery without an active one has its own index."""
+
+    __tablename__ = "engines"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    kind: Mapped[str] = mapped_column(Words)
+    name: Mapped[str] = mapped_column(Words, unique=True)
+    active: Mapped[int] = mapped_column(BigInt)
+    filled_to: Mapped[int] = mapped_column(BigInt)
+    position: Mapped[int] = mapped_column(BigInt)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (
+        CheckConstraint("active in (0, 1)", name="active_boolean"),
+        Index("uq_engines_one_active", "active", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class OutboxRow(Base):
+    """A template that came or went, for one engine. Triggers write it, in the transaction of the change."""
+
+    __tablename__ = "outbox"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    engine_id: Mapped[int] = mapped_column(BigInt, index=True)
+    template_id: Mapped[int] = mapped_column(BigInt)
+    model_id: Mapped[int] = mapped_column(BigInt)
     __table_args__ = (STRICT_NEVER_REUSED,)

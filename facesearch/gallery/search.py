@@ -9,11 +9,24 @@ from facesearch.gallery.decision import best_per_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
+    from typing import Protocol, TypeAlias
 
-    from facesearch.gallery.index.base import VectorIndex
+    import numpy as np
+    from numpy.typing import NDArray
+
     from facesearch.gallery.templates import Described
     from facesearch.types import Candidate, Ids, Vectors
+
+    class Searchable(Protocol):
+        """As much of a `VectorIndex` as a search needs."""
+
+        @property
+        def dimension(self) -> int: ...
+
+        def __len__(self) -> int: ...
+
+        def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+            """See `VectorIndex.search`."""
 
     Describe: TypeAlias = Callable[[Sequence[int]], Mapping[int, Described]]
     """Whose the templates of these ids are."""
@@ -23,7 +36,7 @@ TOGETHER = 16
 
 
 def best_subjects(
-    describe: Describe, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
+    describe: Describe, index: Searchable, queries: Vectors, k: int, allowed: Ids | None
 ) -> list[tuple[Candidate, ...]]:
     """For each query (n, d) at least the k best subjects, where there are as many; exact, ties included."""
     found: list[tuple[Candidate, ...]] = []
@@ -33,7 +46,7 @@ def best_subjects(
 
 
 def _best_subjects(
-    describe: Describe, index: VectorIndex, queries: Vectors, k: int, allowed: Ids | None
+    describe: Describe, index: Searchable, queries: Vectors, k: int, allowed: Ids | None
 ) -> list[tuple[Candidate, ...]]:
     # k templates can be fewer than k subjects: fetch more until there are enough or everything was fetched.
     found: dict[int, tuple[Candidate, ...]] = {}

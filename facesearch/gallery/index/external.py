@@ -30,6 +30,12 @@ class ExternalIndex(VectorIndex, Protocol):
     """How far a score it gives may be from the exact one."""
     limit: int
     """The most results it gives for a query."""
+    position: int
+    """A number by which another process can tell it to show at least what this one has changed; 0 if it always does."""
+
+    def create(self) -> None:
+        """Make it where there is none."""
+        ...
 
     def ids(self) -> Iterator[Ids]:
         """The ids of everything in it, in blocks and in no order."""

@@ -49,6 +49,14 @@ def connect(address: str, token: str | None = None) -> MilvusClient:
         return MilvusClient(address, token=token or "", timeout=TIMEOUT)
 
 
+def drop_collections(client: MilvusClient, beginning: str) -> None:
+    """Remove every collection whose name begins like that."""
+    with _translated("Milvus"):
+        for name in client.list_collections(timeout=TIMEOUT):
+            if name.startswith(beginning):
+                client.drop_collection(name, timeout=TIMEOUT)
+
+
 class MilvusIndex:
     """The vectors of one model, in one collection."""
 

@@ -37,6 +37,7 @@ class PgVectorIndex:
     """The codes of one model. Bound to a connection: it sees and changes what that transaction does."""
 
     limit = 1 << 31
+    position = 0
 
     def __init__(self, connection: Connection, table: str, dimension: int) -> None:
         """`table` is a name made here, never one that a user chose."""
@@ -143,3 +144,10 @@ def require_pgvector(connection: Connection) -> None:
             "Install 0.7.0 or newer there, and run: ALTER EXTENSION vector UPDATE",
         )
     connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS vector")
+
+
+def drop_tables(connection: Connection, beginning: str) -> None:
+    """Remove every table of this schema whose name, made here, begins like that."""
+    query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, %(name)s)"
+    for table in connection.exec_driver_sql(query, {"name": beginning}).scalars().all():
+        connection.exec_driver_sql(f"DROP TABLE {table}")

@@ -1,0 +1,83 @@
+"""The part of `facesearch check` about external engines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facesearch.errors import FaceSearchError
+from facesearch.gallery.engines.comparing import compare
+from facesearch.gallery.engines.lease import engine_lease
+from facesearch.gallery.engines.moving import RETIRED, equalise, remove_retired
+from facesearch.gallery.engines.records import StoredVectors, count_pending, engines, pending_ids
+from facesearch.gallery.models import all_models
+from facesearch.types import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from facesearch.gallery.engines.keeping import Engines
+    from facesearch.gallery.engines.records import Engine
+
+
+def check_engines(keeper: Engines, *, fix: bool) -> Iterator[Finding]:
+    """Compare every engine with the database: counts, ids, and some of the vectors. `fix` makes them equal."""
+    with keeper.database.read() as connection:
+        found = engines(connection)
+    if not found:
+        return
+    with engine_lease(keeper.database, keeper.folder) as held:
+        if not held:
+            detail = "another process is telling the engine what changed: check again when it is done"
+            yield Finding(ok=False, subject="engine", detail=detail)
+            return
+        try:
+            for engine in found:
+                yield from _look(keeper, engine, fix=fix)
+        except FaceSearchError as error:
+            yield Finding(ok=False, subject="engine", detail=f"{error.message} {error.hint or ''}".strip())
+
+
+def _look(keeper: Engines, engine: Engine, *, fix: bool) -> Iterator[Finding]:
+    if engine.filled_to == RETIRED:
+        detail = f"{engine.kind} still holds vectors of this gallery, which is searched elsewhere"
+        if fix:
+            remove_retired(keeper)
+        yield Finding(ok=fix, subject="engine", detail=f"{detail}; removed" if fix else detail, fixed=fix)
+    elif not engine.active:
+        detail = f"a move to {engine.kind} was begun: facesearch reindex --index {engine.kind} goes on with it"
+        yield Finding(ok=True, subject="engine", detail=detail)
+    else:
+        yield _compared(keeper, engine, fix=fix)
+
+
+def _compared(keeper: Engines, engine: Engine, *, fix: bool) -> Finding:
+    try:
+        differences, count, waiting = _differences(keeper, engine)
+    except FaceSearchError as error:
+        if not fix:
+            raise
+        differences, count, waiting = [error.message], 0, 0  # a collection that is gone is made again
+    if not differences:
+        detail = f"{engine.kind} holds exactly the {count} templates"
+        return Finding(ok=True, subject="engine", detail=detail + (f", {waiting} changes wait" if waiting else ""))
+    detail = "; ".join(f"{engine.kind} {words}" for words in differences)
+    if not fix:
+        return Finding(ok=False, subject="engine", detail=detail)
+    equalise(keeper, engine)
+    left, count, _ = _differences(keeper, engine)
+    detail += f"; now it holds {count} templates" if not left else "; that was not mended"
+    return Finding(ok=not left, subject="engine", detail=detail, fixed=not left)
+
+
+def _differences(keeper: Engines, engine: Engine) -> tuple[list[str], int, int]:
+    """What differs in words, how many templates there are, and how many changes the engine was not told."""
+    words, count = [], 0
+    with keeper.database.read() as connection:
+        for model in all_models(connection):
+            index = keeper.opener.open(engine, connection, model.row, model.info.dimension)
+            truth = StoredVectors(connection, model.row, model.info.dimension)
+            difference = compare(connection, index, truth, pending_ids(connection, engine, model.row))
+            count += difference.count
+            if not difference.is_none:
+                words.append(str(difference))
+        return words, count, count_pending(connection, engine)

@@ -1,0 +1,126 @@
+"""The engine of one gallery: searched, told of changes, changed for another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
+from facesearch.gallery.engines.lease import engine_lease
+from facesearch.gallery.engines.opening import Opener
+from facesearch.gallery.engines.outbox import deliver, deliver_within
+from facesearch.gallery.engines.records import (
+    EngineKind,
+    StoredVectors,
+    active_engine,
+    count_pending,
+    engines,
+    pending_ids,
+)
+from facesearch.gallery.engines.searching import BoundIndex, LocalIndex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection
+
+    from facesearch.gallery.database import Database
+    from facesearch.gallery.location import MilvusServer
+    from facesearch.types import ModelInfo
+
+log = logging.getLogger("facesearch.gallery")
+
+AFTER: Final = 256
+"""Notes after which a process that changes templates tells the engine. Until then searches look at them one by one."""
+MANY_PENDING: Final = 1024
+"""Notes after which a process that only searches tells it too."""
+PAUSE: Final = 5.0
+"""Seconds before an engine that did not answer is told again."""
+
+
+class Engines:
+    """Not thread-safe: the gallery takes turns."""
+
+    def __init__(self, database: Database, folder: Path, milvus: MilvusServer | None) -> None:
+        self.database = database
+        self.folder = folder
+        self.opener = Opener(milvus)
+        self._wait_until = 0.0
+        self._searched: int | None = None
+
+    def bound(self, connection: Connection, model: tuple[int, ModelInfo]) -> BoundIndex | None:
+        """The engine's index of a model, as `connection` sees it; None where the gallery's own index is searched."""
+        engine = active_engine(connection)
+        if engine is None:
+            return None
+        self._searched = engine.row
+        row, info = model
+        index = self.opener.open(engine, connection, row, info.dimension)
+        truth = StoredVectors(connection, row, info.dimension)
+        return BoundIndex(index, truth, pending_ids(connection, engine, row))
+
+    def has_changed(self) -> bool:
+        """Whether another engine is to be searched than the one that was searched last."""
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+        return (engine.row if engine else None) != self._searched
+
+    def local(self, connection: Connection, model: tuple[int, ModelInfo]) -> LocalIndex:
+        """What can be searched without an engine."""
+        return LocalIndex(StoredVectors(connection, model[0], model[1].dimension))
+
+    def follow(self, connection: Connection) -> None:
+        """Before a commit: tell the engines that are in the database itself."""
+        for engine in engines(connection):
+            if engine.kind is EngineKind.PGVECTOR and engine.active:
+                deliver_within(connection, self.opener, engine)
+
+    def catch_up(self, *, at_least: int = 1) -> None:
+        """Tell the engine what it has not been told, if that is as much as `at_least`.
+
+        One that does not answer is left alone for a while, with a warning: nothing is lost, and searches say so.
+        """
+        if time.monotonic() < self._wait_until:
+            return
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+            waiting = count_pending(connection, engine) if engine else 0
+        if engine is None or waiting < max(at_least, 1):
+            return
+        try:
+            self.deliver()
+        except (EngineUnavailableError, ConfigError) as error:
+            self._wait_until = time.monotonic() + PAUSE
+            log.warning("%s %d changes wait for it.", error.message, waiting)
+
+    def deliver(self) -> bool:
+        """Tell the engine everything, unless another process is at it; returns whether it was told."""
+        with engine_lease(self.database, self.folder) as held:
+            if not held:
+                return False
+            with self.database.read() as connection:
+                engine = active_engine(connection)
+            if engine is None:
+                return True
+            if engine.kind is EngineKind.PGVECTOR:
+                self.database.transact(lambda connection: deliver_within(connection, self.opener, engine))
+            else:
+                deliver(self.database, self.opener, engine)
+            return True
+
+    def describe(self) -> str | None:
+        """The engine and its state in words; None where the gallery's own index is searched."""
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+            if engine is None:
+                return None
+            waiting = count_pending(connection, engine)
+        return f"{engine.kind}, {waiting} changes wait to be sent" if waiting else str(engine.kind)
+
+    def close(self) -> None:
+        """Tell the engine what waits, and let it go."""
+        with suppress(GalleryError):  # a database that cannot be read: whoever closes it has heard of that
+            self.catch_up()
+        self.opener.close()
