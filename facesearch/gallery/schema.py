@@ -31,6 +31,9 @@ from facesearch.gallery.column_types import BigInt, JsonText, Real, Words
 HEAD_REVISION = "0005"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
+ENGINE_PREFIX = "facesearch_"
+"""What the tables and collections of vector engines begin with."""
+
 
 class Base(DeclarativeBase):
     """Names every constraint, so that migrations can refer to them."""

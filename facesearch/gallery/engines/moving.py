@@ -26,6 +26,7 @@ from facesearch.gallery.engines.records import (
     engines,
     forget_engines,
     pending_ids,
+    seen_whole,
 )
 from facesearch.gallery.models import all_models
 from facesearch.gallery.schema import TemplateRow
@@ -138,18 +139,22 @@ def equalise(keeper: Engines, engine: Engine) -> None:
         return
     deliver(keeper.database, keeper.opener, engine)
     with keeper.database.read() as connection:
-        _equalise_within(keeper, connection, engine)
+        position = _equalise_within(keeper, connection, engine)
+    keeper.database.transact(lambda connection: change_engine(connection, engine, position=position))
 
 
-def _equalise_within(keeper: Engines, connection: Connection, engine: Engine) -> None:
-    """Make every index of an engine equal to what `connection` sees."""
+def _equalise_within(keeper: Engines, connection: Connection, engine: Engine) -> int:
+    """Make every index of an engine equal to what `connection` sees; returns its position."""
     if engine.kind is EngineKind.PGVECTOR:
         deliver_within(connection, keeper.opener, engine)
+    position = engine.position
     for model in all_models(connection):
-        index = keeper.opener.open(engine, connection, model.row, model.info.dimension)
+        index = keeper.opener.open(seen_whole(engine), connection, model.row, model.info.dimension)
         index.create()
         truth = StoredVectors(connection, model.row, model.info.dimension)
         mend(index, truth, compare(connection, index, truth, pending_ids(connection, engine, model.row)))
+        position = max(position, index.position)
+    return position
 
 
 def _switch(keeper: Engines, connection: Connection, engine: Engine | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from facesearch.errors import ConfigError
 from facesearch.gallery import templates
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
-from facesearch.gallery.schema import EngineRow, OutboxRow
+from facesearch.gallery.schema import ENGINE_PREFIX, EngineRow, OutboxRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +61,11 @@ class Engine:
         return f"{self.name}_{model_row}"
 
 
+def seen_whole(engine: Engine) -> Engine:
+    """The engine as one must look at it who compares it: with every change that anybody ever made."""
+    return replace(engine, position=0)
+
+
 def engines(connection: Connection) -> list[Engine]:
     """All engines, oldest first."""
     rows = connection.execute(sa.select(*stored_columns(EngineRow)).order_by(EngineRow.id)).all()
@@ -83,7 +88,7 @@ def active_engine(connection: Connection) -> Engine | None:
 
 def add_engine(connection: Connection, kind: EngineKind) -> Engine:
     """A new engine to be filled. From its commit on, the outbox takes what changes."""
-    name = f"facesearch_{secrets.token_hex(8)}"
+    name = f"{ENGINE_PREFIX}{secrets.token_hex(8)}"
     values = {"kind": kind.value, "name": name, "active": 0, "filled_to": 0, "position": 0, "created_at": now()}
     return Engine(insert(connection, EngineRow, values), kind, name, active=False, filled_to=0, position=0)
 

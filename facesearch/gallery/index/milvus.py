@@ -186,6 +186,8 @@ class MilvusIndex:
             self.client.drop_collection(self.collection)
 
     def _consistency(self) -> dict[str, Any]:
+        if not self.position:
+            return {"consistency_level": "Strong", "timeout": TIMEOUT}
         return {"consistency_level": "Customized", "guarantee_timestamp": self.position, "timeout": TIMEOUT}
 
     def _note_position(self) -> None:
