@@ -173,6 +173,8 @@ class SearchResult:
     margin: float | None = None
     """Score of the best subject minus that of the runner-up; None without a runner-up."""
     rejection: Rejection | None = None
+    complete: bool = True
+    """Whether everybody was searched: False where the gallery's engine was down, and only its newest templates were."""
 
     @property
     def best(self) -> Candidate | None:

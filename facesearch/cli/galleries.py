@@ -9,7 +9,6 @@ import typer
 from facesearch.cli import backups, bundle, encryption, log
 from facesearch.cli.options import (
     GalleryOption,
-    IndexOption,
     JsonOption,
     PackOption,
     ProviderOption,
@@ -108,7 +107,7 @@ def reindex(
         typer.Option(
             "--index",
             metavar="KIND",
-            help="Move the vectors: auto, flat or two-stage (the gallery's own), pgvector or milvus [default: as it is].",
+            help="Move to: auto, flat or two-stage (the gallery's own), pgvector or milvus [default: as it is].",
         ),
     ] = None,
     gallery: GalleryOption = None,

@@ -54,6 +54,10 @@ def query(
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Search only people with this attribute.")
     ] = None,
+    degraded: Annotated[
+        bool,
+        typer.Option("--degraded", help="Where the gallery's engine is down, search the newest templates without it."),
+    ] = False,
     annotate: Annotated[
         Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names: a file, or a folder.")
     ] = None,
@@ -84,7 +88,7 @@ def query(
         wanted = parse_pairs(where)
         with progress_bar("searching", len(paths)) as advance:
             for path in paths:
-                found = engine.identify(path, k=k, where=wanted, margin=margin)
+                found = engine.identify(path, k=k, where=wanted, margin=margin, degraded=degraded)
                 results += found
                 advance()
                 if json:
@@ -95,6 +99,8 @@ def query(
         in_force, warning = engine.threshold, engine.threshold_warning
     if warning:
         note(f"Warning: {warning}")
+    if not all(result.complete for result in results):
+        note("Warning: the gallery's engine is down: only the newest templates were searched.")
     if csv:
         print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
     elif not json:

@@ -331,17 +331,26 @@ class FaceSearch:
     # -- probes
 
     def identify(
-        self, image: Image, *, k: int = 5, where: Mapping[str, str] | None = None, margin: float = DEFAULT_MARGIN
+        self,
+        image: Image,
+        *,
+        k: int = 5,
+        where: Mapping[str, str] | None = None,
+        margin: float = DEFAULT_MARGIN,
+        degraded: bool = False,
     ) -> list[SearchResult]:
         """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none.
 
-        `k` subjects at most come back per face; `where` limits the search to subjects with these attributes. Raises
-        `GalleryError` or `ModelError`; a photo that cannot be used is a result, not an error.
+        `k` subjects at most come back per face; `where` limits the search to subjects with these attributes. With
+        `degraded`, an engine that is down is no error: the newest templates are searched, and results say whether they
+        are `complete`. Raises `GalleryError` or `ModelError`; a photo that cannot be used is a result, not an error.
         """
         probes.expect(image)
         gallery = self.gallery
         gallery.require_model(self.encoder.info)
-        results = probes.identify(gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where))
+        results = probes.identify(
+            gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where, degraded)
+        )
         with self._lock:
             self._queries.update(each.decision.value for each in results)
             self._queries["photos"] += 1

@@ -51,6 +51,8 @@ class SearchOptions:
     """Cosine; a runner-up closer than this makes a match ambiguous."""
     where: Mapping[str, str] | None = None
     """Only subjects with these attributes."""
+    degraded: bool = False
+    """Where the gallery's engine is down, search what the database has of the newest templates."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -163,8 +165,12 @@ def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOp
     """One result per face, best detection first; a photo or face that cannot be searched is `unusable`."""
     probe = prepare_probe(encoder, image)
     (vectors,) = embed_probes(encoder, [probe])
-    found = gallery.search(vectors, options.k, options.where) if len(vectors) else []
-    return decide_probe(probe, found, options)
+    if not len(vectors):
+        return decide_probe(probe, [], options)
+    if not options.degraded:
+        return decide_probe(probe, gallery.search(vectors, options.k, options.where), options)
+    found, complete = gallery.search_or_local(vectors, options.k, options.where)
+    return [replace(result, complete=complete) for result in decide_probe(probe, found, options)]
 
 
 def decide_probe(probe: Probe, found: Sequence[Sequence[Candidate]], options: SearchOptions) -> list[SearchResult]:

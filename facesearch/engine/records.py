@@ -76,6 +76,7 @@ def search_record(result: SearchResult) -> dict[str, Any]:
             }
             for each in result.candidates
         ],
+        **({} if result.complete else {"complete": False}),
     }
 
 

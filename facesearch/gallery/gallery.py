@@ -206,11 +206,12 @@ class Gallery:
     def _search_engine(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]]:
         self.engines.catch_up(at_least=MANY_PENDING)
         try:
-            return self._search_elsewhere(vectors, k, where)
+            found = self._search_elsewhere(vectors, k, where)
         except EngineUnavailableError:
             if not self.engines.has_changed():
                 raise
-        return self.search(vectors, k, where)  # it was searched while another took its place
+            found = None
+        return self.search(vectors, k, where) if found is None else found  # another took its place meanwhile
 
     def search_or_local(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None
@@ -233,12 +234,15 @@ class Gallery:
 
     def _search_elsewhere(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None
-    ) -> list[tuple[Candidate, ...]]:
+    ) -> list[tuple[Candidate, ...]] | None:
+        """None where no engine is to be searched any more."""
         with self.database.read() as connection:
             active = models.active_model(connection)
-            index = self.engines.bound(connection, active) if active else None
-            if index is None:
+            if active is None:
                 return [() for _ in vectors]
+            index = self.engines.bound(connection, active)
+            if index is None:
+                return None
             allowed = templates.templates_where(connection, where) if where else None
             return _best(index, vectors, k, allowed, partial(templates.describe_templates, connection))
 

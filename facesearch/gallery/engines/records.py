@@ -14,6 +14,7 @@ from facesearch.errors import ConfigError
 from facesearch.gallery import templates
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import ENGINE_PREFIX, EngineRow, OutboxRow
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

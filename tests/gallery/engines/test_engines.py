@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.engines.keeping import Engines
+from facesearch.gallery.engines.opening import Opener
 from facesearch.gallery.engines.records import EngineKind, active_engine, count_pending, engines
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.external import ExternalIndex
@@ -15,7 +19,7 @@ from facesearch.gallery.location import MilvusServer
 from facesearch.gallery.models import active_model
 from facesearch.types import Finding
 from tests.gallery.engines.conftest import Place
-from tests.gallery.makers import DIMENSION, best, enroll, found_subject, make_gallery, unit, units
+from tests.gallery.makers import DIMENSION, MODEL, best, enroll, found_subject, make_gallery, unit, units
 
 
 def some_people(gallery: Gallery) -> None:
@@ -40,13 +44,13 @@ class Meddler:
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
 
-    def add(self, key: int, seed: int) -> None:
-        self._with(lambda index: index.add(np.array([key]), unit(seed)[None]))
+    def add(self, seed: int, *keys: int) -> None:
+        self._with(lambda index: index.add(np.array(keys), np.repeat(unit(seed)[None], len(keys), axis=0)))
 
     def remove(self, key: int) -> None:
         self._with(lambda index: index.remove(np.array([key])))
 
-    def _with(self, change) -> None:  # type: ignore[no-untyped-def]  # a lambda
+    def _with(self, change: Callable[[ExternalIndex], object]) -> None:
         with self.gallery.database.write() as connection:
             engine, model = active_engine(connection), active_model(connection)
             assert engine is not None
@@ -77,7 +81,7 @@ def test_own_writes_are_seen_and_whoever_went_is_not_while_the_engine_lags(
         assert faults(other) == []
 
 
-def test_scores_ties_and_filters_are_those_of_the_own_index(place: Place, tmp_path: object) -> None:
+def test_scores_ties_and_filters_are_those_of_the_own_index(place: Place) -> None:
     vectors = units(7, 12)
 
     def people(gallery: Gallery) -> None:
@@ -101,11 +105,8 @@ def test_scores_ties_and_filters_are_those_of_the_own_index(place: Place, tmp_pa
                 assert [each.score for each in a] == pytest.approx([each.score for each in b], abs=1e-6)
 
 
-def make_and_enroll(gallery: Gallery, people: object) -> Gallery:
-    from tests.gallery.makers import MODEL
-
+def make_and_enroll(gallery: Gallery, people: Callable[[Gallery], None]) -> Gallery:
     gallery.adopt(MODEL)
-    assert callable(people)
     people(gallery)
     return gallery
 
@@ -120,11 +121,9 @@ def test_an_engine_that_was_restored_names_nobody_whom_the_database_does_not_kno
         first = best(gallery, unit(0))
         assert first is not None
         if place.kind is EngineKind.MILVUS:  # the codes in PostgreSQL cannot refer to templates that are gone
-            meddler.add(gone, 200)
-            for key in range(5000, 5040):  # so many that they fill the first answer
-                meddler.add(key, 200)
+            meddler.add(200, gone, *range(5000, 5040))  # so many that they fill the first answer
         meddler.remove(first.template_id)
-        meddler.add(1 + first.template_id, 300)
+        meddler.add(300, 1 + first.template_id)
         assert found_subject(gallery, 200) is None
         assert found_subject(gallery, 300) is None
         assert [finding.subject for finding in faults(gallery)] == ["engine"]
@@ -206,7 +205,7 @@ def test_what_is_searched_without_the_engine_may_not_be_everybody(
 ) -> None:
     with place.make(some_people) as gallery:
         monkeypatch.setattr("facesearch.gallery.engines.searching.LOCAL", 10)
-        monkeypatch.setattr(Engines, "bound", unavailable)
+        monkeypatch.setattr(Opener, "open", unavailable)
         found, complete = gallery.search_or_local(np.array([unit(5), unit(35)]), 3)
         assert complete is False
         assert [each[0].subject for each in found] == ["person 3", "person 3"]
@@ -233,16 +232,9 @@ def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
         assert found_subject(other, 5) == "person 0"
 
 
-def test_vectors_go_only_where_they_may(gallery_folder: Gallery) -> None:
-    with pytest.raises(GalleryError, match="this gallery is a folder"):
-        gallery_folder.move_index(EngineKind.PGVECTOR)
-    with pytest.raises(ConfigError, match="in Milvus"):
-        gallery_folder.move_index(EngineKind.MILVUS)
-
-
-@pytest.fixture
-def gallery_folder(tmp_path: object) -> Gallery:
-    from pathlib import Path
-
-    assert isinstance(tmp_path, Path)
-    return make_gallery(tmp_path / "gallery")
+def test_vectors_go_only_where_they_may(tmp_path: Path) -> None:
+    with make_gallery(tmp_path / "gallery") as gallery:
+        with pytest.raises(GalleryError, match="this gallery is a folder"):
+            gallery.move_index(EngineKind.PGVECTOR)
+        with pytest.raises(ConfigError, match="in Milvus"):
+            gallery.move_index(EngineKind.MILVUS)
