@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_GALLERY = Path("data")
 DEFAULT_PROVIDER = "auto"
 DEFAULT_DET_SIZE = "auto"
+DEFAULT_PRECISION = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Settings:
     pack: str | None
     provider: str
     det_size: str | None
+    precision: str | None
     threshold: float | None
     """Cosine similarity, -1..1."""
     model_folders: tuple[Path, ...]
@@ -58,6 +60,7 @@ class Settings:
         pack: str | Path | None = None,
         provider: str | None = None,
         det_size: str | int | None = None,
+        precision: str | None = None,
         threshold: float | None = None,
         workers: int | None = None,
         batch: int | None = None,
@@ -75,6 +78,7 @@ class Settings:
             pack=str(chosen_pack) if chosen_pack else None,
             provider=provider or env.get("FACESEARCH_PROVIDER") or DEFAULT_PROVIDER,
             det_size=str(chosen_size) if chosen_size else None,
+            precision=precision or env.get("FACESEARCH_PRECISION") or None,
             threshold=_threshold(threshold, env),
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},

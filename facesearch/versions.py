@@ -50,8 +50,9 @@ LIBRARIES: Final[Mapping[str, Library]] = MappingProxyType(
         "onnxruntime": Library(
             "ONNX Runtime",
             "1.23",
-            ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
+            ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
         ),
+        "openvino": Library("OpenVINO", "2026.1", ("openvino",)),
         "pyarrow": Library("PyArrow", "21.0", ("pyarrow",)),
     }
 )

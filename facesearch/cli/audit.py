@@ -13,6 +13,7 @@ from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
     PackOption,
+    PrecisionOption,
     ProviderOption,
     ThresholdOption,
     open_engine,
@@ -56,6 +57,7 @@ def audit(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare the gallery with itself: people who match each other, photos with a wrong label, near-duplicates.
@@ -70,7 +72,9 @@ def audit(
 
     if not -1 <= duplicates <= 1:
         raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+    with open_engine(
+        gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
+    ) as engine:
         in_force = engine.threshold
         known = gallery_templates(engine.gallery)
         found = audit_templates(known, in_force.value, duplicates)

@@ -14,6 +14,7 @@ from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
     PackOption,
+    PrecisionOption,
     ProviderOption,
     open_engine,
 )
@@ -70,6 +71,7 @@ def calibrate(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the threshold that keeps an error rate in this gallery, and put it in force for query, verify and enroll.
@@ -86,7 +88,14 @@ def calibrate(
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError("One thing is to be done.", "Give one of --fpir 0.001, --far 1e-5, --use FILE and --forget.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
+    with open_engine(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        precision=precision,
+        many=True,
+    ) as engine:
         if forget or use is not None:
             _adopt_or_forget(engine, use)
             return

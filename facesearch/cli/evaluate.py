@@ -32,6 +32,7 @@ from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
     PackOption,
+    PrecisionOption,
     ProviderOption,
     open_engine,
 )
@@ -105,6 +106,7 @@ def pairs(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """TAR at FAR, EER, AUC and more on labelled pairs of photos, scores or vectors, with 95 % intervals.
@@ -127,7 +129,14 @@ def pairs(
     wanted = photos_of(trials)
     if not wanted and (flip or aligned):
         raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
+    with open_engine(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        precision=precision,
+        many=True,
+    ) as engine:
         if wanted:
             embedder = engine.photo_embedder(faces=faces, flip=flip, aligned=aligned, cache=not no_cache)
             embedded = embed_photos(embedder, wanted)

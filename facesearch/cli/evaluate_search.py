@@ -28,6 +28,7 @@ from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
     PackOption,
+    PrecisionOption,
     ProviderOption,
     open_engine,
 )
@@ -69,6 +70,7 @@ def search(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """How often searches miss somebody enrolled (FNIR) and alarm for strangers (FPIR), with 95 % intervals.
@@ -88,7 +90,14 @@ def search(
         raise ConfigError(f"-k {k} is no rank.", "Give -k 1 or more.")
     targets = parse_rates(fpir, TARGETS)
     trials = read_searches(enrolled, probes, photos, split=split, seed=seed)
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
+    with open_engine(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        precision=precision,
+        many=True,
+    ) as engine:
         embedder = engine.photo_embedder(faces=faces, flip=flip, cache=not no_cache)
         everything = embed_photos(embedder, (*trials.gallery.photos, *trials.probes.photos))
         settings = embedder.settings

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli import models_repair
+from facesearch.cli import models_quantize, models_repair
 from facesearch.cli.options import JsonOption, open_engine
 from facesearch.cli.reembed import retire
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     models.command()(verify)
     models.command()(info)
     models_repair.register(models)
+    models_quantize.register(models)
     models.command()(retire)
     app.add_typer(models, name="models")
 
@@ -94,6 +95,7 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
     Example: facesearch models info buffalo_l
     """
     from facesearch.cli.output import emit, print_table
+    from facesearch.engine.precision import recorded
 
     with open_engine() as engine:
         found = engine.packs.find(pack)
@@ -109,6 +111,7 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
         "dimension": found.recognizer.dimension,
         "threshold": found.threshold,
         "threshold_basis": found.threshold_basis,
+        "precisions": recorded(found),
     }
     if json:
         emit(record)

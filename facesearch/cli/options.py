@@ -48,6 +48,14 @@ DetSizeOption = Annotated[
         help="Detection size in pixels, a multiple of 32, or auto: 128 and 640 together [FACESEARCH_DET_SIZE].",
     ),
 ]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="fp32, bf16 or int8 [FACESEARCH_PRECISION; default: the gallery's, else fp32].",
+    ),
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", "-t", metavar="SCORE", help="Cosine at which two faces match [FACESEARCH_THRESHOLD]."),
@@ -86,6 +94,7 @@ def load_settings(
     pack: str | None = None,
     provider: str | None = None,
     det_size: str | None = None,
+    precision: str | None = None,
     threshold: float | None = None,
     workers: int | None = None,
     batch: int | None = None,
@@ -99,6 +108,7 @@ def load_settings(
         pack=pack,
         provider=provider,
         det_size=det_size,
+        precision=precision,
         threshold=threshold,
         workers=workers,
         batch=batch,
@@ -121,6 +131,7 @@ def open_engine(
     pack: str | None = None,
     provider: str | None = None,
     det_size: str | None = None,
+    precision: str | None = None,
     threshold: float | None = None,
     many: bool = False,
     workers: int | None = None,
@@ -143,6 +154,7 @@ def open_engine(
         pack=pack,
         provider=provider,
         det_size=det_size,
+        precision=precision,
         threshold=threshold,
         workers=workers,
         batch=batch,

@@ -13,6 +13,7 @@ from facesearch.cli.options import (
     IndexOption,
     JsonOption,
     PackOption,
+    PrecisionOption,
     ProviderOption,
     ThresholdOption,
     open_engine,
@@ -66,6 +67,7 @@ def query(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Who is in these photos? Every face is searched among everybody enrolled.
@@ -83,7 +85,13 @@ def query(
     paths = find_photos(photos)
     results: list[SearchResult] = []
     with open_engine(
-        gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold, index=index
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        precision=precision,
+        threshold=threshold,
+        index=index,
     ) as engine:
         wanted = parse_pairs(where)
         with progress_bar("searching", len(paths)) as advance:
@@ -151,6 +159,7 @@ def verify(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Do two photos show the same person?
@@ -162,7 +171,9 @@ def verify(
     from facesearch.cli.output import emit, note, printable
     from facesearch.engine.records import comparison_record
 
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold) as engine:
+    with open_engine(
+        gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
+    ) as engine:
         comparison = engine.verify(a, b, faces=faces)
     if json:
         emit(comparison_record(comparison))
@@ -188,6 +199,7 @@ def detect(
     gallery: GalleryOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the faces in photos, without searching anybody.
@@ -202,7 +214,7 @@ def detect(
     rows: list[Sequence[object]] = []
     kept: list[tuple[Path, Template]] = []
     with (
-        open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size) as engine,
+        open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision) as engine,
         progress_bar("detecting", len(paths)) as advance,
     ):
         for path in paths:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli.options import DetSizeOption, GalleryOption, JsonOption, PackOption, ProviderOption, open_engine
+from facesearch.cli.options import (
+    DetSizeOption,
+    GalleryOption,
+    JsonOption,
+    PackOption,
+    PrecisionOption,
+    ProviderOption,
+    open_engine,
+)
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ def reembed(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make templates of another model beside those there are, from the photos, and switch to them.
@@ -59,7 +68,14 @@ def reembed(
 
     if rollback and (activate or pack):
         raise ConfigError("--rollback goes back to the model before.", "Use it without --activate and --pack.")
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, many=True) as engine:
+    with open_engine(
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        precision=precision,
+        many=True,
+    ) as engine:
         change = engine.model_change
         if rollback:
             before = change.models.find(change.models.previous())

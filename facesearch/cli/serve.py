@@ -11,6 +11,7 @@ from facesearch.cli.options import (
     GalleryOption,
     IndexOption,
     PackOption,
+    PrecisionOption,
     ProviderOption,
     ThresholdOption,
     open_engine,
@@ -38,6 +39,7 @@ def serve(
     pack: PackOption = None,
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
+    precision: PrecisionOption = None,
     threshold: ThresholdOption = None,
     index: IndexOption = None,
 ) -> None:
@@ -56,7 +58,13 @@ def serve(
         raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
     options = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
     with open_engine(
-        gallery=gallery, pack=pack, provider=provider, det_size=det_size, threshold=threshold, index=index
+        gallery=gallery,
+        pack=pack,
+        provider=provider,
+        det_size=det_size,
+        precision=precision,
+        threshold=threshold,
+        index=index,
     ) as engine:
         note(engine.encoder.provider.note)
         run(engine, options, lambda url: typer.echo(printable(f"facesearch is at {url}")))

@@ -7,11 +7,11 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from facesearch.config import DEFAULT_DET_SIZE, Settings
+from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER, Settings
 from facesearch.engine import probes
 from facesearch.engine.enrolment import EnrollOptions, Enrolment
 from facesearch.engine.probes import SearchOptions
@@ -22,6 +22,7 @@ from facesearch.gallery.check import check_gallery
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.gallery.engines.records import parse_engine
 from facesearch.types import (
+    MAX_SCORE_SHIFT,
     Comparison,
     EnrollOutcome,
     EnrollStatus,
@@ -31,12 +32,13 @@ from facesearch.types import (
     SearchResult,
     Template,
     Threshold,
+    mixing_shift,
 )
 from facesearch.versions import require, require_sqlite
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.vision.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
-from facesearch.vision.runtime import choose_provider
+from facesearch.vision.runtime import choose_provider, parse_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,6 +96,7 @@ class FaceSearch:
         pack: Path | str | None = None,
         provider: str | None = None,
         det_size: str | int | None = None,
+        precision: str | None = None,
         threshold: float | None = None,
         workers: int | None = None,
         batch: int | None = None,
@@ -112,6 +115,7 @@ class FaceSearch:
                 pack=pack,
                 provider=provider,
                 det_size=det_size,
+                precision=precision,
                 threshold=threshold,
                 workers=workers,
                 batch=batch,
@@ -205,17 +209,28 @@ class FaceSearch:
         return self._make_encoder()
 
     def _make_encoder(self, *, flip: bool = False) -> Encoder:
-        choose_provider(self.settings.provider)  # before a pack is downloaded for a provider that is not here
-        det_size = self.settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE
         settings = self.settings
-        return Encoder(
+        made_with = self.gallery.model() if self.has_gallery else None
+        recorded = made_with.settings if made_with else {}
+        precision = parse_precision(settings.precision or recorded.get("precision", DEFAULT_PRECISION))
+        provider = settings.provider
+        if provider == DEFAULT_PROVIDER and precision == recorded.get("precision"):
+            provider = recorded.get("provider", provider)
+        choose_provider(provider, precision)  # before a pack is downloaded for one that is not here
+        make = partial(
+            Encoder,
             self.pack,
-            provider=settings.provider,
-            det_size=det_size,
+            provider=provider,
+            det_size=settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE,
+            precision=precision,
             workers=settings.workers,
             batch=settings.batch,
             flip=flip,
         )
+        encoder = make()
+        if made_with is not None and 0 < mixing_shift(made_with, encoder.info) < MAX_SCORE_SHIFT:
+            return make(model_id=made_with.model_id)
+        return encoder
 
     def _gallery_det_size(self) -> str | None:
         made_with = self.gallery.model() if self.has_gallery else None
@@ -471,6 +486,7 @@ class FaceSearch:
             "other_models": self.model_change.models.others(),
             "pack": self.pack_reference,
             "det_sizes": self.model.settings["det_sizes"],
+            "precision": self.model.settings["precision"],
             "threshold": threshold.value,
             "threshold_basis": threshold.basis,
             "threshold_warning": self.threshold_warning,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from facesearch.config import DEFAULT_DET_SIZE
+from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION
 from facesearch.errors import GalleryError, ModelMismatchError, PhotoError
 from facesearch.gallery.crops import CropStore
 from facesearch.gallery.reembedding import GalleryModels
@@ -16,6 +16,7 @@ from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.quality import NO_LIMITS, FacePolicy
 from facesearch.vision.refinding import refind
+from facesearch.vision.runtime import parse_precision
 from facesearch.vision.thumbnail import box_in_thumbnail
 
 if TYPE_CHECKING:
@@ -134,10 +135,11 @@ class ModelChange:
         sizes = info.settings.get("det_sizes", [])
         encoder = Encoder(
             self._engine.packs.resolve(info.pack),
-            provider=self._engine.settings.provider,
+            provider=info.settings.get("provider", self._engine.settings.provider),
             det_size=str(sizes[0]) if len(sizes) == 1 else DEFAULT_DET_SIZE,
             workers=self._engine.settings.workers,
             batch=self._engine.settings.batch,
+            precision=parse_precision(info.settings.get("precision", DEFAULT_PRECISION)),
             flip=bool(info.settings.get("flip")),
         )
         if encoder.info.model_id != info.model_id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from facesearch.errors import ModelMismatchError
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import ModelRow, TemplateRow
-from facesearch.types import ModelInfo
+from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
@@ -84,10 +85,36 @@ def of_active_model() -> sa.ColumnElement[bool]:
 def require_model(active: ModelInfo, other: ModelInfo) -> None:
     """Raise `ModelMismatchError` unless `other` makes templates comparable with the gallery's."""
     if active.model_id != other.model_id:
+        _refuse_precision(active, other)
         raise ModelMismatchError(
             f"The gallery holds templates of {active.model_id} (pack {active.pack}), not of {other.model_id}.",
             f"Use --pack {active.pack}, or another --gallery for the other model.",
         )
+
+
+def _arithmetic_of(info: ModelInfo) -> str:
+    """As the options that ask for it."""
+    provider = info.settings.get("provider")
+    precision = info.settings.get("precision", Precision.FP32)
+    return f"{precision} --provider {provider}" if provider else str(precision)
+
+
+def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
+    """Raise `ModelMismatchError` where both are one recogniser in two precisions."""
+    ours, theirs = (_arithmetic_of(info) for info in (active, other))
+    ids = [info.settings.get("fp32_model_id", info.model_id) for info in (active, other)]
+    if ids[0] != ids[1]:
+        return
+    shift = mixing_shift(active, other)
+    how = (
+        f"by up to {shift:.3f}, and less than {MAX_SCORE_SHIFT:g} is allowed" if isfinite(shift) else "nobody knows how"
+    )
+    raise ModelMismatchError(
+        f"The gallery's templates were computed with --precision {ours}, and these are with --precision {theirs}: "
+        f"their scores differ, {how}.",
+        f"Use --precision {ours}; measure the difference with `facesearch models quantize`; or change the gallery with "
+        f"`facesearch reembed --precision {theirs}`.",
+    )
 
 
 def adopt_model(connection: Connection, info: ModelInfo) -> int:

@@ -38,8 +38,8 @@ class Embedder:
                 "It must have one output and a free batch axis, or one crop at a time.",
             )
         self._session = session
-        self._mean = np.float32(mean)
-        self._std = np.float32(std)
+        self._mean = mean
+        self._std = std
         self._one_at_a_time = shape[0] == 1
         self.dimension: int = self._run(np.full((1, CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)).shape[1]
         """Length of the vectors."""
@@ -74,13 +74,18 @@ class Embedder:
         return self._run(crops)
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        blob = np.empty((len(crops), 3, CROP_SIZE, CROP_SIZE), np.float32)
-        np.subtract(crops.transpose(0, 3, 1, 2), self._mean, out=blob)
-        blob /= self._std
-        (output,) = self._session.run(blob)
+        (output,) = self._session.run(as_input(crops, self._mean, self._std))
         if output.ndim != 2 or len(output) != len(crops):
             raise ModelError(
                 f"The recogniser returned shape {output.shape} for {len(crops)} crops.",
                 "Use a recogniser that gives one vector per crop.",
             )
         return output
+
+
+def as_input(crops: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
+    """(n, 112, 112, 3) uint8 RGB -> (n, 3, 112, 112) float32, (pixel - mean) / std: what a recogniser takes."""
+    blob = np.empty((len(crops), 3, CROP_SIZE, CROP_SIZE), np.float32)
+    np.subtract(crops.transpose(0, 3, 1, 2), np.float32(mean), out=blob)
+    blob /= np.float32(std)
+    return blob

@@ -5,23 +5,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import sys
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from facesearch.types import DETECTION_THRESHOLD, Face, ModelInfo, Pixels, Quality, Template
+from facesearch.types import DETECTION_THRESHOLD, Face, ModelInfo, Pixels, Precision, Quality, Template
 from facesearch.vision.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.detector import NMS_THRESHOLD, Detector, parse_det_size
 from facesearch.vision.embedder import Embedder
 from facesearch.vision.photo_steps import EncodedPhoto, PhotoPipeline, PhotoSteps, PreparedPhoto
 from facesearch.vision.pipeline import Pipeline
+from facesearch.vision.precision import in_precision, read_record
 from facesearch.vision.quality import FaceChoice, Limits, measure
-from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
+from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -52,9 +51,11 @@ class Encoder:
         *,
         provider: str = "auto",
         det_size: str = "auto",
+        precision: Precision = Precision.FP32,
         workers: int | None = None,
         batch: int | None = None,
         flip: bool = False,
+        model_id: str | None = None,
         decode: Callable[[bytes], Pixels] = decode_guarded,
     ) -> None:
         """`workers` photos go through the models at once in `encode_many`, and share the cores.
@@ -63,13 +64,22 @@ class Encoder:
         share one run of the recogniser; None takes what was measured to be fastest.
 
         `flip` sums each crop's vector with that of its mirror image: a little more accurate for twice the time. Such
-        templates carry a model id of their own. `decode` turns the bytes of a file into pixels, or raises `PhotoError`.
+        templates carry a model id of their own, and so do those of another `precision`, unless `model_id` names that
+        of the templates they are to be compared with: `facesearch.types.mixing_shift` says whether they may.
+        `decode` turns the bytes of a file into pixels, or raises `PhotoError`.
 
         Raises:
             ConfigError: `det_size` is neither `auto` nor a multiple of 32.
-            ProviderError: `provider` is unknown or not available here.
+            ProviderError: `provider` is unknown or not available here, or does not compute in `precision`.
+            ModelNotFoundError: the pack has no files for `precision`.
+            ModelIntegrityError: what it has is damaged, or was made from other models.
         """
+        self.provider: ProviderChoice = choose_provider(provider, precision)
+        """Where the models run, and why there."""
         self._pack = pack
+        self._precision = precision
+        self._files = in_precision(pack, precision)
+        self._model_id = model_id
         self._det_sizes = parse_det_size(det_size)
         self._workers = workers
         self._threads = max(1, usable_cores() // workers) if workers else None
@@ -79,9 +89,7 @@ class Encoder:
         self._detector: Detector | None = None
         self._embedder: Embedder | None = None
         self._info: ModelInfo | None = None
-        self.provider: ProviderChoice = choose_provider(provider)
-        """Where the models run, and why there."""
-        self._batch = batch or (BATCH if self.provider.name == "cpu" else BATCH_ELSEWHERE)
+        self._batch = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
 
     @property
     def info(self) -> ModelInfo:
@@ -168,7 +176,7 @@ class Encoder:
     def _open_detector(self) -> Detector:
         with self._lock:
             if self._detector is None:
-                file = self._pack.detector
+                file = self._files.detector
                 session = open_session(file.path, self.provider, sha256=file.sha256, threads=self._threads)
                 self._detector = Detector(session, self._det_sizes)
             return self._detector
@@ -176,7 +184,7 @@ class Encoder:
     def _open_embedder(self) -> Embedder:
         with self._lock:
             if self._embedder is None:
-                file = self._pack.recognizer
+                file = self._files.recognizer
                 session = open_session(file.path, self.provider, sha256=file.sha256, threads=self._threads)
                 self._embedder = Embedder(session, file.input_mean, file.input_std, file.dimension)
             return self._embedder
@@ -187,9 +195,12 @@ class Encoder:
             recognizer.sha256, float(recognizer.input_mean), float(recognizer.input_std), ALIGNMENT_VERSION, dimension,
             *(["flip"] if self._flip else []),
         ]  # fmt: skip
-        digest = hashlib.sha256(json.dumps(makes_comparable).encode()).hexdigest()
+        name = recognizer.path.stem
+        fp32_model_id = _model_id(name, makes_comparable)
+        arithmetic = self._arithmetic(fp32_model_id)
+        own_id = _model_id(name, [*makes_comparable, arithmetic["precision_id"]]) if arithmetic else fp32_model_id
         return ModelInfo(
-            model_id=f"{recognizer.path.stem}-{digest[:12]}",
+            model_id=self._model_id or own_id,
             pack=pack.name,
             dimension=dimension,
             detector_sha256=pack.detector.identity,
@@ -206,15 +217,31 @@ class Encoder:
                 "crop_size": CROP_SIZE,
                 "alignment_version": ALIGNMENT_VERSION,
                 **({"flip": True} if self._flip else {}),
+                "precision": self._precision.value,
+                **arithmetic,
             },
             threshold=pack.threshold,
             threshold_basis=pack.threshold_basis,
         )
 
+    def _arithmetic(self, fp32_model_id: str) -> dict[str, Any]:
+        """What another precision than fp32 adds to the settings."""
+        if self._precision is Precision.FP32:
+            return {}
+        record = read_record(self._pack, self._precision)
+        own_files = [sha256 for _, sha256 in record.files.values()] if record else []
+        return {
+            # Two runtimes round int8 differently: measured, they differ from each other as much as from fp32.
+            "precision_id": [self._precision.value, self.provider.name, *own_files],
+            "provider": self.provider.name,
+            "fp32_model_id": fp32_model_id,
+            "score_shift": record.score_shift(self.provider.name) if record else None,
+        }
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+def _model_id(name: str, makes_comparable: list[object]) -> str:
+    digest = hashlib.sha256(json.dumps(makes_comparable).encode()).hexdigest()
+    return f"{name}-{digest[:12]}"
 
 
 def workers_for_many() -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from facesearch.errors import ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+from facesearch.types import Precision
 from facesearch.versions import require
 from facesearch.vision.graph import parse_model
 from facesearch.vision.siblings import merge_siblings
@@ -25,19 +29,29 @@ PROVIDERS: Final[Mapping[str, str]] = MappingProxyType(
         "cpu": "CPUExecutionProvider",
         "cuda": "CUDAExecutionProvider",
         "tensorrt": "TensorrtExecutionProvider",
-        "openvino": "OpenVINOExecutionProvider",
+        "openvino": "openvino",
         "coreml": "CoreMLExecutionProvider",
         "directml": "DmlExecutionProvider",
     }
 )
-"""Name on the command line -> name in onnxruntime. `auto` stands beside them and chooses one."""
+"""Name on the command line -> name in onnxruntime; OpenVINO runs without it. `auto` stands beside them and chooses one.
+"""
+
+PRECISIONS: Final[Mapping[str, frozenset[Precision]]] = MappingProxyType(
+    {
+        **dict.fromkeys(PROVIDERS, frozenset({Precision.FP32})),
+        "cpu": frozenset({Precision.FP32, Precision.INT8}),
+        "openvino": frozenset(Precision),
+    }
+)
+"""What each provider computes in: what could be measured."""
 
 _INSTALL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cpu": "pip install onnxruntime",
         "cuda": "pip uninstall onnxruntime; pip install onnxruntime-gpu (and an NVIDIA driver)",
         "tensorrt": "pip uninstall onnxruntime; pip install onnxruntime-gpu tensorrt (and an NVIDIA driver)",
-        "openvino": "pip uninstall onnxruntime; pip install onnxruntime-openvino",
+        "openvino": "pip install 'facesearch[openvino]'",
         "coreml": "CoreML comes with onnxruntime on macOS only",
         "directml": "pip uninstall onnxruntime; pip install onnxruntime-directml (Windows only)",
     }
@@ -91,10 +105,21 @@ class ProviderChoice:
     """onnxruntime's name."""
     note: str
     """One line for a person: what was taken and why."""
+    precision: Precision = Precision.FP32
 
 
-def choose_provider(requested: str) -> ProviderChoice:
+def parse_precision(text: str) -> Precision:
+    """`fp32`, `bf16` or `int8`; `ConfigError` for anything else."""
+    try:
+        return Precision(text)
+    except ValueError:
+        raise ConfigError(f"There is no precision {text!r}.", f"Use one of: {', '.join(Precision)}.") from None
+
+
+def choose_provider(requested: str, precision: Precision = Precision.FP32) -> ProviderChoice:
     """The provider to run on: the one named, or with `auto` CUDA where it works and the CPU elsewhere.
+
+    With another precision than fp32 `auto` takes the provider that has it: OpenVINO for bf16, the CPU for int8.
 
     `auto` never takes TensorRT (it spends minutes building an engine for each input size), CoreML or DirectML (they
     compute in half precision or without free input sizes, so scores would depend on the machine) or OpenVINO; they
@@ -104,14 +129,30 @@ def choose_provider(requested: str) -> ProviderChoice:
         ProviderError: no such provider, or it is not available here.
     """
     if requested == "auto":
-        if _works("cuda"):
-            return ProviderChoice("cuda", PROVIDERS["cuda"], "auto: CUDA works here")
-        return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, as CUDA is not available here")
+        return _choose_automatically(precision)
     if requested not in PROVIDERS:
         raise ProviderError(f"There is no provider {requested!r}.", f"Use one of: auto, {', '.join(PROVIDERS)}.")
+    if precision not in PRECISIONS[requested]:
+        others = ", ".join(name for name in PROVIDERS if precision in PRECISIONS[name])
+        raise ProviderError(
+            f"The provider {requested} does not compute in {precision}.",
+            f"Use --precision {' or '.join(sorted(PRECISIONS[requested]))}, or for {precision} --provider {others}.",
+        )
     if PROVIDERS[requested] not in _listed():
         raise _unavailable(requested)
-    return ProviderChoice(requested, PROVIDERS[requested], "as asked for")
+    return ProviderChoice(requested, PROVIDERS[requested], "as asked for", precision)
+
+
+def _choose_automatically(precision: Precision) -> ProviderChoice:
+    if precision is Precision.BF16:
+        if PROVIDERS["openvino"] not in _listed():
+            raise _unavailable("openvino")
+        return ProviderChoice("openvino", PROVIDERS["openvino"], "auto: OpenVINO, which computes in bf16", precision)
+    if precision is Precision.INT8:
+        return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, which computes in int8", precision)
+    if _works("cuda"):
+        return ProviderChoice("cuda", PROVIDERS["cuda"], "auto: CUDA works here")
+    return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, as CUDA is not available here")
 
 
 def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, threads: int | None) -> Session:
@@ -140,7 +181,17 @@ def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, th
     model = parse_model(data)
     if merge_siblings(model):
         data = model.SerializeToString()
+    if provider.name == "openvino":
+        from facesearch.vision.openvino_session import OpenVinoSession
+
+        at_once = max(1, usable_cores() // threads) if threads is not None else 1
+        return OpenVinoSession(data, path.name, provider.precision, threads, at_once)
     return _OnnxSession(_open(data, path.name, provider, threads), path.name, provider.name)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class _OnnxSession:
@@ -205,6 +256,8 @@ def _inference_session(data: bytes, ort_name: str, threads: int | None) -> Any:
 def _works(name: str) -> bool:
     if PROVIDERS[name] not in _listed():
         return False
+    if name == "openvino":  # pure software: where it is installed, it works
+        return True
     try:
         session = _inference_session(_PROBE_MODEL, PROVIDERS[name], None)
     except Exception:  # noqa: BLE001 - whatever it is, the provider does not work here
@@ -216,7 +269,7 @@ def _listed() -> list[str]:
     require("onnxruntime")
     import onnxruntime as ort
 
-    return list(ort.get_available_providers())
+    return [*ort.get_available_providers(), *(["openvino"] if find_spec("openvino") else [])]
 
 
 def _unavailable(name: str) -> ProviderError:
