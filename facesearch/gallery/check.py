@@ -14,6 +14,7 @@ from facesearch.gallery import models, photos, templates
 from facesearch.gallery.check_records import check_records
 from facesearch.gallery.engines.checking import check_engines
 from facesearch.gallery.index.base import UNIT_TOLERANCE
+from facesearch.gallery.index.rowfiles import is_row_cache
 from facesearch.gallery.index.snapshot import read_snapshot
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
 from facesearch.gallery.tombstones import TOMBSTONES_NAME, read_tombstones
@@ -161,7 +162,7 @@ def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
 
 def _compare_cache(connection: Connection, folder: Path) -> Finding:
     try:
-        snapshot = read_snapshot(folder)
+        snapshot = _read_cache(folder)
     except CorruptGalleryError as error:
         return Finding(ok=False, subject="index", detail=error.message)
     active = models.active_model(connection)
@@ -174,6 +175,14 @@ def _compare_cache(connection: Connection, folder: Path) -> Finding:
         detail = "the cache carries the database's token but not its templates"
         return Finding(ok=False, subject="index", detail=detail)
     return Finding(ok=True, subject="index", detail=f"the cache holds exactly the {len(snapshot.ids)} templates")
+
+
+def _read_cache(folder: Path) -> Snapshot | None:
+    if not is_row_cache(folder):
+        return read_snapshot(folder)
+    from facesearch.gallery.index import row_index  # FAISS
+
+    return row_index.read_as_snapshot(folder)
 
 
 def _same_templates(connection: Connection, model_row: int, snapshot: Snapshot) -> bool:

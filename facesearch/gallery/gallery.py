@@ -21,8 +21,9 @@ from facesearch.gallery.engines.moving import move
 from facesearch.gallery.engines.records import active_engine, has_engine
 from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
-from facesearch.gallery.index.base import require_unit_vectors
-from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, remove_leftovers, remove_snapshot
+from facesearch.gallery.index.base import ChangedRowError, require_unit_vectors
+from facesearch.gallery.index.rowfiles import is_row_cache
+from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME, remove_leftovers, remove_snapshot
 from facesearch.gallery.live_index import LiveIndex
 from facesearch.gallery.location import DatabaseUrl
 from facesearch.gallery.opening import connect, is_database, open_database
@@ -177,6 +178,19 @@ class Gallery:
         `EngineUnavailableError` where the gallery's engine does not answer.
         """
         with self._lock:
+            for attempt in range(2):
+                try:
+                    return self._search(vectors, k, where)
+                except ChangedRowError as error:
+                    # Another process removes somebody, and its transaction is not over, or the files are damaged.
+                    log.warning("%s They are read anew.", error.message)
+                    self._live = None
+                    if attempt:
+                        remove_snapshot(self.folder)
+            return self._search(vectors, k, where)
+
+    def _search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]]:
+        with self._lock:
             version = self.database.version()
             if self._live is not None and not where and self._recall.is_of(version):
                 with suppress(UnknownTemplateError):
@@ -276,11 +290,12 @@ class Gallery:
                 log.warning("The index cache was not written: %s", error)
 
     def _save(self) -> LiveIndex | None:
-        with self.database.read() as connection:
-            live = self._refreshed(connection)
-        if live is not None and not self.is_encrypted:
-            live.save(self.folder, self._held_at(live.token))
-        return live
+        while True:
+            with self.database.read() as connection:
+                live = self._refreshed(connection)
+            if live is None or self.is_encrypted or live.save(self.folder, self._held_at(live.token)):
+                return live
+            self._live = None
 
     @contextmanager
     def _held_at(self, token: bytes | None) -> Iterator[bool]:
@@ -378,10 +393,9 @@ class Gallery:
             subjects.remove_faceless_subjects(connection)
             if effect.removed:
                 photos.forget_comparisons(connection)
-                remove_snapshot(self.folder)
             return len(effect.removed)
 
-        return self._follow(work)
+        return self._follow(work, for_good=True)
 
     def forget_vanished_rejections(self, folder: Path) -> None:
         """Forget refusals of photos below `folder` that are no longer there."""
@@ -394,14 +408,20 @@ class Gallery:
         with self._lock:
             return self.database.transact(work)
 
-    def _follow(self, work: Callable[[Connection, Effect], Result]) -> Result:
-        """A write transaction whose effect on templates the index takes over once it is committed."""
+    def _follow(self, work: Callable[[Connection, Effect], Result], *, for_good: bool = False) -> Result:
+        """A write transaction whose effect on templates the index takes over once it is committed.
+
+        `for_good`: what it removes may be in no file any more when this returns.
+        """
 
         def watched(connection: Connection) -> tuple[Result, Effect, bytes, bytes]:
             before, effect = templates.token(connection), Effect()
             result = work(connection, effect)
             self.engines.follow(connection)
-            return result, effect, before, templates.token(connection)
+            after = templates.token(connection)
+            if for_good:  # before the commit: once the removal is acknowledged, no file may hold the vectors
+                self._forget_in_cache(effect.removed, before, after)
+            return result, effect, before, after
 
         with self._lock:
             result, effect, before, after = self.database.transact(watched)
@@ -413,6 +433,14 @@ class Gallery:
                 effect.take_over(live, after)
                 self._live = live
             return result
+
+    def _forget_in_cache(self, template_ids: Sequence[int], before: bytes, after: bytes) -> None:
+        if not self.owns_folder or not is_row_cache(self.folder):  # writers of a server's database run side by side
+            remove_snapshot(self.folder)
+            return
+        from facesearch.gallery.index import row_index  # FAISS
+
+        row_index.forget(self.folder, np.array(template_ids, np.int64), before, after)
 
     # -- subjects
 
@@ -463,11 +491,9 @@ class Gallery:
             removed_photos, effect.removed = subjects.remove_subject(connection, who)
             photos.forget_comparisons(connection)
             audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(effect.removed)})
-            # Before the commit: once the removal is acknowledged, no file may hold the vectors.
-            remove_snapshot(self.folder)
             return removed_photos, len(effect.removed)
 
-        return self._follow(work)
+        return self._follow(work, for_good=True)
 
     @despite_full_disk
     def erase(self, who: Sequence[SubjectKey]) -> Erased:
@@ -479,10 +505,9 @@ class Gallery:
         def work(connection: Connection, effect: Effect) -> Erased:
             erased = erase_subjects(connection, self.folder if self.owns_folder else None, who)
             effect.removed += erased.template_ids
-            remove_snapshot(self.folder)
             return erased
 
-        return self._follow(work)
+        return self._follow(work, for_good=True)
 
     # -- records
 
@@ -576,8 +601,11 @@ class Gallery:
             return engine
         if self.is_encrypted:
             return "flat (exact), built on opening: an encrypted gallery has no cache"
-        cache = self.folder / SNAPSHOT_NAME
-        return f"flat (exact), {f'{cache.stat().st_size / 1e6:.1f} MB cache' if cache.is_file() else 'no cache yet'}"
+        files = [self.folder / name for name in (SNAPSHOT_NAME, VECTORS_NAME)]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        kind = "two-stage" if is_row_cache(self.folder) else "flat"
+        cached = f"{kind}, {size / 1e6:.1f} MB cache" if size else "no cache yet"
+        return cached if self._index == IndexKind.AUTO else f"{cached}; {self._index} here"
 
     def counts(self) -> dict[str, int]:
         """How many subjects, photos, faces, templates of the active model and refused photos there are."""

@@ -17,7 +17,9 @@ from facesearch.errors import GalleryError
 from facesearch.gallery import templates
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.policy import chosen_kind, make_index
+from facesearch.gallery.index.rowfiles import is_row_cache
 from facesearch.gallery.index.snapshot import Snapshot, read_snapshot, write_snapshot
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.index.base import VectorIndex
-    from facesearch.types import Ids, IndexKind, Vectors
+    from facesearch.types import Ids, Vectors
 
 log = logging.getLogger("facesearch.gallery")
 
@@ -50,17 +52,35 @@ class LiveIndex:
         self._checksums: NDArray[np.uint32] = np.empty(0, np.uint32)
 
     def load(self, folder: Path) -> None:
-        """Start from the snapshot on disk, where there is a sound one of this model."""
+        """Start from the cache on disk, where there is a sound one of this model."""
         try:
-            snapshot = read_snapshot(folder)
-            if snapshot is None or snapshot.model_id != self.model_id:
-                return
-            self._prepare(len(snapshot.ids))
-            self.add(snapshot.ids, snapshot.checksums, snapshot.vectors)
+            token = self._load_rows(folder) if is_row_cache(folder) else self._load_snapshot(folder)
         except GalleryError as error:
             log.warning("%s It is built anew from the database.", error.message)
+            self.kind = chosen_kind(self._wanted, 0)
+            self.index = make_index(self.kind, self.index.dimension)
+            self._ids, self._checksums = np.empty(0, np.int64), np.empty(0, np.uint32)
             return
-        self.token = self._saved_token = snapshot.token
+        self.token = self._saved_token = token
+
+    def _load_snapshot(self, folder: Path) -> bytes | None:
+        snapshot = read_snapshot(folder)
+        if snapshot is None or snapshot.model_id != self.model_id:
+            return None
+        self._prepare(len(snapshot.ids))
+        self.add(snapshot.ids, snapshot.checksums, snapshot.vectors)
+        return snapshot.token
+
+    def _load_rows(self, folder: Path) -> bytes | None:
+        from facesearch.gallery.index import row_index  # FAISS
+
+        loaded = row_index.load(folder, self.model_id, self.index.dimension)
+        if loaded is None:
+            return None
+        index, state = loaded
+        self.index, self.kind, self._ids, self._checksums = index, IndexKind.TWO_STAGE, index.ids, state.checksums
+        self._prepare(len(index))
+        return state.token
 
     def refresh(self, connection: Connection) -> None:
         """Make the index equal to the database as `connection` sees it; `CorruptGalleryError` if a template is damaged.
@@ -88,14 +108,28 @@ class LiveIndex:
             index.add(*self.index.contents())
             self.index, self.kind = index, kind
 
-    def save(self, folder: Path, current: AbstractContextManager[bool]) -> None:
-        """Write the snapshot, unless the one on disk is of the same revision; `current` as in `write_snapshot`."""
+    def save(self, folder: Path, current: AbstractContextManager[bool]) -> bool:
+        """Write the cache, unless the one on disk is of the same revision; `current` as in `write_snapshot`.
+
+        False says that another process has replaced the cache that this index goes on from: load it, and save again.
+        """
         if self.token is None or self.token == self._saved_token:
-            return
-        ids, vectors = self.index.contents()
-        checksums = self._checksums[np.searchsorted(self._ids, ids)]
-        if write_snapshot(folder, Snapshot(self.token, self.model_id, ids, checksums, vectors), current):
+            return True
+        saved: bool | None
+        if self.kind == IndexKind.TWO_STAGE:
+            from facesearch.gallery.index import row_index  # FAISS
+            from facesearch.gallery.index.two_stage import TwoStageIndex
+
+            assert isinstance(self.index, TwoStageIndex)
+            state = row_index.State(self.token, self.model_id, self._checksums)
+            saved = row_index.save(folder, self.index, state, current)
+        else:
+            ids, vectors = self.index.contents()
+            checksums = self._checksums[np.searchsorted(self._ids, ids)]
+            saved = write_snapshot(folder, Snapshot(self.token, self.model_id, ids, checksums, vectors), current)
+        if saved:
             self._saved_token = self.token
+        return saved is not None
 
     def forget(self, ids: Ids) -> None:
         """Remove templates; unknown ids are passed over."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from facesearch.errors import GalleryError
+from facesearch.errors import CorruptGalleryError, GalleryError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 UNIT_TOLERANCE = 1e-3
 """How far from 1 a vector's length may be. float32 rounding of a 512-d unit vector stays below 1e-6."""
+
+
+class ChangedRowError(CorruptGalleryError):
+    """A vector that an index keeps in a file is not as written: damaged, or just removed by another process."""
+
+    def __init__(self) -> None:
+        super().__init__("The vectors beside the index cache are not as written.", "Run: facesearch reindex")
 
 
 class VectorIndex(Protocol):

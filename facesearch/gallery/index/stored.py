@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import faiss
 import numpy as np
 
-from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.index.base import ChangedRowError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 
 SKETCH_TOLERANCE: Final = 2e-5
 """By how much sums of the same 512 products differ between processors: 1e-6, and room."""
-
-
-class ChangedRowError(CorruptGalleryError):
-    """A mapped row is not the vector that was written there: it is damaged, or another process has removed it."""
-
-    def __init__(self) -> None:
-        super().__init__("The vectors beside the index cache are not as written.", "Run: facesearch reindex")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

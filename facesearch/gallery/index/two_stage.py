@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from facesearch.errors import GalleryError
 from facesearch.gallery.index.codes import SLOPE, CodeScan
 from facesearch.gallery.index.stored import StoredVectors
 
@@ -44,21 +45,26 @@ class TwoStageIndex:
         self.stored = StoredVectors(dimension)
         self._margin = CERTAINTY * self.scan.deviation
         self._fetch = FETCH
+        self.generation: bytes | None = None
+        """Of the files that hold the mapped vectors; see `rowfiles`."""
         self.row_ids: Ids = np.empty(0, np.int64)
         """(rows,) the id of every row, -1 where it was removed."""
-        # By id, sorted: additions come in order of id, as a rule.
-        self._ids: Ids = np.empty(0, np.int64)
-        self._rows: NDArray[np.int64] = np.empty(0, np.int64)
+        self.ids: Ids = np.empty(0, np.int64)
+        """(n,) sorted."""
+        self.rows: NDArray[np.int64] = np.empty(0, np.int64)
+        """(n,) the rows of `ids`."""
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def restore(self, scan: CodeScan, stored: StoredVectors, row_ids: Ids) -> None:
-        """Become the index over these rows."""
+        """Become the index over these rows; `GalleryError` where two have the same id."""
         self.scan, self.stored, self.row_ids = scan, stored, row_ids
         order = np.argsort(row_ids, kind="stable")
-        self._rows = order[int(np.count_nonzero(row_ids == -1)) :]
-        self._ids = row_ids[self._rows]
+        self.rows = order[int(np.count_nonzero(row_ids == -1)) :]
+        self.ids = row_ids[self.rows]
+        if not bool(np.all(np.diff(self.ids) > 0)):
+            raise GalleryError("An index cannot hold two vectors of one id.", "Run: facesearch reindex")
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """See `VectorIndex.add`."""
@@ -68,34 +74,34 @@ class TwoStageIndex:
         self.scan.append(vectors)
         self.stored.append(vectors)
         self.row_ids = np.concatenate([self.row_ids, np.asarray(ids, np.int64)])
-        all_ids, all_rows = np.concatenate([self._ids, ids]), np.concatenate([self._rows, rows])
+        all_ids, all_rows = np.concatenate([self.ids, ids]), np.concatenate([self.rows, rows])
         order = np.argsort(all_ids, kind="stable")  # a merge of two sorted parts
-        self._ids, self._rows = all_ids[order], all_rows[order]
+        self.ids, self.rows = all_ids[order], all_rows[order]
 
     def remove(self, ids: Ids) -> int:
         """See `VectorIndex.remove`."""
         places = self._places(ids)
-        rows = self._rows[places]
+        rows = self.rows[places]
         self.scan.blank(rows)
         self.stored.blank(rows)
         self.row_ids[rows] = -1
-        self._ids, self._rows = np.delete(self._ids, places), np.delete(self._rows, places)
+        self.ids, self.rows = np.delete(self.ids, places), np.delete(self.rows, places)
         return len(rows)
 
     def _places(self, ids: Ids) -> NDArray[np.int64]:
         """Where those of `ids` that are indexed stand in `_ids`."""
-        if not len(self._ids):
+        if not len(self.ids):
             return np.empty(0, np.int64)
         ids = np.unique(np.asarray(ids, np.int64))
-        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        known: NDArray[np.int64] = places[self._ids[places] == ids]
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        known: NDArray[np.int64] = places[self.ids[places] == ids]
         return known
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`; what scores below `FLOOR` may be missing where more than `HEAD` are indexed."""
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
-        rows = None if allowed is None else self._rows[self._places(allowed)]
+        rows = None if allowed is None else self.rows[self._places(allowed)]
         count = min(k, len(self) if rows is None else len(rows))
         if not count:
             return scores, ids
@@ -165,5 +171,6 @@ class TwoStageIndex:
         return scores[order], rows[order]
 
     def contents(self) -> tuple[Ids, Vectors]:
-        """See `VectorIndex.contents`."""
-        return self._ids.copy(), self.stored.take(self._rows)
+        """See `VectorIndex.contents`; `ChangedRowError` where a mapped vector is not as written."""
+        self.stored.prove(self.rows)
+        return self.ids.copy(), self.stored.take(self.rows)
