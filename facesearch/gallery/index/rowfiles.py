@@ -153,7 +153,9 @@ def map_vectors(folder: Path, generation: bytes, count: int, dimension: int) -> 
         raise damaged(path, "it does not belong to the cache")
     if hasattr(mapped, "madvise"):
         mapped.madvise(mmap.MADV_RANDOM)  # rows are read one here, one there
-    flat = np.frombuffer(mapped, "<f4", offset=FIRST)[: count * dimension]
+    if not count:
+        return np.empty((0, dimension), np.float32)
+    flat = np.frombuffer(mapped, "<f4", count * dimension, offset=FIRST)
     rows: Vectors = flat.reshape(count, dimension).astype(np.float32, copy=False)
     return rows
 
