@@ -177,17 +177,17 @@ class Gallery:
         to subjects with these attributes. Raises `GalleryError` for vectors that are not finite or not unit length,
         `EngineUnavailableError` where the gallery's engine does not answer.
         """
-        with self._lock:
-            for attempt in range(2):
-                try:
-                    return self._search(vectors, k, where)
-                except ChangedRowError as error:
-                    # Another process removes somebody, and its transaction is not over, or the files are damaged.
-                    log.warning("%s They are read anew.", error.message)
+        for attempt in range(2):
+            try:
+                return self._search(vectors, k, where)
+            except ChangedRowError as error:
+                # Another process removes somebody, and its transaction is not over, or the files are damaged.
+                log.warning("%s They are read anew.", error.message)
+                with self._lock:
                     self._live = None
                     if attempt:
                         remove_snapshot(self.folder)
-            return self._search(vectors, k, where)
+        return self._search(vectors, k, where)
 
     def _search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]]:
         with self._lock:
