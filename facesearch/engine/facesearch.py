@@ -366,10 +366,14 @@ class FaceSearch:
         results = probes.identify(
             gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where, degraded)
         )
+        self.count_query(results)
+        return results
+
+    def count_query(self, results: Sequence[SearchResult]) -> None:
+        """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
         with self._lock:
             self._queries.update(each.decision.value for each in results)
             self._queries["photos"] += 1
-        return results
 
     def _record_queries(self, gallery: Gallery) -> None:
         """One audit event for all queries of this engine."""

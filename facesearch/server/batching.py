@@ -247,5 +247,7 @@ class Pipeline:
             given = job.ask.threshold
             threshold = in_force if given is None else Threshold(given, "given")
             options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
-            job.future.set_result(decide_probe(probe, found[start : start + len(rows)], options))
+            results = decide_probe(probe, found[start : start + len(rows)], options)
+            self._engine.count_query(results)
+            job.future.set_result(results)
             start += len(rows)

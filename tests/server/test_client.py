@@ -48,6 +48,7 @@ HERE_ALONE = {
     "adopt_calibration": "facesearch calibrate, on the server's machine",
     "keep_evaluation": "facesearch eval, likewise",
     "record_use": "the server does",
+    "count_query": "the server does",
     "model_change": "facesearch reembed, likewise",
     **dict.fromkeys(("gallery", "has_gallery", "ensure_gallery"), "the gallery is the server's; its people are here"),
     **dict.fromkeys(
