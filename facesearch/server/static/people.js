@@ -99,7 +99,7 @@ function card(person, signal) {
       "a",
       { class: "person-card", href: `#/people/${person.id}` },
       face,
-      el("b", null, breakable(person.subject)),
+      el("b", { title: person.subject }, breakable(person.subject)),
       el("small", null, count(person.photos, "photo")),
     ),
   );

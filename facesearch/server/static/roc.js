@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [480, 300];
-const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 14, 46];
+const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 34, 52];
 
 function svg(tag, attributes, ...children) {
   const made = document.createElementNS(SVG, tag);
@@ -26,7 +26,7 @@ export function roc({ curve, points }, { error, rate }) {
     ...decades(left, x),
     ...levels(low, step, y),
     text(`${error} (logarithmic)`, { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" }),
-    text(rate, { x: 14, y: (TOP + HEIGHT - BOTTOM) / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${(TOP + HEIGHT - BOTTOM) / 2})` }),
+    text(rate, { x: LEFT - 8, y: 16, "text-anchor": "end" }),
     svg("path", { class: "curve", d: stairs(curve, x, y) }),
     ...shown.flatMap((each) => mark(each, x, y)),
   );
@@ -40,7 +40,7 @@ function decades(left, x) {
     const line = svg("line", { class: "grid", x1: x(10 ** power), x2: x(10 ** power), y1: TOP, y2: HEIGHT - BOTTOM });
     if (power % every) return [line];
     const label = power >= -3 ? String(Number((10 ** power).toPrecision(1))) : `1e${power}`;
-    return [line, text(label.replace("-", "−"), { x: x(10 ** power), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" })];
+    return [line, text(label.replace("-", "−"), { x: x(10 ** power), y: HEIGHT - BOTTOM + 19, "text-anchor": "middle" })];
   });
 }
 
