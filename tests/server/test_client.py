@@ -50,6 +50,7 @@ HERE_ALONE = {
     "record_use": "the server does",
     "count_query": "the server does",
     "model_change": "facesearch reembed, likewise",
+    "reindex": "facesearch reindex, likewise",
     **dict.fromkeys(("gallery", "has_gallery", "ensure_gallery"), "the gallery is the server's; its people are here"),
     **dict.fromkeys(
         ("packs", "pack", "pack_reference", "encoder", "model"), "so are the models: describe() names them"
