@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def find_binaries() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     return found[-1].parent if found else Path(on_path).parent if on_path else None
+
+
+def _runs(process: str) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
 
 
 class PostgresServer:
@@ -70,14 +79,20 @@ class PostgresServer:
                 return self._process
 
     def kill(self) -> None:
-        """As a power cut stops it, but for the disk: all its processes at once."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill all its processes at once. They lead groups of their own, and none may outlive the next start."""
+        self._process.send_signal(signal.SIGSTOP)  # it starts no more of them
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for each in [self._process.pid, *(int(child) for child in children)]:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
         self._process.wait()
-        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        while any(_runs(child) for child in children):
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """Kill it and remove everything."""
-        self.kill()
+        if self._process.poll() is None:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _conninfo(self, database: str) -> str:

@@ -1,0 +1,56 @@
+"""A child process that enrolls and removes on a PostgreSQL gallery for as long as it lives, and survives its server.
+
+    python -m tests.durability.on_server URL CACHE SEED FIRST
+
+One line per acknowledged step: `+ NUMBER`, `- NUMBER`; `? NUMBER` before a removal; `! ` where a search failed because
+the server was gone. People are numbered from FIRST on.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+from facesearch.errors import GalleryUnavailableError
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.location import parse_location
+from tests.gallery.makers import found_subject, make_gallery, new_photo, unit
+
+
+def work(gallery: Gallery, rng: random.Random, number: int) -> None:
+    enrolled = [int(subject.name) for subject in gallery.subjects()]
+    while True:
+        if len(enrolled) > 20 and rng.random() < 0.4:
+            gone = enrolled.pop(rng.randrange(len(enrolled)))
+            say("?", gone)  # from here on either outcome is right
+            remove = gallery.remove_subject if rng.random() < 0.5 else lambda who: gallery.erase([who])
+            remove(str(gone))
+            say("-", gone)
+        else:
+            together = range(number, number + rng.randint(1, 8))
+            gallery.commit([new_photo(str(each), f"{each}.jpg", [unit(each)], content=each) for each in together])
+            for each in together:
+                say("+", each)
+            enrolled += together
+            number = together.stop
+        if rng.random() < 0.3:
+            look(gallery, rng.choice(enrolled))
+        if rng.random() < 0.1:
+            gallery.save_cache()
+
+
+def look(gallery: Gallery, number: int) -> None:
+    try:
+        assert found_subject(gallery, number) == str(number)
+    except GalleryUnavailableError:
+        say("!", number)
+
+
+def say(sign: str, number: int) -> None:
+    print(sign, number, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    with make_gallery(parse_location(sys.argv[1], Path(sys.argv[2]))) as opened:
+        work(opened, random.Random(int(sys.argv[3])), int(sys.argv[4]))
