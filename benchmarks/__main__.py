@@ -20,7 +20,7 @@ from benchmarks.reporting import Report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BENCHMARKS: Final = ("coverage", "engines", "evaluate", "serve")
+BENCHMARKS: Final = ("coverage", "engines", "evaluate", "serve", "writers")
 """Modules of this package, each a `Benchmark`; a new one is added here and nowhere else."""
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 STATE: Final = "SELECT substr(sha256(string_agg(token, ''::bytea ORDER BY id)), 1, 16) FROM revision"
 """A hash of every row that is seen: 16 bytes, or NULL without a row."""
+KEYS: Final = (
+    "SELECT string_agg(int8send(id) || int8send(crc), ''::bytea ORDER BY id) FROM templates WHERE model_id = %s"
+)
+"""Ids and checksums of all templates of a model, by id: int64 (n, 2), big-endian."""
 _TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", "update", "delete", "truncate")) | {
     "templates_outbox_insert",
     "templates_outbox_delete",

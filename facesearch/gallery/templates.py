@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.models import of_active_model
-from facesearch.gallery.postgres_schema import STATE
+from facesearch.gallery.postgres_schema import KEYS, STATE
 from facesearch.gallery.rows import column_names, require_joined
 from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
@@ -87,12 +87,21 @@ def renew_token(connection: Connection) -> None:
 
 def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
     """Ids (n,) and checksums (n,) of all templates of a model, by id: what an index must hold."""
+    if connection.dialect.name == "postgresql":
+        return _keys_in_one_piece(connection, model_row)
     query = sa.select(TemplateRow.id, TemplateRow.crc).where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
     try:
         pairs = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError) as error:
         raise CorruptGalleryError("The checksum of a template is no number.", "Run: facesearch check") from error
     return pairs[:, 0].copy(), pairs[:, 1].astype(np.uint32)
+
+
+def _keys_in_one_piece(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
+    """As rows over a network they would take ten times as long."""
+    packed = connection.exec_driver_sql(KEYS, (model_row,)).scalar() or b""
+    pairs = np.frombuffer(packed, ">i8").reshape(-1, 2)
+    return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.uint32)
 
 
 def templates(
