@@ -73,7 +73,6 @@ class PostgresDatabase(Database):
             connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "facesearch"},
         )
         event.listen(self.engine, "connect", _prepare_connection)
-        self._reader = self.engine.execution_options(postgresql_readonly=True)
         self._outside = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
@@ -104,7 +103,7 @@ class PostgresDatabase(Database):
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view of the database; also of a standby server."""
-        with self._translated(), self._connect(self._reader) as connection, connection.begin():
+        with self._translated(), self._connect(self.engine) as connection, connection.begin():
             yield connection
 
     @contextmanager

@@ -42,6 +42,17 @@ _REFUSED: Final[dict[str, tuple[str, str]]] = {
 }
 """By SQLSTATE or its class: what the server does, and what to do."""
 
+_BEFORE_LOGIN: Final = (
+    (": FATAL:  role ", "28"),
+    (": FATAL:  database ", "3D000"),
+    ("authentication", "28"),
+    ("no password", "28"),
+    ("pg_hba", "28"),
+    ("too many clients", "53300"),
+    ("connection slots", "53300"),
+)
+"""Words of libpq, and what they amount to."""
+
 
 def describe_error(error: DBAPIError, database: Database) -> GalleryError:
     """What to raise instead of the driver's error. The message never holds a password, nor a row's values."""
@@ -71,23 +82,16 @@ def describe_error(error: DBAPIError, database: Database) -> GalleryError:
 
 def _by_text(where: str, origin: BaseException | None) -> GalleryError:
     """libpq tells of what happens before a login in words only."""
-    text = str(origin)
-    for words, prefix in (
-        ("does not exist", "3D000"),
-        ("authentication", "28"),
-        ("no password", "28"),
-        ("pg_hba", "28"),
-    ):
-        if words in text and not getattr(origin, "sqlstate", None):
-            what, hint = _REFUSED["28" if "role" in text else prefix]
+    for words, state in _BEFORE_LOGIN:
+        if words in str(origin) and not getattr(origin, "sqlstate", None):
+            what, hint = _REFUSED[state]
             return GalleryError(f"{where} {what}: {_first_line(origin)}", hint)
     return GalleryError(f"{where} refused: {_first_line(origin)}", "Run `facesearch check`.")
 
 
 def _lost(text: str) -> bool:
-    signs = ("could not connect", "connection failed", "Connection refused", "closed", "could not receive", "timeout")
-    told = ("authentication", "does not exist", "no password", "pg_hba")
-    return any(sign in text for sign in signs) and not any(sign in text for sign in told)
+    signs = ("connection failed", "connection is bad", "connection is lost", "resolve host", "closed", "timeout")
+    return any(sign in text for sign in signs) and not any(words in text for words, _ in _BEFORE_LOGIN)
 
 
 def _first_line(origin: BaseException | None) -> str:
