@@ -375,6 +375,7 @@ def fill_like_frozen(place: DatabaseUrl, revision: str, folder: Path) -> None:
         config.set_main_option("script_location", str(migrations_folder()))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # the rows as they are: no triggers
         tables = sa.inspect(connection).get_table_names()
         for table in (table.name for table in Base.metadata.sorted_tables if table.name in tables):
             if table == "revision":
