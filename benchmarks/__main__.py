@@ -20,7 +20,16 @@ from benchmarks.reporting import Report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BENCHMARKS: Final = ("coverage", "engines", "evaluate", "serve", "writers")
+BENCHMARKS: Final = (
+    "coverage",
+    "embed",
+    "engines",
+    "enroll",
+    "evaluate",
+    "serve",
+    "startup",
+    "writers",
+)
 """Modules of this package, each a `Benchmark`; a new one is added here and nowhere else."""
 
 

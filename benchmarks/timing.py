@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -44,7 +45,7 @@ def taken(action: Callable[[], object]) -> Taken:
 
 
 def processor_seconds(process: int) -> float:
-    """What a process and its living children have used so far; NaN where the system does not tell (not Linux)."""
+    """What a process and its children, ended ones included, have used so far; NaN where the system does not tell."""
     try:
         ticks = sum(_ticks(each) for each in (process, *_children(process)))
     except OSError:
@@ -62,10 +63,19 @@ def resident_mebibytes(process: int) -> float:
 
 
 def _children(process: int) -> set[int]:
-    tasks = Path(f"/proc/{process}/task").iterdir()
-    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    """Threads may end while they are looked at."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(OSError):
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
+
+
+def _pages(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1])
 
 
 def _ticks(process: int) -> int:
+    """User and system time of a process and of its children that were waited for (proc(5), fields 14 to 17)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return sum(int(field) for field in fields[11:15])
