@@ -35,7 +35,6 @@ from facesearch.types import (
     mixing_shift,
 )
 from facesearch.versions import require, require_sqlite
-from facesearch.vision.detector import det_size_of
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.vision.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
@@ -235,7 +234,8 @@ class FaceSearch:
 
     def _gallery_det_size(self) -> str | None:
         made_with = self.gallery.model() if self.has_gallery else None
-        return det_size_of(made_with.settings.get("det_sizes", [])) if made_with else None
+        sizes = made_with.settings.get("det_sizes", []) if made_with else []
+        return str(sizes[0]) if len(sizes) == 1 else None
 
     @property
     def model(self) -> ModelInfo:

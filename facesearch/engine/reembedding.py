@@ -12,7 +12,6 @@ from facesearch.gallery.crops import CropStore
 from facesearch.gallery.reembedding import GalleryModels
 from facesearch.gallery.uploads import is_upload
 from facesearch.types import Reason, Rejection
-from facesearch.vision.detector import det_size_of
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.quality import NO_LIMITS, FacePolicy
@@ -133,10 +132,11 @@ class ModelChange:
         return Switch(found.info, previous, found.missing)
 
     def _encoder_of(self, info: ModelInfo) -> Encoder:
+        sizes = info.settings.get("det_sizes", [])
         encoder = Encoder(
             self._engine.packs.resolve(info.pack),
             provider=info.settings.get("provider", self._engine.settings.provider),
-            det_size=det_size_of(info.settings.get("det_sizes", [])) or DEFAULT_DET_SIZE,
+            det_size=str(sizes[0]) if len(sizes) == 1 else DEFAULT_DET_SIZE,
             workers=self._engine.settings.workers,
             batch=self._engine.settings.batch,
             precision=parse_precision(info.settings.get("precision", DEFAULT_PRECISION)),

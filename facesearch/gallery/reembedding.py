@@ -88,6 +88,7 @@ class GalleryModels:
     def __init__(self, gallery: Gallery) -> None:
         self._database = gallery.database
         self._folder = gallery.folder
+        self._engines = gallery.engines
 
     def all(self) -> list[GalleryModel]:
         """Every model, oldest first."""
@@ -195,6 +196,7 @@ class GalleryModels:
             audit.record(connection, ACTIVATED, detail)
             return active[1].model_id
 
+        self._engines.prepare()
         return self._database.transact(activate)
 
     def retire(self, model_id: str, *, allow_missing: bool = False) -> Retired:

@@ -196,15 +196,3 @@ def test_detect_and_encode_give_faces_best_first(enrolled: FaceSearch) -> None:
     assert [template.face.detection_score for template in templates] == [face.detection_score for face in faces]
     for template in templates:
         assert np.linalg.norm(template.vector) == pytest.approx(1, abs=1e-6)
-
-
-@pytest.mark.parametrize("det_size", ["fast", "320"])
-def test_a_gallery_remembers_the_detection_size_it_was_made_with(
-    tmp_path: Path, standin_pack: Path, people_folder: Path, det_size: str
-) -> None:
-    with FaceSearch.open(tmp_path / "g", pack=standin_pack, provider="cpu", det_size=det_size) as engine:
-        photo = next(iter(sorted(people_folder.glob("*/*.jpg"))))
-        assert [each.status for each in engine.enroll(photo)] == ["enrolled"]
-        sizes = engine.describe()["det_sizes"]
-    with FaceSearch.open(tmp_path / "g", provider="cpu") as engine:
-        assert engine.describe()["det_sizes"] == sizes

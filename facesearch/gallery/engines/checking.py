@@ -8,7 +8,7 @@ from facesearch.errors import FaceSearchError
 from facesearch.gallery.engines.comparing import compare
 from facesearch.gallery.engines.lease import engine_lease
 from facesearch.gallery.engines.moving import RETIRED, equalise, remove_retired
-from facesearch.gallery.engines.records import StoredVectors, count_pending, engines, pending_ids, seen_whole
+from facesearch.gallery.engines.records import DatabaseVectors, count_pending, engines, pending_ids, seen_whole
 from facesearch.gallery.models import all_models
 from facesearch.types import Finding
 
@@ -75,7 +75,7 @@ def _differences(keeper: Engines, engine: Engine) -> tuple[list[str], int, int]:
     with keeper.database.read() as connection:
         for model in all_models(connection):
             index = keeper.opener.open(seen_whole(engine), connection, model.row, model.info.dimension)
-            truth = StoredVectors(connection, model.row, model.info.dimension)
+            truth = DatabaseVectors(connection, model.row, model.info.dimension)
             difference = compare(connection, index, truth, pending_ids(connection, engine, model.row))
             count += difference.count
             if not difference.is_none:

@@ -12,7 +12,7 @@ from facesearch.gallery import templates
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from facesearch.gallery.engines.records import StoredVectors
+    from facesearch.gallery.engines.records import DatabaseVectors
     from facesearch.gallery.index.external import ExternalIndex
     from facesearch.types import Ids
 
@@ -44,7 +44,7 @@ class Difference:
         return ", ".join(f"{words} {len(ids)}" for words, ids in parts if len(ids)) or "equal"
 
 
-def compare(connection: Connection, index: ExternalIndex, truth: StoredVectors, pending: Ids) -> Difference:
+def compare(connection: Connection, index: ExternalIndex, truth: DatabaseVectors, pending: Ids) -> Difference:
     """The difference between an index and what `connection` sees; nobody tells the engine anything meanwhile."""
     stored, _ = templates.template_keys(connection, truth.model_row)
     held = np.sort(np.concatenate([np.empty(0, np.int64), *index.ids()]))
@@ -58,7 +58,7 @@ def compare(connection: Connection, index: ExternalIndex, truth: StoredVectors, 
     )
 
 
-def _wrong(index: ExternalIndex, truth: StoredVectors, sample: Ids) -> Ids:
+def _wrong(index: ExternalIndex, truth: DatabaseVectors, sample: Ids) -> Ids:
     ids, vectors = truth.vectors(sample)
     held_ids, held = index.vectors(sample)
     found = np.isin(ids, held_ids)
@@ -66,7 +66,7 @@ def _wrong(index: ExternalIndex, truth: StoredVectors, sample: Ids) -> Ids:
     return np.concatenate([ids[~found], ids[found][differences > index.error]])
 
 
-def mend(index: ExternalIndex, truth: StoredVectors, difference: Difference) -> None:
+def mend(index: ExternalIndex, truth: DatabaseVectors, difference: Difference) -> None:
     """Make the index equal; where one of the compared vectors was wrong, all of them are put in again."""
     for start in range(0, len(difference.extra), TOGETHER):
         index.remove(difference.extra[start : start + TOGETHER])

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
 from facesearch.gallery.engines.lease import engine_lease
 from facesearch.gallery.engines.opening import Opener
-from facesearch.gallery.engines.outbox import deliver, deliver_within
+from facesearch.gallery.engines.outbox import create_indexes, deliver, deliver_within
 from facesearch.gallery.engines.records import (
+    DatabaseVectors,
     EngineKind,
-    StoredVectors,
     active_engine,
     count_pending,
     engines,
@@ -36,6 +36,8 @@ AFTER: Final = 256
 """Notes after which a process that changes templates tells the engine. Until then searches look at them one by one."""
 MANY_PENDING: Final = 1024
 """Notes after which a process that only searches tells it too."""
+PATIENCE: Final = 30.0
+"""Seconds to wait for another process that tells the engine."""
 PAUSE: Final = 5.0
 """Seconds before an engine that did not answer is told again."""
 
@@ -58,7 +60,7 @@ class Engines:
         self._searched = engine.row
         row, info = model
         index = self.opener.open(engine, connection, row, info.dimension)
-        truth = StoredVectors(connection, row, info.dimension)
+        truth = DatabaseVectors(connection, row, info.dimension)
         return BoundIndex(index, truth, pending_ids(connection, engine, row))
 
     def has_changed(self) -> bool:
@@ -69,7 +71,7 @@ class Engines:
 
     def local(self, connection: Connection, model: tuple[int, ModelInfo]) -> LocalIndex:
         """What can be searched without an engine."""
-        return LocalIndex(StoredVectors(connection, model[0], model[1].dimension))
+        return LocalIndex(DatabaseVectors(connection, model[0], model[1].dimension))
 
     def follow(self, connection: Connection) -> None:
         """Before a commit: tell the engines that are in the database itself."""
@@ -109,6 +111,37 @@ class Engines:
             else:
                 deliver(self.database, self.opener, engine)
             return True
+
+    def prepare(self) -> None:
+        """Before another model is searched: have an index of every model, and tell it everything.
+
+        Raises `EngineUnavailableError`, or `GalleryError` where another process is at it for long.
+        """
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+        if engine is None:
+            return
+        create_indexes(self.database, self.opener, engine)
+        deadline = time.monotonic() + PATIENCE
+        while not self.deliver():
+            if time.monotonic() > deadline:
+                raise GalleryError("Another process is telling the engine what changed.", "Try again when it is done.")
+            time.sleep(0.1)
+
+    def is_told(self) -> bool:
+        """Whether the engine knows of every change."""
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+            return engine is None or not count_pending(connection, engine)
+
+    def remnants(self) -> list[str]:
+        """Where vectors that were removed may still be, in words."""
+        with self.database.read() as connection:
+            engine = active_engine(connection)
+        if engine is None or engine.kind is not EngineKind.MILVUS:
+            return []
+        late = [] if self.is_told() else ["Milvus, which has not been told yet: it will be when it answers again"]
+        return [*late, "Milvus's files, where removed vectors stay until it compacts them"]
 
     def describe(self) -> str | None:
         """The engine and its state in words; None where the gallery's own index is searched."""

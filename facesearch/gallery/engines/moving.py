@@ -16,11 +16,11 @@ from facesearch.errors import GalleryError
 from facesearch.gallery import audit
 from facesearch.gallery.engines.comparing import compare, mend
 from facesearch.gallery.engines.lease import engine_lease
-from facesearch.gallery.engines.outbox import deliver, deliver_within
+from facesearch.gallery.engines.outbox import create_indexes, deliver, deliver_within
 from facesearch.gallery.engines.records import (
+    DatabaseVectors,
     Engine,
     EngineKind,
-    StoredVectors,
     add_engine,
     change_engine,
     engines,
@@ -77,15 +77,11 @@ def _begin(keeper: Engines, connection: Connection, kind: EngineKind) -> Engine:
 
 
 def _fill(keeper: Engines, engine: Engine, progress: Callable[[int, int], None] | None) -> None:
+    create_indexes(keeper.database, keeper.opener, engine)
     with keeper.database.read() as connection:
-        for model in all_models(connection):
-            if engine.kind is EngineKind.MILVUS:
-                keeper.opener.open(engine, None, model.row, model.info.dimension).create()
         last = connection.scalar(sa.select(sa.func.max(TemplateRow.id))) or 0
         done = _count_to(connection, engine.filled_to)
         total = _count_to(connection, last)
-    if engine.kind is EngineKind.PGVECTOR:
-        keeper.database.transact(lambda connection: _create_tables(keeper, connection, engine))
     while engine.filled_to < last:
         engine, handed = _step(keeper, engine)
         done += handed
@@ -96,11 +92,6 @@ def _fill(keeper: Engines, engine: Engine, progress: Callable[[int, int], None] 
 def _count_to(connection: Connection, last: int) -> int:
     query = sa.select(sa.func.count()).select_from(TemplateRow).where(TemplateRow.id <= last)
     return connection.scalar(query) or 0
-
-
-def _create_tables(keeper: Engines, connection: Connection, engine: Engine) -> None:
-    for model in all_models(connection):
-        keeper.opener.open(engine, connection, model.row, model.info.dimension).create()
 
 
 def _step(keeper: Engines, engine: Engine) -> tuple[Engine, int]:
@@ -122,7 +113,7 @@ def _hand_over(keeper: Engines, connection: Connection, engine: Engine) -> tuple
         ids = np.array([row.id for row in rows if row.model_id == model.row], np.int64)
         if len(ids):
             index = keeper.opener.open(engine, connection, model.row, model.info.dimension)
-            index.add(*StoredVectors(connection, model.row, model.info.dimension).vectors(ids))
+            index.add(*DatabaseVectors(connection, model.row, model.info.dimension).vectors(ids))
             position = max(position, index.position)
     return max((row.id for row in rows), default=engine.filled_to + 1), position, len(rows)
 
@@ -151,7 +142,7 @@ def _equalise_within(keeper: Engines, connection: Connection, engine: Engine) ->
     for model in all_models(connection):
         index = keeper.opener.open(seen_whole(engine), connection, model.row, model.info.dimension)
         index.create()
-        truth = StoredVectors(connection, model.row, model.info.dimension)
+        truth = DatabaseVectors(connection, model.row, model.info.dimension)
         mend(index, truth, compare(connection, index, truth, pending_ids(connection, engine, model.row)))
         position = max(position, index.position)
     return position

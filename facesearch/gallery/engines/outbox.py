@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.gallery.engines.records import (
-    StoredVectors,
+    DatabaseVectors,
     change_engine,
     pending,
     remove_notes,
@@ -71,6 +71,16 @@ def deliver_within(connection: Connection, opener: Opener, engine: Engine) -> in
     return done
 
 
+def create_indexes(database: Database, opener: Opener, engine: Engine) -> None:
+    """Have an index of every model, if only an empty one."""
+
+    def work(connection: Connection) -> None:
+        for model in all_models(connection):
+            opener.open(engine, connection, model.row, model.info.dimension).create()
+
+    database.transact(work)
+
+
 def run_errand(opener: Opener, connection: Connection | None, engine: Engine, errand: Errand) -> int:
     """Tell the engine; returns its position."""
     index = opener.open(engine, connection, errand.model_row, errand.dimension)
@@ -92,7 +102,7 @@ def _errands(connection: Connection, notes: list[Note]) -> list[Errand]:
     for model_row in sorted({note.model_row for note in notes}):
         ids = np.unique(np.array([note.template_id for note in notes if note.model_row == model_row], np.int64))
         dimension = dimensions.get(model_row, 0)
-        present = StoredVectors(connection, model_row, dimension).vectors(ids)
+        present = DatabaseVectors(connection, model_row, dimension).vectors(ids)
         found.append(Errand(model_row, dimension, present, np.setdiff1d(ids, present[0])))
     return found
 

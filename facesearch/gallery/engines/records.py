@@ -139,7 +139,7 @@ def remove_notes(connection: Connection, notes: Sequence[Note]) -> None:
         connection.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_(chunk)))
 
 
-class StoredVectors:
+class DatabaseVectors:
     """The vectors of one model as the database has them, their checksums proven: a `Truth`."""
 
     def __init__(self, connection: Connection, model_row: int, dimension: int) -> None:

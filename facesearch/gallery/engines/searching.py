@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from facesearch.gallery.engines.records import StoredVectors
+    from facesearch.gallery.engines.records import DatabaseVectors
     from facesearch.gallery.index.external import ExternalIndex
     from facesearch.types import Ids, Vectors
 
@@ -27,7 +27,7 @@ LOCAL: Final = 50_000
 class BoundIndex:
     """An engine, seen from one transaction: what is searched is what that sees, with exact scores."""
 
-    def __init__(self, index: ExternalIndex, truth: StoredVectors, pending: Ids) -> None:
+    def __init__(self, index: ExternalIndex, truth: DatabaseVectors, pending: Ids) -> None:
         self.index = index
         self.truth = truth
         self.pending = pending
@@ -48,7 +48,7 @@ class BoundIndex:
 class LocalIndex:
     """What can be searched without the engine: the newest templates, read from the database."""
 
-    def __init__(self, truth: StoredVectors) -> None:
+    def __init__(self, truth: DatabaseVectors) -> None:
         self.truth = truth
         self.dimension = truth.dimension
         query = sa.select(TemplateRow.id).where(TemplateRow.model_id == truth.model_row)

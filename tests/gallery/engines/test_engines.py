@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facesearch.engine.erasure import forget_people
 from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.engines.keeping import Engines
@@ -17,9 +18,10 @@ from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.external import ExternalIndex
 from facesearch.gallery.location import MilvusServer
 from facesearch.gallery.models import active_model
+from facesearch.gallery.reembedding import GalleryModels
 from facesearch.types import Finding
 from tests.gallery.engines.conftest import Place
-from tests.gallery.makers import DIMENSION, MODEL, best, enroll, found_subject, make_gallery, unit, units
+from tests.gallery.makers import DIMENSION, MODEL, OTHER_MODEL, best, enroll, found_subject, make_gallery, unit, units
 
 
 def some_people(gallery: Gallery) -> None:
@@ -238,3 +240,41 @@ def test_vectors_go_only_where_they_may(tmp_path: Path) -> None:
             gallery.move_index(EngineKind.PGVECTOR)
         with pytest.raises(ConfigError, match="in Milvus"):
             gallery.move_index(EngineKind.MILVUS)
+
+
+def test_another_model_is_searched_in_an_index_of_its_own(place: Place) -> None:
+    with place.make(some_people) as gallery, place.open() as other:
+        models = GalleryModels(gallery)
+        models.add(OTHER_MODEL)
+        photos = models.lacking(OTHER_MODEL.model_id, after=0, limit=100)
+        vectors = [(face.face_id, unit(500 + face.face_id)) for photo in photos for face in photo.faces]
+        assert models.add_templates(OTHER_MODEL.model_id, vectors) == 40
+        assert found_subject(gallery, 5) == "person 0"
+        models.activate(OTHER_MODEL.model_id)
+        for each in (gallery, other):
+            assert found_subject(each, 5) is None
+            assert found_subject(each, 500 + vectors[5][0]) == "person 0"
+        assert faults(other) == []
+        models.activate(MODEL.model_id)
+        models.retire(OTHER_MODEL.model_id)
+        for each in (gallery, other):
+            assert found_subject(each, 5) == "person 0"
+        gallery.engines.catch_up()
+        assert waiting(gallery) == 0
+        assert faults(gallery) == []
+
+
+def test_a_receipt_says_what_milvus_was_not_told(place: Place, tmp_path: Path) -> None:
+    if place.kind is EngineKind.PGVECTOR:
+        pytest.skip("It is told in the transaction.")
+    with place.make(some_people):
+        pass
+    with Gallery.open(place.location, milvus=MilvusServer("http://127.0.0.1:9")) as lost:
+        receipt = forget_people(lost, tmp_path / "cache", ["person 0"])
+    assert receipt["clean"] is False
+    assert receipt["not_searched"][0].startswith("Milvus, which has not been told")
+    with place.open() as gallery:
+        receipt = forget_people(gallery, tmp_path / "cache", ["person 1"])
+        assert faults(gallery) == []
+    assert receipt["clean"] is True
+    assert len(receipt["not_searched"]) == 1

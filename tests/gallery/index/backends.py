@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.gallery.index.flat import FlatIndex
 from facesearch.gallery.index.milvus import MilvusIndex, connect
 from facesearch.gallery.index.pgvector import PgVectorIndex
-from facesearch.gallery.index.two_stage import TwoStageIndex
+from facesearch.gallery.index.policy import make_index
+from facesearch.gallery.index.two_stage import FLOOR
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
+    import pytest
+
     from facesearch.gallery.index.base import VectorIndex
     from facesearch.gallery.index.external import ExternalIndex
     from facesearch.types import Ids, Vectors
@@ -28,6 +31,8 @@ class Backend(Protocol):
     """The same, where it is kept outside of this process."""
     error: float
     """How far its scores may be from the exact ones."""
+    floor: float
+    """Scores below it may be missing."""
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add to the index, with whatever records it needs."""
@@ -39,38 +44,23 @@ class Backend(Protocol):
         """Remove everything."""
 
 
-class Flat:
+class Local:
+    """An index in this process."""
+
     error = 1e-6
     external: ExternalIndex | None = None
 
-    def __init__(self, dimension: int) -> None:
-        self.index: VectorIndex = FlatIndex(dimension)
+    def __init__(self, kind: IndexKind, dimension: int) -> None:
+        self.kind = kind
+        self.floor = FLOOR if kind is IndexKind.TWO_STAGE else -2.0
+        self.index: VectorIndex = make_index(kind, dimension)
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         self.index.add(ids, vectors)
 
     def reopen(self) -> None:
         contents = self.index.contents()
-        self.index = FlatIndex(self.index.dimension)
-        self.index.add(*contents)
-
-    def close(self) -> None:
-        pass
-
-
-class TwoStage:
-    error = 1e-6
-    external: ExternalIndex | None = None
-
-    def __init__(self, dimension: int) -> None:
-        self.index: VectorIndex = TwoStageIndex(dimension)
-
-    def add(self, ids: Ids, vectors: Vectors) -> None:
-        self.index.add(ids, vectors)
-
-    def reopen(self) -> None:
-        contents = self.index.contents()
-        self.index = TwoStageIndex(self.index.dimension)
+        self.index = make_index(self.kind, self.index.dimension)
         self.index.add(*contents)
 
     def close(self) -> None:
@@ -80,6 +70,7 @@ class TwoStage:
 class PgVector:
     index: VectorIndex
     external: ExternalIndex | None
+    floor = -2.0
 
     def __init__(self, url: str, dimension: int) -> None:
         self.engine = sa.create_engine(url)
@@ -119,6 +110,7 @@ class PgVector:
 class Milvus:
     index: VectorIndex
     external: ExternalIndex | None
+    floor = -2.0
 
     def __init__(self, address: str, dimension: int) -> None:
         self.address = address
@@ -139,3 +131,12 @@ class Milvus:
 
     def close(self) -> None:
         self._open.drop()
+
+
+def make_backend(name: str, request: pytest.FixtureRequest, dimension: int) -> Backend:
+    """An empty index of that kind."""
+    if name == "pgvector":
+        return PgVector(request.getfixturevalue("pgvector"), dimension)
+    if name == "milvus":
+        return Milvus(request.getfixturevalue("milvus"), dimension)
+    return Local(IndexKind(name), dimension)

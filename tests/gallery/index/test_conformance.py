@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from facesearch.gallery.index.external import ExternalIndex, search_exactly
 from facesearch.types import Ids, Vector, Vectors
-from tests.gallery.index.backends import EXTERNAL, Backend, Flat, Milvus, PgVector, TwoStage
+from tests.gallery.index.backends import EXTERNAL, Backend, make_backend
 from tests.gallery.makers import units
 
 DIMENSION = 8
@@ -23,18 +23,10 @@ EXAMPLES = {"flat": (40, 400), "two-stage": (40, 400), "pgvector": (12, 400), "m
 IDS = st.lists(st.integers(1, 30), min_size=1, max_size=8, unique=True)
 
 
-def make_backend(name: str, request: pytest.FixtureRequest, dimension: int = DIMENSION) -> Backend:
-    if name == "pgvector":
-        return PgVector(request.getfixturevalue("pgvector"), dimension)
-    if name == "milvus":
-        return Milvus(request.getfixturevalue("milvus"), dimension)
-    return TwoStage(dimension) if name == "two-stage" else Flat(dimension)
-
-
 @pytest.fixture(params=EXAMPLES)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """An empty index of every kind."""
-    made = make_backend(request.param, request)
+    made = make_backend(request.param, request, DIMENSION)
     yield made
     made.close()
 
@@ -53,7 +45,9 @@ def require_right(backend: Backend, stored: dict[int, Vector], queries: Vectors,
         among = exact_scores(stored, query)
         if allowed is not None:
             among = {key: score for key, score in among.items() if key in allowed}
-        count = min(k, len(among))
+        sure = sum(score >= backend.floor for score in among.values())
+        count = row_ids.index(-1) if -1 in row_ids else k
+        assert min(k, sure) <= count <= min(k, len(among))
         found = row_ids[:count]
         assert row_ids[count:] == [-1] * (k - count)
         assert np.all(row_scores[count:] == -np.inf)
@@ -61,7 +55,7 @@ def require_right(backend: Backend, stored: dict[int, Vector], queries: Vectors,
         assert set(found) <= among.keys()
         assert np.all(np.diff(row_scores[:count]) <= 0)
         assert row_scores[:count].tolist() == pytest.approx([among[key] for key in found], abs=backend.error)
-        left_out = [score for key, score in among.items() if key not in found]
+        left_out = [score for key, score in among.items() if key not in found and score >= backend.floor]
         if count and left_out:
             assert max(left_out) <= row_scores[count - 1] + backend.error
 
@@ -168,7 +162,7 @@ def test_it_answers_as_a_dict_does_at_length(name: str, request: pytest.FixtureR
 
 def run_machine(name: str, request: pytest.FixtureRequest, examples: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    machine = type("Machine", (IndexMachine,), {"make": staticmethod(lambda: make_backend(name, request))})
+    machine = type("Machine", (IndexMachine,), {"make": staticmethod(lambda: make_backend(name, request, DIMENSION))})
     run_state_machine_as_test(
         machine,
         settings=settings(max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=checks),
@@ -199,7 +193,7 @@ def test_batches_ties_and_more_than_there_are(backend: Backend) -> None:
 
 @pytest.mark.parametrize("name", EXTERNAL)
 def test_an_engine_lists_what_it_holds_and_can_be_dropped_twice(name: str, request: pytest.FixtureRequest) -> None:
-    backend = make_backend(name, request)
+    backend = make_backend(name, request, DIMENSION)
     index = backend.external
     assert index is not None
     vectors = units(4, 2500)

@@ -1,0 +1,43 @@
+"""A child process that enrolls into a gallery whose vectors are in Milvus, and removes people from it, until killed.
+
+Run: python -m tests.durability.engine_kills FOLDER MILVUS SEED FIRST. One line per acknowledged step: `+ NUMBER`,
+`- NUMBER`; `? NUMBER` before a removal.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from facesearch.gallery import gallery as gallery_module
+from facesearch.gallery.engines import keeping
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.location import MilvusServer
+from tests.gallery.makers import enroll
+
+
+def work(gallery: Gallery, rng: random.Random, number: int) -> None:
+    """Never ends."""
+    enrolled = [int(subject.name) for subject in gallery.subjects()]
+    while True:
+        if len(enrolled) > 5 and rng.random() < 0.3:
+            gone = enrolled.pop(rng.randrange(len(enrolled)))
+            print("?", gone, flush=True)  # noqa: T201  # from here on either outcome is right
+            gallery.remove_subject(str(gone))
+            print("-", gone, flush=True)  # noqa: T201
+        else:
+            number += 1
+            enroll(gallery, str(number), number)
+            print("+", number, flush=True)  # noqa: T201
+            enrolled.append(number)
+
+
+if __name__ == "__main__":
+    often = (
+        patch.object(gallery_module, "AFTER", 3),
+        patch.object(keeping, "PAUSE", 0.2),
+    )  # it tells Milvus all the time
+    with often[0], often[1], Gallery.open(Path(sys.argv[1]), milvus=MilvusServer(sys.argv[2])) as opened:
+        work(opened, random.Random(int(sys.argv[3])), int(sys.argv[4]))
