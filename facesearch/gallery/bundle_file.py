@@ -37,6 +37,8 @@ VERSION: Final = 1
 MANIFEST, SIGNATURE, TOMBSTONES = "manifest.json", "manifest.sig", "tombstones.txt"
 ROWS: Final = 4096
 """Rows read or written at a time; of 512-d templates 8 MB."""
+LARGEST_GROUP: Final = 1 << 16
+"""Rows of one row group, which has to fit into memory: exports write `ROWS`, other tools may write more."""
 _COPY: Final = 1 << 20
 _LARGEST_MANIFEST: Final = 1 << 20
 _LOCAL_HEADER: Final = struct.Struct("<26xHH")
@@ -207,7 +209,7 @@ class BundleReader:
         if not source.schema_arrow.equals(arrow_schema(columns)):
             raise ValueError(f"{name} has other columns than it should")
         last = count = 0
-        for batch in source.iter_batches(ROWS, use_threads=False):
+        for batch in _batches(source):
             rows = from_arrow(columns, batch)
             require_rising([row["id"] for row in rows], last)
             last = rows[-1]["id"] if rows else last
@@ -215,6 +217,14 @@ class BundleReader:
             yield rows
         if count != self.manifest["members"][name]["rows"]:
             raise ValueError(f"{name} has {count} rows, not those of its manifest")
+
+
+def _batches(source: parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """Row group by row group: one iterator over all of them would keep what it read in memory until its end."""
+    for group in range(source.num_row_groups):
+        if source.metadata.row_group(group).num_rows > LARGEST_GROUP:
+            raise ValueError("its tables are not in small groups of rows")
+        yield from source.iter_batches(ROWS, row_groups=[group], use_threads=False)
 
 
 class _Slice(io.RawIOBase):

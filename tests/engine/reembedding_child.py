@@ -1,0 +1,29 @@
+"""A child that embeds a gallery again, and tells of each photo that it reads and that is done; it is to be killed.
+
+python -m tests.engine.reembedding_child GALLERY PACK
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from facesearch import FaceSearch
+from facesearch.engine import reembedding
+from facesearch.vision.photo import read_photo_bytes
+
+
+def tell(sign: str, photo: object) -> None:
+    print(sign, photo, flush=True)  # noqa: T201
+
+
+def read_and_tell(path: Path) -> bytes:
+    tell("?", path)
+    return read_photo_bytes(path)
+
+
+if __name__ == "__main__":
+    reembedding.read_photo_bytes = read_and_tell  # type: ignore[attr-defined]  # looked up by name when it is called
+    with FaceSearch.open(sys.argv[1], pack=sys.argv[2], provider="cpu") as engine:
+        for outcome in engine.model_change.reembed():
+            tell("+", outcome.photo)

@@ -1,0 +1,94 @@
+"""A child that makes, exports or imports a gallery, and prints the most memory it had resident, in MB.
+
+python -m tests.gallery.bundling make|export|import COUNT GALLERY BUNDLE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facesearch.gallery import bundle_file
+from facesearch.gallery.bundle_export import write_bundle
+from facesearch.gallery.bundle_import import read_bundle
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.rows import keep_ids
+from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.gallery.templates import checksum
+from facesearch.types import ModelInfo
+from tests.gallery.makers import units
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+DIMENSION = 512
+WHEN = "2026-01-01T00:00:00+00:00"
+PHOTOS_EACH = 4
+MADE_AT_ONCE = 10_000
+
+
+def make(gallery: Gallery, count: int) -> None:
+    """`count` photos with a template each, every four of one person."""
+    gallery.adopt(ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_sizes": [640]}))
+    for start in range(1, count + 1, MADE_AT_ONCE):
+        with gallery.database.write() as connection:
+            put(connection, range(start, min(start + MADE_AT_ONCE, count + 1)))
+
+
+def put(connection: Connection, ids: range) -> None:
+    vectors = units(ids.start, len(ids), DIMENSION)
+    people = [key // PHOTOS_EACH + 1 for key in ids if key % PHOTOS_EACH == 0 or key == 1]
+    face: dict[str, Any] = {"box": bytes(16), "landmarks": bytes(40), "detection_score": 0.9, "size": 50.0}
+    face |= {"sharpness": 90.0, "yaw": 0.0, "roll": 0.0}
+    photo = {"size": 1, "mtime_ns": 1, "width": 640, "height": 480, "enrolled_at": WHEN}
+    keep_ids(
+        connection,
+        SubjectRow,
+        [{"id": key, "name": f"Person {key}", "attributes": {"team": "a"}, "created_at": WHEN} for key in people],
+    )
+    keep_ids(
+        connection,
+        PhotoRow,
+        [{"id": key, "path": b"/photos/%d.jpg" % key, "sha256": key.to_bytes(32, "big"), **photo} for key in ids],
+    )
+    keep_ids(
+        connection,
+        FaceRow,
+        [{"id": key, "photo_id": key, "subject_id": key // PHOTOS_EACH + 1, **face} for key in ids],
+    )
+    keep_ids(connection, TemplateRow, [template(key, vectors[key - ids.start].tobytes()) for key in ids])
+
+
+def template(key: int, vector: bytes) -> dict[str, Any]:
+    return {
+        "id": key,
+        "face_id": key,
+        "model_id": 1,
+        "dimension": DIMENSION,
+        "vector": vector,
+        "crc": checksum(key, 1, vector),
+    }
+
+
+def most_memory() -> float:
+    """In MB; what `resource` says counts the parent's too."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def main(what: str, count: int, folder: Path, bundle: Path) -> None:
+    if count < 100_000:
+        bundle_file.ROWS = 256  # type: ignore[misc]  # so that a small gallery has many batches
+    with Gallery.open(folder, create=True) as gallery:
+        if what == "make":
+            make(gallery, count)
+        elif what == "export":
+            assert write_bundle(gallery, bundle)["templates"] == count
+        else:
+            assert read_bundle(gallery, bundle).templates == count
+    print(most_memory())  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
