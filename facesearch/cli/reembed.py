@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facesearch.cli.options import (
+    BatchOption,
     DetSizeOption,
     GalleryOption,
     JsonOption,
     PackOption,
     PrecisionOption,
     ProviderOption,
+    WorkersOption,
     open_engine,
 )
 from facesearch.errors import ConfigError
@@ -49,6 +51,8 @@ def reembed(
     provider: ProviderOption = None,
     det_size: DetSizeOption = None,
     precision: PrecisionOption = None,
+    workers: WorkersOption = None,
+    batch: BatchOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make templates of another model beside those there are, from the photos, and switch to them.
@@ -75,6 +79,8 @@ def reembed(
         det_size=det_size,
         precision=precision,
         many=True,
+        workers=workers,
+        batch=batch,
     ) as engine:
         change = engine.model_change
         if rollback:

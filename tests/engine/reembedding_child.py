@@ -5,6 +5,7 @@ python -m tests.engine.reembedding_child GALLERY PACK
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from facesearch.vision.photo import read_photo_bytes
 
 
 def tell(sign: str, photo: object) -> None:
-    print(sign, photo, flush=True)  # noqa: T201
+    os.write(1, f"{sign} {photo}\n".encode())  # whole, from whatever thread
 
 
 def read_and_tell(path: Path) -> bytes:

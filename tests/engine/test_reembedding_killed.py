@@ -13,15 +13,14 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.engine.reembedding import COMMIT
-from facesearch.vision.encoder import BATCH
+from facesearch.vision.encoder import MOST_WORKERS
+from facesearch.vision.pipeline import AHEAD
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL.")
-AHEAD = 2 * 4
-"""Photos that an encoder's threads, four at most, have read at once."""
 DETECTOR = "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9"
 """SHA-256 of the other real detector."""
-UNDER_WAY = COMMIT + BATCH + AHEAD
-"""Photos that were read and whose templates are not on disk: to be committed, to be embedded, to be decoded."""
+UNDER_WAY = COMMIT + AHEAD + MOST_WORKERS + 1
+"""Photos that were read and whose templates are not on disk: to be committed, to be embedded, decoded."""
 
 
 def run_killed(gallery: Path, pack: Path, kills: int) -> int:
