@@ -121,7 +121,7 @@ def read_bundle(
                 write_tombstones(gallery.folder, listed.merged(packed))
             return done
 
-        done = gallery.database.transact(work)
+        done = gallery.change(work)
     gallery.database.checkpoint()
     return done
 

@@ -442,6 +442,20 @@ class Gallery:
 
         row_index.forget(self.folder, np.array(template_ids, np.int64), before, after)
 
+    def change(self, work: Callable[[Connection], Result]) -> Result:
+        """A write transaction whose effect on templates the index finds out by itself, at the next search."""
+
+        def watched(connection: Connection) -> Result:
+            result = work(connection)
+            self.engines.follow(connection)
+            return result
+
+        with self._lock:
+            result = self.database.transact(watched)
+            self.engines.catch_up()
+            self._recall.start(None)  # nobody who was removed stays in memory
+            return result
+
     # -- subjects
 
     def subjects(self, where: Mapping[str, str] | None = None) -> list[Subject]:

@@ -86,6 +86,7 @@ class GalleryModels:
     """The models of one gallery. What a method changes is on disk when it returns."""
 
     def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
         self._database = gallery.database
         self._folder = gallery.folder
         self._engines = gallery.engines
@@ -151,7 +152,7 @@ class GalleryModels:
                 )
             return len(fresh)
 
-        return self._database.transact(add)
+        return self._gallery.change(add)
 
     def previous(self) -> str:
         """The id of the model that was active before the one that is; `GalleryError` where there is none to go to."""
@@ -237,7 +238,7 @@ class GalleryModels:
             remove_snapshot(self._folder)
             return Retired(model_id, counted.templates, len(alone), gone)
 
-        retired = self._database.transact(retire)
+        retired = self._gallery.change(retire)
         self._database.checkpoint()
         return retired
 

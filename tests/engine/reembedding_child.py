@@ -24,7 +24,7 @@ def read_and_tell(path: Path) -> bytes:
 
 
 if __name__ == "__main__":
-    reembedding.read_photo_bytes = read_and_tell  # type: ignore[attr-defined]  # looked up by name when it is called
+    vars(reembedding)["read_photo_bytes"] = read_and_tell  # looked up by name when it is called
     with FaceSearch.open(sys.argv[1], pack=sys.argv[2], provider="cpu") as engine:
         for outcome in engine.model_change.reembed():
             tell("+", outcome.photo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from facesearch.errors import GalleryError, ModelNotFoundError
 from facesearch.gallery.crops import CropStore
 from facesearch.gallery.directory import Directory
 from facesearch.types import SearchResult
+from facesearch.vision.packs import file_sha256
 from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.thumbnail import thumbnail
 
@@ -211,6 +213,33 @@ def test_an_upload_is_embedded_from_the_small_picture_that_was_kept(
     for data, name in zip(photos[:2], PEOPLE, strict=False):
         (result,) = new.identify(data)
         assert (result.decision, result.best and result.best.subject) == ("match", name)
+
+
+def test_another_detector_and_another_dimension_on_photos_of_people(
+    reopen: Open, assets: Path, testpack_dir: Path, standin_pack: Path, tmp_path: Path
+) -> None:
+    mixed = shutil.copytree(standin_pack, tmp_path / "mixed")
+    shutil.copy(assets / "models" / "detectors" / "det_2.5g.onnx", mixed)
+    detector = f'[detector]\nfile = "det_2.5g.onnx"\nsha256 = "{file_sha256(mixed / "det_2.5g.onnx")}"\n\n'
+    text = re.sub(
+        r"\[detector\].*?(?=\[recognizer\])", lambda _: detector, (mixed / "pack.toml").read_text(), flags=re.S
+    )
+    (mixed / "pack.toml").write_text(text)
+    photos = sorted((assets / "faces" / "lfw").rglob("*.jpg"))[:3]
+    old = reopen(testpack_dir)
+    assert {outcome.status for outcome in old.enroll(photos, faces="largest")} == {"enrolled"}
+    before = [old.identify(photo) for photo in photos]
+    new = reopen(mixed)
+    assert [outcome.templates for outcome in new.model_change.reembed()] == [1, 1, 1]
+    new.model_change.activate()
+    assert (old.gallery.all_templates()[1].shape, old.model.dimension) == ((3, new.model.dimension), 256)
+    for photo in photos:
+        scores = [each.best.score for each in new.identify(photo) if each.best]
+        assert max(scores) == pytest.approx(1, abs=1e-5)
+    new.model_change.rollback()
+    assert [[each.candidates for each in found] for found in map(old.identify, photos)] == [
+        [each.candidates for each in found] for found in before
+    ]
 
 
 def large(photo: Path) -> bytes:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux tell
 
 def run(what: str, count: int, folder: Path, bundle: Path) -> float:
     """MB that a process of its own had resident at most."""
-    command = [sys.executable, "-m", "tests.gallery.bundling", what, str(count), folder, bundle]
+    command = [sys.executable, "-m", "tests.gallery.bundling", what, str(count), str(folder), str(bundle)]
     started = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     seconds, most = time.monotonic() - started, float(done.stdout)
