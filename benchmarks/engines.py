@@ -115,7 +115,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace, report: Report) -> None:
     """Measure what servers there are."""
-    real, people, threshold = _real_templates(asked)
+    real, people, threshold = real_templates(asked)
     trial = Trial(real, people, asked, threshold)
     report.facts["templates"] = f"{len(real)} real, {len(trial.ids) - len(real)} perturbed, {real.shape[1]} dimensions"
     report.facts["probes"] = f"{len(trial.queries)}, of which an exact search finds {trial.mated.sum()} at {threshold}"
@@ -126,7 +126,7 @@ def run(asked: argparse.Namespace, report: Report) -> None:
             report.skipped[name] = f"Start a server and name it with --{'milvus' if name == 'Milvus' else 'postgres'}."
 
 
-def _real_templates(asked: argparse.Namespace) -> tuple[Vectors, NDArray[np.int64], float]:
+def real_templates(asked: argparse.Namespace) -> tuple[Vectors, NDArray[np.int64], float]:
     with TemporaryDirectory() as work:
         inputs = None if asked.gallery else find_inputs(asked, Path(work))
         folder = asked.gallery or Path(work) / "gallery"
