@@ -1,6 +1,6 @@
-"""A child that makes, exports or imports a gallery, and prints the most memory it had resident, in MB.
+"""A gallery of made-up vectors, and a child that exports or imports it and prints the most memory it had, in MB.
 
-python -m tests.gallery.bundling make|export|import COUNT GALLERY BUNDLE
+python -m tests.gallery.bundling export|import COUNT GALLERY BUNDLE
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facesearch.gallery import bundle_file
 from facesearch.gallery.bundle_export import write_bundle
 from facesearch.gallery.bundle_import import read_bundle
 from facesearch.gallery.gallery import Gallery
@@ -28,12 +27,13 @@ PHOTOS_EACH = 4
 MADE_AT_ONCE = 10_000
 
 
-def make(gallery: Gallery, count: int) -> None:
+def make(folder: Path, count: int) -> None:
     """`count` photos with a template each, every four of one person."""
-    gallery.adopt(ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_sizes": [640]}))
-    for start in range(1, count + 1, MADE_AT_ONCE):
-        with gallery.database.write() as connection:
-            put(connection, range(start, min(start + MADE_AT_ONCE, count + 1)))
+    with Gallery.open(folder, create=True) as gallery:
+        gallery.adopt(ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_sizes": [640]}))
+        for start in range(1, count + 1, MADE_AT_ONCE):
+            with gallery.database.write() as connection:
+                put(connection, range(start, min(start + MADE_AT_ONCE, count + 1)))
 
 
 def put(connection: Connection, ids: range) -> None:
@@ -78,12 +78,8 @@ def most_memory() -> float:
 
 
 def main(what: str, count: int, folder: Path, bundle: Path) -> None:
-    if count < 100_000:
-        bundle_file.ROWS = 256  # type: ignore[misc]  # so that a small gallery has many batches
     with Gallery.open(folder, create=True) as gallery:
-        if what == "make":
-            make(gallery, count)
-        elif what == "export":
+        if what == "export":
             assert write_bundle(gallery, bundle)["templates"] == count
         else:
             assert read_bundle(gallery, bundle).templates == count

@@ -5,38 +5,51 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux tells the most memory of one process.")
+from facesearch.gallery import bundle_export, bundle_file
+from facesearch.gallery.bundle_export import write_bundle
+from facesearch.gallery.bundle_import import read_bundle
+from facesearch.gallery.gallery import Gallery
+from tests.gallery.bundling import DIMENSION, make
+
+COUNT = 6_000
 
 
-def run(what: str, count: int, folder: Path, bundle: Path) -> float:
-    """MB that a process of its own had resident at most."""
-    command = [sys.executable, "-m", "tests.gallery.bundling", what, str(count), str(folder), str(bundle)]
-    started = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    seconds, most = time.monotonic() - started, float(done.stdout)
-    print(f"{what} {count}: {most:.0f} MB resident at most, {seconds:.0f} s")  # noqa: T201
-    return most
+def test_memory_does_not_grow_with_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (bundle_file, bundle_export):
+        monkeypatch.setattr(module, "ROWS", 256)  # so that a small gallery has many batches
+    make(tmp_path / "from", COUNT)
+    held: list[int] = []
 
+    def look(_: int) -> None:
+        held.append(tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes())
 
-def most_memory(count: int, work: Path) -> tuple[float, float]:
-    """Of an export and of an import."""
-    run("make", count, work / "from", work / "bundle")
-    return run("export", count, work / "from", work / "bundle"), run("import", count, work / "to", work / "bundle")
-
-
-def test_memory_does_not_grow_with_the_bundle(tmp_path: Path) -> None:
-    small = most_memory(4_000, tmp_path / "small")
-    large = most_memory(16_000, tmp_path / "large")
-    megabytes_more = 12_000 * 512 * 4 / 1e6
-    assert large[0] - small[0] < megabytes_more / 2
-    assert large[1] - small[1] < megabytes_more / 2
+    with Gallery.open(tmp_path / "from") as source, Gallery.open(tmp_path / "to", create=True) as target:
+        tracemalloc.start()
+        try:
+            write_bundle(source, tmp_path / "bundle", progress=look)
+            read_bundle(target, tmp_path / "bundle", progress=look)
+        finally:
+            tracemalloc.stop()
+    assert len(held) == 2 * -(-COUNT // 256)
+    assert max(held) - min(held) < COUNT * DIMENSION * 4 / 3
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux tells the most memory of one process.")
 def test_a_million_templates_are_exported_and_imported_in_half_a_gigabyte(tmp_path: Path) -> None:
-    assert max(most_memory(1_000_000, tmp_path)) < 512
+    make(tmp_path / "from", 1_000_000)
+    for what, folder in (("export", "from"), ("import", "to")):
+        command = [sys.executable, "-m", "tests.gallery.bundling", what, "1000000"]
+        started = time.monotonic()
+        done = subprocess.run(
+            [*command, str(tmp_path / folder), str(tmp_path / "bundle")], stdout=subprocess.PIPE, text=True, check=True
+        )
+        print(f"{what}: {done.stdout.strip()} MB resident at most, {time.monotonic() - started:.0f} s")  # noqa: T201
+        assert float(done.stdout) < 512
