@@ -26,6 +26,7 @@ BENCHMARKS: Final = (
     "engines",
     "enroll",
     "evaluate",
+    "precision",
     "search",
     "serve",
     "startup",
