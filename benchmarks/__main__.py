@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BENCHMARKS: Final = (
+    "commit",
     "coverage",
     "embed",
     "engines",

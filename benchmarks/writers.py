@@ -109,13 +109,14 @@ def _work(place: DatabaseUrl, number: int, photos: int) -> None:
         sys.stdin.read()
         for start in range(0, photos, BATCH):
             batch = range(start, min(start + BATCH, photos))
-            new = [_photo(first + each, vectors[each]) for each in batch]
+            new = [made_up_photo(first + each, vectors[each]) for each in batch]
             assert not gallery.find_photos([each.file.path for each in new])
             gallery.search(vectors[batch.start : batch.stop], 1)
             gallery.commit(new)
 
 
-def _photo(number: int, vector: np.ndarray[tuple[int], np.dtype[np.float32]]) -> NewPhoto:
+def made_up_photo(number: int, vector: np.ndarray[tuple[int], np.dtype[np.float32]]) -> NewPhoto:
+    """One face, four photos of a person."""
     person = f"person {number // 4}"
     return NewPhoto(photo_file(f"{person}/{number}.jpg", number), person, {}, 640, 480, (template(vector),))
 
