@@ -93,6 +93,8 @@ def _enroll_side_by_side(place: DatabaseUrl, count: int, photos: int) -> float:
         child.stdin.close()  # go
     for child in children:
         assert child.wait() == 0
+        assert child.stdout is not None
+        child.stdout.close()
     seconds = time.perf_counter() - began
     with Gallery.open(place) as gallery:
         counts = gallery.counts()
