@@ -43,7 +43,9 @@ CROPS: Final = 128
 FEWEST_CROPS: Final = 16
 OPSET: Final = 13
 """The first in which weights can be quantised per channel (ONNX, DequantizeLinear-13)."""
-_OPERATORS: Final = {"detector": ["Conv"], "recognizer": ["Conv", "Gemm", "MatMul", "Add", "PRelu"]}
+_OPERATORS: Final = {"detector": ["Conv"], "recognizer": None}
+"""None: all that onnxruntime can. An IResNet's BatchNormalization stands before its convolution: left in fp32 it
+costs a conversion there and back each time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
