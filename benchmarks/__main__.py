@@ -29,6 +29,7 @@ BENCHMARKS: Final = (
     "evaluate",
     "precision",
     "search",
+    "scale",
     "serve",
     "startup",
     "writers",
