@@ -17,6 +17,7 @@ from benchmarks import scale_gallery, scale_indexes, sizing
 from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.laws import fit
 from benchmarks.networks import watched
+from benchmarks.scale_contenders import CONTENDERS, DIMENSION, SERVERS, is_here
 from benchmarks.timing import taken
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packfolder import read_pack_folder
@@ -39,7 +40,7 @@ SIZES: Final = {
     "gallery-sizes": [10_000, 30_000, 100_000],
 }
 """Options and their defaults: of the local indexes, pgvector and Milvus, codes alone, and a gallery in SQLite."""
-PARTS: Final = (*scale_indexes.CONTENDERS, "codes", "gallery", "photos")
+PARTS: Final = (*CONTENDERS, "codes", "gallery", "photos")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +55,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace, report: Report) -> None:
     """Part by part: whatever one has built is gone before the next begins."""
-    report.facts["vectors"] = f"random directions, {scale_indexes.DIMENSION} dimensions"
+    report.facts["vectors"] = f"random directions, {DIMENSION} dimensions"
     report.facts["a node"] = (
         f"{sizing.CORES} cores, {sizing.MEMORY / 1e3:.0f} GB for the index, a search within {sizing.LATENCY:g} s on an "
         f"idle one, {100 * sizing.LOAD:.0f} % of its processor time for searches"
     )
-    for name in scale_indexes.CONTENDERS:
+    for name in CONTENDERS:
         if name in asked.only:
             measure_index(name, asked, report)
     if "codes" in asked.only:
@@ -80,12 +81,12 @@ def seconds(asked: argparse.Namespace) -> float:
 
 def measure_index(name: str, asked: argparse.Namespace, report: Report) -> None:
     """One of them, where it is here, and the hardware that many more templates take."""
-    server = scale_indexes.SERVERS.get(name)
-    if server is not None and (asked.quick or not scale_indexes.is_here(name)):
-        report.skipped[name] = "Not in a quick run." if scale_indexes.is_here(name) else server
+    server = SERVERS.get(name)
+    if server is not None and (asked.quick or not is_here(name)):
+        report.skipped[name] = "Not in a quick run." if is_here(name) else server
         return
     sizes = QUICK if asked.quick else asked.sizes if server is None else asked.server_sizes
-    with scale_indexes.CONTENDERS[name]() as contender:
+    with CONTENDERS[name]() as contender:
         found = scale_indexes.measure(contender, sizes, seconds(asked))
     laws = describe(report, name, sizes, found)
     project(report, name, max(sizes), laws)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.scale_indexes import BATCH, BLOCK, DIMENSION, GONE, random_vectors
+from benchmarks.scale_contenders import DIMENSION
+from benchmarks.scale_indexes import BATCH, BLOCK, GONE, random_vectors
 from facesearch.engine.erasure import forget_people
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.photos import NewPhoto, PhotoFile
