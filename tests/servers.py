@@ -61,9 +61,9 @@ def shared_server(folder: Path, start: Callable[[Path], int], ready: Callable[[]
                 group.unlink()
 
 
-def wait_until(ready: Callable[[], object], passing: type[Exception] = Exception) -> None:
+def wait_until(ready: Callable[[], object], passing: type[Exception] = Exception, patience: float = START) -> None:
     """Call `ready` until it raises no error of the kind that passes."""
-    deadline = time.monotonic() + START
+    deadline = time.monotonic() + patience
     while True:
         try:
             ready()
@@ -113,6 +113,24 @@ def start_milvus(folder: Path, port: int) -> int:
         return os.posix_spawnp(command[0], command, environment, file_actions=to_file, setpgroup=0)
     finally:
         os.close(output)
+
+
+def restart_milvus(folder: Path, port: int) -> int:
+    """Milvus again after it was killed, once it answers; returns its process group.
+
+    While its etcd still remembers the killed one, it may give up: then it is started once more.
+    """
+    for attempt in range(5):
+        group = start_milvus(folder, port)
+        try:
+            wait_until(lambda: require_milvus(port), patience=START / 2)
+        except Exception:
+            kill_group(group)
+            if attempt == 4:
+                raise
+        else:
+            return group
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager

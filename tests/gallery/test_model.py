@@ -57,15 +57,23 @@ class GalleryMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.gallery = make_gallery(self.folder)
-        self.second = Gallery.open(self.folder)
+        self.gallery = self.make()
+        self.second = self.open()
         self.expected = Expected()
         self.content = 0
+
+    def make(self) -> Gallery:
+        """A new gallery."""
+        return make_gallery(self.folder)
+
+    def open(self) -> Gallery:
+        """The same, as another process opens it."""
+        return Gallery.open(self.folder)
 
     def teardown(self) -> None:
         self.gallery.close()
         self.second.close()
-        with Gallery.open(self.folder) as reopened:
+        with self.open() as reopened:
             assert [finding for finding in check_gallery(reopened) if not finding.ok] == []
             self._compare(reopened)
         shutil.rmtree(self.folder)
@@ -156,7 +164,7 @@ class GalleryMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.gallery.close()
-        self.gallery = Gallery.open(self.folder)
+        self.gallery = self.open()
 
     @precondition(lambda self: (self.folder / SNAPSHOT_NAME).exists())
     @rule(damage=st.sampled_from(["delete", "flip", "cut", "old"]), place=st.floats(0, 0.999))
