@@ -18,10 +18,9 @@ from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.external import ExternalIndex
 from facesearch.gallery.location import MilvusServer
 from facesearch.gallery.models import active_model
-from facesearch.gallery.reembedding import GalleryModels
 from facesearch.types import Finding
 from tests.gallery.engines.conftest import Place
-from tests.gallery.makers import DIMENSION, MODEL, OTHER_MODEL, best, enroll, found_subject, make_gallery, unit, units
+from tests.gallery.makers import DIMENSION, MODEL, best, enroll, found_subject, make_gallery, unit, units
 
 
 def some_people(gallery: Gallery) -> None:
@@ -240,28 +239,6 @@ def test_vectors_go_only_where_they_may(tmp_path: Path) -> None:
             gallery.move_index(EngineKind.PGVECTOR)
         with pytest.raises(ConfigError, match="in Milvus"):
             gallery.move_index(EngineKind.MILVUS)
-
-
-def test_another_model_is_searched_in_an_index_of_its_own(place: Place) -> None:
-    with place.make(some_people) as gallery, place.open() as other:
-        models = GalleryModels(gallery)
-        models.add(OTHER_MODEL)
-        photos = models.lacking(OTHER_MODEL.model_id, after=0, limit=100)
-        vectors = [(face.face_id, unit(500 + face.face_id)) for photo in photos for face in photo.faces]
-        assert models.add_templates(OTHER_MODEL.model_id, vectors) == 40
-        assert found_subject(gallery, 5) == "person 0"
-        models.activate(OTHER_MODEL.model_id)
-        for each in (gallery, other):
-            assert found_subject(each, 5) is None
-            assert found_subject(each, 500 + vectors[5][0]) == "person 0"
-        assert faults(other) == []
-        models.activate(MODEL.model_id)
-        models.retire(OTHER_MODEL.model_id)
-        for each in (gallery, other):
-            assert found_subject(each, 5) == "person 0"
-        gallery.engines.catch_up()
-        assert waiting(gallery) == 0
-        assert faults(gallery) == []
 
 
 def test_a_receipt_says_what_milvus_was_not_told(place: Place, tmp_path: Path) -> None:

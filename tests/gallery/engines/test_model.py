@@ -16,7 +16,7 @@ from tests.gallery.engines.conftest import new_database
 from tests.gallery.makers import MODEL
 from tests.gallery.test_model import GalleryMachine
 
-EXAMPLES = {EngineKind.PGVECTOR: (2, 60), EngineKind.MILVUS: (1, 15)}
+EXAMPLES = {EngineKind.PGVECTOR: (1, 60), EngineKind.MILVUS: (1, 15)}
 """In the ordinary run and in the soak."""
 
 
@@ -72,5 +72,5 @@ def run(kind: EngineKind, request: pytest.FixtureRequest, examples: int) -> None
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=checks),
+        settings=settings(max_examples=examples, stateful_step_count=15, deadline=None, suppress_health_check=checks),
     )
