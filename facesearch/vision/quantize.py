@@ -141,6 +141,7 @@ def _quantize(data: bytes, role: str, inputs: Sequence[NDArray[np.float32]], wor
         with _quiet():
             onnx.save(_in_newer_opset(model), newer)
             quant_pre_process(newer, fused, skip_symbolic_shape=True)
+            onnx.save(_named(onnx.load(fused)), fused)
             quantize_static(
                 fused,
                 quantized,
@@ -167,6 +168,13 @@ def _in_newer_opset(model: Any) -> Any:
 
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     return model if opset >= OPSET else version_converter.convert_version(model, OPSET)
+
+
+def _named(model: Any) -> Any:
+    """The model with a name on every node: by names some are left out, and an empty one would be all that have none."""
+    for i, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}.{i}"
+    return model
 
 
 def _last_convolutions(graph: Any) -> list[str]:
