@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from facesearch.types import Precision
 from facesearch.versions import require
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
 _DEVICE: Final = "CPU"
@@ -37,6 +40,8 @@ class OpenVinoSession:
             ModelError: it is no model OpenVINO can run, or it does not take one batch of images.
         """
         require("openvino")
+        # Where this is installed (OpenVINO requires it), importing OpenVINO tells Google Analytics so (seen with 2026.4).
+        sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
         import openvino as ov
         import openvino.properties as properties
         import openvino.properties.hint as hint

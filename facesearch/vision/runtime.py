@@ -237,6 +237,7 @@ def _inference_session(data: bytes, ort_name: str, threads: int | None) -> Any:
     require("onnxruntime")
     import onnxruntime as ort
 
+    ort.disable_telemetry_events()  # Microsoft's builds for Windows have some, on by default
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     # Threads that wait in a loop for the next operator starve those that decode photos and other runs: measured on

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,8 @@ def pack(tmp_path: Path) -> ModelPack:
 
 
 def with_openvino() -> None:
-    pytest.importorskip("openvino")
+    if find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
 
 
 # Choosing
@@ -82,6 +87,27 @@ def test_openvino_computes_what_onnxruntime_does(tmp_path: Path) -> None:
         images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
         for a, b in zip(ours.run(images), theirs.run(images), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_opening_a_model_on_openvino_tells_nobody(tmp_path: Path) -> None:
+    with_openvino()
+    (tmp_path / "openvino_telemetry").mkdir()
+    (tmp_path / "openvino_telemetry" / "__init__.py").write_text("print('telling')")
+    (tmp_path / "model.onnx").write_bytes(recognizer_model())
+    opening = (
+        "from facesearch.vision.runtime import choose_provider, open_session\nfrom pathlib import Path\n"
+        "print(open_session(Path('model.onnx'), choose_provider('openvino'), sha256=None, threads=1).provider)"
+    )
+
+    def printed(program: str) -> list[str]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout.split()
+
+    assert printed(opening) == ["openvino"]
+    assert "telling" in printed("import openvino")  # which is what it does by itself
 
 
 def test_openvino_serves_threads_at_once_with_outputs_of_their_own(tmp_path: Path) -> None:
