@@ -40,7 +40,7 @@ class OpenVinoSession:
             ModelError: it is no model OpenVINO can run, or it does not take one batch of images.
         """
         require("openvino")
-        # Where this is installed (OpenVINO requires it), importing OpenVINO tells Google Analytics so (seen with 2026.4).
+        # Importing OpenVINO tells Google Analytics so, through a package that it requires (seen with 2026.4).
         sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
         import openvino as ov
         import openvino.properties as properties
