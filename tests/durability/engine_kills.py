@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,6 +33,7 @@ def work(gallery: Gallery, rng: random.Random, number: int) -> None:
             enroll(gallery, str(number), number)
             print("+", number, flush=True)  # noqa: T201
             enrolled.append(number)
+        time.sleep(0.02)  # while Milvus starts again, which takes a minute, others have to be looked at one by one
 
 
 if __name__ == "__main__":
