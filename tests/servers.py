@@ -23,7 +23,7 @@ INNER_PORTS = (
     *("index-coord", "index-node", "data-coord", "data-node"),
 )
 START = 120.0
-"""Seconds a server may take to start: on a busy machine Milvus takes 20."""
+"""Seconds a server may take to start: on a busy machine Milvus takes 20, and 60 after it was killed."""
 
 
 def describe_engines() -> str:
@@ -61,9 +61,9 @@ def shared_server(folder: Path, start: Callable[[Path], int], ready: Callable[[]
                 group.unlink()
 
 
-def wait_until(ready: Callable[[], object], passing: type[Exception] = Exception, patience: float = START) -> None:
+def wait_until(ready: Callable[[], object], passing: type[Exception] = Exception) -> None:
     """Call `ready` until it raises no error of the kind that passes."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + START
     while True:
         try:
             ready()
@@ -123,7 +123,7 @@ def restart_milvus(folder: Path, port: int) -> int:
     for attempt in range(5):
         group = start_milvus(folder, port)
         try:
-            wait_until(lambda: require_milvus(port), patience=START / 2)
+            wait_until(lambda: require_milvus(port))
         except Exception:
             kill_group(group)
             if attempt == 4:
