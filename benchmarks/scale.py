@@ -35,9 +35,9 @@ FAR: Final = (10**7, 10**8, 10**9)
 QUICK: Final = [1000, 2000]
 SIZES: Final = {
     "sizes": [10_000, 100_000, 300_000, 1_000_000],
-    "server-sizes": [10_000, 30_000, 100_000],
+    "server-sizes": [10_000, 100_000, 300_000],
     "code-sizes": [100_000, 1_000_000, 10_000_000],
-    "gallery-sizes": [10_000, 30_000, 100_000],
+    "gallery-sizes": [10_000, 30_000, 100_000, 200_000],
 }
 """Options and their defaults: of the local indexes, pgvector and Milvus, codes alone, and a gallery in SQLite."""
 PARTS: Final = (*CONTENDERS, "codes", "gallery", "photos")
@@ -88,6 +88,11 @@ def measure_index(name: str, asked: argparse.Namespace, report: Report) -> None:
     sizes = QUICK if asked.quick else asked.sizes if server is None else asked.server_sizes
     with CONTENDERS[name]() as contender:
         found = scale_indexes.measure(contender, sizes, seconds(asked))
+    report_index(report, name, sizes, found)
+
+
+def report_index(report: Report, name: str, sizes: Sequence[int], found: Mapping[str, Sequence[float]]) -> None:
+    """What was measured of an index, what follows from it, and the hardware that takes."""
     laws = describe(report, name, sizes, found)
     project(report, name, max(sizes), laws)
     for count in FAR:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from facesearch.types import Ids
 
 DIMENSION: Final = 512
+SPELL: Final = 2.0
+IDLE: Final = 0.15
+"""Processors that a Milvus uses which has nothing left to do, over a spell of so many seconds."""
 
 
 class Contender(Protocol):
@@ -121,7 +124,7 @@ class Milvus:
         from facesearch.gallery.index.milvus import MilvusIndex, connect
 
         self._client = connect(address)
-        self._folder, self._process = folder, process
+        self._folder, self._process, self._idle = folder, process, 0.0
         self.collection = MilvusIndex(self._client, "facesearch_scale", DIMENSION)
         self.collection.create()
         self.index: VectorIndex = self.collection
@@ -130,17 +133,19 @@ class Milvus:
         """Nothing."""
 
     def settle(self) -> None:
-        """Have it write its segments, and wait until it idles: what it does then is no search's."""
+        """Have it write its segments, and wait until it idles; what it uses then is no search's."""
         self._client.flush(self.collection.collection)
-        for _ in range(60):
+        for _ in range(30):
             before = processor_seconds(self._process)
-            time.sleep(1)
-            if processor_seconds(self._process) - before < 0.2:
+            time.sleep(SPELL)
+            self._idle = (processor_seconds(self._process) - before) / SPELL
+            if self._idle < IDLE:
                 return
 
     def processor(self) -> float:
-        """Of this process and the server."""
-        return time.process_time() + processor_seconds(self._process)
+        """Of this process and the server, less what that uses when nobody asks it anything."""
+        used = time.process_time() + processor_seconds(self._process)
+        return used - self._idle * time.monotonic()
 
     def held(self) -> dict[str, float]:
         """Everything, the program itself too."""

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import sizing
+from benchmarks import scale, sizing
 from benchmarks.laws import fit
+from benchmarks.reporting import Report
+from benchmarks.scale_table import index_table, law_table
 
 SIZES = [10_000, 100_000, 1_000_000]
 
@@ -50,3 +52,17 @@ def test_shares_of_a_gallery_are_searched_quicker() -> None:
     assert alone.queries == pytest.approx(1.0)
     assert spread.queries == pytest.approx(4 * alone.queries)
     assert sizing.core_hours(1e6, 36) == 10
+
+
+def test_the_table_tells_measured_from_extrapolated_and_names_what_an_index_cannot_do() -> None:
+    report = Report("scale", "scale", quick=True)
+    costs = {"search": [1.0, 10.0, 100.0], "add 16": [1.0] * 3, "remove 4": [1.0] * 3, "memory": [20.0, 200.0, 2000.0]}
+    scale.report_index(report, "flat", SIZES, costs)
+    figures = report.as_json()["figures"]
+    assert index_table(figures).splitlines()[2:] == [
+        "| flat | 1,000,000 | 100 ms | 1 ms | 1 ms | 2 GB | 1 |  | measured |",
+        "| flat | 10 million | 1 s | 1 ms | 1 ms | 20 GB | 1 | 8.0 | extrapolated |",
+        "| flat | 100 million | 10 s | 1 ms | 1 ms | 200 GB | (3) |  | extrapolated |",
+        "| flat | 1,000 million | 100 s | 1 ms | 1 ms | 2 TB | (21) |  | extrapolated |",
+    ]
+    assert "| flat | 10,000 to 1,000,000 | 0 + 0.1 N/1000 ms, off by up to 0 % |" in law_table(figures, report.facts)
