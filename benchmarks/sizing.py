@@ -13,8 +13,8 @@ LATENCY: Final = 1.0
 """Seconds within which a node that has nothing else to do answers a search."""
 LOAD: Final = 0.5
 """Part of a node's processor time that searches take: more of it, and they wait for each other."""
-THREADS: Final = {"flat": CORES, "two-stage": 1, "pgvector": 1, "milvus": CORES}
-"""That work on one search. pgvector's number is a setting, which was measured at 1; Milvus's spreads its segments."""
+THREADS: Final = {"flat": CORES, "two-stage": 1, "pgvector": CORES, "milvus": CORES}
+"""That share a search, as is assumed of pgvector and Milvus without loss: one has a setting, the other segments."""
 SHARDED: Final = frozenset({"milvus"})
 """Those that search one gallery on several nodes."""
 
