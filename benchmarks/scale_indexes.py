@@ -64,7 +64,7 @@ def measure(contender: Contender, sizes: Sequence[int], seconds: float) -> dict[
 def _costs(contender: Contender, size: int, queries: Vectors, seconds: float) -> Iterator[tuple[str, float]]:
     """Leaves as many as there were, but for ids of its own."""
     index, chance = contender.index, np.random.default_rng(size)
-    upcoming = iter(range(size << 4, 1 << 62, BATCH))
+    upcoming = iter(range(size << 32, 1 << 62, BATCH))  # beyond every size to come
     added: list[Ids] = []
 
     def add() -> None:
