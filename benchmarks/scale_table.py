@@ -54,7 +54,11 @@ def _labels(figures: Figures, name: str) -> list[str]:
 
 def _row(figures: Figures, engine: str, label: str) -> list[str]:
     start = f"{engine}, {label}"
-    costs = [_amount(figures[f"{start}: {what}"]) for what in ("search", "add 16", "remove 4", "memory")]
+    removal = figures[f"{start}: remove 4"]
+    # A server that waits uses no processor time: what it takes by the clock is what counts then.
+    removal = max(removal, figures.get(f"{start}: remove 4, quickest by the clock", removal), key=_value)
+    costs = [_amount(each) for each in (figures[f"{start}: search"], figures[f"{start}: add 16"], removal)]
+    costs.append(_amount(figures[f"{start}: memory"]))
     nodes = figures.get(f"{start}: nodes")
     if nodes is None:
         return [engine, label, *costs, "1", "", "measured"]
@@ -71,9 +75,13 @@ def _row(figures: Figures, engine: str, label: str) -> list[str]:
     ]
 
 
+def _value(figure: dict[str, Any]) -> float:
+    return float(figure["value"])
+
+
 def _amount(figure: dict[str, Any]) -> str:
     """In the unit that suits it."""
-    value, unit = float(figure["value"]), str(figure["unit"]).partition(",")[0]
+    value, unit = _value(figure), str(figure["unit"]).partition(",")[0]
     steps = {"ms": (("h", 3.6e6), ("s", 1e3)), "MB": (("TB", 1e6), ("GB", 1e3))}
     for larger, factor in steps[unit]:
         if value >= factor:
