@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.live_index import LiveIndex
+    from facesearch.gallery.revisions import Revision
     from facesearch.types import ModelInfo, Vector
 
 Change: TypeAlias = NewPhoto | MovedPhoto | RefusedPhoto
@@ -31,9 +32,18 @@ class Effect:
         """Template ids."""
         self.added: list[tuple[int, int, Vector]] = []
         """(template id, checksum, vector)."""
+        self.model_row: int | None = None
+        """Whose templates were added."""
 
-    def take_over(self, live: LiveIndex, token: bytes) -> None:
-        """Bring an index, which equals the database before the transaction, to the state after it."""
+    def take_over(self, live: LiveIndex, before: Revision, after: Revision) -> None:
+        """Bring an index to its own state with this transaction, which began at `before` and ends at `after`.
+
+        What others committed meanwhile, it lacks as before. An index that could not be told apart, or that is of
+        another model than others have made the active one meanwhile, stays as it is.
+        """
+        revision = live.revision and live.revision.with_change(before, after)
+        if revision is None or self.model_row not in {None, live.model_row}:
+            return
         live.forget(np.array(self.removed, np.int64))
         removed = set(self.removed)
         added = [row for row in self.added if row[0] not in removed]  # one commit may name a path twice
@@ -41,7 +51,7 @@ class Effect:
             ids = np.array([row[0] for row in added], np.int64)
             checksums = np.array([row[1] for row in added], np.uint32)
             live.add(ids, checksums, np.array([row[2] for row in added], np.float32))
-        live.token = token
+        live.revision = revision
 
 
 def apply_changes(
@@ -96,6 +106,7 @@ def _enroll(
     effect.removed += photos.remove_photos(connection, [photo.file.path for photo in new])
     keys = photos.insert_photos(connection, new, subject_ids, active[0])
     together = [key for of_photo in keys for key in of_photo]
+    effect.model_row = active[0]
     effect.added += [(*key, vector) for key, vector in zip(together, vectors, strict=True)]
     return [tuple(template_id for template_id, _ in of_photo) for of_photo in keys]
 

@@ -16,6 +16,7 @@ from facesearch.gallery.engines.checking import check_engines
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.rowfiles import is_row_cache
 from facesearch.gallery.index.snapshot import read_snapshot
+from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
 from facesearch.gallery.tombstones import TOMBSTONES_NAME, read_tombstones
 from facesearch.gallery.uploads import is_upload
@@ -89,7 +90,7 @@ def _check_database(database: Database, connection: Connection) -> Iterator[Find
     problems = list(database.faults(connection, FEW))
     for problem in problems:
         yield Finding(ok=False, subject="database", detail=problem)
-    templates.token(connection)
+    read_revision(connection)
     if not problems:
         yield Finding(ok=True, subject="database", detail=database.sound(connection))
 
@@ -168,7 +169,7 @@ def _compare_cache(connection: Connection, folder: Path) -> Finding:
     active = models.active_model(connection)
     if snapshot is None or active is None:
         return Finding(ok=True, subject="index", detail="no cache yet; it is built at the next search")
-    if snapshot.token != templates.token(connection) or snapshot.model_id != active[1].model_id:
+    if snapshot.token != read_revision(connection).token or snapshot.model_id != active[1].model_id:
         detail = "the cache is of an older state; it catches up at the next search"
         return Finding(ok=True, subject="index", detail=detail)
     if snapshot.vectors.shape[1] != active[1].dimension or not _same_templates(connection, active[0], snapshot):

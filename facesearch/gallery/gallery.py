@@ -29,6 +29,7 @@ from facesearch.gallery.location import DatabaseUrl
 from facesearch.gallery.opening import connect, is_database, open_database
 from facesearch.gallery.photos import MovedPhoto
 from facesearch.gallery.recall import Recall, UnknownTemplateError
+from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import (
     HEAD_REVISION,
     FaceRow,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from facesearch.gallery.erasure import Erased
     from facesearch.gallery.location import Location, MilvusServer
     from facesearch.gallery.photos import StoredPhoto, StoredRejection
+    from facesearch.gallery.revisions import Revision
     from facesearch.gallery.search import Describe, Searchable
     from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
@@ -301,7 +303,7 @@ class Gallery:
     def _held_at(self, token: bytes | None) -> Iterator[bool]:
         """Hold writers off; gives whether the database is of this revision."""
         with self.database.hold_writers_off() as connection:
-            yield templates.token(connection) == token
+            yield read_revision(connection).token == token
 
     def move_index(self, kind: EngineKind | None, progress: Callable[[int, int], None] | None = None) -> int:
         """Have an external engine searched, or the gallery's own index where `kind` is None; returns the templates.
@@ -414,23 +416,22 @@ class Gallery:
         `for_good`: what it removes may be in no file any more when this returns.
         """
 
-        def watched(connection: Connection) -> tuple[Result, Effect, bytes, bytes]:
-            before, effect = templates.token(connection), Effect()
+        def watched(connection: Connection) -> tuple[Result, Effect, Revision, Revision]:
+            before, effect = read_revision(connection), Effect()
             result = work(connection, effect)
             self.engines.follow(connection)
-            after = templates.token(connection)
+            after = read_revision(connection)
             if for_good:  # before the commit: once the removal is acknowledged, no file may hold the vectors
-                self._forget_in_cache(effect.removed, before, after)
+                self._forget_in_cache(effect.removed, before.token, after.token)
             return result, effect, before, after
 
         with self._lock:
             result, effect, before, after = self.database.transact(watched)
             self.engines.catch_up(at_least=1 if effect.removed else AFTER)
             self._recall.start(None)  # nobody who was erased stays in memory either
-            live = self._live
-            if live is not None and live.token == before:
-                self._live = None  # an interruption must not leave half of the effect
-                effect.take_over(live, after)
+            live, self._live = self._live, None  # an interruption must not leave half of the effect
+            if live is not None:
+                effect.take_over(live, before, after)
                 self._live = live
             return result
 

@@ -1,9 +1,10 @@
 """The index a process searches, kept equal to the database.
 
-The database is the truth. The index carries the database's revision token; before every search the two tokens are
-compared, and where they differ the index catches up by comparing (id, checksum) of every template: what the database
-lacks goes, what the index lacks comes. A template is never changed in place, so that is all there is to compare; the
-checksum catches a restored backup that hands the same id to another face.
+The database is the truth. The index carries the revision that it equals; before every search that is compared with the
+database's, and where they differ the index catches up: by reading anew what was touched in between, where the database
+tells (`revisions`), else by comparing (id, checksum) of every template: what the database lacks goes, what the index
+lacks comes. A template is never changed in place, so that is all there is to compare; the checksum catches a restored
+backup that hands the same id to another face.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.policy import chosen_kind, make_index
 from facesearch.gallery.index.rowfiles import is_row_cache
 from facesearch.gallery.index.snapshot import Snapshot, read_snapshot, write_snapshot
+from facesearch.gallery.revisions import Revision, read_revision, touched_since
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ class LiveIndex:
         self.kind = chosen_kind(kind, 0)
         """What `index` is."""
         self.index: VectorIndex = make_index(self.kind, dimension)
-        self.token: bytes | None = None
-        """Of the database state that the index equals; None while it equals none."""
+        self.revision: Revision | None = None
+        """The state of the database that the index equals; None while it equals none."""
         self._saved_token: bytes | None = None
         # Sorted by id: 12 bytes a template, where a dict takes more than 100.
         self._ids: Ids = np.empty(0, np.int64)
@@ -61,7 +63,13 @@ class LiveIndex:
             self.index = make_index(self.kind, self.index.dimension)
             self._ids, self._checksums = np.empty(0, np.int64), np.empty(0, np.uint32)
             return
-        self.token = self._saved_token = token
+        self.revision = Revision(frozenset([token])) if token else None
+        self._saved_token = token
+
+    @property
+    def token(self) -> bytes | None:
+        """Of the state of the database that the index equals; None while it equals none."""
+        return self.revision.token if self.revision else None
 
     def _load_snapshot(self, folder: Path) -> bytes | None:
         snapshot = read_snapshot(folder)
@@ -87,18 +95,32 @@ class LiveIndex:
 
         After an error the index equals no state of the database, and the next refresh starts from what it holds.
         """
-        token = templates.token(connection)
-        if token == self.token:
-            return
-        self.token = None
+        now, known = read_revision(connection), self.revision
+        self.revision = None
+        if known is None or now.token != known.token:
+            touched = touched_since(connection, known, now) if known else None
+            if touched is None:
+                self._compare(connection)
+            else:
+                self._replace(connection, touched)
+        self.revision = now
+
+    def _replace(self, connection: Connection, ids: Ids) -> None:
+        """Hold of these templates what the database holds of them."""
+        self.forget(np.intersect1d(ids, self._ids, assume_unique=True))
+        self._fetch(connection, ids)
+
+    def _fetch(self, connection: Connection, ids: Ids | None) -> None:
+        for block in templates.templates(connection, self.model_row, self.index.dimension, ids):
+            self.add(block.ids, block.checksums, block.vectors)
+
+    def _compare(self, connection: Connection) -> None:
         ids, checksums = templates.template_keys(connection, self.model_row)
         self.forget(self._ids[~_holds(ids, checksums, self._ids, self._checksums)])
         missing = ids[~_holds(self._ids, self._checksums, ids, checksums)]
         whole = len(missing) == len(ids)
         self._prepare(len(ids))
-        for block in templates.templates(connection, self.model_row, self.index.dimension, None if whole else missing):
-            self.add(block.ids, block.checksums, block.vectors)
-        self.token = token
+        self._fetch(connection, None if whole else missing)
 
     def _prepare(self, count: int) -> None:
         """Be of the kind that suits `count` templates."""

@@ -1,4 +1,4 @@
-"""What only a PostgreSQL gallery has: how its token is read, and whether its tables are as the migrations make them."""
+"""What only a PostgreSQL gallery has: how its keys are read, and whether its tables are as the migrations make them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Final
 from facesearch.gallery.schema import ENGINE_PREFIX, Base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy.engine import Connection
 
-STATE: Final = "SELECT substr(sha256(string_agg(token, ''::bytea ORDER BY id)), 1, 16) FROM revision"
-"""A hash of every row that is seen: 16 bytes, or NULL without a row."""
 KEYS: Final = (
     "SELECT string_agg(int8send(id) || int8send(crc), ''::bytea ORDER BY id) FROM templates WHERE model_id = %s"
 )
@@ -21,6 +19,7 @@ _TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", 
     "templates_outbox_insert",
     "templates_outbox_delete",
 }
+_ONLY_HERE: Final = (("revision", "touched"), ("revision", "swept"))
 _ENABLED: Final = (
     "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE tgrelid = 'templates'::regclass "
     "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname IN ('templates_changed', 'templates_to_outbox')"
@@ -38,6 +37,11 @@ def schema_faults(connection: Connection) -> Iterator[str]:
     yield from sorted(_TRIGGERS - set(connection.exec_driver_sql(_ENABLED).scalars()))
 
 
-def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Tables of pgvector come and go with `reindex`; the migrations know nothing of them."""
+def _is_ours(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
+    """Tables of pgvector come and go with `reindex`; the migrations know nothing of them.
+
+    Nor does SQLite of what this revision has more: where that is missing, nothing can be enrolled.
+    """
+    if kind == "column":
+        return (parents.get("table_name"), name) not in _ONLY_HERE
     return not (kind == "table" and name is not None and name.startswith(ENGINE_PREFIX))

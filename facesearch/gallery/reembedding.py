@@ -19,9 +19,10 @@ from facesearch.errors import GalleryError
 from facesearch.gallery import audit, models, photos, subjects
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import remove_snapshot
+from facesearch.gallery.revisions import renew_token
 from facesearch.gallery.rows import insert_all, require_joined, stored_columns, update
 from facesearch.gallery.schema import CropRow, FaceRow, ModelRow, PhotoRow, TemplateRow
-from facesearch.gallery.templates import checksum, chunks, renew_token
+from facesearch.gallery.templates import checksum, chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

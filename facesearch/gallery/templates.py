@@ -1,4 +1,4 @@
-"""Templates in the database: read out with their checksums proven, described, filtered, and the revision token.
+"""Templates in the database: read out with their checksums proven, described and filtered.
 
 Every function takes an open connection, so that the gallery decides what belongs into one transaction.
 """
@@ -6,7 +6,6 @@ Every function takes an open connection, so that the gallery decides what belong
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.models import of_active_model
-from facesearch.gallery.postgres_schema import KEYS, STATE
+from facesearch.gallery.postgres_schema import KEYS
 from facesearch.gallery.rows import column_names, require_joined
-from facesearch.gallery.schema import FaceRow, PhotoRow, RevisionRow, SubjectRow, TemplateRow
+from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
 
 if TYPE_CHECKING:
@@ -65,24 +64,6 @@ def is_whole(row: Row[*tuple[Any, ...]], model_row: int) -> bool:
         return bool(checksum(row.face_id, model_row, row.vector) == row.crc)
     except (TypeError, struct.error):
         return False
-
-
-def token(connection: Connection) -> bytes:
-    """The revision token: 16 random bytes, different after every change of templates."""
-    server = connection.dialect.name == "postgresql"
-    found = connection.exec_driver_sql(STATE).scalar() if server else connection.scalar(sa.select(RevisionRow.token))
-    if found is None:
-        raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
-    return bytes(found)
-
-
-def renew_token(connection: Connection) -> None:
-    """Change the revision token although no template changed: what an index has to hold did."""
-    fresh = {"token": secrets.token_bytes(16)}
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.insert(RevisionRow), [fresh])
-    else:
-        connection.execute(sa.update(RevisionRow).values(fresh))
 
 
 def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:

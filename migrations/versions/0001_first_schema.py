@@ -196,7 +196,7 @@ def _create_revision() -> None:
         "revision",
         _id(),
         _blob("token"),
-        *([] if server else [sa.CheckConstraint("id = 1", name="single_row")]),
+        *(_server_columns() if server else [sa.CheckConstraint("id = 1", name="single_row")]),
         sa.CheckConstraint("length(token) = 16", name="token_length"),
         sa.PrimaryKeyConstraint("id", name="pk_revision"),
         **STRICT,
@@ -205,6 +205,14 @@ def _create_revision() -> None:
         _add_rows_to_revision()
     else:
         _update_revision()
+
+
+def _server_columns() -> list[sa.Column[bytes]]:
+    """Ids (int64, big-endian) of the templates that a transaction touched, NULL for any; tokens that it swept up."""
+    return [
+        sa.Column("touched", sa.LargeBinary()),
+        sa.Column("swept", sa.LargeBinary(), nullable=False, server_default=sa.text("''::bytea")),
+    ]
 
 
 def _update_revision() -> None:
@@ -217,30 +225,64 @@ def _update_revision() -> None:
 
 
 def _add_rows_to_revision() -> None:
-    """A row for each transaction: on one row, writers would wait for each other. One in a hundred sweeps them up."""
+    """A row for each transaction: on one row, writers would wait for each other. Now and then one sweeps the oldest up.
+
+    Each notes up to 1024 templates; an index compares itself with the database after more.
+    """
     op.execute("INSERT INTO revision (token) VALUES (uuid_send(gen_random_uuid()))")
     op.execute("""
         CREATE FUNCTION templates_changed() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
             this text := pg_current_xact_id()::text;
+            noted text := coalesce(current_setting('facesearch.changed_in', true), '');
+            number bigint;
+            ids bytea := '';
+            more bytea;
+            old_tokens bytea := '';
         BEGIN
-            IF current_setting('facesearch.changed_in', true) IS DISTINCT FROM this THEN
-                IF (SELECT count(*) FROM revision) >= 100
-                   AND pg_try_advisory_xact_lock(hashtext('facesearch.revision')) THEN
-                    BEGIN
-                        DELETE FROM revision;
-                    EXCEPTION WHEN serialization_failure THEN
-                        NULL;  -- another transaction swept them up since this one began
-                    END;
-                END IF;
-                INSERT INTO revision (token) VALUES (uuid_send(gen_random_uuid()));
-                PERFORM set_config('facesearch.changed_in', this, true);
+            IF TG_OP IN ('INSERT', 'UPDATE') THEN
+                SELECT string_agg(int8send(id), ''::bytea) INTO more FROM added;
+                ids := coalesce(more, '');
             END IF;
+            IF TG_OP IN ('DELETE', 'UPDATE') THEN
+                SELECT string_agg(int8send(id), ''::bytea) INTO more FROM removed;
+                ids := ids || coalesce(more, '');
+            END IF;
+            IF TG_OP = 'TRUNCATE' OR length(ids) > 8 * 1024 THEN
+                ids := NULL;
+            ELSIF ids = '' THEN
+                RETURN NULL;
+            END IF;
+            IF split_part(noted, ':', 1) = this THEN
+                UPDATE revision SET touched = CASE WHEN length(touched || ids) <= 8 * 1024 THEN touched || ids END
+                WHERE id = split_part(noted, ':', 2)::bigint AND touched IS NOT NULL;
+                RETURN NULL;
+            END IF;
+            IF (SELECT count(*) FROM revision) >= 100
+               AND pg_try_advisory_xact_lock(hashtext('facesearch.revision')) THEN
+                BEGIN
+                    WITH gone AS (
+                        DELETE FROM revision WHERE id IN (SELECT id FROM revision ORDER BY id LIMIT 50) RETURNING token
+                    )
+                    SELECT string_agg(token, ''::bytea) INTO old_tokens FROM gone;
+                EXCEPTION WHEN serialization_failure THEN
+                    NULL;  -- another transaction swept them up since this one began
+                END;
+            END IF;
+            INSERT INTO revision (token, touched, swept) VALUES (uuid_send(gen_random_uuid()), ids, old_tokens)
+            RETURNING id INTO number;
+            PERFORM set_config('facesearch.changed_in', this || ':' || number, true);
             RETURN NULL;
         END
         $$""")
-    for event in ("insert", "update", "delete", "truncate"):
+    tables = {
+        "insert": "REFERENCING NEW TABLE AS added",
+        "update": "REFERENCING OLD TABLE AS removed NEW TABLE AS added",
+        "delete": "REFERENCING OLD TABLE AS removed",
+        "truncate": "",
+    }
+    for event, names in tables.items():
         op.execute(
-            f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates "
+            f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates {names} "
             "FOR EACH STATEMENT EXECUTE FUNCTION templates_changed()"
         )

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Connection
 
-from facesearch.gallery import templates
+from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.sqlite import SqliteDatabase
 from tests.gallery.makers import enroll, found_subject, make_gallery
 
@@ -76,9 +76,9 @@ def change_token_later(patch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def write_twice(self: SqliteDatabase) -> Iterator[Connection]:
         with write(self) as connection:
-            before = templates.token(connection)
+            before = read_revision(connection).token
             yield connection
-            changed = templates.token(connection) != before
+            changed = read_revision(connection).token != before
             connection.exec_driver_sql("UPDATE revision SET token = ?", (before,))
         if changed:
             with write(self) as connection:

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
-from facesearch.gallery import sqlite, templates
+from facesearch.gallery import sqlite
 from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, has_safe_wal
 from tests.gallery.makers import enroll, make_gallery, new_photo, sqlite_of, unit
 
@@ -150,7 +151,7 @@ def test_every_foreign_key_has_an_index(gallery: Gallery) -> None:
 
 def current_token(gallery: Gallery) -> bytes:
     with gallery.database.read() as connection:
-        return templates.token(connection)
+        return read_revision(connection).token
 
 
 @pytest.mark.parametrize(

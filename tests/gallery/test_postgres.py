@@ -22,12 +22,13 @@ from facesearch.errors import (
     GalleryUnavailableError,
     SchemaOutdatedError,
 )
-from facesearch.gallery import postgres, subjects, templates
+from facesearch.gallery import postgres, subjects
 from facesearch.gallery.backups import write_backup
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery, create_gallery, upgrade_gallery
 from facesearch.gallery.location import DatabaseUrl, parse_location
 from facesearch.gallery.migrating import migrations_folder
+from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import HEAD_REVISION, Base
 from facesearch.gallery.sqlite import DATABASE_NAME, sqlite_module
 from tests.gallery.makers import enroll, found_subject, make_gallery, new_photo, unit
@@ -174,7 +175,7 @@ def test_the_rows_of_the_token_are_swept_up_and_nobody_misses_a_change(gallery: 
 
 def token(gallery: Gallery) -> bytes:
     with gallery.database.read() as connection:
-        return templates.token(connection)
+        return read_revision(connection).token
 
 
 def name_of(place: DatabaseUrl) -> str:

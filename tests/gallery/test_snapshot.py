@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from facesearch.errors import CorruptGalleryError, GalleryError
-from facesearch.gallery import templates
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.snapshot import (
@@ -21,6 +20,7 @@ from facesearch.gallery.index.snapshot import (
     remove_leftovers,
     write_snapshot,
 )
+from facesearch.gallery.revisions import read_revision
 from tests.gallery.makers import MODEL, best, enroll, found_subject, make_gallery, unit, units
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_vectors_no_index_may_hold_are_not_taken_from_a_snapshot(folder: Path) -
     with make_gallery(folder) as gallery:
         (template_id,) = enroll(gallery, "anna", 1)
         with gallery.database.read() as connection:
-            token = templates.token(connection)
+            token = read_revision(connection).token
     ids, checksums = np.array([template_id, template_id]), np.zeros(2, np.uint32)
     for vectors in (units(5, 2) * 100, np.full((2, 8), np.nan, np.float32), units(5, 2), units(5, 2, 4)):
         write_snapshot(folder, Snapshot(token, MODEL.model_id, ids, checksums, vectors), ALWAYS)

@@ -1,0 +1,93 @@
+"""Which changes of templates a transaction sees, and which templates an index has to look at again after others.
+
+Every transaction that changes templates gives its change a random token, by trigger. SQLite keeps the last one, which
+stands for all before it. A PostgreSQL gallery keeps the newest hundred, each with the ids of the templates that it
+touched, and sweeps up the oldest half now and then: the change of the transaction that does names what it swept up. A
+change is visible to a transaction exactly when its templates are. So an index that holds what some changes left has to
+look only at what the others touched, as long as it had seen all that was swept up meanwhile, and nothing is gone in
+another way: a restored backup takes changes back.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError
+from facesearch.gallery.schema import RevisionRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from facesearch.types import Ids
+
+TOKEN_BYTES: Final = 16
+_ALL: Final = "SELECT string_agg(token, ''::bytea) FROM revision"
+_DETAILS: Final = "SELECT touched, swept FROM revision WHERE token = ANY(%s)"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A state of the templates, by the changes that made it."""
+
+    changes: frozenset[bytes]
+    """The token of each that is not swept up."""
+
+    @cached_property
+    def token(self) -> bytes:
+        """16 bytes, equal for two states only if they are the same."""
+        if len(self.changes) == 1:
+            return next(iter(self.changes))
+        return sha256(b"".join(sorted(self.changes))).digest()[:TOKEN_BYTES]
+
+    def with_change(self, before: Revision, after: Revision) -> Revision | None:
+        """This state with what a transaction changed that began at `before` and ends at `after`.
+
+        None where that swept up changes which this state lacks: nobody could tell afterwards.
+        """
+        swept = before.changes - after.changes
+        if not swept <= self.changes:
+            return None
+        return Revision(self.changes - swept | (after.changes - before.changes))
+
+
+def read_revision(connection: Connection) -> Revision:
+    """The state of the templates that `connection` sees."""
+    server = connection.dialect.name == "postgresql"
+    found = connection.exec_driver_sql(_ALL).scalar() if server else connection.scalar(sa.select(RevisionRow.token))
+    if found is None:
+        raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
+    return Revision(_tokens(found) if server else frozenset([bytes(found)]))
+
+
+def renew_token(connection: Connection) -> None:
+    """Change the revision although no template changed: what an index has to hold did."""
+    fresh = {"token": secrets.token_bytes(TOKEN_BYTES)}
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.insert(RevisionRow), [fresh])
+    else:
+        connection.execute(sa.update(RevisionRow).values(fresh))
+
+
+def touched_since(connection: Connection, known: Revision, now: Revision) -> Ids | None:
+    """Ids of all templates, of any model, that may differ between two states; None where that is not known.
+
+    `now` is what `connection` sees. Sorted, each once.
+    """
+    if connection.dialect.name != "postgresql":
+        return None
+    rows = connection.exec_driver_sql(_DETAILS, (list(now.changes - known.changes),)).all()
+    swept = _tokens(b"".join(row.swept for row in rows))
+    if swept != known.changes - now.changes or any(row.touched is None for row in rows):
+        return None
+    return np.unique(np.frombuffer(b"".join(row.touched for row in rows), ">i8").astype(np.int64))
+
+
+def _tokens(together: bytes) -> frozenset[bytes]:
+    return frozenset(together[start : start + TOKEN_BYTES] for start in range(0, len(together), TOKEN_BYTES))
