@@ -6,10 +6,11 @@ the same name or path (a unique violation), wait for each other (a deadlock), or
 other just removed (a foreign key): the second look finds what the first could not see.
 
 **The revision token.** One row that every writer updates, as in SQLite, would have writers wait for each other's
-commit. Here each transaction that changes templates adds one row with 16 random bytes to `revision`, and the token is a
-hash of all rows that a transaction sees: equal for two transactions only if they see the same changes. Every now and
-then a writer sweeps the rows that it sees up into its own. Where two commit at the same time, the token that each
-computed for its own end is of a state that never was, so its index compares itself with the database, as it should.
+commit. Here each transaction that changes templates adds one row with 16 random bytes to `revision`, with the ids of
+the templates that it touched (NULL for more than 1024: look at all), and the token is a hash of all rows that a
+transaction sees: equal for two transactions only if they see the same changes. An index knows which rows it has seen,
+looks up what the others touched, and takes its own commit over whatever others committed meanwhile. At a hundred rows
+a writer sweeps up the oldest fifty, and names them in its own row: whoever had not seen one of them compares all.
 
 **Ids** come from sequences, which never hand one out twice. They become visible in the order of commits, not of ids.
 

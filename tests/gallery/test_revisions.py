@@ -117,6 +117,46 @@ def test_what_nobody_noted_is_found_by_a_comparison(gallery: Gallery, second: Ga
     assert found_subject(second, 2) == "bob"
 
 
+def begin_anew(gallery: Gallery) -> None:
+    """Of what came before, one change is left."""
+    with gallery.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM revision")
+    many_others(gallery.database, 1)
+
+
+def test_changes_that_were_swept_up_before_an_index_saw_them_are_found(gallery: Gallery, second: Gallery) -> None:
+    begin_anew(gallery)
+    enroll(gallery, "anna", 1)
+    assert found_subject(second, 1) == "anna"
+    enroll(gallery, "bob", 2)
+    many_others(gallery.database, 100)
+    enroll(gallery, "carl", 3)  # sweeps
+    assert [found_subject(second, seed) for seed in (1, 2, 3)] == ["anna", "bob", "carl"]
+
+
+def test_a_writer_that_sweeps_up_what_its_index_has_not_seen_finds_that_too(gallery: Gallery, second: Gallery) -> None:
+    begin_anew(gallery)
+    enroll(gallery, "anna", 1)
+    assert found_subject(gallery, 1) == "anna"
+    enroll(second, "bob", 2)
+    many_others(gallery.database, 100)
+    enroll(gallery, "carl", 3)  # sweeps
+    assert [found_subject(gallery, seed) for seed in (1, 2, 3)] == ["anna", "bob", "carl"]
+
+
+def test_changes_that_a_restored_backup_takes_back_are_forgotten(gallery: Gallery, second: Gallery) -> None:
+    begin_anew(gallery)
+    enroll(gallery, "anna", 1)
+    enroll(gallery, "bob", 2)
+    assert found_subject(second, 2) == "bob"
+    with gallery.database.write() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql("DELETE FROM templates WHERE id = (SELECT max(id) FROM templates)")
+        connection.exec_driver_sql("DELETE FROM revision WHERE id = (SELECT max(id) FROM revision)")
+    enroll(gallery, "carl", 3)
+    assert [found_subject(second, seed) for seed in (1, 2, 3)] == ["anna", None, "carl"]
+
+
 def test_an_index_of_another_model_takes_nothing_over(gallery: Gallery, second: Gallery) -> None:
     enroll(gallery, "anna", 1)
     assert found_subject(gallery, 1) == "anna"
