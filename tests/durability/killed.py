@@ -1,10 +1,10 @@
 """Children that stop themselves with SIGKILL, each at one named point.
 
-    python -m tests.durability.killed BASE WORK
+    python -m tests.durability.killed BASE WORK KIND
 
-For each point a copy of BASE is made in WORK and a child works on it. What it acknowledges is in WORK/<n>.said, one
-line each: `+ SEED`, `- SEED`, and `? SEED` before a removal. On standard output: each child's wait status. To reach the
-points, functions are replaced from outside: facesearch has no hooks for it.
+For each point of `POINTS[KIND]` a copy of BASE is made in WORK and a child works on it. What it acknowledges is in
+WORK/<n>.said, one line each: `+ SEED`, `- SEED`, and `? SEED` before a removal. On standard output: each child's wait
+status. To reach the points, functions are replaced from outside: facesearch has no hooks for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from sqlalchemy.engine import Engine
 
 from facesearch.gallery import gallery, opening
 from facesearch.gallery.gallery import Gallery, upgrade_gallery
-from facesearch.gallery.index import snapshot
+from facesearch.gallery.index import policy, rowfiles, snapshot
+from facesearch.types import IndexKind
 from tests.gallery.makers import enroll, found_subject, make_gallery
 
 Work = Callable[[Path], None]
@@ -45,13 +46,16 @@ def before(owner: Any, name: str, call: int = 1) -> None:
     setattr(owner, name, counted)
 
 
-def after(owner: Any, name: str) -> None:
-    """Die at the end of the first call of a function."""
-    original = getattr(owner, name)
+def after(owner: Any, name: str, call: int = 1) -> None:
+    """Die at the end of the n-th call of a function."""
+    original, calls = getattr(owner, name), [0]
 
-    def followed(*args: Any, **kwargs: Any) -> None:
-        original(*args, **kwargs)
-        die()
+    def followed(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        calls[0] += 1
+        if calls[0] == call:
+            die()
+        return result
 
     setattr(owner, name, followed)
 
@@ -112,6 +116,23 @@ def saving(stop: Callable[[], None]) -> Work:
     return work
 
 
+def closing_gaps(stop: Callable[[], None]) -> Work:
+    """Remove most people, so that the rows of the others are written anew."""
+
+    def work(folder: Path) -> None:
+        with Gallery.open(folder) as opened:
+            for seed in (1, 2, 3, 4):
+                say("?", seed)
+                opened.remove_subject(str(seed))
+                say("-", seed)
+            enroll(opened, "100", 100)
+            say("+", 100)
+            found_subject(opened, 0)
+            stop()
+
+    return work
+
+
 def rebuilding(stop: Callable[[], None]) -> Work:
     def work(folder: Path) -> None:
         with Gallery.open(folder) as opened:
@@ -137,7 +158,7 @@ def upgrading(stop: Callable[[], None]) -> Work:
     return work
 
 
-POINTS: dict[str, Work] = {
+FLAT: dict[str, Work] = {
     "enroll: first statement": enrolling(lambda: at_statement("INSERT INTO photos")),
     "enroll: before commit": enrolling(lambda: at_commit(done=False)),
     "enroll: after commit, unacknowledged": enrolling(lambda: at_commit(done=True)),
@@ -162,13 +183,43 @@ POINTS: dict[str, Work] = {
     "upgrade: version written, not committed": upgrading(lambda: at_statement("UPDATE alembic_version")),
 }
 
+TWO_STAGE: dict[str, Work] = {
+    "remove: cache written, rows not blanked": removing(lambda: before(rowfiles, "_write_rows")),
+    "remove: rows blanked, not synced": removing(lambda: before(os, "fsync", 3)),
+    "remove: cache gone, rows not blanked": removing(lambda: after(rowfiles, "fsync_folder")),
+    "remove: rows blanked, cache not replaced": removing(lambda: before(Path, "replace")),
+    "remove: cache replaced, name not synced": removing(lambda: after(Path, "replace")),
+    "remove: before commit": removing(lambda: at_commit(done=False)),
+    "remove: after commit, unacknowledged": removing(lambda: at_commit(done=True)),
+    "append: cache written, rows not": saving(lambda: before(rowfiles, "_write_rows")),
+    "append: rows written, not synced": saving(lambda: before(os, "fsync", 2)),
+    "append: before the rename": saving(lambda: before(Path, "replace")),
+    "append: after the rename": saving(lambda: after(Path, "replace")),
+    "append: after the folder's sync": saving(lambda: after(rowfiles, "fsync_folder")),
+    "close gaps: rows written, not synced": closing_gaps(lambda: before(os, "fsync")),
+    "close gaps: rows synced, cache not": closing_gaps(lambda: before(os, "fsync", 2)),
+    "close gaps: before the first rename": closing_gaps(lambda: before(Path, "replace")),
+    "close gaps: between the renames": closing_gaps(lambda: after(Path, "replace")),
+    "close gaps: after the second rename": closing_gaps(lambda: after(Path, "replace", 2)),
+    "close gaps: after the folder's sync": closing_gaps(lambda: after(rowfiles, "fsync_folder")),
+    "reindex: cache removed": rebuilding(lambda: after(gallery, "remove_snapshot")),
+    "reindex: between the renames": rebuilding(lambda: after(Path, "replace")),
+}
+POINTS = {IndexKind.FLAT: FLAT, IndexKind.TWO_STAGE: TWO_STAGE}
+
+
+def always(kind: IndexKind) -> int:
+    """`TWO_STAGE_FROM` that makes `auto` this kind."""
+    return 0 if kind == IndexKind.TWO_STAGE else policy.TWO_STAGE_FROM
+
 
 def say(sign: str, number: int) -> None:
     print(sign, number, flush=True)  # noqa: T201
 
 
-def main(base: Path, work: Path) -> None:
-    for number, run in enumerate(POINTS.values()):
+def main(base: Path, work: Path, kind: IndexKind) -> None:
+    policy.TWO_STAGE_FROM = always(kind)  # type: ignore[misc]  # of this process
+    for number, run in enumerate(POINTS[kind].values()):
         shutil.copytree(base, work / str(number))
         child = os.fork()  # nothing was opened here, and no thread runs
         if child == 0:
@@ -181,4 +232,4 @@ def main(base: Path, work: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), IndexKind(sys.argv[3]))

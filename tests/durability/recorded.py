@@ -1,7 +1,7 @@
 """What is recorded for the power cuts: enrolments and a removal, each acknowledged on standard output.
 
     python -m tests.durability.recorded commands GALLERY PARTS PACK      the real command line, PARTS/*/PERSON/*.jpg
-    python -m tests.durability.recorded gallery GALLERY SPOILED          the gallery alone, with one promise broken
+    python -m tests.durability.recorded gallery GALLERY WAY              the gallery alone, in one of WAYS or SPOILED
 
 JSON lines: ["removing", NAME] before a removal and ["removed", NAME] once it is acknowledged, ["enrolled", NAME, PHOTO]
 or what `enroll --json` prints.
@@ -10,18 +10,27 @@ or what `enroll --json` prints.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy.engine import Connection
 
+from facesearch.gallery import files
+from facesearch.gallery.index import rowfiles
 from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.sqlite import SqliteDatabase
 from tests.gallery.makers import enroll, found_subject, make_gallery
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facesearch.types import Vectors
 
 
 def say(*words: str) -> None:
@@ -64,9 +73,9 @@ def sync_less(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SqliteDatabase, "_prepare_connection", prepare_less)
 
 
-def sync_no_folder_of(module: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """Names of files are left to the file system."""
-    return lambda patch: patch.setattr(f"facesearch.gallery.{module}.fsync_folder", lambda _: None)
+def sync_no_folder(patch: pytest.MonkeyPatch) -> None:
+    """Names of files are left to the file system, whoever imported the function."""
+    patch.setattr(files.fsync_folder, "__code__", (lambda _: None).__code__)
 
 
 def change_token_later(patch: pytest.MonkeyPatch) -> None:
@@ -89,14 +98,37 @@ def change_token_later(patch: pytest.MonkeyPatch) -> None:
 
 def use_rollback_journal(patch: pytest.MonkeyPatch) -> None:
     """As where SQLite's WAL cannot be trusted: this breaks no promise."""
-    patch.setattr("facesearch.gallery.database.has_safe_wal", lambda _: False)
+    patch.setattr("facesearch.gallery.sqlite.has_safe_wal", lambda _: False)
 
 
-OLDER_SQLITE = "rollback journal"
+def use_two_stages(patch: pytest.MonkeyPatch) -> None:
+    """However few the vectors; the first removal has the rows written anew, the second does not."""
+    patch.setattr("facesearch.gallery.index.policy.TWO_STAGE_FROM", 0)
+    patch.setattr("facesearch.gallery.index.row_index.SPARSE", 0.75)
+
+
+def sync_no_blanked_rows(patch: pytest.MonkeyPatch) -> None:
+    """Rows of the two-stage index are overwritten when the system likes."""
+    use_two_stages(patch)
+    write = rowfiles._write_rows
+
+    def write_less(folder: Path, dimension: int, gone: NDArray[np.int64], known: int, recent: Vectors) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            if len(gone):
+                inner.setattr(os, "fsync", lambda _: None)
+            write(folder, dimension, gone, known, recent)
+
+    patch.setattr(rowfiles, "_write_rows", write_less)
+
+
+WAYS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "rollback journal": use_rollback_journal,
+    "two stages": use_two_stages,
+}
 SPOILED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "synchronous=NORMAL": sync_less,
-    "no folder sync for the gallery": sync_no_folder_of("database"),
-    "no folder sync for the cache": sync_no_folder_of("index.snapshot"),
+    "no folder sync": sync_no_folder,
+    "no sync for blanked rows": sync_no_blanked_rows,
     "token in a second transaction": change_token_later,
 }
 
@@ -104,6 +136,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "commands":
         run_commands(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
     else:
-        spoil = use_rollback_journal if sys.argv[3] == OLDER_SQLITE else SPOILED[sys.argv[3]]
-        spoil(pytest.MonkeyPatch())
+        (WAYS | SPOILED)[sys.argv[3]](pytest.MonkeyPatch())
         run_gallery(Path(sys.argv[2]))

@@ -13,7 +13,8 @@ import pytest
 from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery, upgrade_gallery
-from facesearch.gallery.index.snapshot import SNAPSHOT_NAME
+from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.types import IndexKind
 from tests.gallery.makers import enroll, found_subject, make_gallery, unit
 from tests.gallery.test_schema import load_frozen
 
@@ -24,8 +25,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has nei
 PEOPLE = 5
 
 
-def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(tmp_path: Path) -> None:
-    from tests.durability.killed import POINTS
+@pytest.mark.parametrize("kind", [IndexKind.FLAT, IndexKind.TWO_STAGE])
+def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: IndexKind
+) -> None:
+    from tests.durability.killed import POINTS, always
+
+    monkeypatch.setattr("facesearch.gallery.index.policy.TWO_STAGE_FROM", always(kind))
 
     base = tmp_path / "base"
     with make_gallery(base) as gallery:
@@ -33,10 +39,10 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(tmp_path: Pa
             enroll(gallery, str(seed), seed)
         found_subject(gallery, 0)
     load_frozen("0001", base / "old")
-    command = [sys.executable, "-m", "tests.durability.killed", os.fspath(base), os.fspath(tmp_path)]
+    command = [sys.executable, "-m", "tests.durability.killed", os.fspath(base), os.fspath(tmp_path), kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=200)
     statuses = [int(line) for line in done.stdout.split()]
-    for number, (point, status) in enumerate(zip(POINTS, statuses, strict=True)):
+    for number, (point, status) in enumerate(zip(POINTS[kind], statuses, strict=True)):
         assert os.WIFSIGNALED(status), f"never reached: {point}"
         assert os.WTERMSIG(status) == signal.SIGKILL, point
         said = (tmp_path / f"{number}.said").read_text().splitlines()
@@ -52,14 +58,21 @@ def look(point: str, folder: Path, said: list[str]) -> None:
         unsure = {line[2:] for line in said if line[0] == "?"}
         gone = {line[2:] for line in said if line[0] == "-"}
         assert kept - unsure <= names <= (kept | {"100"}) - gone, point
-        cache = folder / SNAPSHOT_NAME
-        if unsure - names and cache.exists():
-            assert unit(1).tobytes() not in cache.read_bytes(), point
+        for name in unsure - names:
+            assert not in_cache(folder, int(name)), point
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point
         assert all(found_subject(gallery, int(name)) == name for name in names), point
         assert all(found_subject(gallery, int(name)) is None for name in unsure - names), point
+        for name in names & {"1", "100"}:
+            gallery.remove_subject(name)
+            assert not in_cache(folder, int(name)), f"{point}: what was half written is out of reach"
     look_at_new(point, folder / "new")
     look_at_old(point, folder / "old")
+
+
+def in_cache(folder: Path, seed: int) -> bool:
+    files = [folder / name for name in (SNAPSHOT_NAME, VECTORS_NAME)]
+    return any(unit(seed).tobytes() in file.read_bytes() for file in files if file.exists())
 
 
 def look_at_new(point: str, folder: Path) -> None:

@@ -75,12 +75,14 @@ class CodeScan:
         self._index.add(self.turned(vectors))
 
     def blank(self, rows: NDArray[np.int64]) -> None:
-        """Overwrite the codes of these rows with the same one for all."""
+        """Overwrite the codes of these rows, each named once, with the same one for all."""
         blocks = self._codes().reshape(-1, int(self._packer.block_size))
-        nothing = np.zeros(self._packer.code_size, np.uint8)
-        for row in rows.tolist():
-            block, place = divmod(row, int(self._packer.nvec))
-            self._packer.pack_1(nothing, place, blocks[block : block + 1])
+        block_of, place_of = np.divmod(rows, int(self._packer.nvec))
+        everything = np.full(self._packer.code_size, 0xFF, np.uint8)
+        for place in np.unique(place_of).tolist():
+            bits = np.zeros((1, blocks.shape[1]), np.uint8)
+            self._packer.pack_1(everything, place, bits)
+            blocks[block_of[place_of == place]] &= ~bits
 
     def best(self, turned: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The `count` < len(self) rows of highest estimate for turned queries (q, p): estimates and rows, best first.

@@ -208,6 +208,10 @@ def extend(
 
 def _write_rows(folder: Path, dimension: int, gone: NDArray[np.int64], known: int, recent: Vectors) -> None:
     size = 4 * dimension
+    if len(gone):
+        # Who dies before the new cache is in place leaves none, rather than one that tells of rows that are blank.
+        (folder / SNAPSHOT_NAME).unlink(missing_ok=True)
+        fsync_folder(folder)
     with (folder / VECTORS_NAME).open("r+b") as file:
         # What a writer appended that died before it replaced the cache, no cache tells of.
         file.truncate(FIRST + known * size)

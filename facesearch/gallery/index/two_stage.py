@@ -74,9 +74,10 @@ class TwoStageIndex:
         self.scan.append(vectors)
         self.stored.append(vectors)
         self.row_ids = np.concatenate([self.row_ids, np.asarray(ids, np.int64)])
-        all_ids, all_rows = np.concatenate([self.ids, ids]), np.concatenate([self.rows, rows])
-        order = np.argsort(all_ids, kind="stable")  # a merge of two sorted parts
-        self.ids, self.rows = all_ids[order], all_rows[order]
+        order = np.argsort(ids)
+        places = np.searchsorted(self.ids, ids[order])
+        self.ids = np.insert(self.ids, places, ids[order])
+        self.rows = np.insert(self.rows, places, rows[order])
 
     def remove(self, ids: Ids) -> int:
         """See `VectorIndex.remove`."""
@@ -119,23 +120,23 @@ class TwoStageIndex:
         self, queries: Vectors, count: int, allowed: NDArray[np.int64] | None
     ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """The `count` best of every query: scores and rows."""
-        kept = self.row_ids >= 0
+        marks = self.row_ids  # -1: not to be returned
         fetch = max(self._fetch, count)
         if allowed is not None:
-            kept = np.zeros(len(self.row_ids), np.bool)
-            kept[allowed] = True
-            fetch *= len(kept) // len(allowed)
+            marks = np.full(len(self.row_ids), -1, np.int8)
+            marks[allowed] = 0
+            fetch *= len(marks) // len(allowed)
         turned = self.scan.turned(queries)
         found: dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
         while unsettled := [position for position in range(len(queries)) if position not in found]:
-            if fetch >= len(kept):
-                rows = np.flatnonzero(kept)
+            if fetch >= len(marks):
+                rows = np.flatnonzero(marks >= 0)
                 for position in unsettled:
                     found[position] = self._ranked(self.stored.scores(queries[position], rows), rows, count)
                 break
             estimates, scanned = self.scan.best(turned[unsettled], fetch)
             for position, row_estimates, rows in zip(unsettled, estimates, scanned, strict=True):
-                among = kept[rows]
+                among = marks[rows] >= 0
                 unseen = float(row_estimates[-1]) if rows[-1] >= 0 else np.inf
                 best = self._settled(queries[position], row_estimates[among], rows[among], count, unseen)
                 if best is not None:
