@@ -199,9 +199,10 @@ TWO_STAGE: dict[str, Work] = {
     "close gaps: rows written, not synced": closing_gaps(lambda: before(os, "fsync")),
     "close gaps: rows synced, cache not": closing_gaps(lambda: before(os, "fsync", 2)),
     "close gaps: before the first rename": closing_gaps(lambda: before(Path, "replace")),
+    "close gaps: old cache gone": closing_gaps(lambda: after(rowfiles, "fsync_folder")),
     "close gaps: between the renames": closing_gaps(lambda: after(Path, "replace")),
     "close gaps: after the second rename": closing_gaps(lambda: after(Path, "replace", 2)),
-    "close gaps: after the folder's sync": closing_gaps(lambda: after(rowfiles, "fsync_folder")),
+    "close gaps: after the folder's sync": closing_gaps(lambda: after(rowfiles, "fsync_folder", 2)),
     "reindex: cache removed": rebuilding(lambda: after(gallery, "remove_snapshot")),
     "reindex: between the renames": rebuilding(lambda: after(Path, "replace")),
 }

@@ -8,7 +8,8 @@ and the file is never shortened below what a cache counts, because other process
 n rows): ids int64 (-1: removed), the templates' checksums uint32, CRC-32 of the vectors uint32, their sketches
 float32, and the codes. A cache and a vectors file of different generations belong to different states and are useless.
 
-What makes either safe is that both change only while writers of the database are held off.
+What makes either safe is that both change only while writers of the database are held off, and that there is no cache
+while rows that it tells of change.
 """
 
 from __future__ import annotations
@@ -171,6 +172,7 @@ def create(folder: Path, cache: RowCache, blocks: Iterable[Vectors], current: Ab
         write_proven(file, _parts(cache))
         with current as wanted:
             if wanted:
+                _leave_no_cache(folder)
                 rows_path.replace(folder / VECTORS_NAME)
                 path.replace(folder / SNAPSHOT_NAME)
                 fsync_folder(folder)
@@ -206,12 +208,16 @@ def extend(
     return True
 
 
+def _leave_no_cache(folder: Path) -> None:
+    """Who dies before the next cache is in place leaves none, rather than one of rows that are blank or others."""
+    (folder / SNAPSHOT_NAME).unlink(missing_ok=True)
+    fsync_folder(folder)
+
+
 def _write_rows(folder: Path, dimension: int, gone: NDArray[np.int64], known: int, recent: Vectors) -> None:
     size = 4 * dimension
     if len(gone):
-        # Who dies before the new cache is in place leaves none, rather than one that tells of rows that are blank.
-        (folder / SNAPSHOT_NAME).unlink(missing_ok=True)
-        fsync_folder(folder)
+        _leave_no_cache(folder)
     with (folder / VECTORS_NAME).open("r+b") as file:
         # What a writer appended that died before it replaced the cache, no cache tells of.
         file.truncate(FIRST + known * size)
