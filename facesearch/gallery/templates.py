@@ -90,7 +90,9 @@ def templates(
 ) -> Iterator[TemplateBlock]:
     """All templates of a model, or those of `ids`, in blocks; `CorruptGalleryError` when a checksum fails."""
     query = sa.select(TemplateRow.id, TemplateRow.face_id, TemplateRow.vector, TemplateRow.crc)
-    query = query.where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
+    # With ids, by their index alone: PostgreSQL would read that of the models, which leads to every template, too.
+    query = query.where((TemplateRow.model_id if ids is None else TemplateRow.model_id + 0) == model_row)
+    query = query.order_by(TemplateRow.id)
     if ids is None:
         for rows in connection.execute(query.execution_options(yield_per=4096)).partitions():
             yield _block(rows, model_row, dimension)
