@@ -22,7 +22,7 @@ def test_a_quick_run_reports_figures(name: str, tmp_path: Path, capsys: pytest.C
     assert main([name, "--quick", "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert found["command"] == f"python -m benchmarks {name} --quick"
-    assert found["figures"]
+    assert found["figures"] or found["skipped"]  # those of servers, where none is named
     for figure in found["figures"].values():
         assert math.isfinite(figure["value"])
     printed = capsys.readouterr().out
