@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -362,12 +363,20 @@ class FaceSearch:
         """
         probes.expect(image)
         gallery = self.gallery
+        self._open_for_search(gallery)
         gallery.require_model(self.encoder.info)
         results = probes.identify(
             gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where, degraded)
         )
         self.count_query(results)
         return results
+
+    def _open_for_search(self, gallery: Gallery) -> None:
+        """Open the index while the networks are opened: onnxruntime leaves the interpreter to others meanwhile."""
+        if "encoder" not in self.__dict__:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(gallery.open_index)  # what goes wrong there, the search meets again
+                _ = self.encoder
 
     def count_query(self, results: Sequence[SearchResult]) -> None:
         """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""

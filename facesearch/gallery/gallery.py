@@ -172,6 +172,12 @@ class Gallery:
 
     # -- search
 
+    def open_index(self) -> None:
+        """Load or build the index now, not with the first search. Raises `CorruptGalleryError` as a search does."""
+        with self._lock, self.database.read() as connection:
+            if not has_engine(connection):
+                self._refreshed(connection)
+
     def search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None) -> list[tuple[Candidate, ...]]:
         """The k best subjects for each vector (n, d), best first, one candidate per subject.
 
