@@ -9,8 +9,10 @@ queries that the contenders take in turn. Graphs are built up to `--graphs` vect
 
 from __future__ import annotations
 
-import resource
+import json
 import statistics
+import subprocess
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -206,17 +208,13 @@ def measure_files(report: Report, vectors: Vectors) -> None:
     with TemporaryDirectory() as place:
         folder = Path(place)
         clocked("first save", save)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        opening = []
-        for _ in range(3):
-            started = time.perf_counter()
-            loaded = row_index.load(folder, STATE[1], vectors.shape[1])
-            opening.append(1000 * (time.perf_counter() - started))
+        opened = [open_anew(folder, vectors.shape[1]) for _ in range(3)]
+        report.add(f"{name}: open in a new process", statistics.median(each["open"] for each in opened), "ms")
+        for what, when in (("peak", "at the most while opening"), ("searching", "after searches")):
+            most = max(each[what] for each in opened)
+            report.add(f"{name}: resident beyond the mapped vectors, {when}", most, "MiB")
+        loaded = row_index.load(folder, STATE[1], vectors.shape[1])
         assert loaded is not None
-        report.add(f"{name}: open", statistics.median(opening), "ms")
-        report.facts[f"{name}: peak memory before and after opening"] = (
-            f"{before // 1024} and {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB"
-        )
         index = loaded[0]
         clocked("add 1,000", lambda: index.add(np.arange(count, count + 1000), vectors[count:]))
         clocked("save after that", save)
@@ -224,3 +222,10 @@ def measure_files(report: Report, vectors: Vectors) -> None:
         clocked("save after that too", save)
         tokens = b"a" * 16, b"b" * 16
         clocked("remove 1 from the files for good", lambda: row_index.forget(folder, np.array([1]), *tokens))
+
+
+def open_anew(folder: Path, dimension: int) -> dict[str, float]:
+    """What `benchmarks.opened` says."""
+    command = [sys.executable, "-m", "benchmarks.opened", str(folder), STATE[1], str(dimension)]
+    said: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return said

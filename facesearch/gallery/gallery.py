@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import EngineUnavailableError, GalleryError, GalleryNotFoundError
-from facesearch.gallery import audit, calibrations, evaluations, models, photos, retention, subjects, templates
+from facesearch.gallery import audit, calibrations, evaluations, models, photos, recall, retention, subjects, templates
 from facesearch.gallery.ballast import despite_full_disk, make_ballast
 from facesearch.gallery.changes import Change, Effect, apply_changes
 from facesearch.gallery.engines.keeping import AFTER, MANY_PENDING, Engines
@@ -28,6 +28,7 @@ from facesearch.gallery.live_index import LiveIndex
 from facesearch.gallery.location import DatabaseUrl
 from facesearch.gallery.opening import connect, is_database, open_database
 from facesearch.gallery.photos import MovedPhoto
+from facesearch.gallery.readers import Readers
 from facesearch.gallery.recall import Recall, UnknownTemplateError
 from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import (
@@ -85,6 +86,8 @@ class Gallery:
         self._index = index
         self._live: LiveIndex | None = None
         self._recall = Recall()
+        self._readers = Readers()
+        """Who searches `_live.index`."""
 
     # -- opening and closing
 
@@ -198,32 +201,36 @@ class Gallery:
         return self._search(vectors, k, where)
 
     def _search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]]:
-        with self._lock:
-            version = self.database.version()
-            if self._live is not None and not where and self._recall.is_of(version):
+        """The lock is held to find out what is to be searched; searches themselves go on side by side."""
+        with ExitStack() as reading:
+            with self._lock:
+                live, known = self._live, self._recall.memory(self.database.version())
+                if live is not None:
+                    reading.enter_context(self._readers.enter())
+            if live is not None and known is not None and not where:
                 with suppress(UnknownTemplateError):
-                    return _best(self._live.index, vectors, k, None, self._recall.describe)
-            with self.database.read() as connection:
-                if has_engine(connection):
-                    self._live = None
-                else:
-                    return self._search_own(connection, version, vectors, k, where)
-        return self._search_engine(vectors, k, where)
+                    return _best(live.index, vectors, k, None, partial(recall.describe, known))
+        found = self._search_own(vectors, k, where)
+        return self._search_engine(vectors, k, where) if found is None else found
 
     def _search_own(
-        self,
-        connection: Connection,
-        version: int | None,
-        vectors: Vectors,
-        k: int,
-        where: Mapping[str, str] | None,
-    ) -> list[tuple[Candidate, ...]]:
-        live = self._refreshed(connection)
-        if live is None:
-            return [() for _ in vectors]
-        self._recall.start(version)
-        allowed = templates.templates_where(connection, where) if where else None
-        return _best(live.index, vectors, k, allowed, partial(self._recall.read, connection))
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None
+    ) -> list[tuple[Candidate, ...]] | None:
+        """None where an engine is to be searched."""
+        with ExitStack() as reading:
+            with self._lock:
+                version = self.database.version()
+                connection = reading.enter_context(self.database.read())
+                if has_engine(connection):
+                    self._live = None
+                    return None
+                live = self._refreshed(connection)
+                if live is None:
+                    return [() for _ in vectors]
+                known = self._recall.start(version)
+                reading.enter_context(self._readers.enter())
+            allowed = templates.templates_where(connection, where) if where else None
+            return _best(live.index, vectors, k, allowed, partial(recall.read, known, connection))
 
     def _search_engine(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]]:
         self.engines.catch_up(at_least=MANY_PENDING)
@@ -278,6 +285,8 @@ class Gallery:
         if live is None or (live.model_id, live.model_row) != (info.model_id, row):
             live = LiveIndex(info.model_id, row, info.dimension, self._index)
             live.load(self.folder)
+        if live.token is None or live.token != read_revision(connection).token:
+            self._readers.wait_for_none()
         self._live = None  # an interrupted refresh leaves an index that equals nothing
         live.refresh(connection)
         self._live = live
@@ -301,6 +310,7 @@ class Gallery:
         while True:
             with self.database.read() as connection:
                 live = self._refreshed(connection)
+            self._readers.wait_for_none()  # rows of the file that they have mapped may be blanked
             if live is None or self.is_encrypted or live.save(self.folder, self._held_at(live.token)):
                 return live
             self._live = None
@@ -428,6 +438,7 @@ class Gallery:
             self.engines.follow(connection)
             after = read_revision(connection)
             if for_good:  # before the commit: once the removal is acknowledged, no file may hold the vectors
+                self._readers.wait_for_none()
                 self._forget_in_cache(effect.removed, before.token, after.token)
             return result, effect, before, after
 
@@ -437,6 +448,7 @@ class Gallery:
             self._recall.start(None)  # nobody who was erased stays in memory either
             live, self._live = self._live, None  # an interruption must not leave half of the effect
             if live is not None:
+                self._readers.wait_for_none()
                 effect.take_over(live, before, after)
                 self._live = live
             return result

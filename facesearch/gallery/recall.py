@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from facesearch.gallery.templates import Described, describe_templates
 
@@ -15,39 +15,52 @@ MOST: Final = 1 << 15
 """Templates that are remembered: about 10 MB."""
 
 
+Memory: TypeAlias = dict[int, Described]
+"""By template id."""
+
+
 class UnknownTemplateError(Exception):
     """A template that is not remembered: the database has to be asked."""
 
 
 class Recall:
-    """Whose templates are, as they were proven when they were last read. Not thread-safe."""
+    """Whose templates are, as they were proven when they were last read.
+
+    `start` and `memory` are for one thread at a time. What they return may be used by several, for as long as they
+    like: when the database changes, what is remembered then is another.
+    """
 
     def __init__(self) -> None:
         self._version: int | None = None
-        self._known: dict[int, Described] = {}
+        self._known: Memory = {}
 
-    def is_of(self, version: int | None) -> bool:
-        """Whether what is remembered is what the database of this version says."""
-        return version is not None and version == self._version
+    def memory(self, version: int | None) -> Memory | None:
+        """What is remembered, if that is what the database of this version says."""
+        return self._known if version is not None and version == self._version else None
 
-    def start(self, version: int | None) -> None:
-        """Remember what is read from now on, which is of this version or of a later one; None remembers nothing."""
-        if not self.is_of(version):
-            self._known.clear()
+    def start(self, version: int | None) -> Memory:
+        """Where to remember what is read from now on, which is of this version or of a later one.
+
+        None remembers nothing.
+        """
+        if version is None or version != self._version:
+            self._known = {}
         self._version = version
+        return self._known if version is not None else {}
 
-    def describe(self, ids: Sequence[int]) -> dict[int, Described]:
-        """From memory alone; raises `UnknownTemplateError`."""
-        try:
-            return {each: self._known[each] for each in ids}
-        except KeyError as error:
-            raise UnknownTemplateError from error
 
-    def read(self, connection: Connection, ids: Sequence[int]) -> dict[int, Described]:
-        """`describe_templates`, remembered."""
-        found = describe_templates(connection, ids)
-        if self._version is not None:
-            if len(self._known) + len(found) > MOST:
-                self._known.clear()
-            self._known.update(found)
-        return found
+def describe(known: Memory, ids: Sequence[int]) -> dict[int, Described]:
+    """From memory alone; raises `UnknownTemplateError`."""
+    try:
+        return {each: known[each] for each in ids}
+    except KeyError as error:
+        raise UnknownTemplateError from error
+
+
+def read(known: Memory, connection: Connection, ids: Sequence[int]) -> dict[int, Described]:
+    """`describe_templates`, remembered."""
+    found = describe_templates(connection, ids)
+    if len(known) + len(found) > MOST:
+        known.clear()
+    known.update(found)
+    return found
