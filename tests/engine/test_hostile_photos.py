@@ -127,7 +127,8 @@ def test_every_photo_of_the_zoo_has_its_outcome(
     with peak_memory() as extra:
         found = outcomes_of(engine, folder.parent)
     assert found == {name: outcome for name, (_, outcome) in zoo.items()}
-    assert extra() < 300 * 2**20
+    # 50 Mpx are 150 MB, and one photo a core is in the models while the next is decoded.
+    assert extra() < 150 * 2**20 * (min(os.cpu_count() or 1, 8) + 1)
     for name, (data, outcome) in zoo.items():  # a probe is treated as an enrolment is
         if data:
             (result,) = engine.identify(data)
