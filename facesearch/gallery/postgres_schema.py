@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 KEYS: Final = (
-    "SELECT string_agg(int8send(id) || int8send(crc), ''::bytea ORDER BY id) FROM templates WHERE model_id = %s"
+    "SELECT string_agg(int8send(id) || int8send(crc), ''::bytea ORDER BY id) FROM "
+    "(SELECT id, crc FROM templates WHERE model_id = %s AND id > %s ORDER BY id LIMIT %s) AS piece"
 )
-"""Ids and checksums of all templates of a model, by id: int64 (n, 2), big-endian."""
+"""Ids and checksums of a model's templates behind an id, by id, some at most: int64 (n, 2), big-endian."""
 _TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", "update", "delete", "truncate")) | {
     "templates_outbox_insert",
     "templates_outbox_delete",

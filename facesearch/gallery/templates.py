@@ -33,6 +33,8 @@ Value = TypeVar("Value")
 
 CHUNK = 500
 """Ids per IN (...) list: below every SQLite's limit of 999 bound values."""
+PACKED = 1 << 22
+"""Keys that a PostgreSQL server packs into one value: 64 MB."""
 
 
 class Described(NamedTuple):
@@ -69,7 +71,7 @@ def is_whole(row: Row[*tuple[Any, ...]], model_row: int) -> bool:
 def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
     """Ids (n,) and checksums (n,) of all templates of a model, by id: what an index must hold."""
     if connection.dialect.name == "postgresql":
-        return _keys_in_one_piece(connection, model_row)
+        return _packed_keys(connection, model_row)
     query = sa.select(TemplateRow.id, TemplateRow.crc).where(TemplateRow.model_id == model_row).order_by(TemplateRow.id)
     try:
         pairs = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 2)
@@ -78,10 +80,16 @@ def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[
     return pairs[:, 0].copy(), pairs[:, 1].astype(np.uint32)
 
 
-def _keys_in_one_piece(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
-    """As rows over a network they would take ten times as long."""
-    packed = connection.exec_driver_sql(KEYS, (model_row,)).scalar() or b""
-    pairs = np.frombuffer(packed, ">i8").reshape(-1, 2)
+def _packed_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
+    """As rows over a network they would take ten times as long; a single value may not exceed 1 GB."""
+    pieces, last = [np.empty((0, 2), ">i8")], np.iinfo(np.int64).min
+    while True:
+        packed = connection.exec_driver_sql(KEYS, (model_row, int(last), PACKED)).scalar() or b""
+        pieces.append(np.frombuffer(packed, ">i8").reshape(-1, 2))
+        if len(pieces[-1]) < PACKED:
+            break
+        last = pieces[-1][-1, 0]
+    pairs = np.concatenate(pieces)
     return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.uint32)
 
 
