@@ -23,7 +23,8 @@ INNER_PORTS = (
     *("index-coord", "index-node", "data-coord", "data-node"),
 )
 START = 120.0
-"""Seconds a server may take to start: on a busy machine Milvus takes 20, and 60 after it was killed."""
+"""Seconds a server may take to start: on a busy machine Milvus takes 20."""
+RESTARTS = 12
 
 
 def describe_engines() -> str:
@@ -61,9 +62,9 @@ def shared_server(folder: Path, start: Callable[[Path], int], ready: Callable[[]
                 group.unlink()
 
 
-def wait_until(ready: Callable[[], object], passing: type[Exception] = Exception) -> None:
-    """Call `ready` until it raises no error of the kind that passes."""
-    deadline = time.monotonic() + START
+def wait_until(ready: Callable[[], object], passing: type[Exception] = Exception, seconds: float = START) -> None:
+    """Call `ready` until it raises no error of the kind that passes, or the last one after so many seconds."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             ready()
@@ -118,15 +119,16 @@ def start_milvus(folder: Path, port: int) -> int:
 def restart_milvus(folder: Path, port: int) -> int:
     """Milvus again after it was killed, once it answers; returns its process group.
 
-    While its etcd still remembers the killed one, it may give up: then it is started once more.
+    It starts within 30 s, most of which it waits for its etcd to forget the killed one, or, about every second time, its
+    parts wait for each other for ever: then it is started once more.
     """
-    for attempt in range(5):
+    for attempt in range(RESTARTS):
         group = start_milvus(folder, port)
         try:
-            wait_until(lambda: require_milvus(port))
+            wait_until(lambda: require_milvus(port), seconds=50)
         except Exception:
             kill_group(group)
-            if attempt == 4:
+            if attempt == RESTARTS - 1:
                 raise
         else:
             return group
