@@ -119,7 +119,7 @@ def start_milvus(folder: Path, port: int) -> int:
 def restart_milvus(folder: Path, port: int) -> int:
     """Milvus again after it was killed, once it answers; returns its process group.
 
-    It starts within 30 s, most of which it waits for its etcd to forget the killed one, or, about every second time, its
+    It starts within 30 s, most of which it waits for its etcd to forget the killed one; or, every second time or so, its
     parts wait for each other for ever: then it is started once more.
     """
     for attempt in range(RESTARTS):
