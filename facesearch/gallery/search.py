@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.decision import best_per_subject
+from facesearch.gallery.index.base import require_unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 
 TOGETHER = 16
 """Queries per call of the index. From 20 on FAISS multiplies matrices, and equal vectors then score unequal."""
+
+
+def search_subjects(
+    index: Searchable, vectors: Vectors, k: int, allowed: Ids | None, describe: Describe
+) -> list[tuple[Candidate, ...]]:
+    """For each vector (n, d) the k best subjects, at least two where there are two: a runner-up is to be known.
+
+    Raises `GalleryError` for vectors that are not finite or not unit length.
+    """
+    require_unit_vectors(vectors, index.dimension)
+    found = best_subjects(describe, index, vectors, max(k, 2), allowed)
+    return [candidates[: max(k, 2)] for candidates in found]
 
 
 def best_subjects(

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from facesearch.gallery import gallery as gallery_module
+from facesearch.gallery import transactions
 from facesearch.gallery.engines import keeping
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.location import MilvusServer
@@ -38,7 +38,7 @@ def work(gallery: Gallery, rng: random.Random, number: int) -> None:
 
 if __name__ == "__main__":
     often = (
-        patch.object(gallery_module, "AFTER", 3),
+        patch.object(transactions, "AFTER", 3),
         patch.object(keeping, "PAUSE", 0.2),
     )  # it tells Milvus all the time
     with often[0], often[1], Gallery.open(Path(sys.argv[1]), milvus=MilvusServer(sys.argv[2])) as opened:

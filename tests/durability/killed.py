@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from facesearch.gallery import gallery, opening
+from facesearch.gallery import gallery, opening, own_index
 from facesearch.gallery.gallery import Gallery, upgrade_gallery
 from facesearch.gallery.index import policy, rowfiles, snapshot
 from facesearch.types import IndexKind
@@ -162,7 +162,7 @@ FLAT: dict[str, Work] = {
     "enroll: first statement": enrolling(lambda: at_statement("INSERT INTO photos")),
     "enroll: before commit": enrolling(lambda: at_commit(done=False)),
     "enroll: after commit, unacknowledged": enrolling(lambda: at_commit(done=True)),
-    "remove: rows gone, cache not": removing(lambda: before(gallery, "remove_snapshot")),
+    "remove: rows gone, cache not": removing(lambda: before(own_index, "remove_snapshot")),
     "remove: cache gone, name not synced": removing(lambda: before(snapshot, "fsync_folder")),
     "remove: before commit": removing(lambda: at_commit(done=False)),
     "remove: after commit, before the cache is written again": removing(lambda: at_commit(done=True)),
@@ -170,7 +170,7 @@ FLAT: dict[str, Work] = {
     "cache: before the rename": saving(lambda: before(Path, "replace")),
     "cache: after the rename": saving(lambda: after(Path, "replace")),
     "cache: after the folder's sync": saving(lambda: after(snapshot, "fsync_folder")),
-    "reindex: cache removed": rebuilding(lambda: after(gallery, "remove_snapshot")),
+    "reindex: cache removed": rebuilding(lambda: after(own_index, "remove_snapshot")),
     "reindex: before the rename": rebuilding(lambda: before(Path, "replace")),
     "create: folder made": creating(lambda: before(os, "open")),
     "create: empty database file": creating(lambda: after(opening, "create_database_file")),
@@ -203,7 +203,7 @@ TWO_STAGE: dict[str, Work] = {
     "close gaps: between the renames": closing_gaps(lambda: after(Path, "replace")),
     "close gaps: after the second rename": closing_gaps(lambda: after(Path, "replace", 2)),
     "close gaps: after the folder's sync": closing_gaps(lambda: after(rowfiles, "fsync_folder", 2)),
-    "reindex: cache removed": rebuilding(lambda: after(gallery, "remove_snapshot")),
+    "reindex: cache removed": rebuilding(lambda: after(own_index, "remove_snapshot")),
     "reindex: between the renames": rebuilding(lambda: after(Path, "replace")),
 }
 POINTS = {IndexKind.FLAT: FLAT, IndexKind.TWO_STAGE: TWO_STAGE}

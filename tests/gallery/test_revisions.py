@@ -169,7 +169,7 @@ def test_an_index_of_another_model_takes_nothing_over(gallery: Gallery, second: 
         connection.exec_driver_sql("UPDATE models SET active = 0")
         models.adopt_model(connection, OTHER_MODEL)
         connection.exec_driver_sql("DELETE FROM templates")
-    live = gallery._live
+    live = gallery.own_index._live
     assert live is not None
     effect = Effect()
     effect.model_row, effect.added = live.model_row + 1, [(99, 1, units(5, 1)[0])]

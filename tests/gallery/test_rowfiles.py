@@ -16,6 +16,7 @@ from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index import row_index
 from facesearch.gallery.index.rowfiles import FIRST, is_row_cache, read_head, read_row_cache
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.gallery.own_index import OwnIndex
 from facesearch.gallery.revisions import read_revision
 from facesearch.types import IndexKind
 from tests.gallery.makers import DIMENSION, MODEL, enroll, found_subject, make_gallery, unit, units
@@ -94,7 +95,7 @@ def test_a_removal_blanks_rows_before_it_returns_and_keeps_the_rest(saved: Path)
         assert (saved / VECTORS_NAME).stat().st_size == size
         assert not np.array_equal(now.codes, cache.codes), "a code says a good deal about a vector"
     with Gallery.open(saved) as gallery:
-        assert gallery._live is None
+        assert gallery.own_index._live is None
         assert everybody(gallery) == [None if name == "3" else name for name in NAMES]
         with gallery.database.read() as connection:
             assert now.token == read_revision(connection).token, "nothing is to be compared at the next opening"
@@ -107,7 +108,7 @@ def test_a_removal_that_is_undone_loses_nobody(saved: Path) -> None:
         assert everybody(reader) == NAMES
         with Gallery.open(saved) as gallery:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("facesearch.gallery.gallery.Gallery._forget_in_cache", forget_and_fail)
+                patch.setattr("facesearch.gallery.own_index.OwnIndex._forget_in_cache", forget_and_fail)
                 with pytest.raises(RuntimeError):
                     gallery.remove_subject("3")
             assert not in_files(saved, 3)
@@ -118,8 +119,8 @@ def test_a_removal_that_is_undone_loses_nobody(saved: Path) -> None:
         assert all(finding.ok for finding in check_gallery(gallery))
 
 
-def forget_and_fail(self: Gallery, ids: list[int], before: bytes, after: bytes) -> None:
-    row_index.forget(self.folder, np.array(ids), before, after)
+def forget_and_fail(self: OwnIndex, ids: list[int], before: bytes, after: bytes) -> None:
+    row_index.forget(self._folder, np.array(ids), before, after)
     raise RuntimeError
 
 
@@ -242,7 +243,7 @@ def test_what_is_no_longer_wanted_is_not_published(saved: Path) -> None:
     with Gallery.open(saved) as gallery:
         enroll(gallery, "new", 100)
         found_subject(gallery, 100)
-        live = gallery._live
+        live = gallery.own_index._live
         assert live is not None
         assert live.save(saved, nullcontext(enter_result=False))
         assert [(saved / name).read_bytes() for name in (SNAPSHOT_NAME, VECTORS_NAME)] == before

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
+from facesearch.gallery import models
 from facesearch.gallery.engines.lease import engine_lease
 from facesearch.gallery.engines.opening import Opener
 from facesearch.gallery.engines.outbox import create_indexes, deliver, deliver_within
@@ -20,15 +22,19 @@ from facesearch.gallery.engines.records import (
     pending_ids,
 )
 from facesearch.gallery.engines.searching import BoundIndex, LocalIndex
+from facesearch.gallery.search import search_subjects
+from facesearch.gallery.templates import describe_templates, templates_where
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.database import Database
     from facesearch.gallery.location import MilvusServer
-    from facesearch.types import ModelInfo
+    from facesearch.gallery.search import Searchable
+    from facesearch.types import Candidate, ModelInfo, Vectors
 
 log = logging.getLogger("facesearch.gallery")
 
@@ -52,7 +58,25 @@ class Engines:
         self._wait_until = 0.0
         self._searched: int | None = None
 
-    def bound(self, connection: Connection, model: tuple[int, ModelInfo]) -> BoundIndex | None:
+    def search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]] | None:
+        """As `Gallery.search`, in the engine; None where another has taken its place meanwhile."""
+        self.catch_up(at_least=MANY_PENDING)
+        try:
+            return self._search(vectors, k, where)
+        except EngineUnavailableError:
+            if not self._has_changed():
+                raise
+            return None
+
+    def _search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]] | None:
+        with self.database.read() as connection:
+            active = models.active_model(connection)
+            if active is None:
+                return [() for _ in vectors]
+            index = self._bound(connection, active)
+            return None if index is None else _found(connection, index, vectors, k, where)
+
+    def _bound(self, connection: Connection, model: tuple[int, ModelInfo]) -> BoundIndex | None:
         """The engine's index of a model, as `connection` sees it; None where the gallery's own index is searched."""
         engine = active_engine(connection)
         if engine is None:
@@ -63,15 +87,21 @@ class Engines:
         truth = DatabaseVectors(connection, row, info.dimension)
         return BoundIndex(index, truth, pending_ids(connection, engine, row))
 
-    def has_changed(self) -> bool:
+    def _has_changed(self) -> bool:
         """Whether another engine is to be searched than the one that was searched last."""
         with self.database.read() as connection:
             engine = active_engine(connection)
         return (engine.row if engine else None) != self._searched
 
-    def local(self, connection: Connection, model: tuple[int, ModelInfo]) -> LocalIndex:
-        """What can be searched without an engine."""
-        return LocalIndex(DatabaseVectors(connection, model[0], model[1].dimension))
+    def search_newest(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None
+    ) -> tuple[list[tuple[Candidate, ...]], bool]:
+        """What can be searched without an engine: the newest templates; and whether that is all of them."""
+        with self.database.read() as connection:
+            active = models.active_model(connection)
+            assert active is not None  # there was one, whose templates the engine holds
+            index = LocalIndex(DatabaseVectors(connection, active[0], active[1].dimension))
+            return _found(connection, index, vectors, k, where), index.complete
 
     def follow(self, connection: Connection) -> None:
         """Before a commit: tell the engines that are in the database itself."""
@@ -157,3 +187,10 @@ class Engines:
         with suppress(GalleryError):  # a database that cannot be read: whoever closes it has heard of that
             self.catch_up()
         self.opener.close()
+
+
+def _found(
+    connection: Connection, index: Searchable, vectors: Vectors, k: int, where: Mapping[str, str] | None
+) -> list[tuple[Candidate, ...]]:
+    allowed = templates_where(connection, where) if where else None
+    return search_subjects(index, vectors, k, allowed, partial(describe_templates, connection))

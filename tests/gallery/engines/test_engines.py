@@ -221,7 +221,7 @@ def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
 ) -> None:
     with place.make(some_people) as gallery, place.open() as other:
         assert found_subject(other, 5) == "person 0"
-        bound = Engines.bound
+        bound = Engines._bound
 
         def leave(self: Engines, *arguments: object) -> object:
             found = bound(self, *arguments)  # type: ignore[arg-type]  # whatever it is given
@@ -229,7 +229,7 @@ def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
             gallery.move_index(None)
             raise EngineUnavailableError("The collection is gone.") if found else AssertionError
 
-        monkeypatch.setattr(Engines, "bound", leave)
+        monkeypatch.setattr(Engines, "_bound", leave)
         assert found_subject(other, 5) == "person 0"
 
 
