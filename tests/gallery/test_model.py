@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -175,7 +175,7 @@ class GalleryMachine(RuleBasedStateMachine):
         match damage:
             case "delete":
                 cache.unlink()
-            case "flip":
+            case "flip" if data:  # it may have been cut to nothing
                 data[at] ^= 1
                 cache.write_bytes(data)
             case "cut":
@@ -219,13 +219,7 @@ class GalleryMachine(RuleBasedStateMachine):
         assert {each.subject for each in candidates} == in_oslo
 
 
-# With the soak tests until it is known why it failed twice after many other tests in one process, and never alone.
-# It does not look for a smaller example: that took longer than a test may.
-TestGallery = pytest.mark.soak(GalleryMachine.TestCase)
+TestGallery = GalleryMachine.TestCase
 TestGallery.settings = settings(
-    max_examples=60,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
