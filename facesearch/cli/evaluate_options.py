@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from facesearch.engine.evaluation.embeddings import Embedded, PhotoEmbedder
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.evaluation.report import IdentificationReport, VerificationReport
-    from facesearch.evaluation.results import Flag
+    from facesearch.evaluation.results.rates import Flag
     from facesearch.evaluation.trials import Photo
 
 EXIT_UNSUPPORTED = 3
@@ -88,7 +88,7 @@ def record_figures(
 
 def exit_by_support(strict: bool, flags: Iterable[Flag | None]) -> None:
     """With --strict, end with `EXIT_UNSUPPORTED` where a point is unsupported."""
-    from facesearch.evaluation.results import Flag
+    from facesearch.evaluation.results.rates import Flag
 
     if strict and Flag.UNSUPPORTED in flags:
         raise typer.Exit(EXIT_UNSUPPORTED)

@@ -11,7 +11,7 @@ from facesearch.evaluation.calibration import Basis, Metric
 from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.pages import words
 from facesearch.evaluation.report import recommended_point
-from facesearch.evaluation.results import DECISION_RULE, LOW_SUPPORT, Flag
+from facesearch.evaluation.results.rates import DECISION_RULE, LOW_SUPPORT, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from facesearch.engine.evaluation.calibration import Calibrated
     from facesearch.engine.evaluation.embeddings import Embedded
     from facesearch.engine.evaluation.verification import Evaluation
-    from facesearch.evaluation.results import Rate, VerificationResult
+    from facesearch.evaluation.results.rates import Rate
+    from facesearch.evaluation.results.verification import VerificationResult
 
 
 def rate_record(rate: Rate | None) -> dict[str, Any] | None:

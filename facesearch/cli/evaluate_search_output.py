@@ -8,12 +8,13 @@ from facesearch.cli.evaluate_output import describe_flag, in_words, rate_record,
 from facesearch.cli.output import emit, print_table
 from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.pages import words
-from facesearch.evaluation.results import DECISION_RULE
+from facesearch.evaluation.results.rates import DECISION_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from facesearch.evaluation.results import IdentificationResult, PairedDifference
+    from facesearch.evaluation.results.comparisons import PairedDifference
+    from facesearch.evaluation.results.identification import IdentificationResult
 
 
 def emit_identification(source: str, result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:

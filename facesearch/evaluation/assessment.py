@@ -11,10 +11,10 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation import verification
 from facesearch.evaluation.bootstrap import sample_of_pairs, sample_of_summary
-from facesearch.evaluation.results import (
+from facesearch.evaluation.results.rates import Rate
+from facesearch.evaluation.results.verification import (
     ErrorCurve,
     OperatingPoint,
-    Rate,
     RocBand,
     TrialCounts,
     VerificationResult,
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from facesearch.evaluation.bootstrap import Sample
-    from facesearch.evaluation.results import Attempts, Counts, Floats, Interval, PairSummary, ScoredPairs
+    from facesearch.evaluation.results.arrays import Counts, Floats
+    from facesearch.evaluation.results.rates import Interval
+    from facesearch.evaluation.results.scores import Attempts, PairSummary, ScoredPairs
     from facesearch.evaluation.uncertainty import Replicates
 
 _GRID_PER_DECADE = 8
@@ -67,7 +69,7 @@ def evaluate_pairs(
     Raises:
         EvaluationError: a class without completed comparisons; identities that contradict the labels.
 
-    >>> from facesearch.evaluation.results import ScoredPairs
+    >>> from facesearch.evaluation.results.scores import ScoredPairs
     >>> pairs = ScoredPairs(np.array([0.9, 0.8, np.nan, 0.3, 0.2]), np.array([True, True, True, False, False]))
     >>> result = evaluate_pairs(pairs, targets=[0.5])
     >>> result.counts.failed, result.points[0].tar.value, round(result.points[0].gfrr.value, 2)

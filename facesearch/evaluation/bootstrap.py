@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from facesearch.evaluation.results import Counts, Floats, PairSummary, ScoredPairs
+    from facesearch.evaluation.results.arrays import Counts, Floats
+    from facesearch.evaluation.results.scores import PairSummary, ScoredPairs
 
 _CHUNK = 2_000_000
 """Weights held at a time: 16 MB of int64, the one type that NumPy gathers, multiplies and cumulates without casts."""

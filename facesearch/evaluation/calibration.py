@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results import LOW_SUPPORT, Flag, Interval
+from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Interval
 from facesearch.evaluation.scaling import ONE_SIDED, alarming_subjects, fpir_of_subsets
 from facesearch.evaluation.strictness import build
 from facesearch.evaluation.tail import conservative_threshold
@@ -28,7 +28,9 @@ from facesearch.evaluation.uncertainty import clustered_interval
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from facesearch.evaluation.results import Counts, Flags, SearchScores, VerificationResult
+    from facesearch.evaluation.results.arrays import Counts, Flags
+    from facesearch.evaluation.results.scores import SearchScores
+    from facesearch.evaluation.results.verification import VerificationResult
     from facesearch.types import ModelInfo
 
 DECIMALS = 6
@@ -146,7 +148,7 @@ def calibrate_far(result: VerificationResult, target: float) -> Calibration:
         EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
 
     >>> from facesearch.evaluation.assessment import evaluate_pairs
-    >>> from facesearch.evaluation.results import ScoredPairs
+    >>> from facesearch.evaluation.results.scores import ScoredPairs
     >>> score = np.append(np.linspace(0, 0.5, 100), 0.9)
     >>> result = evaluate_pairs(ScoredPairs(score, score > 0.8), targets=[0.1])
     >>> calibrate_far(result, 0.1).threshold

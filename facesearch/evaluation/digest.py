@@ -12,7 +12,8 @@ from facesearch.evaluation.report import VerificationReport
 
 if TYPE_CHECKING:
     from facesearch.evaluation.report import About, IdentificationReport
-    from facesearch.evaluation.results import Counts, Flag, Floats, Interval, Rate
+    from facesearch.evaluation.results.arrays import Counts, Floats
+    from facesearch.evaluation.results.rates import Flag, Interval, Rate
 
 VERIFICATION: Final = "verification"
 IDENTIFICATION: Final = "identification"

@@ -9,13 +9,15 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.results import GroupRates, Rate
+from facesearch.evaluation.results.comparisons import GroupRates
+from facesearch.evaluation.results.rates import Rate
 from facesearch.evaluation.uncertainty import REPLICATES, bootstrap_interval, disjoint_pairs, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from facesearch.evaluation.results import Counts, Flags, ScoredPairs
+    from facesearch.evaluation.results.arrays import Counts, Flags
+    from facesearch.evaluation.results.scores import ScoredPairs
 
 
 def group_rates(
@@ -33,7 +35,7 @@ def group_rates(
     Raises:
         EvaluationError: no identities, or nobody in a group has a completed comparison.
 
-    >>> from facesearch.evaluation.results import ScoredPairs
+    >>> from facesearch.evaluation.results.scores import ScoredPairs
     >>> pairs = ScoredPairs(np.array([0.9, 0.2]), np.array([True, True]), np.array([1, 2]), np.array([1, 2]))
     >>> [(rates.group, rates.tar.value) for rates in group_rates(pairs, {1: "x", 2: "y"}, 0.5)]
     [('x', 1.0), ('y', 0.0)]

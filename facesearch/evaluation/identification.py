@@ -15,16 +15,9 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.results import (
-    LOW_SUPPORT,
-    Flag,
-    Floats,
-    IdentificationResult,
-    Rate,
-    SearchCurve,
-    SearchPoint,
-    SearchScores,
-)
+from facesearch.evaluation.results.identification import IdentificationResult, SearchCurve, SearchPoint
+from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Rate
+from facesearch.evaluation.results.scores import SearchScores
 from facesearch.evaluation.scaling import fpir_by_size
 from facesearch.evaluation.uncertainty import (
     REPLICATES,
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from facesearch.evaluation.results import Counts
+    from facesearch.evaluation.results.arrays import Counts, Floats
 
 NON_MATED = -1
 """In `summarise`: the probe's person is not meant to be in the gallery."""

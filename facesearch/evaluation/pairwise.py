@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results import PairSummary
+from facesearch.evaluation.results.scores import PairSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -18,13 +18,10 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.codec import from_json, to_json
-from facesearch.evaluation.results import (
-    DECISION_RULE,
-    GroupRates,
-    IdentificationResult,
-    OperatingPoint,
-    VerificationResult,
-)
+from facesearch.evaluation.results.comparisons import GroupRates
+from facesearch.evaluation.results.identification import IdentificationResult
+from facesearch.evaluation.results.rates import DECISION_RULE
+from facesearch.evaluation.results.verification import OperatingPoint, VerificationResult
 from facesearch.evaluation.tables import (
     WorstPair,
     write_cmc,
@@ -41,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from facesearch.evaluation.results import ErrorCurve, SearchCurve
+    from facesearch.evaluation.results.identification import SearchCurve
+    from facesearch.evaluation.results.verification import ErrorCurve
 
 _R = TypeVar("_R", "VerificationReport", "IdentificationReport")
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results import FpirAtSize, FpirBySize, SizeBasis
+from facesearch.evaluation.results.identification import FpirAtSize, FpirBySize, SizeBasis
 from facesearch.evaluation.uncertainty import clustered_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facesearch.evaluation.results import Counts, Floats, SearchScores
+    from facesearch.evaluation.results.arrays import Counts, Floats
+    from facesearch.evaluation.results.scores import SearchScores
 
 
 ONE_SIDED = 0.9

@@ -10,7 +10,7 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.identification import TOP, join
 from facesearch.evaluation.pairwise import require_templates
-from facesearch.evaluation.results import SearchScores
+from facesearch.evaluation.results.scores import SearchScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from facesearch.evaluation.results import LOW_SUPPORT, Flag
+from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag
 from facesearch.evaluation.thinning import FINE, WHOLE, kept_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from facesearch.evaluation.results import (
-        Counts,
-        FpirBySize,
-        Rate,
-        SearchCurve,
-        VerificationResult,
-    )
+    from facesearch.evaluation.results.arrays import Counts
+    from facesearch.evaluation.results.identification import FpirBySize, SearchCurve
+    from facesearch.evaluation.results.rates import Rate
+    from facesearch.evaluation.results.verification import VerificationResult
     from facesearch.evaluation.trials import PairTrials, ScoreTrials
 
 Cell: TypeAlias = str | int | float | None

@@ -16,7 +16,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import subject_weights
 
 if TYPE_CHECKING:
-    from facesearch.evaluation.results import Counts, Floats
+    from facesearch.evaluation.results.arrays import Counts, Floats
 
 SHARE = 0.1
 """Of the probes whose best scores make the fitted tail."""

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from facesearch.evaluation.results import Counts
+    from facesearch.evaluation.results.arrays import Counts
 
 WHOLE = 10_000
 """A curve of up to so many rows is written whole: 6,000 pairs are less than a megabyte."""

@@ -17,21 +17,17 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import draws, eer_replicates, sample_of_pairs, tar_replicates
-from facesearch.evaluation.results import (
-    LEVEL,
-    Interval,
-    PairedDifference,
-    RocBand,
-    ScoredPairs,
-    ZeroErrorBound,
-)
+from facesearch.evaluation.results.comparisons import PairedDifference
+from facesearch.evaluation.results.rates import LEVEL, Interval, ZeroErrorBound
+from facesearch.evaluation.results.scores import ScoredPairs
+from facesearch.evaluation.results.verification import RocBand
 from facesearch.evaluation.verification import equal_error_rate, error_curve, tar_at_far
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facesearch.evaluation.bootstrap import Sample
-    from facesearch.evaluation.results import Counts, Floats
+    from facesearch.evaluation.results.arrays import Counts, Floats
 
 REPLICATES = 1000
 """Enough for a variance to 5 % and for 2.5 % percentiles."""

@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results import (
-    LOW_SUPPORT,
+from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Rate
+from facesearch.evaluation.results.verification import (
     BestAccuracy,
     DetectionCost,
     EqualErrorRate,
     ErrorCurve,
-    Flag,
     FoldAccuracy,
     InsightFaceConvention,
     OperatingPoint,
-    Rate,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from facesearch.evaluation.results import Counts, Flags, Floats
+    from facesearch.evaluation.results.arrays import Counts, Flags, Floats
 
 TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """FARs that are reported unless others are asked for."""

@@ -18,7 +18,8 @@ from facesearch.evaluation import calibration
 from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.calibration import Basis, Calibration, Metric, calibrate_far, calibrate_fpir, split_people
 from facesearch.evaluation.identification import NON_MATED, summarise
-from facesearch.evaluation.results import Flag, ScoredPairs
+from facesearch.evaluation.results.rates import Flag
+from facesearch.evaluation.results.scores import ScoredPairs
 from facesearch.types import ModelInfo
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.digest import PER_DECADE, digest
 from facesearch.evaluation.identification import evaluate_searches
 from facesearch.evaluation.report import About, IdentificationReport, VerificationReport
-from facesearch.evaluation.results import ScoredPairs, SearchScores
+from facesearch.evaluation.results.scores import ScoredPairs, SearchScores
 
 ABOUT = About("a title", "people/Ada Lovelace/pairs.txt", "2026-01-02T03:04:05+00:00", "1.0", {"model_id": "m"})
 

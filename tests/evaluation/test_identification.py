@@ -13,7 +13,9 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation import identification as one_to_n
 from facesearch.evaluation.bootstrap import subject_weights
 from facesearch.evaluation.identification import NON_MATED, NOT_ENROLLED, summarise
-from facesearch.evaluation.results import Flag, SearchScores, SizeBasis
+from facesearch.evaluation.results.identification import SizeBasis
+from facesearch.evaluation.results.rates import Flag
+from facesearch.evaluation.results.scores import SearchScores
 from facesearch.evaluation.scaling import fpir_by_size, fpir_of_subsets
 
 CELLS = st.sampled_from([-math.inf, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from facesearch.errors import EvaluationError
 from facesearch.evaluation import pairwise
 from facesearch.evaluation.assessment import curve_of_summary, evaluate_pairs, evaluate_summary
-from facesearch.evaluation.results import PairSummary, ScoredPairs
+from facesearch.evaluation.results.scores import PairSummary, ScoredPairs
 from facesearch.evaluation.selfsearch import search_all
 
 

@@ -11,7 +11,9 @@ import pytest
 from facesearch.evaluation import plots
 from facesearch.evaluation.plots.style import format_rate, format_threshold, nice_floor
 from facesearch.evaluation.plots.verification import drawn_roc
-from facesearch.evaluation.results import GroupRates, Rate, RocBand
+from facesearch.evaluation.results.comparisons import GroupRates
+from facesearch.evaluation.results.rates import Rate
+from facesearch.evaluation.results.verification import RocBand
 from facesearch.evaluation.verification import error_curve, tar_at_far
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from facesearch.evaluation.results import ErrorCurve
+    from facesearch.evaluation.results.verification import ErrorCurve
 
 
 def _curve(n: int = 400) -> ErrorCurve:

@@ -30,18 +30,16 @@ from facesearch.evaluation.report import (
     write_identification_report,
     write_verification_report,
 )
-from facesearch.evaluation.results import (
+from facesearch.evaluation.results.comparisons import GroupRates, PairedDifference
+from facesearch.evaluation.results.identification import (
     FpirAtSize,
     FpirBySize,
-    GroupRates,
     IdentificationResult,
-    Interval,
-    PairedDifference,
-    Rate,
     SearchCurve,
     SearchPoint,
     SizeBasis,
 )
+from facesearch.evaluation.results.rates import Interval, Rate
 from facesearch.evaluation.tables import WorstPair, worst_pairs
 from facesearch.evaluation.thinning import kept_rows
 from facesearch.evaluation.trials import ScoreTrials, read_scores_csv, scored_pairs

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from facesearch.errors import EvaluationError
 from facesearch.evaluation import bootstrap, uncertainty
 from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.results import ScoredPairs
+from facesearch.evaluation.results.scores import ScoredPairs
 from facesearch.evaluation.verification import equal_error_rate, error_curve, tar_at_far
 
 

@@ -17,11 +17,13 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation import verification
 from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.groups import group_rates
-from facesearch.evaluation.results import Attempts, ErrorCurve, Flag, ScoredPairs
+from facesearch.evaluation.results.rates import Flag
+from facesearch.evaluation.results.scores import Attempts, ScoredPairs
+from facesearch.evaluation.results.verification import ErrorCurve
 from tests.evaluation import oracle
 
 if TYPE_CHECKING:
-    from facesearch.evaluation.results import Floats
+    from facesearch.evaluation.results.arrays import Floats
 
 TIED = st.lists(st.sampled_from([-1.0, -0.1, 0.0, 0.2, 0.2000001, 0.5, 1.0]), min_size=1, max_size=30)
 WILD = st.lists(st.floats(allow_nan=False) | st.sampled_from([math.inf, -math.inf, 0.0, -0.0]), min_size=1, max_size=30)

@@ -20,7 +20,8 @@ from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.digest import digest
 from facesearch.evaluation.report import VerificationReport
-from facesearch.evaluation.results import Interval, ScoredPairs
+from facesearch.evaluation.results.rates import Interval
+from facesearch.evaluation.results.scores import ScoredPairs
 from facesearch.gallery.schema import AuditRow, EvaluationRow
 from facesearch.server import selfcheck
 from tests.server.conftest import serve_here

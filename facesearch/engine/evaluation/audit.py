@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facesearch.engine.evaluation.people import LabelledTemplates
-    from facesearch.evaluation.results import PairSummary
+    from facesearch.evaluation.results.scores import PairSummary
 
 NEAR_DUPLICATE: Final = 0.98
 """Cosine from which two photos of one person count as copies: that of a photo with itself at half the resolution or

@@ -14,7 +14,7 @@ from facesearch.evaluation.calibration import Basis, Calibration, Metric, calibr
 from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.identification import NON_MATED, join, summarise
 from facesearch.evaluation.pairwise import compare_all
-from facesearch.evaluation.results import Rate
+from facesearch.evaluation.results.rates import Rate
 from facesearch.evaluation.uncertainty import clustered_interval, wilson
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from facesearch.evaluation.results import Flags, SearchScores
+    from facesearch.evaluation.results.arrays import Flags
+    from facesearch.evaluation.results.scores import SearchScores
     from facesearch.types import Vectors
 
 SEARCHES: Final = 20_000

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from facesearch.evaluation.report import VerificationReport
-    from facesearch.evaluation.results import PairedDifference
+    from facesearch.evaluation.results.comparisons import PairedDifference
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facesearch.engine.evaluation.embeddings import Embedded
-    from facesearch.evaluation.results import SearchScores
+    from facesearch.evaluation.results.scores import SearchScores
     from facesearch.evaluation.trials import PhotoSet, SearchTrials
     from facesearch.types import Vectors
 

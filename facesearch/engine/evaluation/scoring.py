@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facesearch.evaluation.results import Attempts
+from facesearch.evaluation.results.scores import Attempts
 from facesearch.evaluation.trials.refusal import refusal
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from facesearch.evaluation.assessment import evaluate_pairs, evaluate_summary
 from facesearch.evaluation.groups import group_rates
 from facesearch.evaluation.pairwise import compare_all
 from facesearch.evaluation.report import About, VerificationReport, recommended_point
-from facesearch.evaluation.results import ScoredPairs
+from facesearch.evaluation.results.scores import ScoredPairs
 from facesearch.evaluation.tables import WORST, WorstPair, worst_pairs
 from facesearch.evaluation.trials import (
     EmbeddingSet,
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     from facesearch.engine.evaluation.cache import Embedding
     from facesearch.engine.evaluation.embeddings import Embedded
-    from facesearch.evaluation.results import Attempts, GroupRates, VerificationResult
+    from facesearch.evaluation.results.comparisons import GroupRates
+    from facesearch.evaluation.results.scores import Attempts
+    from facesearch.evaluation.results.verification import VerificationResult
     from facesearch.evaluation.trials import Photo, Trials
     from facesearch.types import Vector
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facesearch.evaluation.report import VerificationReport
-    from facesearch.evaluation.results import PairedDifference
+    from facesearch.evaluation.results.comparisons import PairedDifference
 
 LOWER_IS_BETTER = ("EER", "FNMR", "FNIR", "FPIR", "minDCF")
 

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 from facesearch.evaluation.pages import words
 from facesearch.evaluation.pages.shell import Html, element, facts, join, paragraph, table, text
-from facesearch.evaluation.results import DECISION_RULE, LOW_SUPPORT
+from facesearch.evaluation.results.rates import DECISION_RULE, LOW_SUPPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from facesearch.evaluation.report import VerificationReport
-    from facesearch.evaluation.results import FoldAccuracy, InsightFaceConvention, Rate, TrialCounts, VerificationResult
+    from facesearch.evaluation.results.rates import Rate
+    from facesearch.evaluation.results.verification import (
+        FoldAccuracy,
+        InsightFaceConvention,
+        TrialCounts,
+        VerificationResult,
+    )
 
 RULE_OF_30 = (
     f"Fewer than {LOW_SUPPORT} errors are flagged (Doddington's rule of 30): with {LOW_SUPPORT} errors the true "

@@ -9,7 +9,7 @@ from facesearch.evaluation.pages import words
 from facesearch.evaluation.pages.honesty import RULE_OF_30, flat
 from facesearch.evaluation.pages.shell import Html, element, facts, join, page, paragraph, plot, section, table
 from facesearch.evaluation.pages.verification import heading
-from facesearch.evaluation.results import DECISION_RULE
+from facesearch.evaluation.results.rates import DECISION_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from facesearch.evaluation.report import IdentificationReport
-    from facesearch.evaluation.results import IdentificationResult, SearchPoint
+    from facesearch.evaluation.results.identification import IdentificationResult, SearchPoint
 
 CAPTIONS = {
     "fnir_fpir": "Lower left is better. FNIR counts a search whose mate is below the threshold or outside the first R.",

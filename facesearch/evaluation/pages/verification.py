@@ -22,7 +22,7 @@ from facesearch.evaluation.pages.shell import (
     text,
 )
 from facesearch.evaluation.report import recommended_point
-from facesearch.evaluation.results import Flag
+from facesearch.evaluation.results.rates import Flag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from facesearch.evaluation.report import About, VerificationReport
-    from facesearch.evaluation.results import OperatingPoint, VerificationResult
+    from facesearch.evaluation.results.verification import OperatingPoint, VerificationResult
     from facesearch.evaluation.tables import WorstPair
 
 CAPTIONS = {

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from facesearch.evaluation.pages.shell import Html, element, text
 from facesearch.evaluation.plots.style import format_rate, format_threshold
-from facesearch.evaluation.results import LOW_SUPPORT, Flag
+from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag
 
 if TYPE_CHECKING:
-    from facesearch.evaluation.results import Interval, Rate
+    from facesearch.evaluation.results.rates import Interval, Rate
 
 __all__ = ["NOTHING", "counted", "file_name", "flag", "format_rate", "interval", "rate", "signed", "threshold"]
 

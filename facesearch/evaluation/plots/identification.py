@@ -22,7 +22,7 @@ from facesearch.evaluation.plots.style import (
     styled,
 )
 from facesearch.evaluation.plots.verification import shade_low_support
-from facesearch.evaluation.results import SizeBasis
+from facesearch.evaluation.results.identification import SizeBasis
 from facesearch.evaluation.thinning import DRAWN, kept_rows
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from facesearch.evaluation.results import FpirBySize, Rate, SearchCurve, SearchPoint
+    from facesearch.evaluation.results.identification import FpirBySize, SearchCurve, SearchPoint
+    from facesearch.evaluation.results.rates import Rate
 
 
 @styled

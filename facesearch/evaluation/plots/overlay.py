@@ -8,14 +8,14 @@ import numpy as np
 
 from facesearch.evaluation.plots.style import SERIES, least_rate, log_rate_axis, new_axes, nice_floor, note, styled
 from facesearch.evaluation.plots.verification import draw_ribbon, drawn_roc
-from facesearch.evaluation.results import LOW_SUPPORT
+from facesearch.evaluation.results.rates import LOW_SUPPORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
 
-    from facesearch.evaluation.results import ErrorCurve, RocBand
+    from facesearch.evaluation.results.verification import ErrorCurve, RocBand
 
 
 @styled

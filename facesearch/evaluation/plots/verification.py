@@ -22,7 +22,7 @@ from facesearch.evaluation.plots.style import (
     note,
     styled,
 )
-from facesearch.evaluation.results import LOW_SUPPORT
+from facesearch.evaluation.results.rates import LOW_SUPPORT
 from facesearch.evaluation.thinning import DRAWN, kept_rows
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from facesearch.evaluation.results import Counts, ErrorCurve, Floats, GroupRates, OperatingPoint, RocBand
+    from facesearch.evaluation.results.arrays import Counts, Floats
+    from facesearch.evaluation.results.comparisons import GroupRates
+    from facesearch.evaluation.results.verification import ErrorCurve, OperatingPoint, RocBand
 
 _MOST_TICKS = 6
 _PROBIT_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4)

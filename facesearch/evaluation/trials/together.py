@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results import ScoredPairs
+from facesearch.evaluation.results.scores import ScoredPairs
 
 if TYPE_CHECKING:
     from facesearch.evaluation.trials.types import ScoreTrials
