@@ -5,15 +5,13 @@ The fixtures are shared by the whole run: a test that changes a photo or the pac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import pytest
 
 from facesearch.demo.portraits import STRANGER, draw_group, draw_landscape, draw_portrait, write_people, write_photo
 from facesearch.demo.standin import build_standin_pack
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GROUP = (0, 3, 5, 8, 7)
 """Who stands in the group photo, from left to right: positions in `PEOPLE`."""
@@ -23,6 +21,15 @@ GROUP = (0, 3, 5, 8, 7)
 def standin_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the stand-in model pack; `--models` and `PackStore.find` take it."""
     return build_standin_pack(tmp_path_factory.mktemp("models") / "standin")
+
+
+@pytest.fixture(scope="session")
+def new_pack(standin_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack whose templates do not compare with the stand-in's: its recogniser gets another input."""
+    folder = Path(shutil.copytree(standin_pack, tmp_path_factory.mktemp("models") / "new"))
+    text = (folder / "pack.toml").read_text().replace("input_std = ", "input_std = 1")
+    (folder / "pack.toml").write_text(text)
+    return folder
 
 
 @pytest.fixture(scope="session")

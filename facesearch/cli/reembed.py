@@ -157,7 +157,7 @@ def _tell_switch(switch: Switch, *, json: bool) -> None:
         note(f"{switch.missing} enrolled faces have no template of it: no search finds them.")
     if switch.previous != model_id:
         note("Thresholds and calibrations belong to a model and did not carry over: facesearch calibrate")
-        note("Restart servers, and other programs that have the gallery open: they still hold the other model.")
+        note("Running servers follow by themselves; restart other programs that have the gallery open.")
         note(f"Back: facesearch reembed --rollback. For good: facesearch models retire {switch.previous}")
 
 

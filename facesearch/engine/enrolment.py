@@ -230,7 +230,9 @@ class Enrolment:
     def _judge(self, photos: Sequence[EncodedPhoto[_Todo]]) -> _Batch:
         """What becomes of them, with one search for all."""
         vectors = np.array([template.vector for photo in photos for template in photo.templates], np.float32)
-        found = iter(self._gallery.search_or_local(vectors, 2)[0] if len(vectors) else ())
+        found = iter(
+            self._gallery.search_or_local(vectors, 2, model_id=self._encoder.info.model_id)[0] if len(vectors) else ()
+        )
         batch = _Batch()
         for photo in photos:
             self._take(photo, [candidate for each in islice(found, len(photo.templates)) for candidate in each], batch)

@@ -141,6 +141,16 @@ class FaceSearch:
 
     # -- parts
 
+    def beside(self, pack: str | None = None) -> Self:
+        """An engine with that pack, or this one's, over the gallery that this one has open and will close.
+
+        Raises `ModelNotFoundError` where the pack is not on this machine: none is downloaded.
+        """
+        other = type(self)(replace(self.settings, pack=pack) if pack else self.settings)
+        other._gallery = self.ensure_gallery()
+        other.pack = self.packs.find(pack) if pack else self.pack
+        return other
+
     @property
     def gallery(self) -> Gallery:
         """The gallery; `GalleryNotFoundError` where there is none."""

@@ -167,9 +167,10 @@ def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOp
     (vectors,) = embed_probes(encoder, [probe])
     if not len(vectors):
         return decide_probe(probe, [], options)
+    model_id = encoder.info.model_id  # another may have become the gallery's while the photo was looked at
     if not options.degraded:
-        return decide_probe(probe, gallery.search(vectors, options.k, options.where), options)
-    found, complete = gallery.search_or_local(vectors, options.k, options.where)
+        return decide_probe(probe, gallery.search(vectors, options.k, options.where, model_id), options)
+    found, complete = gallery.search_or_local(vectors, options.k, options.where, model_id)
     return [replace(result, complete=complete) for result in decide_probe(probe, found, options)]
 
 

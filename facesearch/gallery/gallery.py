@@ -165,30 +165,33 @@ class Gallery:
         """Load or build the index now, not with the first search. Raises `CorruptGalleryError` as a search does."""
         self.own_index.open()
 
-    def search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None) -> list[tuple[Candidate, ...]]:
+    def search(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
+    ) -> list[tuple[Candidate, ...]]:
         """The k best subjects for each vector (n, d), best first, one candidate per subject.
 
         At least two subjects come back where there are two, so that a runner-up is known. `where` limits the search
-        to subjects with these attributes. Raises `GalleryError` for vectors that are not finite or not unit length,
-        `EngineUnavailableError` where the gallery's engine does not answer.
+        to subjects with these attributes. `model_id` says what made the vectors, where they are not the gallery's own.
+        Raises `GalleryError` for vectors that are not finite or not unit length, `ModelMismatchError` where another
+        model's templates are searched by now, `EngineUnavailableError` where the gallery's engine does not answer.
         """
-        found = self.own_index.search(vectors, k, where)
+        found = self.own_index.search(vectors, k, where, model_id)
         if found is None:
-            found = self.engines.search(vectors, k, where)
-        return self.search(vectors, k, where) if found is None else found  # the engine was exchanged meanwhile
+            found = self.engines.search(vectors, k, where, model_id)
+        return self.search(vectors, k, where, model_id) if found is None else found  # the engine was exchanged meanwhile
 
     def search_or_local(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
     ) -> tuple[list[tuple[Candidate, ...]], bool]:
         """As `search`; where the engine does not answer, among the newest templates, read from the database.
 
         Returns whether everybody was searched, too.
         """
         try:
-            return self.search(vectors, k, where), True
+            return self.search(vectors, k, where, model_id), True
         except EngineUnavailableError:
             pass
-        return self.engines.search_newest(vectors, k, where)
+        return self.engines.search_newest(vectors, k, where, model_id)
 
     def save_cache(self) -> None:
         """Write the index cache if this process holds a newer one; where that fails, it is a warning."""

@@ -92,6 +92,17 @@ def require_model(active: ModelInfo, other: ModelInfo) -> None:
         )
 
 
+def require_made_by(active_id: str, model_id: str | None) -> None:
+    """Raise `ModelMismatchError` where vectors of `model_id` are to be searched among templates of another model.
+
+    None is for vectors that are the gallery's own.
+    """
+    if model_id not in {None, active_id}:
+        raise ModelMismatchError(
+            f"The gallery's model is {active_id} by now, not {model_id}.", "Ask again with the gallery's model pack."
+        )
+
+
 def _arithmetic_of(info: ModelInfo) -> str:
     """As the options that ask for it."""
     provider = info.settings.get("provider")

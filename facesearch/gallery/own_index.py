@@ -70,11 +70,13 @@ class OwnIndex:
             if not has_engine(connection):
                 self._refreshed(connection)
 
-    def search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]] | None:
+    def search(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+    ) -> list[tuple[Candidate, ...]] | None:
         """As `Gallery.search`; None where an engine is to be searched."""
         for attempt in range(2):
             try:
-                return self._search(vectors, k, where)
+                return self._search(vectors, k, where, model_id)
             except ChangedRowError as error:
                 # Another process removes somebody, and its transaction is not over, or the files are damaged.
                 log.warning("%s They are read anew.", error.message)
@@ -82,28 +84,31 @@ class OwnIndex:
                     self._live = None
                     if attempt:
                         remove_snapshot(self._folder)
-        return self._search(vectors, k, where)
+        return self._search(vectors, k, where, model_id)
 
-    def _search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]] | None:
+    def _search(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+    ) -> list[tuple[Candidate, ...]] | None:
         if not where:
             with suppress(UnknownTemplateError):
-                found = self._search_unchanged(vectors, k)
+                found = self._search_unchanged(vectors, k, model_id)
                 if found is not None:
                     return found
-        return self._search_refreshed(vectors, k, where)
+        return self._search_refreshed(vectors, k, where, model_id)
 
-    def _search_unchanged(self, vectors: Vectors, k: int) -> list[tuple[Candidate, ...]] | None:
+    def _search_unchanged(self, vectors: Vectors, k: int, model_id: str | None) -> list[tuple[Candidate, ...]] | None:
         """Without a transaction; None where the database has changed, raises `UnknownTemplateError`."""
         with ExitStack() as reading:
             with self.lock:
                 live, known = self._live, self._recall.memory(self._database.version())
                 if live is None or known is None:
                     return None
+                models.require_made_by(live.model_id, model_id)
                 reading.enter_context(self._readers.enter())
             return search_subjects(live.index, vectors, k, None, partial(recall.describe, known))
 
     def _search_refreshed(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
     ) -> list[tuple[Candidate, ...]] | None:
         with ExitStack() as reading:
             with self.lock:
@@ -115,6 +120,7 @@ class OwnIndex:
                 live = self._refreshed(connection)
                 if live is None:
                     return [() for _ in vectors]
+                models.require_made_by(live.model_id, model_id)
                 known = self._recall.start(version)
                 reading.enter_context(self._readers.enter())
             allowed = templates_where(connection, where) if where else None

@@ -16,6 +16,7 @@ from facesearch.gallery.directory import Directory
 from facesearch.gallery.keys import KeyStore
 from facesearch.server import problems
 from facesearch.server.batching import Pipeline
+from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
 from facesearch.server.memory import resident_bytes
 from facesearch.server.metrics import Measured, Metrics
@@ -39,10 +40,10 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     """
     bounds = options or ServerOptions()
     gallery = engine.ensure_gallery()
-    engine.encoder.info  # noqa: B018  # raises here, not at the first request
+    models = ModelInForce(engine)  # raises here, not at the first request
     keys = KeyRing(KeyStore(gallery.database), bounds)
     metrics, directory = Metrics(), Directory(gallery.database)
-    pipeline = Pipeline(engine, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
+    pipeline = Pipeline(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
     metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
     metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])
@@ -67,6 +68,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     app.state.keys = keys
     app.state.facesearch = State(
         engine=engine,
+        models=models,
         options=bounds,
         pipeline=pipeline,
         metrics=metrics,

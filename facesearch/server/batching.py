@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import time
 from asyncio import wrap_future
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -34,20 +33,18 @@ from facesearch.errors import FaceSearchError
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.server.problems import busy
 from facesearch.types import Comparison, Threshold
-from facesearch.vision.encoder import BATCH
+from facesearch.vision.encoder import BATCH, Encoder
 from facesearch.vision.thumbnail import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from facesearch.engine.facesearch import FaceSearch
+    from facesearch.server.following import InForce, ModelInForce
     from facesearch.server.metrics import Histogram
     from facesearch.server.uploads import Upload
     from facesearch.types import Candidate, SearchResult, Vectors
     from facesearch.vision.quality import FacePolicy
-
-SECONDS: Final = 1.0
-"""How long the threshold is kept: what `facesearch calibrate` puts in force holds no later than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +64,20 @@ class _Job:
 
     prepare: Callable[[], Any]
     """Gives the probe, or what is wanted of the photo instead."""
-    ask: Ask | None
+    future: Future[Any] = field(default_factory=Future, init=False)
+
+
+@dataclass(slots=True, eq=False)
+class _FaceJob(_Job):
+    """One whose faces are to be embedded."""
+
+    now: InForce
+    ask: Ask | None = None
     """None: only the vectors are wanted."""
-    future: Future[Any] = field(default_factory=Future)
-    probe: Probe | None = None
+    probe: Probe | None = field(default=None, init=False)
+
+
+Job = TypeVar("Job", bound=_Job)
 
 
 class Pipeline:
@@ -79,19 +86,19 @@ class Pipeline:
     def __init__(
         self,
         engine: FaceSearch,
+        models: ModelInForce,
         *,
         capacity: int,
         workers: int | None,
         batches: Histogram,
     ) -> None:
         self._engine = engine
-        self._in_force: Threshold | None = None
-        self._read_at = 0.0
+        self._models = models
         self._capacity = capacity
         self._batches = batches
         self._waiting = 0
         self._lock = threading.Lock()
-        self._ready: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[_FaceJob | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1), thread_name_prefix="facesearch-request")
         self._finisher = threading.Thread(target=self._finish, name="facesearch-batches", daemon=True)
         self._finisher.start()
@@ -116,29 +123,34 @@ class Pipeline:
 
     async def detect(self, photos: Sequence[Upload]) -> list[Probe]:
         """The faces of each photo, without crops."""
-        encoder = self._engine.encoder
-        jobs = [_Job(partial(find_probe, encoder, photo.data, name=photo.name), None) for photo in photos]
+        find = partial(find_probe, (await self._models.current()).engine.encoder)
+        jobs = [_Job(partial(find, photo.data, name=photo.name)) for photo in photos]
         return await self._run(jobs, self._only_prepare)
 
     async def preview(self, photo: Upload) -> tuple[bytes, int, int]:
         """What `thumbnail.preview` gives. Raises `PhotoError`."""
-        (made,) = await self._run([_Job(partial(preview, photo.data), None)], self._only_prepare)
+        (made,) = await self._run([_Job(partial(preview, photo.data))], self._only_prepare)
         return cast("tuple[bytes, int, int]", made)
 
     async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[list[SearchResult]]:
         """What `FaceSearch.identify` gives for each photo."""
-        encoder = self._engine.encoder
-        jobs = [_Job(partial(prepare_probe, encoder, photo.data, name=photo.name), ask) for photo in photos]
-        return await self._run(jobs, self._prepare)
 
-    async def verify(self, a: Upload, b: Upload, policy: FacePolicy, threshold: Threshold) -> Comparison:
-        """What `FaceSearch.verify` gives."""
-        encoder = self._engine.encoder
-        jobs = [_Job(partial(prepare_single, encoder, photo.data, policy, name=photo.name), None) for photo in (a, b)]
+        async def work(now: InForce) -> list[list[SearchResult]]:
+            prepare = partial(prepare_probe, now.engine.encoder)
+            jobs = [_FaceJob(partial(prepare, photo.data, name=photo.name), now, ask) for photo in photos]
+            return await self._run(jobs, self._prepare)
+
+        return await self._models.answer(work)
+
+    async def verify(self, a: Upload, b: Upload, policy: FacePolicy, threshold: Threshold | None) -> Comparison:
+        """What `FaceSearch.verify` gives; no `threshold` takes the one in force."""
+        now = await self._models.current()
+        prepare = partial(prepare_single, now.engine.encoder)
+        jobs = [_FaceJob(partial(prepare, photo.data, policy, name=photo.name), now) for photo in (a, b)]
         first, second = await self._run(jobs, self._prepare)
-        return Comparison(a.name, b.name, float(np.dot(first[0], second[0])), threshold)
+        return Comparison(a.name, b.name, float(np.dot(first[0], second[0])), threshold or now.threshold)
 
-    async def _run(self, jobs: Sequence[_Job], step: Callable[[_Job], None]) -> list[Any]:
+    async def _run(self, jobs: Sequence[Job], step: Callable[[Job], None]) -> list[Any]:
         with self._lock:
             self.require_room()
             self._waiting += len(jobs)
@@ -170,7 +182,7 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
             job.future.set_exception(error)
 
-    def _prepare(self, job: _Job) -> None:
+    def _prepare(self, job: _FaceJob) -> None:
         if not job.future.set_running_or_notify_cancel():
             return
         try:
@@ -193,8 +205,8 @@ class Pipeline:
                     if not each.future.done():
                         each.future.set_exception(error)
 
-    def _take_waiting(self) -> list[_Job]:
-        taken: list[_Job] = []
+    def _take_waiting(self) -> list[_FaceJob]:
+        taken: list[_FaceJob] = []
         while len(taken) < BATCH - 1:
             try:
                 job = self._ready.get_nowait()
@@ -206,37 +218,32 @@ class Pipeline:
             taken.append(job)
         return taken
 
-    def _answer(self, group: Sequence[_Job]) -> None:
+    def _answer(self, group: Sequence[_FaceJob]) -> None:
+        engines = {job.now.engine for job in group}  # several only while the model is switched
+        for engine in engines:
+            self._answer_with(engine.encoder, [job for job in group if job.now.engine is engine])
+
+    def _answer_with(self, encoder: Encoder, group: Sequence[_FaceJob]) -> None:
         probes = [job.probe for job in group if job.probe is not None]
-        vectors = embed_probes(self._engine.encoder, probes)
-        searches: dict[tuple[object, ...], list[tuple[_Job, Probe, Vectors]]] = {}
+        vectors = embed_probes(encoder, probes)
+        searches: dict[tuple[object, ...], list[tuple[_FaceJob, Probe, Vectors]]] = {}
         for job, probe, rows in zip(group, probes, vectors, strict=True):
             if job.ask is None:
                 job.future.set_result(rows)
             else:
                 where = tuple(sorted((job.ask.where or {}).items()))
                 searches.setdefault((job.ask.k, where), []).append((job, probe, rows))
-        if searches:
-            in_force = self._threshold()
-            for together in searches.values():
-                self._search(together, in_force)
+        for together in searches.values():
+            self._search(together)
 
-    def _threshold(self) -> Threshold:
-        """The threshold in force, read again every second; `ModelMismatchError` where the gallery changed its model."""
-        if self._in_force is None or time.monotonic() - self._read_at > SECONDS:
-            engine = self._engine
-            engine.gallery.require_model(engine.encoder.info)
-            self._in_force, self._read_at = engine.threshold, time.monotonic()
-        return self._in_force
-
-    def _search(self, together: Sequence[tuple[_Job, Probe, Vectors]], in_force: Threshold) -> None:
-        asked = together[0][0].ask
+    def _search(self, together: Sequence[tuple[_FaceJob, Probe, Vectors]]) -> None:
+        asked, model_id = together[0][0].ask, together[0][0].now.model_id
         assert asked is not None
         found: list[tuple[Candidate, ...]] = []
         vectors = [rows for _, _, rows in together if len(rows)]
         try:
             if vectors:
-                found = self._engine.gallery.search(np.concatenate(vectors), asked.k, asked.where)
+                found = self._engine.gallery.search(np.concatenate(vectors), asked.k, asked.where, model_id)
         except FaceSearchError as error:
             for job, _, _ in together:
                 job.future.set_exception(error)
@@ -245,7 +252,7 @@ class Pipeline:
         for job, probe, rows in together:
             assert job.ask is not None
             given = job.ask.threshold
-            threshold = in_force if given is None else Threshold(given, "given")
+            threshold = job.now.threshold if given is None else Threshold(given, "given")
             options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
             results = decide_probe(probe, found[start : start + len(rows)], options)
             self._engine.count_query(results)

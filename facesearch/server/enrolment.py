@@ -35,7 +35,7 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[d
     with state.in_turn(), acting_as(caller.actor):
         subject = state.gallery.subject(who).name if isinstance(who, int) else clean_name(who)
         existed = _find(state, subject) is not None
-        outcomes = state.engine.enroll_uploads(photos, subject, **choices)
+        outcomes = state.models.run(lambda now: now.engine.enroll_uploads(photos, subject, **choices))
     places = state.directory.locate(key for outcome in outcomes for key in outcome.template_ids[:1])
     found = _find(state, subject)
     results = []

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from facesearch.engine.records import rounded
 
 if TYPE_CHECKING:
+    from facesearch.server.following import InForce
     from facesearch.server.state import State
     from facesearch.types import Candidate
 
 
-def find_look_alikes(state: State, subject_id: int, k: int) -> dict[str, Any]:
+def find_look_alikes(state: State, now: InForce, subject_id: int, k: int) -> dict[str, Any]:
     """The `k` people whose templates come closest to one of this person's."""
     faces = [face for photo in state.directory.photos(subject_id) for face in photo.faces]
     own = [face.template_id for face in faces if face.template_id is not None]
     vectors = state.directory.vectors(own)
     name = state.gallery.subject(subject_id).name
     best: dict[str, tuple[Candidate, int]] = {}
-    for template_id, candidates in zip(own, state.gallery.search(vectors, k + 1), strict=True):
+    for template_id, candidates in zip(own, state.gallery.search(vectors, k + 1, model_id=now.model_id), strict=True):
         for each in candidates:
             if each.subject != name and (each.subject not in best or each.score > best[each.subject][0].score):
                 best[each.subject] = (each, template_id)
@@ -36,4 +37,4 @@ def find_look_alikes(state: State, subject_id: int, k: int) -> dict[str, Any]:
         for each, template_id in closest
         if each.template_id in places
     ]
-    return {"threshold": state.engine.threshold.value, "results": results}
+    return {"threshold": now.threshold.value, "results": results}

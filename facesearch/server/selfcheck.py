@@ -9,19 +9,21 @@ from facesearch.engine.evaluation.people import LabelledTemplates, gallery_templ
 from facesearch.engine.records import rounded
 
 if TYPE_CHECKING:
+    from facesearch.server.following import InForce
     from facesearch.server.state import State
 
 MOST: Final = 100
 """Findings of each kind in one answer, worst first; the totals tell how many there are."""
 
 
-def audit_gallery(state: State) -> dict[str, Any]:
+def audit_gallery(state: State, now: InForce) -> dict[str, Any]:
     """What a person should look at. A gallery of fewer than two templates has nothing."""
-    threshold, counts = state.engine.threshold.value, state.gallery.counts()
+    threshold, counts = now.threshold.value, state.gallery.counts()
     answer: dict[str, Any] = {"threshold": threshold, "people": counts["subjects"], "templates": counts["templates"]}
     if counts["templates"] < 2:
         return {**answer, "complete": True, "totals": dict.fromkeys(Kind, 0), "findings": []}
     known = gallery_templates(state.gallery)
+    state.models.require_still(now)
     found = audit_templates(known, threshold)
     kinds = {
         Kind.LOOK_ALIKE: found.look_alikes,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.gallery import Gallery
     from facesearch.server.batching import Pipeline
+    from facesearch.server.following import ModelInForce
     from facesearch.server.metrics import Metrics
     from facesearch.server.options import ServerOptions
 
@@ -28,6 +29,8 @@ class State:
     """One server process."""
 
     engine: FaceSearch
+    """For all that needs no model."""
+    models: ModelInForce
     options: ServerOptions
     pipeline: Pipeline
     metrics: Metrics

@@ -26,15 +26,6 @@ from facesearch.vision.thumbnail import thumbnail
 Open = Callable[..., FaceSearch]
 
 
-@pytest.fixture(scope="module")
-def new_pack(standin_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack whose templates do not compare with the stand-in's: its recogniser gets another input."""
-    folder = shutil.copytree(standin_pack, tmp_path_factory.mktemp("models") / "new")
-    text = (folder / "pack.toml").read_text().replace("input_std = ", "input_std = 1")
-    (folder / "pack.toml").write_text(text)
-    return Path(folder)
-
-
 @pytest.fixture
 def reopen(tmp_path: Path) -> Iterator[Open]:
     """Opens the gallery of the test, with a pack."""

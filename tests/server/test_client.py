@@ -41,6 +41,7 @@ def test_its_methods_are_the_engines() -> None:
 
 HERE_ALONE = {
     "open": "a client is made with a URL",
+    "beside": "of several models on one machine",
     "encode": "vectors never leave the server",
     "photo_embedder": "nor do they for an evaluation",
     "enroll_sources": "of folders on the engine's disk",

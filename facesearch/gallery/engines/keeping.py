@@ -58,21 +58,26 @@ class Engines:
         self._wait_until = 0.0
         self._searched: int | None = None
 
-    def search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]] | None:
+    def search(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+    ) -> list[tuple[Candidate, ...]] | None:
         """As `Gallery.search`, in the engine; None where another has taken its place meanwhile."""
         self.catch_up(at_least=MANY_PENDING)
         try:
-            return self._search(vectors, k, where)
+            return self._search(vectors, k, where, model_id)
         except EngineUnavailableError:
             if not self._has_changed():
                 raise
             return None
 
-    def _search(self, vectors: Vectors, k: int, where: Mapping[str, str] | None) -> list[tuple[Candidate, ...]] | None:
+    def _search(
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+    ) -> list[tuple[Candidate, ...]] | None:
         with self.database.read() as connection:
             active = models.active_model(connection)
             if active is None:
                 return [() for _ in vectors]
+            models.require_made_by(active[1].model_id, model_id)
             index = self._bound(connection, active)
             return None if index is None else _found(connection, index, vectors, k, where)
 
@@ -94,12 +99,13 @@ class Engines:
         return (engine.row if engine else None) != self._searched
 
     def search_newest(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None
+        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
     ) -> tuple[list[tuple[Candidate, ...]], bool]:
         """What can be searched without an engine: the newest templates; and whether that is all of them."""
         with self.database.read() as connection:
             active = models.active_model(connection)
             assert active is not None  # there was one, whose templates the engine holds
+            models.require_made_by(active[1].model_id, model_id)
             index = LocalIndex(DatabaseVectors(connection, active[0], active[1].dimension))
             return _found(connection, index, vectors, k, where), index.complete
 

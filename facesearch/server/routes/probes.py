@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -15,7 +14,7 @@ from facesearch.server.batching import Ask
 from facesearch.server.routes.documented import PAIR_BODY, photos_body, problems
 from facesearch.server.schemas import ComparisonRecord, Detections, Identifications
 from facesearch.server.security import Reader
-from facesearch.server.state import State, StateOf
+from facesearch.server.state import StateOf
 from facesearch.server.uploads import parse_where, read_form
 from facesearch.types import Threshold
 from facesearch.vision.quality import FacePolicy
@@ -105,8 +104,8 @@ async def verify(
     form = await read_form(request)
     if len(form.photos) != 2:
         raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
-    in_force = Threshold(threshold, "given") if threshold is not None else await run_sync(_threshold, state)
-    return comparison_record(await state.pipeline.verify(*form.photos, faces, in_force))
+    given = None if threshold is None else Threshold(threshold, "given")
+    return comparison_record(await state.pipeline.verify(*form.photos, faces, given))
 
 
 @router.post(
@@ -127,7 +126,3 @@ async def picture(request: Request, state: StateOf, _: Reader) -> Response:
     form = await read_form(request)
     jpeg, width, height = await state.pipeline.preview(form.photos[0])
     return Response(jpeg, media_type="image/jpeg", headers={"Photo-Width": str(width), "Photo-Height": str(height)})
-
-
-def _threshold(state: State) -> Threshold:
-    return state.engine.threshold

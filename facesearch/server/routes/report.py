@@ -129,6 +129,6 @@ def evaluation(state: StateOf, _: Reader) -> dict[str, Any]:
 def audit(state: StateOf, caller: Reader) -> dict[str, Any]:
     """What `facesearch audit` finds. It compares all templates, so one audit or check runs at a time."""
     with state.alone(state.checking, "A check or an audit"), acting_as(caller.actor):
-        found = audit_gallery(state)
+        found = state.models.run(lambda now: audit_gallery(state, now))
         state.engine.record_use("audit", {"templates": found["templates"], "pages": 0})
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 
@@ -13,7 +13,10 @@ from facesearch.server.options import MAX_PHOTOS
 from facesearch.server.routes.documented import problems
 from facesearch.server.schemas import Findings, Health, Info
 from facesearch.server.security import Reader
-from facesearch.server.state import StateOf
+from facesearch.server.state import State, StateOf
+
+if TYPE_CHECKING:
+    from facesearch.server.following import InForce
 
 router = APIRouter(tags=["service"])
 
@@ -22,13 +25,19 @@ router = APIRouter(tags=["service"])
 def info(state: StateOf, caller: Reader) -> dict[str, Any]:
     """What `facesearch info` prints, and what this server allows."""
     return {
-        **state.engine.describe(),
+        **state.models.run(lambda now: _described(state, now)),
         "thumbnails": state.options.thumbnails,
         "scopes": sorted(caller.scopes),
         "max_photo_bytes": state.options.max_photo,
         "max_photos": MAX_PHOTOS,
         "version": version("facesearch"),
     }
+
+
+def _described(state: State, now: InForce) -> dict[str, Any]:
+    found = now.engine.describe()
+    state.models.require_still(now)
+    return found
 
 
 @router.get("/check", response_model=Findings, responses=problems(429), summary="Prove that the gallery is sound")
@@ -47,9 +56,8 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", response_model=Health, responses=problems(), summary="Can it answer?")
 def ready(state: StateOf) -> dict[str, str]:
-    """503 where the gallery or the models cannot be used; needs no key."""
-    state.gallery.model()
-    state.engine.encoder.info  # noqa: B018  # raises where the models cannot be used
+    """503 where the gallery or its model cannot be used, with the pack that is lacking; needs no key."""
+    state.models.look()
     return {"status": "ok"}
 
 

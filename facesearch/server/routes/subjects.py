@@ -120,4 +120,4 @@ def look_alikes(
     k: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> dict[str, Any]:
     """The people whose templates come closest to this person's, best first."""
-    return find_look_alikes(state, id, k)
+    return state.models.run(lambda now: find_look_alikes(state, now, id, k))
