@@ -178,7 +178,9 @@ class Gallery:
         found = self.own_index.search(vectors, k, where, model_id)
         if found is None:
             found = self.engines.search(vectors, k, where, model_id)
-        return self.search(vectors, k, where, model_id) if found is None else found  # the engine was exchanged meanwhile
+        return (
+            self.search(vectors, k, where, model_id) if found is None else found
+        )  # the engine was exchanged meanwhile
 
     def search_or_local(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
