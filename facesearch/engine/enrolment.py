@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from facesearch.errors import FaceSearchError, PhotoError
-from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, RefusedPhoto, StoredPhoto, StoredRejection
+from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, StoredPhoto
+from facesearch.gallery.rejections import RefusedPhoto, StoredRejection
 from facesearch.gallery.subjects import clean_name
 from facesearch.gallery.uploads import is_upload
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection

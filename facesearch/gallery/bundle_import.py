@@ -20,12 +20,13 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.gallery import audit, models, photos, subjects
+from facesearch.gallery import audit, models, rejections, subjects
 from facesearch.gallery.bundle_file import BundleReader
 from facesearch.gallery.bundle_tables import BY_NAME, template_columns, templates_file
+from facesearch.gallery.id_map import IdMap
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.rows import insert_all, keep_ids
-from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.gallery.schema import FaceRow, PhotoRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
 from facesearch.gallery.tombstones import Tombstones, read_tombstones, vector_key, write_tombstones
 from facesearch.types import Reason
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.gallery.gallery import Gallery
-    from facesearch.types import Ids
 
 FEW: Final = 3
 """Conflicts that a message names."""
@@ -61,34 +61,6 @@ class Imported:
     """Faces left out because their people were erased from this gallery."""
     signed: bool = False
     verified: bool = False
-
-
-class IdMap:
-    """Ids of this gallery by those of the bundle; 16 bytes a row."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Ids, Ids]] = []
-        self._whole: tuple[Ids, Ids] | None = None
-
-    def add(self, old: Sequence[int], new: Sequence[int]) -> None:
-        """Note pairs, of which the first counts where an id comes twice."""
-        self._whole = None
-        self._parts.append((np.array(old, np.int64), np.array(new, np.int64)))
-
-    def find(self, old: Sequence[int]) -> list[int]:
-        """The new ids, in the order of `old`; 0 where a row was left out."""
-        if self._whole is None:
-            none = np.empty((2, 0), np.int64)
-            pairs = np.concatenate([none, *(np.stack(part) for part in self._parts)], axis=1)
-            pairs = pairs[:, np.argsort(pairs[0], kind="stable")]
-            self._parts, self._whole = [(pairs[0], pairs[1])], (pairs[0], pairs[1])
-        known, new = self._whole
-        if not len(known):
-            return [0] * len(old)
-        wanted = np.array(old, np.int64)
-        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        found: list[int] = np.where(known[places] == wanted, new[places], 0).tolist()
-        return found
 
 
 def read_bundle(
@@ -191,7 +163,7 @@ class Import:
                 if subjects.clean_name(row["name"]) != row["name"]:
                     raise ValueError("a name is not as the gallery keeps names")
                 row["attributes"] = subjects.clean_attributes(row["attributes"])
-            known = self._known_subjects([row["name"] for row in rows])
+            known = {} if self._fresh else subjects.ids_by_name(self._connection, [row["name"] for row in rows])
             taken += [row["name"] for row in rows if row["name"] in known]
             self._take_subjects(rows, known)
         if taken and not self._merge:
@@ -200,14 +172,6 @@ class Import:
                 "Where they are the same people: --merge. Otherwise rename them first: facesearch people rename",
             )
         self._done.merged = len(taken)
-
-    def _known_subjects(self, names: Sequence[str]) -> dict[str, int]:
-        query = sa.select(SubjectRow.name, SubjectRow.id)
-        return {
-            row.name: row.id
-            for chunk in chunks([] if self._fresh else names)
-            for row in self._connection.execute(query.where(SubjectRow.name.in_(chunk)))
-        }
 
     def _take_subjects(self, rows: Sequence[dict[str, Any]], known: dict[str, int]) -> None:
         new = [row for row in rows if row["name"] not in known]
@@ -328,7 +292,7 @@ class Import:
     def _tidy(self) -> None:
         """Remove what is left of people who stay out, and refusals that rest on who was enrolled before."""
         if not self._fresh:
-            photos.forget_comparisons(self._connection)
+            rejections.forget_comparisons(self._connection)
         bare = ~sa.exists().where(TemplateRow.face_id == FaceRow.id)
         self._done.faces -= self._connection.execute(sa.delete(FaceRow).where(bare)).rowcount
         alone = ~sa.exists().where(FaceRow.photo_id == PhotoRow.id)

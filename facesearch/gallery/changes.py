@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import numpy as np
 
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.gallery import photos, subjects
+from facesearch.gallery import photos, rejections, subjects
 from facesearch.gallery.index.base import require_unit_vectors
-from facesearch.gallery.photos import MovedPhoto, NewPhoto, RefusedPhoto
+from facesearch.gallery.photos import MovedPhoto, NewPhoto
+from facesearch.gallery.rejections import RefusedPhoto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +68,7 @@ def apply_changes(
             case NewPhoto():
                 ids += _enroll(connection, cast("Sequence[NewPhoto]", run), active, effect)
             case RefusedPhoto():
-                photos.remember_rejections(connection, cast("Sequence[RefusedPhoto]", run))
+                rejections.remember_rejections(connection, cast("Sequence[RefusedPhoto]", run))
                 ids += [()] * len(run)
             case MovedPhoto():
                 ids += [_move(connection, each, effect) for each in cast("Sequence[MovedPhoto]", run)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from facesearch.gallery import audit, photos, subjects
+from facesearch.gallery import audit, rejections, subjects
 from facesearch.gallery.column_types import contains
 from facesearch.gallery.schema import AuditRow, CropRow, FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import chunks
@@ -149,7 +149,7 @@ def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
     The photos are looked at again by the next enrolment that meets them, and nothing else is lost.
     """
     before = connection.scalar(sa.select(sa.func.count()).select_from(RejectionRow)) or 0
-    photos.forget_comparisons(connection)
+    rejections.forget_comparisons(connection)
     for name in names:
         for form in ("NFC", "NFD"):
             spelt = unicodedata.normalize(form, name)

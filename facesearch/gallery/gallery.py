@@ -10,7 +10,17 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import EngineUnavailableError, GalleryError, GalleryNotFoundError
-from facesearch.gallery import audit, calibrations, evaluations, models, photos, retention, subjects, templates
+from facesearch.gallery import (
+    audit,
+    calibrations,
+    evaluations,
+    models,
+    photos,
+    rejections,
+    retention,
+    subjects,
+    templates,
+)
 from facesearch.gallery.ballast import despite_full_disk, make_ballast
 from facesearch.gallery.changes import Change, Effect, apply_changes
 from facesearch.gallery.engines.keeping import Engines
@@ -46,7 +56,8 @@ if TYPE_CHECKING:
     from facesearch.gallery.engines.records import EngineKind
     from facesearch.gallery.erasure import Erased
     from facesearch.gallery.location import Location, MilvusServer
-    from facesearch.gallery.photos import StoredPhoto, StoredRejection
+    from facesearch.gallery.photos import StoredPhoto
+    from facesearch.gallery.rejections import StoredRejection
     from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
@@ -227,7 +238,7 @@ class Gallery:
 
     def find_rejections(self, paths: Sequence[Path]) -> dict[Path, StoredRejection]:
         """What was refused at these paths."""
-        return self._transactions.read(lambda connection: photos.find_rejections(connection, paths))
+        return self._transactions.read(lambda connection: rejections.find_rejections(connection, paths))
 
     def photos_of_contents(self, hashes: Collection[str]) -> dict[str, list[StoredPhoto]]:
         """Enrolled photos with exactly these bytes, by their SHA-256 in hex."""
@@ -277,16 +288,16 @@ class Gallery:
             effect.removed += photos.remove_photos(connection, paths)
             subjects.remove_faceless_subjects(connection)
             if effect.removed:
-                photos.forget_comparisons(connection)
+                rejections.forget_comparisons(connection)
             return len(effect.removed)
 
         return self._transactions.write_templates(work, for_good=True)
 
     def forget_vanished_rejections(self, folder: Path) -> None:
         """Forget refusals of photos below `folder` that are no longer there."""
-        known = self._transactions.read(lambda connection: photos.rejected_below(connection, folder))
+        known = self._transactions.read(lambda connection: rejections.rejected_below(connection, folder))
         vanished = [path for path in known if not os.path.lexists(path)]  # before any lock: the disk may be slow
-        self._transactions.write(lambda connection: photos.forget_rejections(connection, vanished))
+        self._transactions.write(lambda connection: rejections.forget_rejections(connection, vanished))
 
     def change(self, work: Callable[[Connection], Result]) -> Result:
         """A write transaction whose effect on templates the index finds out by itself, at the next search."""
@@ -309,7 +320,7 @@ class Gallery:
 
         def work(connection: Connection) -> None:
             subjects.rename_subject(connection, who, new)
-            photos.forget_comparisons(connection)
+            rejections.forget_comparisons(connection)
             audit.record(connection, "people.rename", {"subjects": 1})
 
         self._transactions.write(work)
@@ -319,7 +330,7 @@ class Gallery:
 
         def work(connection: Connection) -> None:
             subjects.merge_subjects(connection, source, target)
-            photos.forget_comparisons(connection)
+            rejections.forget_comparisons(connection)
             audit.record(connection, "people.merge", {"subjects": 2})
 
         self._transactions.write(work)
@@ -339,7 +350,7 @@ class Gallery:
 
         def work(connection: Connection, effect: Effect) -> tuple[int, int]:
             removed_photos, effect.removed = subjects.remove_subject(connection, who)
-            photos.forget_comparisons(connection)
+            rejections.forget_comparisons(connection)
             audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(effect.removed)})
             return removed_photos, len(effect.removed)
 

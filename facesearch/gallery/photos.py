@@ -1,4 +1,4 @@
-"""Photos in the database: enrolled ones with their faces and templates, and refused ones.
+"""Enrolled photos in the database, with their faces and templates.
 
 Every function takes an open connection, so that the gallery decides what belongs into one transaction.
 """
@@ -15,16 +15,16 @@ import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.gallery.models import of_active_model
-from facesearch.gallery.rows import insert_all, is_whole, now, require_joined, stored_columns, update
-from facesearch.gallery.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
+from facesearch.gallery.photo_columns import below, storable
+from facesearch.gallery.rejections import forget_rejections
+from facesearch.gallery.rows import insert_all, now, require_joined, stored_columns, update
+from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
-from facesearch.types import Reason, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
-    from sqlalchemy.orm import InstrumentedAttribute
 
     from facesearch.types import Template
 
@@ -65,17 +65,6 @@ class StoredPhoto:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRejection:
-    """What the gallery remembers of a refused photo."""
-
-    sha256: str | None
-    size: int
-    mtime_ns: int
-    policy: str
-    rejection: Rejection
-
-
-@dataclass(frozen=True, slots=True)
 class MovedPhoto:
     """An enrolled photo whose file was renamed or touched, or put into another subject's folder."""
 
@@ -84,14 +73,6 @@ class MovedPhoto:
     subject: str
     attributes: Mapping[str, str]
     """To be added to the subject's."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedPhoto:
-    """A photo that was refused, to be remembered."""
-
-    path: Path
-    rejection: StoredRejection
 
 
 def find_photos(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredPhoto]:
@@ -114,12 +95,7 @@ def photos_of_contents(connection: Connection, hashes: Collection[str]) -> dict[
 
 def photos_below(connection: Connection, folder: Path) -> list[StoredPhoto]:
     """Enrolled photos in `folder` or anywhere below it."""
-    return list(_photos(connection, _below(PhotoRow.path, folder)))
-
-
-def _below(column: InstrumentedAttribute[bytes], folder: Path) -> sa.ColumnElement[bool]:
-    prefix = os.fsencode(folder).rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
-    return sa.func.substr(column, 1, len(prefix)) == prefix
+    return list(_photos(connection, below(PhotoRow.path, folder)))
 
 
 def photos_of_subject(connection: Connection, subject_id: int) -> list[StoredPhoto]:
@@ -200,7 +176,7 @@ def _photo_values(photo: NewPhoto, moment: str) -> dict[str, object]:
         "path": os.fsencode(file.path),
         "sha256": bytes.fromhex(file.sha256),
         "size": file.size,
-        "mtime_ns": _storable(file.mtime_ns),
+        "mtime_ns": storable(file.mtime_ns),
         "width": photo.width,
         "height": photo.height,
         "enrolled_at": moment,
@@ -250,7 +226,7 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> li
     """
     photo, file = moved.stored, moved.file
     removed = remove_photos(connection, [file.path]) if file.path != photo.file.path else []
-    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": _storable(file.mtime_ns)}
+    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": storable(file.mtime_ns)}
     same = sa.and_(PhotoRow.id == photo.photo_id, PhotoRow.sha256 == bytes.fromhex(photo.file.sha256))
     if update(connection, PhotoRow, same, values) != 1:
         raise GalleryError(
@@ -260,65 +236,3 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> li
     update(connection, FaceRow, FaceRow.photo_id == photo.photo_id, {"subject_id": subject_id})
     forget_rejections(connection, [file.path])
     return removed
-
-
-def _storable(value: int) -> int:
-    """`value` as a database can hold it: some file systems let anyone set a file's time to the year 30,000."""
-    return max(-(2**63), min(value, 2**63 - 1))
-
-
-def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredRejection]:
-    """What was decided about the photos at these paths when they were last refused."""
-    found: dict[Path, StoredRejection] = {}
-    for chunk in chunks([os.fsencode(path) for path in paths]):
-        query = sa.select(*stored_columns(RejectionRow)).where(RejectionRow.path.in_(chunk))
-        for row in connection.execute(query):
-            if not is_whole(row):
-                continue  # the photo is looked at again, and then the row is replaced
-            sha256 = row.sha256.hex() if row.sha256 is not None else None
-            rejection = Rejection(Reason(row.reason), row.detail)
-            path = Path(os.fsdecode(row.path))
-            found[path] = StoredRejection(sha256, row.size, row.mtime_ns, row.policy, rejection)
-    return found
-
-
-def rejected_below(connection: Connection, folder: Path) -> list[Path]:
-    """Where photos were refused, in `folder` or anywhere below it."""
-    found = connection.scalars(sa.select(RejectionRow.path).where(_below(RejectionRow.path, folder)))
-    return [Path(os.fsdecode(raw)) for raw in found]
-
-
-def forget_comparisons(connection: Connection) -> None:
-    """Forget refusals that rest on other photos of the gallery, some of which have gone or changed hands.
-
-    Their reasons may no longer hold, and they name people and photos that may have been removed.
-    """
-    resting = (Reason.DUPLICATE.value, Reason.IDENTITY_CONFLICT.value)
-    connection.execute(sa.delete(RejectionRow).where(RejectionRow.reason.in_(resting)))
-
-
-def remember_rejections(connection: Connection, refused: Sequence[RefusedPhoto]) -> None:
-    """Remember that photos, each at another path, were refused, and under which policy."""
-    forget_rejections(connection, [each.path for each in refused])
-    moment = now()
-    insert_all(connection, RejectionRow, [_rejection_values(each, moment) for each in refused])
-
-
-def _rejection_values(refused: RefusedPhoto, moment: str) -> dict[str, object]:
-    stored = refused.rejection
-    return {
-        "path": os.fsencode(refused.path),
-        "sha256": bytes.fromhex(stored.sha256) if stored.sha256 is not None else None,
-        "size": stored.size,
-        "mtime_ns": _storable(stored.mtime_ns),
-        "policy": stored.policy,
-        "reason": stored.rejection.reason.value,
-        "detail": stored.rejection.detail,
-        "rejected_at": moment,
-    }
-
-
-def forget_rejections(connection: Connection, paths: Sequence[Path]) -> None:
-    """The photos at these paths are no longer refused."""
-    for chunk in chunks([os.fsencode(path) for path in paths]):
-        connection.execute(sa.delete(RejectionRow).where(RejectionRow.path.in_(chunk)))

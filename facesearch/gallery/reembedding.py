@@ -16,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
-from facesearch.gallery import audit, models, photos, subjects
+from facesearch.gallery import audit, models, rejections, subjects
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import remove_snapshot
 from facesearch.gallery.revisions import renew_token
@@ -193,7 +193,7 @@ class GalleryModels:
             update(connection, ModelRow, ModelRow.id == new.row, {"active": 1})
             # No template changed, but what an index has to hold did: nobody may take one for the other.
             renew_token(connection)
-            photos.forget_comparisons(connection)
+            rejections.forget_comparisons(connection)
             detail: dict[str, int | str] = {"model": model_id, "previous": active[1].model_id, "missing": missing}
             audit.record(connection, ACTIVATED, detail)
             return active[1].model_id

@@ -124,7 +124,7 @@ def ensure_subjects(connection: Connection, wanted: Sequence[tuple[str, Mapping[
     attributes: dict[str, dict[str, str]] = {}
     for name, (_, given) in zip(names, wanted, strict=True):
         attributes.setdefault(name, {}).update(clean_attributes(given))
-    found = _ids_by_name(connection, list(attributes))
+    found = ids_by_name(connection, list(attributes))
     for name in found.keys() & attributes.keys():
         if attributes[name]:
             set_attributes(connection, found[name], dict(attributes[name].items()))
@@ -135,7 +135,8 @@ def ensure_subjects(connection: Connection, wanted: Sequence[tuple[str, Mapping[
     return [found[name] for name in names]
 
 
-def _ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+def ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """The row ids of those of these (clean) names that are in the gallery."""
     found: dict[str, int] = {}
     for start in range(0, len(names), AT_ONCE):
         chosen = SubjectRow.name.in_(names[start : start + AT_ONCE])

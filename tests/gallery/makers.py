@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, RefusedPhoto, StoredRejection
+from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile
+from facesearch.gallery.rejections import RefusedPhoto, StoredRejection
 from facesearch.gallery.sqlite import SqliteDatabase
 from facesearch.types import Face, ModelInfo, Quality, Reason, Rejection, Template
 
