@@ -2,9 +2,9 @@
 
 The database is the truth. The index carries the revision that it equals; before every search that is compared with the
 database's, and where they differ the index catches up: by reading anew what was touched in between, where the database
-tells (`revisions`), else by comparing (id, checksum) of every template: what the database lacks goes, what the index
-lacks comes. A template is never changed in place, so that is all there is to compare; the checksum catches a restored
-backup that hands the same id to another face.
+still tells (`revisions`), else by comparing (id, checksum) of every template: what the database lacks goes, what the
+index lacks comes. A template is never changed in place, so that is all there is to compare; the checksum catches a
+restored backup that hands the same id to another face.
 """
 
 from __future__ import annotations
@@ -107,8 +107,10 @@ class LiveIndex:
 
     def _replace(self, connection: Connection, ids: Ids) -> None:
         """Hold of these templates what the database holds of them."""
-        self.forget(np.intersect1d(ids, self._ids, assume_unique=True))
+        held = np.searchsorted(self._ids, ids, "left") < np.searchsorted(self._ids, ids, "right")
+        self.forget(ids[held])
         self._fetch(connection, ids)
+        self._prepare(len(self._ids))
 
     def _fetch(self, connection: Connection, ids: Ids | None) -> None:
         for block in templates.templates(connection, self.model_row, self.index.dimension, ids):

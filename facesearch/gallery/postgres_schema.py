@@ -20,8 +20,8 @@ _TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", 
     "templates_outbox_insert",
     "templates_outbox_delete",
 }
-_ONLY_HERE: Final = frozenset({"touched", "swept"})
-"""Columns of `revision`."""
+_SWEPT: Final = "swept"
+"""A column of `revision` that SQLite has not."""
 _COLUMNS: Final = "SELECT attname FROM pg_attribute WHERE attrelid = 'revision'::regclass AND NOT attisdropped"
 _ENABLED: Final = (
     "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE tgrelid = 'templates'::regclass "
@@ -37,17 +37,16 @@ def schema_faults(connection: Connection) -> Iterator[str]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
     for difference in compare_metadata(context, Base.metadata):
         yield str(difference[0] if isinstance(difference, tuple) else difference[0][0]).replace("_", " ")
-    yield from sorted(
-        f"missing column revision.{name}" for name in _ONLY_HERE - set(connection.exec_driver_sql(_COLUMNS).scalars())
-    )
+    if _SWEPT not in set(connection.exec_driver_sql(_COLUMNS).scalars()):
+        yield f"missing column revision.{_SWEPT}"
     yield from sorted(_TRIGGERS - set(connection.exec_driver_sql(_ENABLED).scalars()))
 
 
 def _is_ours(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
     """Tables of pgvector come and go with `reindex`; the migrations know nothing of them.
 
-    Nor do the models know of columns that SQLite has not.
+    Nor do the models know of the column that SQLite has not.
     """
     if kind == "column":
-        return not (parents.get("table_name") == "revision" and name in _ONLY_HERE)
+        return (parents.get("table_name"), name) != ("revision", _SWEPT)
     return not (kind == "table" and name is not None and name.startswith(ENGINE_PREFIX))

@@ -1,11 +1,17 @@
 """Which changes of templates a transaction sees, and which templates an index has to look at again after others.
 
-Every transaction that changes templates gives its change a random token, by trigger. SQLite keeps the last one, which
-stands for all before it. A PostgreSQL gallery keeps the newest hundred, each with the ids of the templates that it
-touched, and sweeps up the oldest half now and then: the change of the transaction that does names what it swept up. A
+Whoever changes templates gives the change a random token, by trigger, and notes which templates it touched.
+
+In SQLite one change follows the other, so the newest token stands for all before it. The newest 4096 changes, each of
+one template, are kept in their order. An index that holds what the templates were at one token has to look only at what
+came behind it; where it is not there, everything has to be compared: it is too old, or of a state that a rollback or a
+restored backup took back.
+
+On PostgreSQL changes overlap. The newest hundred transactions are kept, each with the ids of the templates that it
+touched, and the oldest half is swept up now and then: the change of the transaction that does names what it swept up. A
 change is visible to a transaction exactly when its templates are. So an index that holds what some changes left has to
 look only at what the others touched, as long as it had seen all that was swept up meanwhile, and nothing is gone in
-another way: a restored backup takes changes back.
+another way.
 """
 
 from __future__ import annotations
@@ -30,6 +36,11 @@ if TYPE_CHECKING:
 TOKEN_BYTES: Final = 16
 _ALL: Final = "SELECT string_agg(token, ''::bytea) FROM revision"
 _DETAILS: Final = "SELECT touched, swept FROM revision WHERE token = ANY(%s)"
+_NEWEST: Final = "SELECT token FROM revision ORDER BY id DESC LIMIT 1"
+_SINCE: Final = (
+    "SELECT id, touched FROM revision "
+    "WHERE id >= (SELECT id FROM revision WHERE token = ? ORDER BY id DESC LIMIT 1) ORDER BY id"
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Revision:
 def read_revision(connection: Connection) -> Revision:
     """The state of the templates that `connection` sees."""
     server = connection.dialect.name == "postgresql"
-    found = connection.exec_driver_sql(_ALL).scalar() if server else connection.scalar(sa.select(RevisionRow.token))
+    found = connection.exec_driver_sql(_ALL if server else _NEWEST).scalar()
     if found is None:
         raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
     return Revision(_tokens(found) if server else frozenset([bytes(found)]))
@@ -68,11 +79,7 @@ def read_revision(connection: Connection) -> Revision:
 
 def renew_token(connection: Connection) -> None:
     """Change the revision although no template changed: what an index has to hold did."""
-    fresh = {"token": secrets.token_bytes(TOKEN_BYTES)}
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.insert(RevisionRow), [fresh])
-    else:
-        connection.execute(sa.update(RevisionRow).values(fresh))
+    connection.execute(sa.insert(RevisionRow), [{"token": secrets.token_bytes(TOKEN_BYTES)}])
 
 
 def touched_since(connection: Connection, known: Revision, now: Revision) -> Ids | None:
@@ -81,12 +88,27 @@ def touched_since(connection: Connection, known: Revision, now: Revision) -> Ids
     `now` is what `connection` sees. Sorted, each once.
     """
     if connection.dialect.name != "postgresql":
-        return None
+        return _touched_behind(connection, known.token)
     rows = connection.exec_driver_sql(_DETAILS, (list(now.changes - known.changes),)).all()
     swept = _tokens(b"".join(row.swept for row in rows))
     if swept != known.changes - now.changes or any(row.touched is None for row in rows):
         return None
     return np.unique(np.frombuffer(b"".join(row.touched for row in rows), ">i8").astype(np.int64))
+
+
+def _touched_behind(connection: Connection, token: bytes) -> Ids | None:
+    """As `touched_since`, in SQLite."""
+    rows = connection.exec_driver_sql(_SINCE, (token,)).all()
+    if not rows or [row.id for row in rows] != list(range(rows[0].id, rows[0].id + len(rows))):
+        return None
+    try:
+        digits = b"".join(row.touched for row in rows[1:]).decode("ascii")
+        pairs = np.frombuffer(bytes.fromhex(digits), ">i8").reshape(-1, 2)
+    except (TypeError, ValueError):  # any may have been touched, or what was is damaged
+        return None
+    if len(pairs) != len(rows) - 1 or not np.array_equal(pairs[:, 0], pairs[:, 1]):
+        return None
+    return np.unique(pairs[:, 0]).astype(np.int64)
 
 
 def _tokens(together: bytes) -> frozenset[bytes]:

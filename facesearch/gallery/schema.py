@@ -7,7 +7,7 @@ proves that the two agree.
     rejections      photos that were looked at and refused, so that they are not looked at again
     calibrations    thresholds with a stated error rate, bound to a model
     evaluations     figures of the newest evaluation of each kind, bound to a model
-    revision        a random token, changed by triggers with every change of templates
+    revision        a random token for every change of templates, and what it touched; triggers write it
     audit_events    who did what and when; never a vector, never a name
     api_keys        what programs identify themselves with to a server, hashed
     crops           small pictures of uploaded faces, where a server was told to keep them
@@ -15,8 +15,9 @@ proves that the two agree.
     outbox          templates that came or went and of which an engine has not been told yet
 
 Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
-(`Sealed`) over all of their columns. The revision has none: a damaged token equals no other, so the index compares
-itself with the database template by template. Nor has the outbox: whoever reads it looks the template up.
+(`Sealed`) over all of their columns. The revision has none, which triggers could not compute: a damaged token equals no
+other, and what was touched is there twice, so the index compares itself with the database template by template. Nor has
+the outbox: whoever reads it looks the template up.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from facesearch.gallery.column_types import BigInt, JsonText, Real, Words
 
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 ENGINE_PREFIX = "facesearch_"
@@ -64,18 +65,20 @@ class Sealed(Base):
 
 
 class RevisionRow(Base):
-    """Random bytes that change with every change of templates, in the same transaction.
+    """A change of templates, in the same transaction: random bytes, and the ids that it touched. See `revisions`.
 
-    SQLite has one row, which triggers update. On PostgreSQL writers would queue for it, so each transaction adds a row
-    of its own, and all rows that a transaction sees are the token (`postgres.py`).
+    In SQLite a row is the change of one template and all before it: the newest token is the database's. On PostgreSQL
+    it is a transaction, and all rows that a transaction sees are the token (`postgres.py`).
     """
 
     __tablename__ = "revision"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     token: Mapped[bytes] = mapped_column(LargeBinary)
+    touched: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """SQLite: the id as 16 hexadecimal digits, twice. PostgreSQL: ids as int64, big-endian. None: any may be."""
     __table_args__ = (
-        CheckConstraint("id = 1", name="single_row").ddl_if(dialect="sqlite"),
         CheckConstraint("length(token) = 16", name="token_length"),
+        CheckConstraint("substr(touched, 1, 16) = substr(touched, 17)", name="touched_twice").ddl_if(dialect="sqlite"),
         STRICT,
     )
 

@@ -22,7 +22,6 @@ from sqlalchemy.engine import Connection
 
 from facesearch.gallery import files
 from facesearch.gallery.index import rowfiles
-from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.sqlite import SqliteDatabase
 from tests.gallery.makers import enroll, found_subject, make_gallery
 
@@ -85,13 +84,13 @@ def change_token_later(patch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def write_twice(self: SqliteDatabase) -> Iterator[Connection]:
         with write(self) as connection:
-            before = read_revision(connection).token
+            (before,) = connection.exec_driver_sql("SELECT max(id) FROM revision").one()
             yield connection
-            changed = read_revision(connection).token != before
-            connection.exec_driver_sql("UPDATE revision SET token = ?", (before,))
-        if changed:
+            query = "DELETE FROM revision WHERE id > ? RETURNING token, touched"
+            later = [tuple(row) for row in connection.exec_driver_sql(query, (before,))]
+        if later:
             with write(self) as connection:
-                connection.exec_driver_sql("UPDATE revision SET token = randomblob(16)")
+                connection.exec_driver_sql("INSERT INTO revision (token, touched) VALUES (?, ?)", later)
 
     patch.setattr(SqliteDatabase, "write", write_twice)
 

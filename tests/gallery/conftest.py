@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING
 import faiss
 import pytest
 
+from facesearch.gallery import templates
 from tests.gallery.makers import make_gallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from sqlalchemy.engine import Connection
 
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.location import DatabaseUrl, Location
@@ -43,3 +46,17 @@ def gallery(place: Location) -> Iterator[Gallery]:
     """A new gallery bound to a model."""
     with make_gallery(place) as made:
         yield made
+
+
+@pytest.fixture
+def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one where an index compares itself with the whole database."""
+    found: list[int] = []
+    read = templates.template_keys
+
+    def counted(connection: Connection, model_row: int) -> object:
+        found.append(1)
+        return read(connection, model_row)
+
+    monkeypatch.setattr(templates, "template_keys", counted)
+    return found

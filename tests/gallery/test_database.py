@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
 from facesearch.gallery import sqlite
 from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.revisions import read_revision
+from facesearch.gallery.revisions import Revision, read_revision, touched_since
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, has_safe_wal
 from tests.gallery.makers import enroll, make_gallery, new_photo, sqlite_of, unit
 
@@ -122,7 +122,7 @@ def test_files_are_the_owners_alone(tmp_path: Path) -> None:
         "UPDATE faces SET box = zeroblob(15)",
         "UPDATE photos SET sha256 = zeroblob(31)",
         "UPDATE revision SET token = zeroblob(15)",
-        "INSERT INTO revision VALUES (2, zeroblob(16))",
+        "UPDATE revision SET touched = CAST('0123456789abcdef0123456789abcdee' AS BLOB)",
         "UPDATE models SET active = 2",
         "UPDATE subjects SET name = ''",
         "UPDATE faces SET subject_id = 999",
@@ -149,9 +149,11 @@ def test_every_foreign_key_has_an_index(gallery: Gallery) -> None:
         assert columns in indexed, (table, columns)
 
 
-def current_token(gallery: Gallery) -> bytes:
+def current_revision(gallery: Gallery) -> tuple[Revision, dict[int, tuple[object, ...]]]:
+    """With all templates by id."""
     with gallery.database.read() as connection:
-        return read_revision(connection).token
+        rows = connection.exec_driver_sql("SELECT id, face_id, model_id, vector, crc FROM templates")
+        return read_revision(connection), {row.id: tuple(row) for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,7 @@ def current_token(gallery: Gallery) -> bytes:
             True,
         ),
         ("UPDATE templates SET crc = crc + 1", True),
+        ("UPDATE templates SET id = id + 100", True),
         ("UPDATE templates SET crc = crc WHERE id = 1", True),
         ("DELETE FROM templates WHERE id = 1", True),
         ("DELETE FROM templates", True),
@@ -182,13 +185,21 @@ def test_the_token_changes_with_templates_whoever_writes(
 ) -> None:
     enroll(gallery, "anna", 1)
     enroll(gallery, "bob", 2)
-    before = current_token(gallery)
+    before, rows_before = current_revision(gallery)
     stranger = sqlite_of(gallery).module.connect(str(folder / DATABASE_NAME))
     stranger.execute("PRAGMA foreign_keys=ON")
     stranger.execute(statement)
     stranger.commit()
     stranger.close()
-    assert (current_token(gallery) != before) is changes
+    now, rows = current_revision(gallery)
+    assert (now.token != before.token) is changes
+    with gallery.database.read() as connection:
+        touched = touched_since(connection, before, now)
+    assert touched is not None
+    assert set(touched.tolist()) >= {
+        key for key in rows.keys() | rows_before.keys() if rows.get(key) != rows_before.get(key)
+    }
+    assert bool(len(touched)) is changes
 
 
 def test_ids_of_removed_rows_are_never_used_again(gallery: Gallery) -> None:

@@ -119,6 +119,20 @@ def test_a_removal_that_is_undone_loses_nobody(saved: Path) -> None:
         assert all(finding.ok for finding in check_gallery(gallery))
 
 
+def test_a_removal_that_is_undone_beside_files_of_an_older_state_loses_nobody(saved: Path) -> None:
+    """The files lack a template then that nothing since their state touched."""
+    with Gallery.open(saved) as gallery:
+        enroll(gallery, "new", 100)  # not in the files: nobody has searched
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("facesearch.gallery.own_index.OwnIndex._forget_in_cache", forget_and_fail)
+            with pytest.raises(RuntimeError):
+                gallery.remove_subject("3")
+    assert not in_files(saved, 3)
+    with Gallery.open(saved) as gallery:
+        assert everybody(gallery) == NAMES
+        assert found_subject(gallery, 100) == "new"
+
+
 def forget_and_fail(self: OwnIndex, ids: list[int], before: bytes, after: bytes) -> None:
     row_index.forget(self._folder, np.array(ids), before, after)
     raise RuntimeError

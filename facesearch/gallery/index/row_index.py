@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SPARSE: Final = 0.5
 """Part of the rows that may be empty before the files are written anew without them."""
+NO_STATE: Final = b""
+"""The token of files that no state of the database equals."""
 BLOCK: Final = 1 << 15
 """Rows that are copied at a time."""
 
@@ -125,8 +127,9 @@ def save(folder: Path, index: TwoStageIndex, state: State, current: AbstractCont
 def forget(folder: Path, ids: Ids, before: bytes, after: bytes) -> None:
     """Take templates out of the files for good, while a transaction that removes them is open.
 
-    `before` and `after` are the database's tokens without the removal and with it. Where that cannot be done row by
-    row, the files go.
+    `before` and `after` are the database's tokens without the removal and with it. Files that are of neither are of no
+    state afterwards: should the removal be undone, they lack templates that nothing since their token touched. Where
+    that cannot be done row by row, the files go.
     """
     try:
         cache = read_row_cache(folder) if is_row_cache(folder) else None
@@ -140,7 +143,7 @@ def forget(folder: Path, ids: Ids, before: bytes, after: bytes) -> None:
     scan = CodeScan(cache.dimension)
     scan.unpack(cache.codes, len(cache.ids))
     scan.blank(np.flatnonzero(np.isin(cache.ids, ids)))
-    forget_rows(folder, cache, ids, after if cache.token == before else cache.token, scan.packed())
+    forget_rows(folder, cache, ids, after if cache.token == before else NO_STATE, scan.packed())
 
 
 def _close_gaps(index: TwoStageIndex) -> None:
