@@ -16,10 +16,12 @@ import numpy as np
 
 from facesearch.errors import (
     ConfigError,
+    EngineUnavailableError,
     FaceSearchError,
     GalleryError,
     ModelError,
     ModelMismatchError,
+    ModelNotFoundError,
     MultipleFacesError,
     NoFaceError,
     PhotoError,
@@ -103,11 +105,15 @@ class Client:
         k: int = 5,
         where: Mapping[str, str] | None = None,
         margin: float | None = None,
+        degraded: bool = False,
         threshold: float | None = None,
     ) -> list[SearchResult]:
-        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none."""
+        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none.
+
+        With `degraded`, a gallery whose engine is down is no error: see whether the results are `complete`.
+        """
         pairs = [f"{name}={value}" for name, value in (where or {}).items()]
-        wanted = {"k": k, "where": pairs, "margin": margin, "threshold": threshold}
+        wanted = {"k": k, "where": pairs, "margin": margin, "degraded": degraded or None, "threshold": threshold}
         records = self._post("/identify", photo=[image], params=wanted)["results"]
         return [_search_result(_name(image), record) for record in records]
 
@@ -287,6 +293,8 @@ def _error(response: httpx.Response) -> FaceSearchError:
         "multiple_faces": MultipleFacesError,
         "model_mismatch": ModelMismatchError,
         "model": ModelError,
+        "model_not_found": ModelNotFoundError,
+        "engine_unavailable": EngineUnavailableError,
         "not_found": GalleryError,
         "gallery": GalleryError,
         "invalid_request": ConfigError,
@@ -346,6 +354,7 @@ def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
         ),
         margin=record["margin"],
         rejection=_rejection(record),
+        complete=record.get("complete", True),
     )
 
 

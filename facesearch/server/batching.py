@@ -14,7 +14,7 @@ import queue
 import threading
 from asyncio import wrap_future
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -56,6 +56,7 @@ class Ask:
     """None takes the gallery's."""
     margin: float = DEFAULT_MARGIN
     where: Mapping[str, str] | None = None
+    degraded: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -232,7 +233,7 @@ class Pipeline:
                 job.future.set_result(rows)
             else:
                 where = tuple(sorted((job.ask.where or {}).items()))
-                searches.setdefault((job.ask.k, where), []).append((job, probe, rows))
+                searches.setdefault((job.ask.k, where, job.ask.degraded), []).append((job, probe, rows))
         for together in searches.values():
             self._search(together)
 
@@ -240,10 +241,15 @@ class Pipeline:
         asked, model_id = together[0][0].ask, together[0][0].now.model_id
         assert asked is not None
         found: list[tuple[Candidate, ...]] = []
+        complete = True
         vectors = [rows for _, _, rows in together if len(rows)]
         try:
             if vectors:
-                found = self._engine.gallery.search(np.concatenate(vectors), asked.k, asked.where, model_id)
+                gallery, stacked = self._engine.gallery, np.concatenate(vectors)
+                if asked.degraded:
+                    found, complete = gallery.search_or_local(stacked, asked.k, asked.where, model_id)
+                else:
+                    found = gallery.search(stacked, asked.k, asked.where, model_id)
         except FaceSearchError as error:
             for job, _, _ in together:
                 job.future.set_exception(error)
@@ -255,6 +261,8 @@ class Pipeline:
             threshold = job.now.threshold if given is None else Threshold(given, "given")
             options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
             results = decide_probe(probe, found[start : start + len(rows)], options)
+            if not complete and len(rows):
+                results = [replace(result, complete=False) for result in results]
             self._engine.count_query(results)
             job.future.set_result(results)
             start += len(rows)

@@ -73,6 +73,7 @@ class SearchRecord(FaceRecord):
     threshold: float
     threshold_basis: str
     candidates: list[CandidateRecord]
+    complete: bool = Field(default=True, description="False where not everybody was searched: see `degraded`.")
 
 
 class Identifications(BaseModel):

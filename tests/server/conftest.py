@@ -16,7 +16,9 @@ import httpx
 import pytest
 import uvicorn
 
-from facesearch import FaceSearch
+from facesearch import EngineUnavailableError, FaceSearch
+from facesearch.gallery.engines.opening import Opener
+from facesearch.gallery.engines.records import EngineKind, add_engine, change_engine
 from facesearch.server.app import create_app
 from facesearch.server.options import ServerOptions
 
@@ -65,6 +67,19 @@ def engine(gallery: Path) -> Iterator[FaceSearch]:
     """An engine over that copy."""
     with FaceSearch.open(gallery, provider="cpu") as opened:
         yield opened
+
+
+@pytest.fixture
+def bereft(engine: FaceSearch, monkeypatch: pytest.MonkeyPatch) -> FaceSearch:
+    """An engine over a gallery whose vectors are in a Milvus that does not answer."""
+
+    def unavailable(*_: object) -> None:
+        raise EngineUnavailableError("Milvus does not answer.", "Start it.")
+
+    with engine.gallery.database.write() as connection:
+        change_engine(connection, add_engine(connection, EngineKind.MILVUS), active=1)
+    monkeypatch.setattr(Opener, "open", unavailable)
+    return engine
 
 
 @pytest.fixture

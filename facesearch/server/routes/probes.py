@@ -68,10 +68,17 @@ async def identify(
     where: Annotated[
         list[str] | None, Query(description="`key=value`: search only people with this attribute.")
     ] = None,
+    degraded: Annotated[
+        bool,
+        Query(
+            description="Where the gallery's vector engine is down, search the newest templates without it: records of "
+            "faces then have `complete: false`, unless these were all. Otherwise that is 503, `engine_unavailable`."
+        ),
+    ] = False,
 ) -> JSONResponse:
     """Search every face of the photos among everybody enrolled."""
     state.pipeline.require_room()
-    ask = Ask(k, threshold, margin, parse_where(where))
+    ask = Ask(k, threshold, margin, parse_where(where), degraded)
     form = await read_form(request)
     answers = await state.pipeline.identify(form.photos, ask)
     records = [

@@ -97,8 +97,8 @@ export const evaluation = () => json("GET", "/evaluation");
 export const calibration = () => json("GET", "/calibration");
 export const audit = () => json("GET", "/audit");
 export const detect = (photo) => json("POST", "/detect", { body: form([photo]) });
-export const identify = (photo, { k, signal }) =>
-  json("POST", `/identify${query({ k })}`, { body: form([photo]), signal });
+export const identify = (photo, { k, degraded, signal }) =>
+  json("POST", `/identify${query({ k, degraded })}`, { body: form([photo]), signal });
 export const subjects = ({ signal, ...parameters }) => json("GET", `/subjects${query(parameters)}`, { signal });
 export const subject = (id) => json("GET", `/subjects/${id}`);
 export const photosOf = (id, options) => json("GET", `/subjects/${id}/photos`, options);

@@ -1,7 +1,7 @@
 // Who is this? Photos, a box over every face, and for the chosen one the candidates and what to do about them.
 
 import * as api from "./api.js";
-import { announce, count, el, empty, failure, loading } from "./dom.js";
+import { announce, button, count, el, empty, failure, loading } from "./dom.js";
 import { facePanel } from "./face-panel.js";
 import { photoIntake } from "./intake.js";
 import { pictureOf, release } from "./picture.js";
@@ -39,7 +39,7 @@ async function search(files) {
   searching = new AbortController();
   const { signal } = searching;
   for (const each of probes) release(each.picture);
-  probes = files.slice(0, MOST).map((file) => ({ file, picture: null, results: [], position: 0, aside: new Map(), state: "waiting", error: null }));
+  probes = files.slice(0, MOST).map((file) => ({ file, picture: null, results: [], position: 0, aside: new Map(), degraded: null, state: "waiting", error: null }));
   leftOut = files.length - probes.length;
   [probe] = probes;
   strip = probes.length > 1 ? photoStrip(probes, choosePhoto) : null;
@@ -58,7 +58,7 @@ async function ask(mine, signal, face = 0) {
   mine.state = "searching";
   tell(mine);
   try {
-    const { results } = await api.identify(mine.file, { k: CANDIDATES, signal });
+    const { results } = await api.identify(mine.file, { k: CANDIDATES, degraded: mine.degraded, signal });
     const readable = results[0].box !== null || results[0].reason === "face_not_found";
     mine.picture ??= readable ? await pictureOf(mine.file) : { url: null, scale: 1 };
     if (signal.aborted) return release(mine.picture);
@@ -76,6 +76,16 @@ async function ask(mine, signal, face = 0) {
 }
 
 const again = (mine, face) => ask(mine, searching.signal, face);
+
+/** What went wrong; where the gallery's engine is down, some people can be searched without it. */
+function failed(mine) {
+  const shown = failure(mine.error, () => again(mine));
+  if (mine.error.reason === "engine_unavailable") {
+    const makeDo = () => ((mine.degraded = true), again(mine));
+    shown.lastChild.append(" ", button("Search the newest people only", makeDo));
+  }
+  return shown;
+}
 
 /** Show what is new of a photo. */
 function tell(mine) {
@@ -105,6 +115,9 @@ function gist(mine) {
   return { text: `${matched}/${tones.length}`, said: summary(mine), tone: matched === tones.length ? "match" : "unknown" };
 }
 
+const INCOMPLETE = "– not everybody was searched";
+const incomplete = (mine) => mine.results.some((each) => each.complete === false);
+
 /** What is said of all faces in one sentence. */
 function summary(mine) {
   const { results } = mine;
@@ -115,7 +128,8 @@ function summary(mine) {
   const rest = results.length - matched.length - unsure;
   const parts = [matched.length ? matched.join(", ") : null, unsure ? `${unsure} too close to call` : null];
   if (rest) parts.push(results.length === 1 ? "no match" : `${rest} without a match`);
-  return `${count(results.length, "face")}: ${parts.filter(Boolean).join("; ")}`;
+  const some = incomplete(mine) ? ` ${INCOMPLETE}` : "";
+  return `${count(results.length, "face")}: ${parts.filter(Boolean).join("; ")}${some}`;
 }
 
 /** A face as the stage shows it. */
@@ -142,10 +156,10 @@ const remaining = (mine, result) => result.candidates.filter((each) => !aside(mi
 
 function draw() {
   const mine = probe;
-  const { results, picture, file, state, error } = mine;
+  const { results, picture, file, state } = mine;
   const { shown } = target;
   if (state === "waiting" || state === "searching") return shown.replaceChildren(loading("Searching…", 2));
-  if (state === "failed") return shown.replaceChildren(failure(error, () => again(mine)));
+  if (state === "failed") return shown.replaceChildren(failed(mine));
   if (results[0].box === null) {
     const shape = empty("photo", reason(results[0].reason), further(results[0].reason, results[0].detail) ?? "Try another photo.");
     const preview = picture.url && el("div", { class: "stage" }, el("img", { class: "preview", src: picture.url, alt: "" }));
@@ -154,7 +168,7 @@ function draw() {
   }
   const panel = el("section", { class: "panel", "aria-label": "The chosen face" });
   const photo = stage({ picture, name: file.name, faces: results.map((each, index) => boxed(mine, each, index)), onselect: choose });
-  const heading = el("p", { class: "summary" }, summary(mine));
+  const heading = el("p", { class: incomplete(mine) ? "summary warn" : "summary" }, summary(mine));
 
   function choose(position) {
     mine.position = position;

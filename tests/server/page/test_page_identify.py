@@ -310,3 +310,17 @@ def test_real_photos_are_found(open_tab: Open, assets: Path, testpack_dir: Path,
             ]
             page = tab.search(assets / "faces" / "group" / "t1.jpg")
             assert page.locator(".facebox").count() == 6
+
+
+def test_a_search_without_the_engine_is_offered_and_says_what_it_is(
+    open_tab: Open, bereft: FaceSearch, people_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesearch.gallery.engines.searching.LOCAL", 4)
+    with serving(bereft) as url:
+        tab = open_tab(url)
+        page = tab.go()
+        page.locator(".intake input").first.set_input_files(people_folder / "Mira Quill" / "1.jpg")
+        page.get_by_role("button", name="Search the newest people only").click()
+        page.locator(".face-panel").wait_for()
+        assert "not everybody was searched" in page.locator(".summary.warn").inner_text()
+        assert len(tab.refusals) == 1
