@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +22,7 @@ from facesearch.versions import require
 from facesearch.vision.decode_protocol import ANSWER, DECODED, LENGTH, MAX_PIXELS, READY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import IO
 
 _PROGRAM: Final = (
@@ -49,6 +52,10 @@ class DecodeLimits:
     0.6 (JPEG) to 2 (AVIF)."""
     seconds: float = 30.0
     """By the clock: for what hangs without computing, and where processor time cannot be limited."""
+
+
+def nothing_to_take(size: int) -> None:
+    """For whoever decodes one photo at a time: there is memory for that."""
 
 
 class DiedError(Exception):
@@ -93,11 +100,14 @@ class DecodeProcess:
         """Whether it can be given a photo."""
         return self._process.poll() is None
 
-    def ask(self, data: bytes) -> Pixels | PhotoError:
-        """The photo's pixels, or why there are none; `DiedError` where the worker died of it."""
+    def ask(self, data: bytes, take: Callable[[int], None] = nothing_to_take) -> Pixels | PhotoError:
+        """The photo's pixels, or why there are none; `DiedError` where the worker died of it.
+
+        `take` is called with the number of bytes that the pixels need before they are read.
+        """
         try:
             self._await_ready()
-            return self._exchange(data)
+            return self._exchange(data, take)
         except (OSError, EOFError):  # OSError: it ended while the photo was being written
             return self._explain_end()
 
@@ -114,18 +124,25 @@ class DecodeProcess:
             raise _does_not_start(lines[-1] if lines else f"exit code {self._process.wait()}") from None
         self._complaints.close()
 
-    def _exchange(self, data: bytes) -> Pixels | PhotoError:
-        view = memoryview(LENGTH.pack(len(data)) + data)  # together: the worker wakes up once
-        while view:
-            view = view[self._requests.write(view) :]
+    def _exchange(self, data: bytes, take: Callable[[int], None]) -> Pixels | PhotoError:
+        self._write(LENGTH.pack(len(data)) + data[:_PIPE_BYTES])  # together: the worker wakes up once
+        self._write(memoryview(data)[_PIPE_BYTES:])
         kind, first, second = ANSWER.unpack(self._read(ANSWER.size))
         if kind == DECODED and 0 < first * second <= MAX_PIXELS:
+            left, self.deadline = self.deadline - time.monotonic(), math.inf  # waiting for memory is not its fault
+            take(first * second * 3)
+            self.deadline = time.monotonic() + left
             pixels = np.empty((second, first, 3), np.uint8)
             self._read_into(pixels.data.cast("B"))
             pixels.flags.writeable = False
             return pixels
         message, reason, hint = json.loads(self._read(min(first, 2**16)))
         return PhotoError(message, reason=reason, hint=hint)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._requests.write(view) :]
 
     def _read(self, length: int) -> bytes:
         buffer = bytearray(length)

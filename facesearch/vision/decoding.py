@@ -17,11 +17,14 @@ import os
 import threading
 import time
 import weakref
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import PhotoError
 from facesearch.types import Pixels, Reason
-from facesearch.vision.decode_process import DecodeLimits, DecodeProcess, DiedError
+from facesearch.vision.decode_process import DecodeLimits, DecodeProcess, DiedError, nothing_to_take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LOOKS: Final = 20
 """Times that the clock is looked at before a photo's time is over."""
@@ -50,8 +53,11 @@ class PhotoDecoder:
             if not self._idle and not self._busy:
                 self._idle.append(DecodeProcess(self._limits))
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, take: Callable[[int], None] = nothing_to_take) -> Pixels:
         """As `photo.decode_photo`; what a decoder does in its despair is a `PhotoError` as well.
+
+        `take` is told how many bytes of pixels there will be before this process has any of them, and may wait; it is
+        told again where a second worker is tried.
 
         Raises:
             PhotoError: `unsupported_format`, `too_large` (pixels, memory, time) or `unreadable` (damaged, or it crashes
@@ -60,11 +66,11 @@ class PhotoDecoder:
         """
         with self._slots:
             try:
-                return self._ask(self._take(), data)
+                return self._ask(self._take(), data, take)
             except DiedError:  # perhaps of an earlier photo, or somebody ended it: this one gets a worker of its own
                 worker = self._take(fresh=True)
             try:
-                return self._ask(worker, data)
+                return self._ask(worker, data, take)
             except DiedError as death:
                 raise PhotoError(
                     f"The photo ends the process that decodes it ({death}).",
@@ -107,11 +113,11 @@ class PhotoDecoder:
                     if worker.deadline < time.monotonic():
                         worker.expire()
 
-    def _ask(self, worker: DecodeProcess, data: bytes) -> Pixels:
+    def _ask(self, worker: DecodeProcess, data: bytes, take: Callable[[int], None]) -> Pixels:
         """Keeps the worker only after a whole answer: after anything else the pipe holds the rest of one."""
         keep = False
         try:
-            answer = worker.ask(data)
+            answer = worker.ask(data, take)
             keep = worker.is_alive
         finally:
             with self._lock:
@@ -156,9 +162,9 @@ def start_decoding() -> None:
     _shared().start()
 
 
-def decode_guarded(data: bytes) -> Pixels:
+def decode_guarded(data: bytes, take: Callable[[int], None] = nothing_to_take) -> Pixels:
     """Upright RGB pixels (height, width, 3) uint8, read-only, decoded in a worker that this process shares.
 
-    Raises as `PhotoDecoder.decode`. This is how every photo that someone hands in is decoded.
+    `take` and errors are those of `PhotoDecoder.decode`. This is how every photo that someone hands in is decoded.
     """
-    return _shared().decode(data)
+    return _shared().decode(data, take)

@@ -18,6 +18,7 @@ from facesearch.vision.detector import NMS_THRESHOLD, Detector, parse_det_size
 from facesearch.vision.embedder import Embedder
 from facesearch.vision.photo_steps import EncodedPhoto, PhotoPipeline, PhotoSteps, PreparedPhoto
 from facesearch.vision.pipeline import Pipeline
+from facesearch.vision.pixel_budget import budget_for
 from facesearch.vision.precision import in_precision, read_record
 from facesearch.vision.quality import FaceChoice, Limits, measure
 from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session, usable_cores
@@ -56,7 +57,6 @@ class Encoder:
         batch: int | None = None,
         flip: bool = False,
         model_id: str | None = None,
-        decode: Callable[[bytes], Pixels] = decode_guarded,
     ) -> None:
         """`workers` photos go through the models at once in `encode_many`, and share the cores.
 
@@ -66,7 +66,6 @@ class Encoder:
         `flip` sums each crop's vector with that of its mirror image: a little more accurate for twice the time. Such
         templates carry a model id of their own, and so do those of another `precision`, unless `model_id` names that
         of the templates they are to be compared with: `facesearch.types.mixing_shift` says whether they may.
-        `decode` turns the bytes of a file into pixels, or raises `PhotoError`.
 
         Raises:
             ConfigError: `det_size` is neither `auto` nor a multiple of 32.
@@ -84,7 +83,7 @@ class Encoder:
         self._workers = workers
         self._threads = max(1, usable_cores() // workers) if workers else None
         self._flip = flip
-        self._decode = decode
+        self._budget = budget_for((workers or workers_for_many()) + 1)
         self._lock = threading.RLock()
         self._detector: Detector | None = None
         self._embedder: Embedder | None = None
@@ -155,9 +154,13 @@ class Encoder:
             yield from pipeline.rest()
 
     def open_pipeline(self, load: Callable[[T], bytes], *, policy: FaceChoice, limits: Limits) -> PhotoPipeline[T]:
-        """`encode_many` for whoever wants to decide when the next photo is put in."""
-        steps = PhotoSteps(load, self._decode, self.detect, policy, limits, self._finish)
-        return Pipeline(steps, workers=self._workers or workers_for_many(), batch=self._batch)
+        """`encode_many` for whoever wants to decide when the next photo is put in.
+
+        All pipelines of an encoder share one `PixelBudget`: together they hold no more pixels than one alone.
+        """
+        steps = PhotoSteps(load, decode_guarded, self.detect, policy, limits, self._finish)
+        workers = self._workers or workers_for_many()
+        return Pipeline(steps, workers=workers, batch=self._batch, budget=self._budget)
 
     def _finish(self, group: Sequence[PreparedPhoto[T]]) -> list[EncodedPhoto[T]]:
         vectors = self.embed_crops([crop for photo in group for crop in photo.crops])

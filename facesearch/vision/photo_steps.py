@@ -61,7 +61,7 @@ class PhotoSteps(Generic[T]):
     def __init__(
         self,
         load: Callable[[T], bytes],
-        decode: Callable[[bytes], Pixels],
+        decode: Callable[[bytes, Callable[[int], None]], Pixels],
         detect: Callable[[Pixels], list[Face]],
         policy: FaceChoice,
         limits: Limits,
@@ -80,13 +80,13 @@ class PhotoSteps(Generic[T]):
         except PhotoError as error:
             return source, error
 
-    def decode(self, loaded: tuple[T, bytes | PhotoError]) -> DecodedPhoto[T]:
+    def decode(self, loaded: tuple[T, bytes | PhotoError], take: Callable[[int], None]) -> DecodedPhoto[T]:
         source, data = loaded
         if isinstance(data, PhotoError):
             return DecodedPhoto(source, "", None, _why(data))
         digest = hashlib.sha256(data).hexdigest()
         try:
-            return DecodedPhoto(source, digest, self._decode(data))
+            return DecodedPhoto(source, digest, self._decode(data, take))
         except PhotoError as error:
             return DecodedPhoto(source, digest, None, _why(error))
 

@@ -3,8 +3,8 @@
     put -> readers: load, decode -> workers: look -> workers: finish, several together -> ready, in the order of put
 
 Readers wait, for disks and for the processes that decode; workers compute. What is decoded is large, so that little of
-it is kept: the next thing is decoded only when there is room. What was looked at is small, and a good deal of it may
-wait for whoever takes the results: a slow moment of theirs leaves no worker idle.
+it is kept: the next thing is decoded only when there is room, for one thing more and for its bytes. What was looked at
+is small, and a good deal of it may wait for whoever takes the results: a slow moment of theirs leaves no worker idle.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
+from facesearch.vision.pixel_budget import PixelBudget, budget_for
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Source_contra = TypeVar("Source_contra", contravariant=True)
 Loaded = TypeVar("Loaded")
@@ -33,8 +35,8 @@ class Steps(Protocol[Source_contra, Loaded, Decoded, Seen, Result_co]):
     def load(self, source: Source_contra, /) -> Loaded:
         """Fetch it; may wait."""
 
-    def decode(self, loaded: Loaded, /) -> Decoded:
-        """Make it large; may wait."""
+    def decode(self, loaded: Loaded, take: Callable[[int], None], /) -> Decoded:
+        """Make it large; may wait. `take` is told how many bytes it will be before it is, and waits for them."""
 
     def look(self, decoded: Decoded, /) -> Seen:
         """Compute what is small from what is large."""
@@ -44,6 +46,33 @@ class Steps(Protocol[Source_contra, Loaded, Decoded, Seen, Result_co]):
 
     def finish(self, seen: Sequence[Seen], /) -> Sequence[Result_co]:
         """The results of several, in their order."""
+
+
+class _Place(Generic[Decoded]):
+    """Where one thing is from before it is decoded until it was looked at: nothing else refers to it."""
+
+    def __init__(self, budget: PixelBudget) -> None:
+        self._budget = budget
+        self._taken = 0
+        self._things: list[Decoded] = []
+
+    def take(self, size: int) -> None:
+        """Bytes for the thing, instead of those taken before: decoding may have failed and begin anew."""
+        self.leave()
+        self._budget.take(size)
+        self._taken = size
+
+    def put(self, thing: Decoded) -> None:
+        self._things.append(thing)
+
+    def thing(self) -> Decoded:
+        return self._things[0]
+
+    def leave(self) -> None:
+        """The memory first, and only then what it counts for."""
+        self._things.clear()
+        taken, self._taken = self._taken, 0
+        self._budget.give_back(taken)
 
 
 class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
@@ -56,10 +85,12 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
         workers: int,
         batch: int,
         ahead: int = AHEAD,
+        budget: PixelBudget | None = None,
     ) -> None:
         """`workers` threads compute; as soon as `batch` of weight is there it is finished together.
 
-        At most `ahead` results and `workers` + 1 decoded things are held.
+        At most `ahead` results and `workers` + 1 decoded things are held, and of those no more bytes than `budget` has,
+        which several pipelines may share. None gives this one a budget of its own.
         """
         self._steps = steps
         self._batch = batch
@@ -69,6 +100,7 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
         self._to_be_looked_at = 0
         self._seen: list[tuple[Seen, Future[Result_co]]] = []
         self._closed = False
+        self._budget = budget or budget_for(workers + 1)
         self._room = threading.Semaphore(workers + 1)
         self._readers = ThreadPoolExecutor(workers + 1, thread_name_prefix="facesearch-photo-read")
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="facesearch-photo")
@@ -95,7 +127,7 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
         """Drop what is under way and end the threads."""
         self._closed = True
         self._readers.shutdown(wait=True, cancel_futures=True)  # while workers still make room for those that wait
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=True)  # what waits for a worker ends at once, and gives back what it took
 
     def __enter__(self) -> Self:
         return self
@@ -108,29 +140,34 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
             self._go_on()
             loaded = self._steps.load(source)
             self._room.acquire()
+            place: _Place[Decoded] = _Place(self._budget)
             try:
                 self._go_on()
-                decoded = self._steps.decode(loaded)
+                place.put(self._steps.decode(loaded, place.take))
             except BaseException:
-                self._room.release()
+                self._make_room(place)
                 raise
         except BaseException as error:  # noqa: BLE001  # whoever takes the results decides
             done.set_exception(error)
             self._looked_at(None)
         else:
-            self._workers.submit(self._look, decoded, done)
+            self._workers.submit(self._look, place, done)
 
-    def _look(self, decoded: Decoded, done: Future[Result_co]) -> None:
+    def _make_room(self, place: _Place[Decoded]) -> None:
+        place.leave()
+        self._room.release()
+
+    def _look(self, place: _Place[Decoded], done: Future[Result_co]) -> None:
         try:
             self._go_on()
-            seen = self._steps.look(decoded)
+            seen = self._steps.look(place.thing())
         except BaseException as error:  # noqa: BLE001  # as above
             done.set_exception(error)
             self._looked_at(None)
         else:
             self._looked_at((seen, done))
         finally:
-            self._room.release()
+            self._make_room(place)
 
     def _looked_at(self, one: tuple[Seen, Future[Result_co]] | None) -> None:
         """Finish what waits once it is enough, or once nothing is left that could come to it."""

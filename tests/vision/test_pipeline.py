@@ -11,18 +11,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facesearch.vision.pipeline import Pipeline
+from facesearch.vision.pixel_budget import PixelBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+
+def size_of(number: int) -> int:
+    """Bytes of a decoded number."""
+    return 1 + number % 7
 
 
 class Counting:
-    """Steps over numbers: weight is the number modulo 3, the result its square. Keeps count of what is where."""
+    """Steps over numbers: weight is the number modulo 3, the result its square. Keeps count of what is where.
 
-    def __init__(self, *, slow: frozenset[int] = frozenset(), broken: dict[int, str] | None = None) -> None:
+    Those in `retried` are decoded at the second attempt.
+    """
+
+    def __init__(
+        self,
+        *,
+        slow: frozenset[int] = frozenset(),
+        broken: dict[int, str] | None = None,
+        retried: frozenset[int] = frozenset(),
+    ) -> None:
         self._slow = slow
         self._broken = broken or {}
+        self._retried = retried
         self._lock = threading.Lock()
+        self._sizes: list[int] = []
+        self.most_bytes = 0
+        """Of several things at once: one may be as large as it is."""
         self.decoded = self.most_decoded = self.loaded = 0
         self.groups: list[list[int]] = []
 
@@ -38,9 +57,14 @@ class Counting:
             self.loaded += 1
         return number
 
-    def decode(self, number: int) -> int:
+    def decode(self, number: int, take: Callable[[int], None]) -> int:
         self._step("decode", number)
+        for _ in range(2 if number in self._retried else 1):
+            take(size_of(number))
         with self._lock:
+            self._sizes.append(size_of(number))
+            if len(self._sizes) > 1:
+                self.most_bytes = max(self.most_bytes, sum(self._sizes))
             self.decoded += 1
             self.most_decoded = max(self.most_decoded, self.decoded)
         return number
@@ -50,6 +74,7 @@ class Counting:
             self._step("look", number)
         finally:
             with self._lock:
+                self._sizes.remove(size_of(number))
                 self.decoded -= 1
         return number
 
@@ -67,9 +92,11 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("facesearch-photo")]
 
 
-def run(steps: Counting, count: int, *, workers: int, batch: int, ahead: int) -> list[int]:
+def run(
+    steps: Counting, count: int, *, workers: int, batch: int, ahead: int, budget: PixelBudget | None = None
+) -> list[int]:
     results: list[int] = []
-    with Pipeline(steps, workers=workers, batch=batch, ahead=ahead) as pipeline:
+    with Pipeline(steps, workers=workers, batch=batch, ahead=ahead, budget=budget) as pipeline:
         for number in range(count):
             pipeline.put(number)
             results += pipeline.ready()
@@ -85,13 +112,18 @@ def run(steps: Counting, count: int, *, workers: int, batch: int, ahead: int) ->
     batch=st.integers(1, 9),
     ahead=st.integers(1, 12),
     slow=st.frozensets(st.integers(0, 60), max_size=8),
+    retried=st.frozensets(st.integers(0, 60), max_size=8),
+    most=st.integers(1, 20),
 )
 def test_every_result_comes_once_in_order_and_little_is_held(
-    count: int, workers: int, batch: int, ahead: int, slow: frozenset[int]
+    count: int, workers: int, batch: int, ahead: int, slow: frozenset[int], retried: frozenset[int], most: int
 ) -> None:
-    steps = Counting(slow=slow)
-    assert run(steps, count, workers=workers, batch=batch, ahead=ahead) == [number**2 for number in range(count)]
+    steps, budget = Counting(slow=slow, retried=retried), PixelBudget(most)
+    results = run(steps, count, workers=workers, batch=batch, ahead=ahead, budget=budget)
+    assert results == [number**2 for number in range(count)]
     assert steps.most_decoded <= workers + 1
+    assert steps.most_bytes <= most
+    assert budget.in_use == 0
     assert sorted(number for group in steps.groups for number in group) == list(range(count))
     assert all(sum(number % 3 for number in group[:-1]) < batch for group in steps.groups)
     assert threads() == []
@@ -124,13 +156,29 @@ def test_an_error_in_finishing_reaches_whoever_takes_the_result() -> None:
 @pytest.mark.parametrize("taken", [0, 1, 20])
 def test_closing_early_ends_the_threads(taken: int) -> None:
     steps = Counting(slow=frozenset(range(100)))
-    with Pipeline(steps, workers=2, batch=4, ahead=8) as pipeline:
+    budget = PixelBudget(6)
+    with Pipeline(steps, workers=2, batch=4, ahead=8, budget=budget) as pipeline:
         for number in range(taken + 8):
             pipeline.put(number)
         results = pipeline.rest()
         assert [next(results) for _ in range(taken)] == [number**2 for number in range(taken)]
     assert threads() == []
     assert steps.decoded <= steps.most_decoded <= 3
+    assert budget.in_use == 0  # another pipeline may share it
+
+
+def test_several_pipelines_share_one_budget() -> None:
+    steps, budget = Counting(slow=frozenset(range(20))), PixelBudget(8)
+    with (
+        Pipeline(steps, workers=2, batch=4, budget=budget) as one,
+        Pipeline(steps, workers=2, batch=4, budget=budget) as other,
+    ):
+        for number in range(20):
+            one.put(number)
+            other.put(number)
+        assert list(one.rest()) == list(other.rest()) == [number**2 for number in range(20)]
+    assert steps.most_bytes <= 8
+    assert budget.in_use == 0
 
 
 def test_results_that_nobody_takes_hinder_nobody_within_the_bound() -> None:
