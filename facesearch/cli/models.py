@@ -16,7 +16,9 @@ PackArgument = Annotated[str, typer.Argument(metavar="PACK", help="A pack's name
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     models = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Model packs: list, pull, verify, info, repair, retire."
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        help="Model packs: list, pull, verify, info, repair, quantize, retire.",
     )
     models.command("list")(list_packs)
     models.command()(pull)
