@@ -69,7 +69,7 @@ def run_server(gallery: Path, pack: str, *, stub: bool) -> None:
     """The server process."""
     with FaceSearch.open(gallery, pack=pack, provider="cpu") as engine:
         if stub:
-            engine.__dict__["encoder"] = Stub(engine.encoder)
+            engine._parts.__dict__["encoder"] = Stub(engine.encoder)
         serve(engine, ServerOptions(port=0), lambda url: print(url, flush=True))
 
 

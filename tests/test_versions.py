@@ -163,7 +163,7 @@ def test_the_engine_is_imported_without_any_of_them() -> None:
 
 
 def test_listing_people_starts_no_decoder_and_opens_no_model(tmp_path: Path) -> None:
-    FaceSearch.open(tmp_path / "gallery")._open_gallery(create=True).close()
+    FaceSearch.open(tmp_path / "gallery").ensure_gallery().close()
     code = (
         "import sys; from facesearch.cli.app import app\n"
         "try: app(['people', 'list'])\n"

@@ -53,7 +53,7 @@ def restore(
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
     from facesearch.cli.output import emit, note, printable
-    from facesearch.engine.facesearch import require_gallery_libraries
+    from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
     folder = settings.gallery

@@ -30,7 +30,7 @@ def init(
     Example: facesearch init --encrypted
     """
     from facesearch.cli.output import note
-    from facesearch.engine.facesearch import require_gallery_libraries
+    from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
     require_gallery_libraries()
@@ -60,7 +60,7 @@ def rekey(
     """
     from facesearch.cli.output import note
     from facesearch.config import read_key_file
-    from facesearch.engine.facesearch import require_gallery_libraries
+    from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
     require_gallery_libraries()

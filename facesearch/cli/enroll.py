@@ -67,8 +67,8 @@ def enroll(
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
     from facesearch.cli.output import emit, note, progress_bar
-    from facesearch.engine.facesearch import collect_photos
     from facesearch.engine.records import enroll_record
+    from facesearch.engine.sources import collect_photos
 
     sources = collect_photos(photos, subject, sync=sync)
     summary = Summary(sources.passed_over)

@@ -143,7 +143,7 @@ def upgrade(gallery: GalleryOption = None) -> None:
     Example: facesearch db upgrade
     """
     from facesearch.cli.output import note
-    from facesearch.engine.facesearch import require_gallery_libraries
+    from facesearch.engine.parts import require_gallery_libraries
 
     require_gallery_libraries()
     from facesearch.gallery.gallery import upgrade_gallery

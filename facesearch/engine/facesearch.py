@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER, Settings
+from facesearch.config import Settings
 from facesearch.engine import probes
+from facesearch.engine.checking import check_parts
 from facesearch.engine.enrolment import EnrollOptions, Enrolment
+from facesearch.engine.parts import Parts
 from facesearch.engine.probes import SearchOptions
-from facesearch.engine.sources import collect_sources, upload
+from facesearch.engine.query_log import QueryLog
+from facesearch.engine.sources import collect_photos, upload
 from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
-from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryNotFoundError
-from facesearch.gallery.check import check_gallery
+from facesearch.errors import ConfigError
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.gallery.engines.records import parse_engine
 from facesearch.types import (
-    MAX_SCORE_SHIFT,
     Comparison,
     EnrollOutcome,
     EnrollStatus,
@@ -33,13 +31,8 @@ from facesearch.types import (
     SearchResult,
     Template,
     Threshold,
-    mixing_shift,
 )
-from facesearch.versions import require, require_sqlite
-from facesearch.vision.encoder import Encoder
-from facesearch.vision.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.vision.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
-from facesearch.vision.runtime import choose_provider, parse_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,11 +41,12 @@ if TYPE_CHECKING:
     from facesearch.engine.evaluation.embeddings import PhotoEmbedder
     from facesearch.engine.probes import Image
     from facesearch.engine.reembedding import ModelChange
-    from facesearch.engine.sources import Source, Sources
+    from facesearch.engine.sources import Source
     from facesearch.evaluation.calibration import Calibration
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.location import Location
-    from facesearch.vision.packs import ModelPack
+    from facesearch.vision.encoder import Encoder
+    from facesearch.vision.packs import ModelPack, PackStore
 
 log = logging.getLogger("facesearch")
 
@@ -81,13 +75,8 @@ class FaceSearch:
         `ask_key` is asked for the key of an encrypted gallery where the settings have none.
         """
         self.settings = settings
-        self._progress = progress
-        self._notice = notice
-        self._ask_key = ask_key
-        self._lock = threading.RLock()
-        self._gallery: Gallery | None = None
-        self._queries: Counter[str] = Counter()
-        """What the audit log has not been told yet."""
+        self._parts = Parts(settings, progress, notice, ask_key)
+        self._queries = QueryLog(notice)
 
     @classmethod
     def open(
@@ -125,11 +114,7 @@ class FaceSearch:
 
     def close(self) -> None:
         """Write the queries into the audit log and the index cache if it is behind, and close the gallery."""
-        with self._lock:
-            if self._gallery is not None:
-                self._record_queries(self._gallery)
-                self._gallery.close()
-                self._gallery = None
+        self._parts.close(self._queries.write)
 
     def __enter__(self) -> Self:
         return self
@@ -147,113 +132,47 @@ class FaceSearch:
         Raises `ModelNotFoundError` where the pack is not on this machine: none is downloaded.
         """
         other = type(self)(replace(self.settings, pack=pack) if pack else self.settings)
-        other._gallery = self.ensure_gallery()
-        other.pack = self.packs.find(pack) if pack else self.pack
+        other._parts.share(self.ensure_gallery(), self.packs.find(pack) if pack else self.pack)
         return other
 
     @property
     def gallery(self) -> Gallery:
         """The gallery; `GalleryNotFoundError` where there is none."""
-        return self._open_gallery(create=False)
-
-    def _open_gallery(self, *, create: bool) -> Gallery:
-        with self._lock:
-            if self._gallery is None:
-                require_gallery_libraries()
-                from facesearch.gallery.gallery import Gallery
-
-                self._gallery = Gallery.open(
-                    self.settings.gallery,
-                    create=create,
-                    passphrase=self._passphrase(),
-                    index=self.settings.index,
-                    milvus=self.settings.milvus,
-                )
-            return self._gallery
-
-    def _passphrase(self) -> str | None:
-        if self.settings.key is None and self._ask_key is not None and self._is_encrypted():
-            return self._ask_key()
-        return self.settings.key
-
-    def _is_encrypted(self) -> bool:
-        from facesearch.gallery.encryption import is_encrypted
-        from facesearch.gallery.sqlite import DATABASE_NAME
-
-        folder = self.settings.gallery
-        return isinstance(folder, Path) and is_encrypted(folder / DATABASE_NAME)
+        return self._parts.gallery()
 
     @property
     def has_gallery(self) -> bool:
         """Whether there is a gallery to search."""
-        try:
-            self._open_gallery(create=False)
-        except GalleryNotFoundError:
-            return False
-        return True
+        return self._parts.has_gallery
 
     def ensure_gallery(self) -> Gallery:
         """The gallery, made where there is none. Raises `GalleryError`."""
-        return self._open_gallery(create=True)
+        return self._parts.gallery(create=True)
 
-    @cached_property
+    @property
     def packs(self) -> PackStore:
         """Where model packs are looked for."""
-        return PackStore(self.settings.model_folders, offline=self.settings.offline)
+        return self._parts.packs
 
     @property
     def pack_reference(self) -> str:
         """Name or folder of the pack to use: chosen, else the gallery's, else `buffalo_l`."""
-        if self.settings.pack is not None:
-            return self.settings.pack
-        made_with = self.gallery.model() if self.has_gallery else None
-        return made_with.pack if made_with else DEFAULT_PACK
+        return self._parts.pack_reference
 
-    @cached_property
+    @property
     def pack(self) -> ModelPack:
         """The model pack, pulled if it is a known one that is not here."""
-        return self.packs.resolve(self.pack_reference, progress=self._progress, notice=self._notice)
+        return self._parts.pack
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The pipeline from photo to template."""
-        return self._make_encoder()
-
-    def _make_encoder(self, *, flip: bool = False) -> Encoder:
-        settings = self.settings
-        made_with = self.gallery.model() if self.has_gallery else None
-        recorded = made_with.settings if made_with else {}
-        precision = parse_precision(settings.precision or recorded.get("precision", DEFAULT_PRECISION))
-        provider = settings.provider
-        if provider == DEFAULT_PROVIDER and precision == recorded.get("precision"):
-            provider = recorded.get("provider", provider)
-        choose_provider(provider, precision)  # before a pack is downloaded for one that is not here
-        make = partial(
-            Encoder,
-            self.pack,
-            provider=provider,
-            det_size=settings.det_size or self._gallery_det_size() or DEFAULT_DET_SIZE,
-            precision=precision,
-            workers=settings.workers,
-            batch=settings.batch,
-            flip=flip,
-        )
-        encoder = make()
-        if made_with is not None and 0 < mixing_shift(made_with, encoder.info) < MAX_SCORE_SHIFT:
-            return make(model_id=made_with.model_id)
-        return encoder
-
-    def _gallery_det_size(self) -> str | None:
-        made_with = self.gallery.model() if self.has_gallery else None
-        sizes = made_with.settings.get("det_sizes", []) if made_with else []
-        return str(sizes[0]) if len(sizes) == 1 else None
+        return self._parts.encoder
 
     @property
     def model(self) -> ModelInfo:
         """The model in use; `pack` holds what finds it again: a known name or an absolute folder."""
-        info = self.encoder.info
-        known = self.pack.name in KNOWN_PACKS
-        return replace(info, pack=info.pack if known else str(self.pack.recognizer.path.parent.absolute()))
+        return self._parts.model
 
     @property
     def threshold(self) -> Threshold:
@@ -263,12 +182,9 @@ class FaceSearch:
         """
         chosen, info = self.settings.threshold, self.encoder.info
         # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
-        concerned = chosen is None and self.has_gallery and self._gallery_model_id() == info.model_id
+        made_with = self._parts.made_with() if chosen is None else None
+        concerned = made_with is not None and made_with.model_id == info.model_id
         return choose_threshold(chosen, info, self.calibration if concerned else None)
-
-    def _gallery_model_id(self) -> str | None:
-        made_with = self.gallery.model()
-        return made_with.model_id if made_with else None
 
     @property
     def calibration(self) -> Calibration | None:
@@ -312,7 +228,7 @@ class FaceSearch:
         strict: bool = False,
     ) -> Iterator[EnrollOutcome]:
         """`enroll` for photos that were collected already; `sync` are the folders to remove vanished photos of."""
-        gallery = self._open_gallery(create=True)
+        gallery = self.ensure_gallery()
         gallery.adopt(self.model)
         options = EnrollOptions(self.threshold.value, faces=parse_policy(faces), strict=strict)
         enrolment = Enrolment(gallery, self.encoder, options)
@@ -344,7 +260,7 @@ class FaceSearch:
         The photos themselves are not kept. `faces` is a policy, or the position of the face that is meant, best
         detection first. `any_quality` takes faces that are too poor for a gallery otherwise.
         """
-        gallery = self._open_gallery(create=True)
+        gallery = self.ensure_gallery()
         gallery.adopt(self.model)
         limits = NO_LIMITS if any_quality else ENROLL_LIMITS
         options = EnrollOptions(self.threshold.value, faces=faces, limits=limits, strict=strict)
@@ -373,7 +289,7 @@ class FaceSearch:
         """
         probes.expect(image)
         gallery = self.gallery
-        self._open_for_search(gallery)
+        self._parts.open_for_search()
         gallery.require_model(self.encoder.info)
         results = probes.identify(
             gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where, degraded)
@@ -381,38 +297,16 @@ class FaceSearch:
         self.count_query(results)
         return results
 
-    def _open_for_search(self, gallery: Gallery) -> None:
-        """Open the index while the networks are opened: onnxruntime leaves the interpreter to others meanwhile."""
-        if "encoder" not in self.__dict__:
-            with ThreadPoolExecutor(1) as other:
-                other.submit(gallery.open_index)  # what goes wrong there, the search meets again
-                _ = self.encoder
-
     def count_query(self, results: Sequence[SearchResult]) -> None:
         """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
-        with self._lock:
-            self._queries.update(each.decision.value for each in results)
-            self._queries["photos"] += 1
-
-    def _record_queries(self, gallery: Gallery) -> None:
-        """One audit event for all queries of this engine."""
-        if self._queries:
-            counts, self._queries = dict(self._queries), Counter()
-            self._record(gallery, "query", counts)
+        self._queries.count(results)
 
     def record_use(self, action: str, counts: Mapping[str, int]) -> None:
         """Write that the gallery was read into its audit log; one that cannot be written to goes without, and says so.
 
         `counts` holds no names, faces or vectors.
         """
-        self._record(self.gallery, action, counts)
-
-    def _record(self, gallery: Gallery, action: str, counts: Mapping[str, int]) -> None:
-        try:
-            gallery.record(action, counts)
-        except GalleryError as error:
-            text = f"This {action} is not in the audit log: {error.message}"
-            self._notice(text) if self._notice else log.warning(text)
+        self._queries.record(self.gallery, action, counts)
 
     def verify(self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE) -> Comparison:
         """Compare the faces of two photos 1:1.
@@ -446,9 +340,9 @@ class FaceSearch:
         """
         from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 
-        encoder = self._make_encoder(flip=True) if flip else self.encoder
+        encoder = self._parts.make_encoder(flip=True) if flip else self.encoder
         # Plain vectors beside an encrypted gallery would give away what it protects.
-        folder = self.settings.cache / "embeddings" if cache and not self._is_encrypted() else None
+        folder = self.settings.cache / "embeddings" if cache and not self._parts.is_encrypted else None
         return PhotoEmbedder(encoder, faces=parse_policy(faces), aligned=aligned, cache=folder)
 
     def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
@@ -463,8 +357,7 @@ class FaceSearch:
 
         It is not where there is no gallery, where it is locked, or where its templates are of another model.
         """
-        locked = self._gallery is None and self.settings.key is None and self._is_encrypted()
-        made_with = self.gallery.model() if not locked and self.has_gallery else None
+        made_with = None if self._parts.is_locked else self._parts.made_with()
         if made_with is None or made_with.model_id != document["model_id"]:
             return False
         self.gallery.store_evaluation(document["kind"], document, made_with)
@@ -532,47 +425,7 @@ class FaceSearch:
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
         """Prove that database, templates, index, photos and models agree; `fix` rebuilds the index cache."""
-        try:
-            yield from check_gallery(self.gallery, fix=fix)
-        except CorruptGalleryError as error:
-            yield Finding(ok=False, subject="database", detail=f"{error.message} {error.hint or ''}".strip())
-            return
-        yield from self._check_models()
-
-    def _check_models(self) -> Iterator[Finding]:
-        model = self.gallery.model()
-        if model is None:
-            return
-        try:
-            checks = self.packs.verify(model.pack)
-        except FaceSearchError as error:
-            yield Finding(ok=False, subject="models", detail=f"{error.message} {error.hint or ''}".strip())
-            return
-        for each in checks:
-            yield Finding(ok=each.ok, subject="models", detail=f"{each.path}: {each.detail}")
-        hashes = {model.detector_sha256, model.recognizer_sha256}
-        pack = self.packs.find(model.pack)
-        if {pack.detector.identity, pack.recognizer.sha256} != hashes:
-            detail = f"the files of {model.pack} are not the ones that made the templates"
-            yield Finding(ok=False, subject="models", detail=detail)
-
-
-def require_gallery_libraries() -> None:
-    """Raise `InstallationError` where FAISS or SQLite is too old to hold a gallery, before either is opened."""
-    require("faiss")
-    from facesearch.gallery.sqlite import sqlite_module
-
-    require_sqlite(sqlite_module().sqlite_version_info)
-
-
-def collect_photos(paths: Iterable[Path], subject: str | None = None, *, sync: bool = False) -> Sources:
-    """What `enroll` would enroll from these paths; raises `ConfigError` as it does."""
-    sources = collect_sources(paths, subject)
-    if sync and not (sources.folders and sources.items):
-        raise ConfigError(
-            "--sync needs a folder with photos in it.", "An empty folder would remove everybody: is a disk missing?"
-        )
-    return sources
+        return check_parts(self._parts, fix=fix)
 
 
 def parse_policy(text: str) -> FacePolicy:

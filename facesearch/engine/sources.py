@@ -57,6 +57,16 @@ class Sources:
     """Files that are no photos by their name."""
 
 
+def collect_photos(paths: Iterable[Path], subject: str | None = None, *, sync: bool = False) -> Sources:
+    """What `enroll` would enroll from these paths; raises `ConfigError` as it does."""
+    sources = collect_sources(paths, subject)
+    if sync and not (sources.folders and sources.items):
+        raise ConfigError(
+            "--sync needs a folder with photos in it.", "An empty folder would remove everybody: is a disk missing?"
+        )
+    return sources
+
+
 def collect_sources(paths: Iterable[Path], subject: str | None = None) -> Sources:
     """Photos of one folder per subject, loose photos (subject = the name without its suffix), and CSV manifests.
 
