@@ -17,7 +17,6 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import subject_weights
 from facesearch.evaluation.results.identification import IdentificationResult, SearchCurve, SearchPoint
 from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Rate
-from facesearch.evaluation.results.scores import SearchScores
 from facesearch.evaluation.scaling import fpir_by_size
 from facesearch.evaluation.uncertainty import (
     REPLICATES,
@@ -31,82 +30,11 @@ from facesearch.evaluation.verification import allowed_errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from facesearch.evaluation.results.arrays import Counts, Floats
+    from facesearch.evaluation.results.scores import SearchScores
 
-NON_MATED = -1
-"""In `summarise`: the probe's person is not meant to be in the gallery."""
-NOT_ENROLLED = -2
-"""In `summarise`: the probe's person should be in the gallery, but the enrolment failed."""
-TOP = 256
-"""Subject scores kept per non-mated search: FPIR by gallery size is exact while fewer of them alarm."""
 TARGETS = (1e-1, 1e-2, 1e-3)
 """FPIRs that are reported unless others are asked for."""
-
-
-def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, keep: int = TOP) -> SearchScores:
-    """Reduce searches against all subjects to what the rates need; see `join` for many blocks.
-
-    Args:
-        block: (b, N) each probe's best score per enrolled subject; a row of NaN is a failed probe.
-        mate: (b,) column of the probe's own subject, `NON_MATED` or `NOT_ENROLLED`.
-        identity: (b,) codes of the people on the probes.
-        keep: subject scores kept of each non-mated search.
-
-    Raises:
-        EvaluationError: no subjects, a row that is NaN in part, a mate outside the gallery.
-
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
-    >>> scores.mate_score.tolist(), scores.mate_rank.tolist(), scores.top.tolist()
-    ([0.9, 0.4], [1, 2], [[0.3, 0.1]])
-    """
-    missing = np.isnan(block)
-    if block.ndim != 2 or block.shape[1] == 0:
-        raise EvaluationError("The gallery is empty: nothing can be searched.", hint="Enroll at least one subject.")
-    if np.any(missing.any(axis=1) & ~missing.all(axis=1)):
-        raise EvaluationError("A search has scores for some subjects only.", hint="A failed probe is NaN throughout.")
-    if mate.min(initial=0) < NOT_ENROLLED or mate.max(initial=-1) >= block.shape[1]:
-        raise EvaluationError("A probe's mate is outside the gallery.", hint="Mark it NON_MATED or NOT_ENROLLED.")
-    mated = mate != NON_MATED
-    scores, columns = block[mated], mate[mated]
-    own = np.where(columns >= 0, scores[np.arange(columns.size), np.maximum(columns, 0)], math.nan)
-    rank = np.count_nonzero(scores >= own[:, None], axis=1)
-    others = block[~mated]
-    top = -np.sort(-others, axis=1)[:, :keep]
-    return SearchScores(
-        subjects=block.shape[1],
-        mate_score=own.astype(np.float64),
-        mate_rank=np.maximum(rank, 1),
-        top=top.astype(np.float64),
-        mate_id=None if identity is None else identity[mated],
-        non_mate_id=None if identity is None else identity[~mated],
-    )
-
-
-def join(blocks: Sequence[SearchScores]) -> SearchScores:
-    """Searches of several blocks against one gallery as one; enrolment counts are those of the first.
-
-    >>> one = summarise(np.array([[0.9, 0.2]]), np.array([0]))
-    >>> join([one, one]).mate_rank.tolist()
-    [1, 1]
-    """
-    first = blocks[0]
-    if any(block.subjects != first.subjects for block in blocks):
-        raise EvaluationError("The searches were made against galleries of different sizes.")
-
-    def gather(name: str) -> NDArray[np.int64] | None:
-        parts = [getattr(block, name) for block in blocks]
-        return None if any(part is None for part in parts) else np.concatenate(parts)
-
-    return replace(
-        first,
-        mate_score=np.concatenate([block.mate_score for block in blocks]),
-        mate_rank=np.concatenate([block.mate_rank for block in blocks]),
-        top=np.concatenate([block.top for block in blocks]),
-        mate_id=gather("mate_id"),
-        non_mate_id=gather("non_mate_id"),
-    )
 
 
 def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
@@ -119,6 +47,7 @@ def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
     Raises:
         EvaluationError: a kind of search is missing, or all of them failed.
 
+    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
     >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
     >>> curve = search_curve(scores, [1])
     >>> curve.threshold.tolist(), curve.fpir.tolist(), curve.fnir(1).tolist()
@@ -152,6 +81,7 @@ def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
 def cumulative_match(scores: SearchScores, ranks: int) -> tuple[Rate, ...]:
     """CMC: mated searches with the mate at rank <= r over all planned mated searches, r = 1 ... ranks.
 
+    >>> from facesearch.evaluation.summaries import summarise
     >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4]]), np.array([0, 1]))
     >>> [rate.value for rate in cumulative_match(scores, 2)]
     [0.5, 1.0]
@@ -172,6 +102,7 @@ def cumulative_match(scores: SearchScores, ranks: int) -> tuple[Rate, ...]:
 def fnir_at_fpir(curve: SearchCurve, target: float, rank: int) -> SearchPoint:
     """FNIR(N, R, T) at the smallest observed T that keeps FPIR <= target; the rule of `verification.tar_at_far`.
 
+    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
     >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
     >>> point = fnir_at_fpir(search_curve(scores, [2]), 1.0, rank=2)
     >>> point.threshold, point.fpir.value, point.fnir.value
@@ -262,6 +193,7 @@ def evaluate_searches(
     Raises:
         EvaluationError: no mated search.
 
+    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
     >>> rng = np.random.default_rng(0)
     >>> block = rng.normal(0.1, 0.1, (100, 50))
     >>> block[np.arange(50), np.arange(50)] += 0.6

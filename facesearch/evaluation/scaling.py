@@ -67,7 +67,7 @@ def fpir_by_size(scores: SearchScores, threshold: float, sizes: Sequence[int] | 
     Raises:
         EvaluationError: see `alarming_subjects`; a size below 1.
 
-    >>> from facesearch.evaluation.identification import NON_MATED, summarise
+    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
     >>> scores = summarise(np.array([[0.6, 0.1], [0.2, 0.1]]), np.array([NON_MATED, NON_MATED]))
     >>> [(row.size, row.value, row.basis.value) for row in fpir_by_size(scores, 0.5, [1, 2, 4]).rows]
     [(1, 0.25, 'exact'), (2, 0.5, 'exact'), (4, 1.0, 'bound')]

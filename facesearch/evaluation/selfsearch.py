@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.identification import TOP, join
 from facesearch.evaluation.pairwise import require_templates
 from facesearch.evaluation.results.scores import SearchScores
+from facesearch.evaluation.summaries import TOP, join
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,9 @@ from facesearch.engine.evaluation.calibration import (
 from facesearch.engine.evaluation.identification import search_everybody
 from facesearch.engine.evaluation.people import LabelledTemplates
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.calibration import Basis, Metric, split_people
-from facesearch.evaluation.identification import NON_MATED, NOT_ENROLLED
+from facesearch.evaluation.calibrating import split_people
+from facesearch.evaluation.calibration import Basis, Metric
+from facesearch.evaluation.summaries import NON_MATED, NOT_ENROLLED
 from facesearch.types import Vectors
 
 Codes = NDArray[np.int64]

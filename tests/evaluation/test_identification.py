@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation import identification as one_to_n
+from facesearch.evaluation import summaries
 from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.identification import NON_MATED, NOT_ENROLLED, summarise
 from facesearch.evaluation.results.identification import SizeBasis
 from facesearch.evaluation.results.rates import Flag
 from facesearch.evaluation.results.scores import SearchScores
 from facesearch.evaluation.scaling import fpir_by_size, fpir_of_subsets
+from facesearch.evaluation.summaries import NON_MATED, NOT_ENROLLED, summarise
 
 CELLS = st.sampled_from([-math.inf, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
 
@@ -82,7 +83,7 @@ def open_set(seed: int = 0, subjects: int = 60, probes: int = 400) -> tuple[np.n
 def test_blocks_joined_are_the_whole() -> None:
     block, mate, identity = open_set()
     whole = summarise(block, mate, identity)
-    parts = one_to_n.join(
+    parts = summaries.join(
         [summarise(block[rows], mate[rows], identity[rows]) for rows in (slice(150), slice(150, None))]
     )
     for name in ("mate_score", "mate_rank", "top", "mate_id", "non_mate_id"):

@@ -10,11 +10,12 @@ import numpy as np
 from facesearch.engine.evaluation.identification import search_everybody
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import evaluate_summary
-from facesearch.evaluation.calibration import Basis, Calibration, Metric, calibrate_far, calibrate_fpir, split_people
+from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, split_people
+from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.codec import to_json
-from facesearch.evaluation.identification import NON_MATED, join, summarise
 from facesearch.evaluation.pairwise import compare_all
 from facesearch.evaluation.results.rates import Rate
+from facesearch.evaluation.summaries import NON_MATED, join, summarise
 from facesearch.evaluation.uncertainty import clustered_interval, wilson
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.identification import NON_MATED, NOT_ENROLLED, TOP, join, summarise
+from facesearch.evaluation.summaries import NON_MATED, NOT_ENROLLED, TOP, join, summarise
 from facesearch.evaluation.trials.refusal import encode, refusal
 from facesearch.gallery.index.flat import FlatIndex
 from facesearch.vision.quality import ENROLL_LIMITS, PROBE_LIMITS

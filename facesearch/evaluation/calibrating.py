@@ -1,0 +1,260 @@
+"""A threshold for an error target, for a gallery of a given size, with what it rests on; or a refusal that says why.
+
+The decision rule is accept iff `score >= threshold`. Thresholds are rounded up, so a rounded one never errs more often.
+
+    basis         holds for          rests on
+    empirical     n <= N, or FAR     the errors counted at the threshold itself
+    scaled        n > N              FPIR(n) <= n/N FPIR(N), or n FMR, at the upper 95 % confidence limit
+    extrapolated  beyond the data    a generalised Pareto tail of the best score per probe, at its upper limit
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Interval
+from facesearch.evaluation.scaling import ONE_SIDED, alarming_subjects, fpir_of_subsets
+from facesearch.evaluation.tail import conservative_threshold
+from facesearch.evaluation.uncertainty import clustered_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from facesearch.evaluation.results.arrays import Counts, Flags
+    from facesearch.evaluation.results.scores import SearchScores
+    from facesearch.evaluation.results.verification import VerificationResult
+
+from facesearch.evaluation.calibration import Basis, Calibration, Metric
+
+DECIMALS = 6
+"""Thresholds are rounded up to so many decimals: as far as float32 cosines agree between machines."""
+REACH = 10
+"""Extrapolation is refused for rates below 1 / (REACH * probes)."""
+EXTRAPOLATED = "EXTRAPOLATED: generalised Pareto tail, people drawn"
+"""Names the interval of a fitted tail, whose upper end alone is informative."""
+
+
+def calibrate_far(result: VerificationResult, target: float) -> Calibration:
+    """The threshold for TAR at FAR <= target, from an evaluation that holds that target.
+
+    Raises:
+        EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
+
+    >>> from facesearch.evaluation.assessment import evaluate_pairs
+    >>> from facesearch.evaluation.results.scores import ScoredPairs
+    >>> score = np.append(np.linspace(0, 0.5, 100), 0.9)
+    >>> result = evaluate_pairs(ScoredPairs(score, score > 0.8), targets=[0.1])
+    >>> calibrate_far(result, 0.1).threshold
+    0.454546
+    """
+    found = [point for point in result.points if point.target_far == target]
+    if not found:
+        raise EvaluationError(f"FAR {target:g} was not evaluated.", hint="Evaluate with this target first.")
+    point, counts = found[0], result.counts
+    if point.threshold is None or point.far is None or not math.isfinite(point.threshold):
+        needed = math.ceil(1 / target)
+        raise EvaluationError(
+            f"FAR {target:g} cannot be calibrated on {counts.non_mated} non-mated comparisons.",
+            hint=f"It takes at least {needed} (for 30 errors {LOW_SUPPORT * needed}); all pairs of "
+            f"{math.ceil(math.sqrt(2 * needed)) + 1} people with one photo each give {needed}.",
+        )
+    interval = point.far.best_interval
+    assert interval is not None
+    return Calibration(
+        threshold=round_up(point.threshold),
+        metric=Metric.FAR,
+        target=target,
+        basis=Basis.EMPIRICAL,
+        errors=point.far.count,
+        trials=point.far.total,
+        people=counts.subjects or 0,
+        estimate=point.far.value,
+        interval=interval,
+        measured_subjects=0,
+        subjects=0,
+        valid_up_to=0,
+        flag=point.flag,
+    )
+
+
+def round_up(threshold: float) -> float:
+    """To `DECIMALS` decimals, never down.
+
+    >>> round_up(0.4123001), round_up(0.4123)
+    (0.412301, 0.4123)
+    """
+    nearest = round(threshold, DECIMALS)
+    return nearest if nearest >= threshold else round(nearest + 10.0**-DECIMALS, DECIMALS)
+
+
+def calibrate_fpir(
+    scores: SearchScores, target: float, *, subjects: int | None = None, extrapolate: bool = False
+) -> Calibration:
+    """The lowest threshold for FPIR(n) <= target in a gallery of n subjects, from non-mated searches against N.
+
+    n <= N: FPIR(n) itself is at most the target, exact over all subsets of the gallery. n > N: n/N times the upper
+    confidence limit of FPIR(N) is. Where the data cannot show that, refused, or extrapolated if asked for.
+
+    Args:
+        scores: searches against N subjects; failed ones count as searches without an alarm.
+        target: in (0, 1).
+        subjects: n; by default N.
+        extrapolate: allow a fitted tail, down to rates of 1 / (10 * probes).
+
+    Raises:
+        EvaluationError: the data do not support the target; says how many people on probes would.
+
+    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
+    >>> block = np.random.default_rng(0).uniform(0, 0.5, (1000, 20))
+    >>> found = calibrate_fpir(summarise(block, np.full(1000, NON_MATED)), 0.05)
+    >>> found.basis.value, found.errors, found.trials
+    ('empirical', 49, 1000)
+    """
+    size = scores.subjects if subjects is None else subjects
+    if not 0 < target < 1 or size < 1:
+        raise EvaluationError(f"FPIR {target:g} for {size} subjects is no target.", hint="0 < FPIR < 1, n >= 1.")
+    if not len(scores.top):
+        raise EvaluationError("There is no non-mated search.", hint="Search for people who are not in the gallery.")
+    clusters = scores.non_mate_id if scores.non_mate_id is not None else np.arange(len(scores.top))
+    basis = Basis.EMPIRICAL if size <= scores.subjects else Basis.SCALED
+    threshold = _lowest_threshold(scores, lambda candidate: _holds(scores, clusters, candidate, size, target))
+    if threshold is None and extrapolate:
+        return _extrapolated(scores, clusters, size, target)
+    if threshold is None:
+        raise _refusal(scores, clusters, size, target)
+    chances = fpir_of_subsets(alarming_subjects(scores, threshold), scores.subjects, min(size, scores.subjects))
+    return _describe(scores, clusters, threshold, target, size, basis, interval=clustered_interval(chances, clusters))
+
+
+def _holds(scores: SearchScores, clusters: Counts, threshold: float, size: int, target: float) -> bool:
+    chances = fpir_of_subsets(alarming_subjects(scores, threshold), scores.subjects, min(size, scores.subjects))
+    if size <= scores.subjects:
+        return float(chances.mean()) <= target
+    limit = clustered_interval(chances, clusters, level=ONE_SIDED).high
+    return size / scores.subjects * limit <= target
+
+
+def _lowest_threshold(scores: SearchScores, holds: Callable[[float], bool]) -> float | None:
+    """The lowest rounded observed score that holds and still raises an alarm somewhere; None: only silence holds.
+
+    The alarm is what ties the threshold to the data: above the last score nothing says where to stop.
+    """
+    best = scores.top[:, 0]
+    candidates = np.unique(best[np.isfinite(best)])
+    low, high = 0, candidates.size
+    while low < high:
+        middle = (low + high) // 2
+        if _truncated(scores, candidates[middle]) or not holds(round_up(float(candidates[middle]))):
+            low = middle + 1
+        else:
+            high = middle
+    if low == candidates.size:
+        return None
+    threshold = round_up(float(candidates[low]))
+    return threshold if np.any(best >= threshold) else None
+
+
+def _truncated(scores: SearchScores, threshold: float) -> bool:
+    """Whether more subjects alarm than `top` shows: then far too many do."""
+    return scores.top.shape[1] < scores.subjects and bool(np.any(scores.top[:, -1] >= round_up(threshold)))
+
+
+def _describe(
+    scores: SearchScores,
+    clusters: Counts,
+    threshold: float,
+    target: float,
+    size: int,
+    basis: Basis,
+    *,
+    interval: Interval,
+    estimate: float | None = None,
+) -> Calibration:
+    alarming = alarming_subjects(scores, threshold)
+    factor = max(1.0, size / scores.subjects)
+    if estimate is None:
+        chances = fpir_of_subsets(alarming, scores.subjects, min(size, scores.subjects))
+        estimate = min(1.0, factor * float(chances.mean()))
+        interval = replace(interval, low=min(1.0, factor * interval.low), high=min(1.0, factor * interval.high))
+    errors = int(np.count_nonzero(alarming))
+    return Calibration(
+        threshold=threshold,
+        metric=Metric.FPIR,
+        target=target,
+        basis=basis,
+        errors=errors,
+        trials=alarming.size,
+        people=int(np.unique(clusters).size),
+        estimate=estimate,
+        interval=interval,
+        measured_subjects=scores.subjects,
+        subjects=size,
+        valid_up_to=size,
+        flag=Flag.LOW_SUPPORT if errors < LOW_SUPPORT else None,
+    )
+
+
+def _refusal(scores: SearchScores, clusters: Counts, size: int, target: float) -> EvaluationError:
+    rate = target * min(1.0, scores.subjects / size)
+    # One alarm must be allowed. Its upper limit, scaled, is that of 4.75 expected alarms (Poisson, 95 %).
+    needed = math.ceil(1 / target if size <= scores.subjects else 4.75 / rate)
+    people = int(np.unique(clusters).size)
+    return EvaluationError(
+        f"FPIR {target:g} for {size} subjects cannot be calibrated on {len(scores.top)} searches for {people} people "
+        f"against {scores.subjects} subjects.",
+        hint=f"It takes about {needed} people who are not enrolled, searched against these {scores.subjects} subjects, "
+        "or a larger target.",
+    )
+
+
+def _extrapolated(scores: SearchScores, clusters: Counts, size: int, target: float) -> Calibration:
+    rate = target * min(1.0, scores.subjects / size)
+    if rate * REACH * len(scores.top) < 1:
+        raise EvaluationError(
+            f"FPIR {target:g} for {size} subjects lies more than {REACH} times beyond {len(scores.top)} searches.",
+            hint=f"Extrapolation needs at least {math.ceil(1 / (REACH * rate))} searches.",
+        )
+    tail = conservative_threshold(scores.top[:, 0], clusters, rate)
+    factor = max(1.0, size / scores.subjects)
+    threshold = round_up(tail.threshold)
+    if threshold > 1:
+        raise EvaluationError(
+            f"The limit for FPIR {target:g} lies above 1: no face could ever match.", hint="Search for more people."
+        )
+    interval = Interval(0.0, min(1.0, factor * tail.upper), EXTRAPOLATED, assumes_independence=False, level=ONE_SIDED)
+    return _describe(
+        scores,
+        clusters,
+        threshold,
+        target,
+        size,
+        Basis.EXTRAPOLATED,
+        interval=interval,
+        estimate=min(1.0, factor * tail.rate),
+    )
+
+
+def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
+    """Which rows belong to the people a threshold is fitted on; the others are for checking it. No one is in both.
+
+    Args:
+        people: (n,) codes. share: of the people to fit on, in (0, 1). seed: of the draw.
+
+    Raises:
+        EvaluationError: fewer than two people, or a side without anyone.
+
+    >>> rows = split_people(np.array([1, 1, 2, 2]))
+    >>> rows[0] == rows[1], rows[2] == rows[3], rows[0] != rows[2]
+    (np.True_, np.True_, np.True_)
+    """
+    names = np.unique(people)
+    count = round(share * names.size)
+    if not 0 < count < names.size:
+        raise EvaluationError(f"{names.size} people cannot be split.", hint="It takes two people at least.")
+    chosen = np.random.default_rng(seed).permutation(names)[:count]
+    return np.isin(people, chosen)
