@@ -34,7 +34,7 @@ def init(
 
     settings = load_settings(gallery=gallery)
     require_gallery_libraries()
-    from facesearch.gallery.gallery import create_gallery
+    from facesearch.gallery.lifecycle import create_gallery
 
     key = settings.key or ask_key("New key of the gallery", confirm=True) if encrypted else None
     if encrypted and not key:
@@ -64,7 +64,7 @@ def rekey(
 
     settings = load_settings(gallery=gallery)
     require_gallery_libraries()
-    from facesearch.gallery.gallery import change_passphrase
+    from facesearch.gallery.lifecycle import change_passphrase
 
     old = settings.key or ask_key()
     new = read_key_file(new_key_file) if new_key_file else ask_key("New key of the gallery", confirm=True)

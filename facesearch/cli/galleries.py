@@ -146,7 +146,7 @@ def upgrade(gallery: GalleryOption = None) -> None:
     from facesearch.engine.parts import require_gallery_libraries
 
     require_gallery_libraries()
-    from facesearch.gallery.gallery import upgrade_gallery
+    from facesearch.gallery.lifecycle import upgrade_gallery
 
     settings = load_settings(gallery=gallery)
     place = settings.gallery

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from facesearch.gallery import audit, models
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import CalibrationRow
 
@@ -14,16 +15,23 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-
-def store(connection: Connection, model_row: int, document: Mapping[str, Any]) -> None:
-    """Keep a calibration; the newest of a model is the one in force."""
-    insert(connection, CalibrationRow, {"model_id": model_row, "document": dict(document), "created_at": now()})
+    from facesearch.types import ModelInfo
 
 
-def newest(connection: Connection, model_row: int) -> dict[str, Any] | None:
-    """The calibration in force, or None; `CorruptGalleryError` where it is damaged."""
+def put_in_force(connection: Connection, document: Mapping[str, Any], info: ModelInfo) -> None:
+    """Keep a calibration of the active model; as `Gallery.store_calibration`."""
+    row = models.require_active(connection, info, "there is nothing to calibrate")
+    insert(connection, CalibrationRow, {"model_id": row, "document": dict(document), "created_at": now()})
+    audit.record(connection, "calibrate", {"threshold": str(document.get("threshold"))})
+
+
+def in_force(connection: Connection) -> dict[str, Any] | None:
+    """The newest calibration of the active model, or None; `CorruptGalleryError` where it is damaged."""
+    active = models.active_model(connection)
+    if active is None:
+        return None
     query = sa.select(CalibrationRow.document.label("parsed"), *stored_columns(CalibrationRow))
-    query = query.where(CalibrationRow.model_id == model_row).order_by(CalibrationRow.id.desc()).limit(1)
+    query = query.where(CalibrationRow.model_id == active[0]).order_by(CalibrationRow.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
@@ -31,6 +39,11 @@ def newest(connection: Connection, model_row: int) -> dict[str, Any] | None:
     return dict(row[0])
 
 
-def forget(connection: Connection, model_row: int) -> int:
-    """Remove all calibrations of a model; returns how many there were."""
-    return connection.execute(sa.delete(CalibrationRow).where(CalibrationRow.model_id == model_row)).rowcount
+def forget(connection: Connection) -> int:
+    """Remove all calibrations of the active model; returns how many there were."""
+    active = models.active_model(connection)
+    removed = 0
+    if active is not None:
+        removed = connection.execute(sa.delete(CalibrationRow).where(CalibrationRow.model_id == active[0])).rowcount
+    audit.record(connection, "calibrate.forget", {"calibrations": removed})
+    return removed

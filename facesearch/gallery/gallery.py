@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-import sqlalchemy as sa
-
-from facesearch.errors import EngineUnavailableError, GalleryError, GalleryNotFoundError
+from facesearch.errors import EngineUnavailableError
 from facesearch.gallery import (
     audit,
     calibrations,
     evaluations,
     models,
+    people,
     photos,
     rejections,
     retention,
@@ -23,6 +20,7 @@ from facesearch.gallery import (
 )
 from facesearch.gallery.ballast import despite_full_disk, make_ballast
 from facesearch.gallery.changes import Change, Effect, apply_changes
+from facesearch.gallery.counting import counts
 from facesearch.gallery.engines.keeping import Engines
 from facesearch.gallery.engines.moving import move
 from facesearch.gallery.engines.records import active_engine
@@ -30,18 +28,10 @@ from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.snapshot import remove_leftovers
 from facesearch.gallery.location import DatabaseUrl
-from facesearch.gallery.opening import connect, is_database, open_database
+from facesearch.gallery.opening import open_database
 from facesearch.gallery.own_index import OwnIndex
 from facesearch.gallery.photos import MovedPhoto
-from facesearch.gallery.schema import (
-    HEAD_REVISION,
-    FaceRow,
-    PhotoRow,
-    RejectionRow,
-    SubjectRow,
-    TemplateRow,
-)
-from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
+from facesearch.gallery.sqlite import SqliteDatabase
 from facesearch.gallery.transactions import Transactions
 from facesearch.types import EnrolledPhoto, IndexKind
 
@@ -60,8 +50,6 @@ if TYPE_CHECKING:
     from facesearch.gallery.rejections import StoredRejection
     from facesearch.gallery.subjects import SubjectKey
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
-
-log = logging.getLogger("facesearch.gallery")
 
 Result = TypeVar("Result")
 
@@ -189,9 +177,9 @@ class Gallery:
         found = self.own_index.search(vectors, k, where, model_id)
         if found is None:
             found = self.engines.search(vectors, k, where, model_id)
-        return (
-            self.search(vectors, k, where, model_id) if found is None else found
-        )  # the engine was exchanged meanwhile
+        if found is None:  # the engine was exchanged meanwhile
+            return self.search(vectors, k, where, model_id)
+        return found
 
     def search_or_local(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
@@ -252,17 +240,7 @@ class Gallery:
         """Enrolled photos of a subject; `UnknownSubjectError` if there is no such."""
         with self.database.read() as connection:
             found = photos.photos_of_subject(connection, subjects.require_subject(connection, who))
-        return [
-            EnrolledPhoto(
-                photo.file.path,
-                photo.file.sha256,
-                len(photo.template_ids),
-                photo.template_ids,
-                photo.detection_score,
-                photo.photo_id,
-            )
-            for photo in found
-        ]
+        return [photo.described() for photo in found]
 
     def commit(self, changes: Sequence[Change]) -> list[tuple[int, ...]]:
         """Carry out all changes in one transaction; returns the template ids that each change concerns.
@@ -317,41 +295,22 @@ class Gallery:
 
     def rename_subject(self, who: SubjectKey, new: str) -> None:
         """Give a subject another name; `SubjectExistsError` when it is taken."""
-
-        def work(connection: Connection) -> None:
-            subjects.rename_subject(connection, who, new)
-            rejections.forget_comparisons(connection)
-            audit.record(connection, "people.rename", {"subjects": 1})
-
-        self._transactions.write(work)
+        self._transactions.write(lambda connection: people.rename(connection, who, new))
 
     def merge_subjects(self, source: SubjectKey, target: SubjectKey) -> None:
         """Make `source`'s faces `target`'s and remove `source`."""
-
-        def work(connection: Connection) -> None:
-            subjects.merge_subjects(connection, source, target)
-            rejections.forget_comparisons(connection)
-            audit.record(connection, "people.merge", {"subjects": 2})
-
-        self._transactions.write(work)
+        self._transactions.write(lambda connection: people.merge(connection, source, target))
 
     def set_attributes(self, who: SubjectKey, changes: Mapping[str, str | None]) -> None:
         """Change a subject's attributes; None removes one."""
-
-        def work(connection: Connection) -> None:
-            subjects.set_attributes(connection, subjects.require_subject(connection, who), changes)
-            audit.record(connection, "people.set", {"attributes": len(changes)})
-
-        self._transactions.write(work)
+        self._transactions.write(lambda connection: people.set_attributes(connection, who, changes))
 
     @despite_full_disk
     def remove_subject(self, who: SubjectKey) -> tuple[int, int]:
         """Remove a subject for good: (photos, templates) removed. The index cache that held them goes too."""
 
         def work(connection: Connection, effect: Effect) -> tuple[int, int]:
-            removed_photos, effect.removed = subjects.remove_subject(connection, who)
-            rejections.forget_comparisons(connection)
-            audit.record(connection, "people.remove", {"photos": removed_photos, "templates": len(effect.removed)})
+            removed_photos, effect.removed = people.remove(connection, who)
             return removed_photos, len(effect.removed)
 
         return self._transactions.write_templates(work, for_good=True)
@@ -390,64 +349,30 @@ class Gallery:
 
     def calibration(self) -> dict[str, Any] | None:
         """The calibration in force of the active model, as it was stored."""
-        with self.database.read() as connection:
-            active = models.active_model(connection)
-            return calibrations.newest(connection, active[0]) if active else None
+        return self._transactions.read(calibrations.in_force)
 
     def store_calibration(self, document: Mapping[str, Any], info: ModelInfo) -> None:
         """Put a calibration in force; `ModelMismatchError` unless `info`, which made it, is the gallery's model."""
-
-        def work(connection: Connection) -> None:
-            active = models.active_model(connection)
-            if active is None:
-                raise GalleryError("The gallery is empty: there is nothing to calibrate.", "Enroll people first.")
-            models.require_model(active[1], info)
-            calibrations.store(connection, active[0], document)
-            audit.record(connection, "calibrate", {"threshold": str(document.get("threshold"))})
-
-        self._transactions.write(work)
+        self._transactions.write(lambda connection: calibrations.put_in_force(connection, document, info))
 
     def forget_calibration(self) -> int:
         """Go back to the pack's threshold; returns how many calibrations were removed."""
-
-        def work(connection: Connection) -> int:
-            active = models.active_model(connection)
-            removed = calibrations.forget(connection, active[0]) if active else 0
-            audit.record(connection, "calibrate.forget", {"calibrations": removed})
-            return removed
-
-        return self._transactions.write(work)
+        return self._transactions.write(calibrations.forget)
 
     def store_evaluation(self, kind: str, document: Mapping[str, Any], info: ModelInfo) -> None:
         """Keep the figures of an evaluation instead of those of its kind before it.
 
         `ModelMismatchError` unless `info`, which was evaluated, is the gallery's model.
         """
-
-        def work(connection: Connection) -> None:
-            active = models.active_model(connection)
-            if active is None:
-                raise GalleryError("The gallery is empty: it has no model yet.", "Enroll people first.")
-            models.require_model(active[1], info)
-            evaluations.store(connection, active[0], kind, document)
-            audit.record(connection, "evaluate", {"kind": kind})
-
-        self._transactions.write(work)
+        self._transactions.write(lambda connection: evaluations.store(connection, kind, document, info))
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """The figures of the newest evaluations of the active model by kind, as they were stored."""
-        with self.database.read() as connection:
-            active = models.active_model(connection)
-            return evaluations.newest(connection, active[0]) if active else {}
+        return self._transactions.read(evaluations.newest)
 
     def all_templates(self) -> tuple[Ids, Vectors]:
         """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""
-        with self.database.read() as connection:
-            active = models.active_model(connection)
-            blocks = list(templates.templates(connection, active[0], active[1].dimension)) if active else []
-        if not blocks:
-            return np.empty(0, np.int64), np.empty((0, active[1].dimension if active else 0), np.float32)
-        return np.concatenate([each.ids for each in blocks]), np.concatenate([each.vectors for each in blocks])
+        return self._transactions.read(templates.all_templates)
 
     def describe_templates(self, ids: Sequence[int]) -> dict[int, templates.Described]:
         """Whose they are, by template id."""
@@ -463,74 +388,4 @@ class Gallery:
 
     def counts(self) -> dict[str, int]:
         """How many subjects, photos, faces, templates of the active model and refused photos there are."""
-        tables = {
-            "subjects": SubjectRow,
-            "photos": PhotoRow,
-            "faces": FaceRow,
-            "templates": TemplateRow,
-            "rejected_photos": RejectionRow,
-        }
-        with self.database.read() as connection:
-            return {
-                name: connection.scalar(
-                    sa.select(sa.func.count())
-                    .select_from(row)
-                    .where(models.of_active_model() if row is TemplateRow else sa.true())
-                )
-                or 0
-                for name, row in tables.items()
-            }
-
-
-def create_gallery(location: Location, passphrase: str | None = None) -> None:
-    """Make an empty gallery, encrypted where there is a passphrase; `GalleryError` where there is one already."""
-    if _has_gallery(location):
-        raise GalleryError(f"There is a gallery in {location} already.", "Name another place with --gallery.")
-    with Gallery.open(location, create=True, passphrase=passphrase, encrypted=passphrase is not None) as gallery:
-        gallery.record("init", {"encrypted": int(gallery.is_encrypted)})
-
-
-def _has_gallery(location: Location) -> bool:
-    if not isinstance(location, DatabaseUrl):
-        return is_database(location / DATABASE_NAME)
-    database = connect(location)
-    try:
-        return database.revision() is not None
-    finally:
-        database.close()
-
-
-def change_passphrase(location: Location, old: str | None, new: str) -> None:
-    """Encrypt the gallery there with another passphrase, in place and in one transaction.
-
-    Raises `GalleryError` where it is not encrypted or in use, `GalleryLockedError` where `old` does not open it.
-    """
-    with Gallery.open(location, passphrase=old) as gallery:
-        if not gallery.is_encrypted:
-            raise GalleryError(
-                f"The gallery in {location} is not encrypted, so it has no key to change.",
-                "Make an encrypted one with `facesearch init --encrypted` and enroll the photos into it.",
-            )
-        gallery.record("rekey", {})
-    database = connect(location, passphrase=old)
-    assert isinstance(database, SqliteDatabase)  # no other is encrypted
-    try:
-        database.change_passphrase(new)
-    finally:
-        database.close()
-
-
-def upgrade_gallery(location: Location, passphrase: str | None = None) -> tuple[str | None, str]:
-    """Bring the database of the gallery there to the newest schema: (revision before, revision after).
-
-    Raises `GalleryNotFoundError`, or `SchemaOutdatedError` where the database is of a newer facesearch.
-    """
-    database = connect(location, passphrase=passphrase)
-    try:
-        before = database.revision()
-        if before is None and isinstance(location, DatabaseUrl):
-            raise GalleryNotFoundError(f"There is no gallery in {location}.", "Name another with --gallery.")
-        database.upgrade()
-        return before, HEAD_REVISION
-    finally:
-        database.close()
+        return self._transactions.read(counts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from facesearch.errors import ModelMismatchError
+from facesearch.errors import GalleryError, ModelMismatchError
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import ModelRow, TemplateRow
 from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift
@@ -80,6 +80,18 @@ def _stored(row: Row[*tuple[Any, ...]]) -> StoredModel:
 def of_active_model() -> sa.ColumnElement[bool]:
     """Condition on `TemplateRow`: it is a template of the model that is searched."""
     return TemplateRow.model_id == sa.select(ModelRow.id).where(ModelRow.active == 1).scalar_subquery()
+
+
+def require_active(connection: Connection, info: ModelInfo, lacking: str) -> int:
+    """The row of the active model, which `info` has to be: `ModelMismatchError` where it is not.
+
+    `GalleryError` where there is none; `lacking` says what an empty gallery cannot have.
+    """
+    active = active_model(connection)
+    if active is None:
+        raise GalleryError(f"The gallery is empty: {lacking}.", "Enroll people first.")
+    require_model(active[1], info)
+    return active[0]
 
 
 def require_model(active: ModelInfo, other: ModelInfo) -> None:

@@ -20,6 +20,7 @@ from facesearch.gallery.rejections import forget_rejections
 from facesearch.gallery.rows import insert_all, now, require_joined, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
+from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -62,6 +63,17 @@ class StoredPhoto:
     template_ids: tuple[int, ...]
     """Of the active model."""
     detection_score: float
+
+    def described(self) -> EnrolledPhoto:
+        """What the gallery tells of it."""
+        return EnrolledPhoto(
+            self.file.path,
+            self.file.sha256,
+            len(self.template_ids),
+            self.template_ids,
+            self.detection_score,
+            self.photo_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)

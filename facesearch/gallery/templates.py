@@ -15,7 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.gallery.models import of_active_model
+from facesearch.gallery.models import active_model, of_active_model
 from facesearch.gallery.postgres_schema import KEYS
 from facesearch.gallery.rows import column_names, require_joined
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
@@ -153,6 +153,15 @@ def _describe(connection: Connection, ids: Sequence[int]) -> Iterable[Sequence[A
     if connection.dialect.name == "postgresql":  # one statement for any number of ids: it is prepared once
         return connection.exec_driver_sql(f"{_DESCRIBE} = ANY(%s)", (list(ids),))
     return connection.exec_driver_sql(f"{_DESCRIBE} IN ({', '.join('?' * len(ids))})", tuple(ids))
+
+
+def all_templates(connection: Connection) -> tuple[Ids, Vectors]:
+    """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""
+    active = active_model(connection)
+    blocks = list(templates(connection, active[0], active[1].dimension)) if active else []
+    if not blocks:
+        return np.empty(0, np.int64), np.empty((0, active[1].dimension if active else 0), np.float32)
+    return np.concatenate([each.ids for each in blocks]), np.concatenate([each.vectors for each in blocks])
 
 
 def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, float, float, float]]:

@@ -21,8 +21,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from facesearch.gallery import gallery, opening, own_index
-from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index import policy, rowfiles, snapshot
+from facesearch.gallery.lifecycle import upgrade_gallery
 from facesearch.types import IndexKind
 from tests.gallery.makers import enroll, found_subject, make_gallery
 

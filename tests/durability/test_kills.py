@@ -12,8 +12,9 @@ import pytest
 
 from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.gallery.lifecycle import upgrade_gallery
 from facesearch.types import IndexKind
 from tests.gallery.makers import enroll, found_subject, make_gallery, unit
 from tests.gallery.test_schema import load_frozen

@@ -11,7 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.lifecycle import upgrade_gallery
 from tests.gallery.makers import enroll, found_subject, make_gallery
 from tests.gallery.test_schema import load_frozen
 

@@ -11,7 +11,8 @@ import pytest
 
 from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.lifecycle import upgrade_gallery
 from tests.gallery.makers import found_subject
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from facesearch.errors import CorruptGalleryError, FaceSearchError, GalleryError
 from facesearch.gallery.backups import restore_backup, write_backup
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.encryption import is_encrypted
-from facesearch.gallery.gallery import Gallery, change_passphrase, create_gallery
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.lifecycle import change_passphrase, create_gallery
 from facesearch.gallery.rawscan import scan_files
 from facesearch.gallery.sqlite import DATABASE_NAME
 from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, sqlite_of, unit

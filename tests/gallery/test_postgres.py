@@ -25,7 +25,8 @@ from facesearch.errors import (
 from facesearch.gallery import models, postgres, subjects, templates
 from facesearch.gallery.backups import write_backup
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery, create_gallery, upgrade_gallery
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.lifecycle import create_gallery, upgrade_gallery
 from facesearch.gallery.location import DatabaseUrl, parse_location
 from facesearch.gallery.migrating import migrations_folder
 from facesearch.gallery.revisions import read_revision

@@ -13,7 +13,8 @@ from alembic.script import ScriptDirectory
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
 from facesearch.gallery import migrating, sqlite
 from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery, upgrade_gallery
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.lifecycle import upgrade_gallery
 from facesearch.gallery.migrating import migrations_folder
 from facesearch.gallery.schema import HEAD_REVISION, Base
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file

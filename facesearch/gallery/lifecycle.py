@@ -1,0 +1,69 @@
+"""Making a gallery, giving it another passphrase, bringing its schema up to date: with nobody else at work in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facesearch.errors import GalleryError, GalleryNotFoundError
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.location import DatabaseUrl
+from facesearch.gallery.opening import connect, is_database
+from facesearch.gallery.schema import HEAD_REVISION
+from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
+
+if TYPE_CHECKING:
+    from facesearch.gallery.location import Location
+
+
+def create_gallery(location: Location, passphrase: str | None = None) -> None:
+    """Make an empty gallery, encrypted where there is a passphrase; `GalleryError` where there is one already."""
+    if _has_gallery(location):
+        raise GalleryError(f"There is a gallery in {location} already.", "Name another place with --gallery.")
+    with Gallery.open(location, create=True, passphrase=passphrase, encrypted=passphrase is not None) as gallery:
+        gallery.record("init", {"encrypted": int(gallery.is_encrypted)})
+
+
+def _has_gallery(location: Location) -> bool:
+    if not isinstance(location, DatabaseUrl):
+        return is_database(location / DATABASE_NAME)
+    database = connect(location)
+    try:
+        return database.revision() is not None
+    finally:
+        database.close()
+
+
+def change_passphrase(location: Location, old: str | None, new: str) -> None:
+    """Encrypt the gallery there with another passphrase, in place and in one transaction.
+
+    Raises `GalleryError` where it is not encrypted or in use, `GalleryLockedError` where `old` does not open it.
+    """
+    with Gallery.open(location, passphrase=old) as gallery:
+        if not gallery.is_encrypted:
+            raise GalleryError(
+                f"The gallery in {location} is not encrypted, so it has no key to change.",
+                "Make an encrypted one with `facesearch init --encrypted` and enroll the photos into it.",
+            )
+        gallery.record("rekey", {})
+    database = connect(location, passphrase=old)
+    assert isinstance(database, SqliteDatabase)  # no other is encrypted
+    try:
+        database.change_passphrase(new)
+    finally:
+        database.close()
+
+
+def upgrade_gallery(location: Location, passphrase: str | None = None) -> tuple[str | None, str]:
+    """Bring the database of the gallery there to the newest schema: (revision before, revision after).
+
+    Raises `GalleryNotFoundError`, or `SchemaOutdatedError` where the database is of a newer facesearch.
+    """
+    database = connect(location, passphrase=passphrase)
+    try:
+        before = database.revision()
+        if before is None and isinstance(location, DatabaseUrl):
+            raise GalleryNotFoundError(f"There is no gallery in {location}.", "Name another with --gallery.")
+        database.upgrade()
+        return before, HEAD_REVISION
+    finally:
+        database.close()
