@@ -27,6 +27,7 @@ BENCHMARKS: Final = (
     "engines",
     "enroll",
     "evaluate",
+    "follow",
     "precision",
     "search",
     "scale",
