@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
-from facesearch.gallery import sqlite
+from facesearch.gallery import models, sqlite, templates
 from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.revisions import Revision, read_revision, touched_since
+from facesearch.gallery.revisions import Revision, read_revision, renew_token, touched_since
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, has_safe_wal
-from tests.gallery.makers import enroll, make_gallery, new_photo, sqlite_of, unit
+from tests.gallery.makers import enroll, found_subject, make_gallery, new_photo, sqlite_of, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,6 +200,42 @@ def test_the_token_changes_with_templates_whoever_writes(
         key for key in rows.keys() | rows_before.keys() if rows.get(key) != rows_before.get(key)
     }
     assert bool(len(touched)) is changes
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("packed", [1, 2, 3, 4, 7])
+def test_keys_that_come_in_several_pieces_are_all_there(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, packed: int
+) -> None:
+    for number in range(6):
+        enroll(gallery, str(number), number)
+    gallery.remove_subject("3")
+    monkeypatch.setattr(templates, "PACKED", packed)
+    with gallery.database.read() as connection:
+        row, _ = models.active_model(connection) or pytest.fail("no model")
+        ids, checksums = templates.template_keys(connection, row)
+        rows = connection.exec_driver_sql("SELECT id, crc FROM templates ORDER BY id").all()
+        assert templates.template_keys(connection, row + 1)[0].tolist() == []
+    assert list(zip(ids.tolist(), checksums.tolist(), strict=True)) == [tuple(row) for row in rows]
+    assert len(rows) == 5
+
+
+@pytest.mark.parametrize("crc", ["'none'", "NULL", "x'00'", "1e300", "-1"])
+def test_a_checksum_that_is_none_is_named_by_its_template(gallery: Gallery, crc: str) -> None:
+    enroll(gallery, "anna", 1)
+    assert found_subject(gallery, 1) == "anna"
+    with gallery.database.write() as connection:  # as damage may leave it: STRICT and NOT NULL hold for writers only
+        connection.exec_driver_sql(
+            "CREATE TABLE loose (id INTEGER PRIMARY KEY, face_id, model_id, dimension, vector, crc)"
+        )
+        connection.exec_driver_sql(
+            f"INSERT INTO loose SELECT id, face_id, model_id, dimension, vector, {crc} FROM templates"
+        )
+        connection.exec_driver_sql("DROP TABLE templates")
+        connection.exec_driver_sql("ALTER TABLE loose RENAME TO templates")
+        renew_token(connection)
+    with pytest.raises(CorruptGalleryError, match="Template 1 is damaged"):
+        found_subject(gallery, 1)
 
 
 def test_ids_of_removed_rows_are_never_used_again(gallery: Gallery) -> None:

@@ -22,7 +22,7 @@ from facesearch.errors import (
     GalleryUnavailableError,
     SchemaOutdatedError,
 )
-from facesearch.gallery import models, postgres, subjects, templates
+from facesearch.gallery import postgres, subjects
 from facesearch.gallery.backups import write_backup
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery
@@ -423,20 +423,3 @@ def test_other_urls_are_refused(tmp_path: Path, text: str) -> None:
 def test_anything_else_is_a_folder(tmp_path: Path) -> None:
     assert parse_location("some/folder:x", tmp_path) == Path("some/folder:x")
     assert parse_location("~/faces", tmp_path) == Path("~/faces").expanduser()
-
-
-@pytest.mark.parametrize("packed", [1, 2, 3, 4, 7])
-def test_keys_that_come_in_several_pieces_are_all_there(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, packed: int
-) -> None:
-    for number in range(6):
-        enroll(gallery, str(number), number)
-    gallery.remove_subject("3")
-    monkeypatch.setattr(templates, "PACKED", packed)
-    with gallery.database.read() as connection:
-        row, _ = models.active_model(connection) or pytest.fail("no model")
-        ids, checksums = templates.template_keys(connection, row)
-        rows = connection.exec_driver_sql("SELECT id, crc FROM templates ORDER BY id").all()
-        assert templates.template_keys(connection, row + 1)[0].tolist() == []
-    assert list(zip(ids.tolist(), checksums.tolist(), strict=True)) == [tuple(row) for row in rows]
-    assert len(rows) == 5
