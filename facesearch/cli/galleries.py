@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
 
 
 def check(
-    fix: Annotated[bool, typer.Option("--fix", help="Rebuild what can be rebuilt: the index cache.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Rebuild the index cache; erase again who is back.")] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:

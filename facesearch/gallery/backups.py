@@ -23,23 +23,21 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
-from facesearch.gallery import audit, subjects
+from facesearch.gallery import audit
 from facesearch.gallery.check import check_database
 from facesearch.gallery.encryption import cipher_of
 from facesearch.gallery.engines.records import engines, forget_engines
-from facesearch.gallery.erasure import forget_refusals, remove_faces
+from facesearch.gallery.erased import ErasedList
+from facesearch.gallery.erasure import erase_again
 from facesearch.gallery.files import fsync_folder, work_folder
 from facesearch.gallery.index.snapshot import remove_snapshot
 from facesearch.gallery.rows import now
 from facesearch.gallery.schema import ApiKeyRow, SubjectRow, TemplateRow
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
-from facesearch.gallery.templates import chunks
-from facesearch.gallery.tombstones import Tombstones, erased_rows, read_tombstones, write_tombstones
+from facesearch.gallery.tombstones import Tombstones, read_tombstones, write_tombstones
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from sqlalchemy.engine import Connection
 
     from facesearch.gallery.gallery import Gallery
 
@@ -79,7 +77,7 @@ def write_backup(gallery: Gallery, file: Path) -> int:
             copy = _copy_database(gallery.database, work)
             unfinished = work / "backup"
             with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as out:
-                _write_container(out, read_tombstones(gallery.folder), copy, encrypted=gallery.is_encrypted)
+                _write_container(out, gallery.erased(), copy, encrypted=gallery.is_encrypted)
                 out.flush()
                 os.fsync(out.fileno())
             size = unfinished.stat().st_size
@@ -210,7 +208,9 @@ def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphr
     try:
         database.upgrade()
         with database.write() as connection:
-            gone = _erase_again(connection, tombstones)
+            erased = ErasedList(path.parent, beside=True)
+            erased.take_over(connection, tombstones, of_others=False)
+            gone = len(erase_again(connection, erased.read(connection)))
             # What an engine holds belongs to the gallery that the backup was made of, which may live on.
             forget_engines(connection, [engine.row for engine in engines(connection)])
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})
@@ -226,21 +226,6 @@ def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphr
         return restored
     finally:
         database.close()
-
-
-def _erase_again(connection: Connection, tombstones: Tombstones) -> int:
-    """Remove whoever is on the list; returns how many templates went."""
-    subject_ids, template_ids = erased_rows(connection, tombstones)
-    names = [
-        name
-        for chunk in chunks(subject_ids)
-        for name in connection.scalars(sa.select(SubjectRow.name).where(SubjectRow.id.in_(chunk)))
-    ]
-    removed = sum(len(subjects.remove_subject(connection, key)[1]) for key in subject_ids)
-    removed += remove_faces(connection, template_ids)
-    if subject_ids or template_ids:
-        forget_refusals(connection, names)
-    return removed
 
 
 def _require_sound(database: SqliteDatabase, what: str) -> None:

@@ -14,7 +14,6 @@ from facesearch.gallery.bundle_tables import TABLES, Table, template_columns, te
 from facesearch.gallery.files import fsync_folder, work_folder
 from facesearch.gallery.rows import require_whole, stored_columns
 from facesearch.gallery.schema import TemplateRow
-from facesearch.gallery.tombstones import read_tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +77,7 @@ def _write(
                 counts[table.name] = _write_table(connection, writer, table)
         for model in models.all_models(connection):
             counts["templates"] = counts.get("templates", 0) + _write_templates(connection, writer, model, progress)
-        writer.text(TOMBSTONES, read_tombstones(gallery.folder).format() if gallery.owns_folder else "")
+        writer.text(TOMBSTONES, gallery.erased_list.read(connection).format())
     writer.finish({"model": active[1].model_id, "dimension": active[1].dimension}, key)
     return counts
 

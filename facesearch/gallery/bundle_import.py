@@ -28,7 +28,7 @@ from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.rows import insert_all, keep_ids
 from facesearch.gallery.schema import FaceRow, PhotoRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
-from facesearch.gallery.tombstones import Tombstones, read_tombstones, vector_key, write_tombstones
+from facesearch.gallery.tombstones import Tombstones, vector_key
 from facesearch.types import Reason
 
 if TYPE_CHECKING:
@@ -79,18 +79,16 @@ def read_bundle(
     the gallery has too without `merge`, and what `BundleReader.open` raises.
     """
     with BundleReader.open(file, key) as bundle:
-        listed = read_tombstones(gallery.folder) if gallery.owns_folder else Tombstones()
         packed = Tombstones.parse(bundle.tombstones)
 
         def work(connection: Connection) -> Imported:
-            run = Import(connection, bundle, Tombstones() if bring_back_erased else listed, merge=merge)
+            listed = Tombstones() if bring_back_erased else gallery.erased_list.read(connection)
+            run = Import(connection, bundle, listed, merge=merge)
             done = run.run(progress)
             done.signed, done.verified = bundle.is_signed, key is not None
             counts = {name: getattr(done, name) for name in ("subjects", "photos", "templates", "merged", "erased")}
             audit.record(connection, "import", counts)
-            if gallery.owns_folder:
-                # Before the commit: a list that names more than the database knows does no harm.
-                write_tombstones(gallery.folder, listed.merged(packed))
+            gallery.erased_list.take_over(connection, packed, of_others=not run.is_fresh)
             return done
 
         done = gallery.change(work)
@@ -106,7 +104,8 @@ class Import:
         self._bundle = bundle
         self._erased = erased
         self._merge = merge
-        self._fresh = not models.all_models(connection)
+        self.is_fresh = not models.all_models(connection)
+        """Whether everything keeps the ids that it has in the bundle."""
         self._models: dict[int, tuple[int, int, bool]] = {}
         """Row id here, dimension, and whether it is active, by row id in the bundle."""
         self._subjects, self._photos, self._faces = IdMap(), IdMap(), IdMap()
@@ -116,7 +115,7 @@ class Import:
         """Import everything."""
         self._import_models()
         self._import_subjects()
-        same = self._photos_of_same_people() if self._merge and not self._fresh else None
+        same = self._photos_of_same_people() if self._merge and not self.is_fresh else None
         for rows in self._rows("photos"):
             self._import_photos(rows, same)
         erased = self._erased_faces()
@@ -135,7 +134,7 @@ class Import:
     def _insert(self, table: str, rows: Sequence[dict[str, Any]]) -> list[int]:
         """Add rows; their ids are the bundle's in an empty gallery, and new ones elsewhere."""
         row = BY_NAME[table].row
-        if self._fresh:
+        if self.is_fresh:
             return keep_ids(self._connection, row, rows)
         return insert_all(self._connection, row, [{k: v for k, v in each.items() if k != "id"} for each in rows])
 
@@ -150,7 +149,7 @@ class Import:
             known = models.find_model(self._connection, row["model_id"])
             if known is not None and known.info.dimension != row["dimension"]:
                 raise ValueError("its model has another dimension than the gallery's of that id")
-            active = int(row["active"] and self._fresh)
+            active = int(row["active"] and self.is_fresh)
             key = known.row if known else self._insert("models", [{**row, "active": active}])[0]
             self._models[row["id"]] = (key, row["dimension"], bool(row["active"]))
         if sum(active for *_, active in self._models.values()) != 1:
@@ -163,7 +162,7 @@ class Import:
                 if subjects.clean_name(row["name"]) != row["name"]:
                     raise ValueError("a name is not as the gallery keeps names")
                 row["attributes"] = subjects.clean_attributes(row["attributes"])
-            known = {} if self._fresh else subjects.ids_by_name(self._connection, [row["name"] for row in rows])
+            known = {} if self.is_fresh else subjects.ids_by_name(self._connection, [row["name"] for row in rows])
             taken += [row["name"] for row in rows if row["name"] in known]
             self._take_subjects(rows, known)
         if taken and not self._merge:
@@ -206,7 +205,7 @@ class Import:
         query = sa.select(PhotoRow.path)
         return {
             path
-            for chunk in chunks([] if self._fresh else paths)
+            for chunk in chunks([] if self.is_fresh else paths)
             for path in self._connection.scalars(query.where(PhotoRow.path.in_(chunk)))
         }
 
@@ -268,7 +267,7 @@ class Import:
             }
             for row, face in new
         ]
-        if self._fresh:
+        if self.is_fresh:
             old = [row["id"] for row, _ in new]
             keep_ids(self._connection, TemplateRow, [{"id": i, **row} for i, row in zip(old, rows, strict=True)])
         else:
@@ -280,7 +279,7 @@ class Import:
                 owners = self._photos.find([row["photo_id"] for row in rows])
                 taken = [{**row, "photo_id": photo} for row, photo in zip(rows, owners, strict=True) if photo]
                 self._insert("crops", taken)
-        if not self._fresh:
+        if not self.is_fresh:
             return
         for rows in self._rows("calibrations"):
             self._insert("calibrations", [{**row, "model_id": self._models[row["model_id"]][0]} for row in rows])
@@ -291,7 +290,7 @@ class Import:
 
     def _tidy(self) -> None:
         """Remove what is left of people who stay out, and refusals that rest on who was enrolled before."""
-        if not self._fresh:
+        if not self.is_fresh:
             rejections.forget_comparisons(self._connection)
         bare = ~sa.exists().where(TemplateRow.face_id == FaceRow.id)
         self._done.faces -= self._connection.execute(sa.delete(FaceRow).where(bare)).rowcount

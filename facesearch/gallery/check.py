@@ -18,7 +18,6 @@ from facesearch.gallery.index.rowfiles import is_row_cache
 from facesearch.gallery.index.snapshot import read_snapshot
 from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
-from facesearch.gallery.tombstones import TOMBSTONES_NAME, read_tombstones
 from facesearch.gallery.uploads import is_upload
 from facesearch.types import Finding
 
@@ -42,28 +41,43 @@ FEW = 20
 def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     """Look at everything a gallery holds, one finding after the other; damage is a finding, never an error.
 
-    `fix` rebuilds what can be rebuilt from what is proven whole: the index cache, an external engine. Damaged templates
-    and changed photos are named; they have to be enrolled again.
+    `fix` rebuilds what can be rebuilt from what is proven whole: the index cache, an external engine; and it erases
+    again whoever was erased and is back. Damaged templates and changed photos are named; they have to be enrolled
+    again.
     """
     sound = True
     for finding in check_database(gallery.database):
         sound = sound and finding.ok
         yield finding
-    yield from _check_tombstones(gallery.folder)
     if sound:
+        yield from _check_erased(gallery, fix=fix)
         yield from check_engines(gallery.engines, fix=fix)
         yield _check_cache(gallery, fix=fix)
     yield from _check_photos(gallery.database, listed=not sound)
 
 
-def _check_tombstones(folder: Path) -> Iterator[Finding]:
-    if not (folder / TOMBSTONES_NAME).exists():
-        return
+def _check_erased(gallery: Gallery, *, fix: bool) -> Iterator[Finding]:
+    """Whether anybody is back who was erased: a database may have been restored from an older copy."""
     try:
-        detail = f"{len(read_tombstones(folder))} rows of erased people stay out of restored backups"
-        yield Finding(ok=True, subject="erased", detail=detail)
+        with gallery.database.read() as connection:
+            listed = gallery.erased_list.read(connection)
+            people, faces = gallery.erased_list.back(connection)
+        if not gallery.owns_folder:
+            gallery.erased_list.keep_copy(listed)
     except CorruptGalleryError as error:
         yield Finding(ok=False, subject="erased", detail=f"{error.message} {error.hint}")
+        return
+    if people or faces:
+        back = f"{people} people and {faces} templates that were erased are back: the database was restored"
+        if not fix:
+            yield Finding(ok=False, subject="erased", detail=f"{back}; `facesearch check --fix` erases them again")
+            return
+        detail = f"{back}; {gallery.erase_again()} templates were erased again"
+        gallery.database.checkpoint()
+        yield Finding(ok=True, subject="erased", detail=detail, fixed=True)
+    elif len(listed):
+        detail = f"{len(listed)} rows of erased people stay out of restored backups"
+        yield Finding(ok=True, subject="erased", detail=detail)
 
 
 def check_database(database: Database) -> Iterator[Finding]:

@@ -18,15 +18,16 @@ from facesearch.gallery import audit, rejections, subjects
 from facesearch.gallery.column_types import contains
 from facesearch.gallery.schema import AuditRow, CropRow, FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import chunks
-from facesearch.gallery.tombstones import add_tombstones, subject_key, template_keys, vector_key
+from facesearch.gallery.tombstones import erased_rows, subject_key, template_keys, vector_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.gallery.erased import ErasedList
     from facesearch.gallery.subjects import SubjectKey
+    from facesearch.gallery.tombstones import Tombstones
 
 END: Final = 256
 """Bytes of a vector's end."""
@@ -65,8 +66,8 @@ class Erased:
     traces: Traces = field(repr=False)
 
 
-def erase_subjects(connection: Connection, listed: Path | None, who: Sequence[SubjectKey]) -> Erased:
-    """Remove subjects and all that names them, and put them on the list of erased people in the folder `listed`.
+def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[SubjectKey]) -> Erased:
+    """Remove subjects and all that names them, and put them on the list of the erased.
 
     Raises `UnknownSubjectError` where one of them is not enrolled; nothing is changed then.
     """
@@ -83,11 +84,7 @@ def erase_subjects(connection: Connection, listed: Path | None, who: Sequence[Su
     keys = template_keys(connection, of_subjects)
     crops = _take_crops(connection, [each.id for each in pictures])
     since = min(row.created_at for row in rows)
-    # Before the commit: should it fail, a restored backup lacks somebody who was to be erased anyway.
-    if listed is not None:
-        add_tombstones(
-            listed, [*(subject_key(row.id, row.created_at) for row in rows), *keys, *map(vector_key, vectors)]
-        )
+    listed.add(connection, [*(subject_key(row.id, row.created_at) for row in rows), *keys, *map(vector_key, vectors)])
     removed = sum(subjects.remove_subject(connection, key)[0] for key in ids)
     rejections = forget_refusals(connection, names)
     kept = {
@@ -113,6 +110,23 @@ def erase_subjects(connection: Connection, listed: Path | None, who: Sequence[Su
             paths=tuple(each.path for each in pictures if each.id not in kept),
         ),
     )
+
+
+def erase_again(connection: Connection, tombstones: Tombstones) -> list[int]:
+    """Remove whoever is on the list; the ids of the templates that went."""
+    subject_ids, template_ids = erased_rows(connection, tombstones)
+    names = [
+        name
+        for chunk in chunks(subject_ids)
+        for name in connection.scalars(sa.select(SubjectRow.name).where(SubjectRow.id.in_(chunk)))
+    ]
+    removed = set(template_ids)
+    for key in subject_ids:
+        removed.update(subjects.remove_subject(connection, key)[1])
+    remove_faces(connection, template_ids)
+    if subject_ids or template_ids:
+        forget_refusals(connection, names)
+    return sorted(removed)
 
 
 def _take_crops(connection: Connection, photo_ids: Sequence[int]) -> list[bytes]:

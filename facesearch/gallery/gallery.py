@@ -24,6 +24,7 @@ from facesearch.gallery.counting import counts
 from facesearch.gallery.engines.keeping import Engines
 from facesearch.gallery.engines.moving import move
 from facesearch.gallery.engines.records import active_engine
+from facesearch.gallery.erased import ErasedList
 from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.snapshot import remove_leftovers
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from facesearch.gallery.photos import StoredPhoto
     from facesearch.gallery.rejections import StoredRejection
     from facesearch.gallery.subjects import SubjectKey
+    from facesearch.gallery.tombstones import Tombstones
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
 Result = TypeVar("Result")
@@ -72,6 +74,7 @@ class Gallery:
         self.database = database
         self.engines = Engines(database, folder, milvus)
         self.own_index = OwnIndex(database, folder, index)
+        self.erased_list = ErasedList(folder, beside=isinstance(database, SqliteDatabase))
         self._transactions = Transactions(database, self.engines, self.own_index)
 
     # -- opening and closing
@@ -323,9 +326,23 @@ class Gallery:
         """
 
         def work(connection: Connection, effect: Effect) -> Erased:
-            erased = erase_subjects(connection, self.folder if self.owns_folder else None, who)
+            erased = erase_subjects(connection, self.erased_list, who)
             effect.removed += erased.template_ids
             return erased
+
+        return self._transactions.write_templates(work, for_good=True)
+
+    def erased(self) -> Tombstones:
+        """The list of the erased: the database's and that of the copy in the folder. Raises `CorruptGalleryError`."""
+        return self._transactions.read(self.erased_list.read)
+
+    @despite_full_disk
+    def erase_again(self) -> int:
+        """Remove whoever was erased and is there all the same, from a database that was restored; returns templates."""
+
+        def work(connection: Connection, effect: Effect) -> int:
+            effect.removed += self.erased_list.enforce(connection)
+            return len(effect.removed)
 
         return self._transactions.write_templates(work, for_good=True)
 

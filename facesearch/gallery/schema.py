@@ -13,6 +13,7 @@ proves that the two agree.
     crops           small pictures of uploaded faces, where a server was told to keep them
     engines         external vector engines: the one that is searched, and one that is being filled
     outbox          templates that came or went and of which an engine has not been told yet
+    erased          who was erased, as keyed hashes that name nobody
 
 Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
 (`Sealed`) over all of their columns. The revision has none, which triggers could not compute: a damaged token equals no
@@ -29,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from facesearch.gallery.column_types import BigInt, JsonText, Real, Words
 
-HEAD_REVISION = "0006"
+HEAD_REVISION = "0007"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 ENGINE_PREFIX = "facesearch_"
@@ -243,6 +244,25 @@ class CropRow(Sealed):
     photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), unique=True)
     jpeg: Mapped[bytes] = mapped_column(LargeBinary)
     __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class ErasedRow(Sealed):
+    """Entries of the list of the erased, those of one erasure: see `tombstones`."""
+
+    __tablename__ = "erased"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    at: Mapped[str] = mapped_column(Words)
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    digests: Mapped[bytes] = mapped_column(LargeBinary)
+    """32 bytes each, one after the other."""
+    of_others: Mapped[int] = mapped_column(BigInt)
+    """Whether they came with people of another gallery, whose ids mean others here: only vectors count."""
+    __table_args__ = (
+        CheckConstraint("length(salt) = 32", name="salt_length"),
+        CheckConstraint("length(digests) % 32 = 0", name="digests_length"),
+        CheckConstraint("of_others in (0, 1)", name="of_others_boolean"),
+        STRICT_NEVER_REUSED,
+    )
 
 
 class EngineRow(Sealed):

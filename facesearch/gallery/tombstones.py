@@ -1,6 +1,7 @@
 """Who was erased, so that an older backup brings nobody back: a list without names, faces or anything to find them by.
 
-`gallery.tombstones` lies beside the database and goes into every backup. It is text, one entry per line:
+The list is in the database. Its copy `gallery.tombstones` lies beside it and goes into every backup. It is text, one
+entry per line:
 
     salt <64 hex digits>               begins a section; lists of several galleries can follow each other
     <64 hex digits> <8 hex digits>     HMAC-SHA-256 under the section's salt, and the CRC-32 of those 64 digits
@@ -29,7 +30,7 @@ from facesearch.gallery.files import write_whole
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
@@ -77,6 +78,15 @@ class Tombstones:
         salts = self.sections.keys() | other.sections.keys()
         return Tombstones({s: self.sections.get(s, set()) | other.sections.get(s, set()) for s in sorted(salts)})
 
+    def without(self, other: Tombstones) -> Tombstones:
+        """The entries that the other has not."""
+        return Tombstones({salt: each - other.sections.get(salt, set()) for salt, each in self.sections.items()})
+
+    def named(self, rows: Iterable[str]) -> Tombstones:
+        """Entries for these rows, under a salt of this list if it has one."""
+        salt = next(iter(self.sections), None) or secrets.token_bytes(32)
+        return Tombstones({salt: {_digest(salt, row) for row in rows}})
+
     def names(self, row: str) -> bool:
         """Whether a row, as `subject_key` and `template_key` spell it, was erased."""
         return any(_digest(salt, row) in digests for salt, digests in self.sections.items())
@@ -93,14 +103,6 @@ def read_tombstones(folder: Path) -> Tombstones:
             f"The list of erased people in {folder} cannot be read: {error}.",
             f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
         ) from error
-
-
-def add_tombstones(folder: Path, rows: Iterable[str]) -> None:
-    """Put rows on the gallery's list; they are on disk when this returns. Raises `GalleryError`."""
-    known = read_tombstones(folder)
-    salt = next(iter(known.sections), None) or secrets.token_bytes(32)
-    known.sections.setdefault(salt, set()).update(_digest(salt, row) for row in rows)
-    write_tombstones(folder, known)
 
 
 def write_tombstones(folder: Path, tombstones: Tombstones) -> None:
@@ -129,8 +131,14 @@ def vector_key(vector: bytes) -> str:
     return f"vector {hashlib.sha256(vector).hexdigest()}"
 
 
-def template_keys(connection: Connection, condition: sa.ColumnElement[bool] | None = None) -> dict[str, int]:
-    """Template ids by the spelling of their rows: all, or those of faces that fulfil `condition`."""
+def template_keys(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
+    """Template ids by the spelling of their rows, of faces that fulfil `condition`."""
+    return dict(_template_rows(connection, condition))
+
+
+def _template_rows(
+    connection: Connection, condition: sa.ColumnElement[bool] | None = None
+) -> Iterator[tuple[str, int]]:
     query = (
         sa.select(TemplateRow.id, TemplateRow.crc, PhotoRow.enrolled_at)
         .join(FaceRow, FaceRow.id == TemplateRow.face_id)
@@ -138,7 +146,8 @@ def template_keys(connection: Connection, condition: sa.ColumnElement[bool] | No
     )
     if condition is not None:
         query = query.where(condition)
-    return {f"template {row.id} {row.crc} {row.enrolled_at}": row.id for row in connection.execute(query)}
+    for row in connection.execute(query.execution_options(yield_per=4096)):
+        yield f"template {row.id} {row.crc} {row.enrolled_at}", row.id
 
 
 def erased_rows(connection: Connection, tombstones: Tombstones) -> tuple[list[int], list[int]]:
@@ -148,7 +157,7 @@ def erased_rows(connection: Connection, tombstones: Tombstones) -> tuple[list[in
     subjects = connection.execute(sa.select(SubjectRow.id, SubjectRow.created_at)).all()
     return (
         [row.id for row in subjects if tombstones.names(subject_key(row.id, row.created_at))],
-        [key for row, key in template_keys(connection).items() if tombstones.names(row)],
+        [key for row, key in _template_rows(connection) if tombstones.names(row)],
     )
 
 
