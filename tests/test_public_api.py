@@ -39,5 +39,17 @@ def test_importing_the_package_and_the_command_line_loads_nothing_heavy() -> Non
         "heavy = {'numpy', 'cv2', 'faiss', 'onnxruntime', 'sqlalchemy', 'scipy', 'matplotlib', 'httpx', 'PIL', 'rich'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
+    assert printed_by(code) == "[]"
+
+
+def test_a_gallery_in_sqlite_loads_neither_evaluation_nor_another_database() -> None:
+    code = (
+        "import sys, facesearch.engine.facesearch, facesearch.gallery.gallery;"
+        "print([each for each in sys.modules if each in ('facesearch.evaluation', 'sqlalchemy.dialects.postgresql')])"
+    )
+    assert printed_by(code) == "[]"
+
+
+def printed_by(code: str) -> str:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    return run.stdout.strip()

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperGroup
-
 from facesearch.cli import (
     audit,
     calibrate,
@@ -25,92 +16,6 @@ from facesearch.cli import (
     reembed,
     serve,
 )
-from facesearch.cli.options import use_key_file
-from facesearch.errors import (
-    ConfigError,
-    EvaluationError,
-    FaceCountError,
-    FaceSearchError,
-    PhotoError,
-)
+from facesearch.cli.root import new_app
 
-EXIT_USAGE = 2
-EXIT_PHOTO = 3
-EXIT_GALLERY_OR_MODEL = 4
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
-
-
-def exit_code(error: FaceSearchError) -> int:
-    """2 for what the user typed or handed in, 3 for photos, 4 for galleries and models."""
-    if isinstance(error, ConfigError | EvaluationError):
-        return EXIT_USAGE
-    return EXIT_PHOTO if isinstance(error, PhotoError | FaceCountError) else EXIT_GALLERY_OR_MODEL
-
-
-class FaceSearchGroup(TyperGroup):
-    """Turns errors into one sentence and the next step, for every command in one place."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; its errors end in an exit code, never in a traceback."""
-        try:
-            return super().invoke(ctx)
-        except FaceSearchError as error:
-            typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
-            if error.hint:
-                command = error.hint.startswith("facesearch ")
-                typer.echo(f"       {'Run: ' if command else ''}{error.hint}", err=True)
-            raise typer.Exit(exit_code(error)) from None
-        except KeyboardInterrupt:
-            typer.echo(
-                "\nStopped. Everything that was reported is on disk; the same command goes on from here.", err=True
-            )
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader (head, less) went away: nobody is left to tell. Keep the interpreter from flushing at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-
-
-app = typer.Typer(
-    cls=FaceSearchGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Who is in this photo? Enroll a folder of people, then search it with photos.",
-    epilog="Try it without any photos of your own: facesearch demo",
-)
-
-
-def _version(value: bool) -> None:
-    if value:
-        from importlib.metadata import version
-
-        typer.echo(f"facesearch {version('facesearch')}")
-        raise typer.Exit
-
-
-@app.callback()
-def prepare(
-    version: Annotated[  # noqa: ARG001  # its callback acts before any command
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
-    ] = False,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--key-file", metavar="FILE", help="The key of an encrypted gallery [FACESEARCH_KEY_FILE, FACESEARCH_KEY]."
-        ),
-    ] = None,
-) -> None:
-    """Set up what every command shares: logs on stderr, output that survives any file name, the gallery's key."""
-    use_key_file(key_file)
-    os.umask(0o077)  # reports, drawings and exports show faces and names: whatever is written is its owner's alone
-    logging.basicConfig(level=logging.WARNING, format="facesearch: %(message)s", stream=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-for module in (enroll, query, serve, keys, people, galleries, models, reembed, evaluate, calibrate, audit, demo):
-    module.register(app)
+app = new_app(enroll, query, serve, keys, people, galleries, models, reembed, evaluate, calibrate, audit, demo)

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from facesearch.errors import CorruptGalleryError, EvaluationError, ModelMismatchError
-from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.types import Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from facesearch.evaluation.calibration import Calibration
     from facesearch.types import ModelInfo
 
 DETECTOR_SETTINGS = ("det_sizes", "detection_threshold", "nms_threshold", "alignment_version", "flip")
@@ -35,6 +35,8 @@ def read_calibration(document: Mapping[str, Any] | None) -> Calibration | None:
     """The calibration a gallery keeps; `CorruptGalleryError` where it cannot be read."""
     if document is None:
         return None
+    from facesearch.evaluation.calibration import Calibration  # many modules, and most galleries have none
+
     try:
         return Calibration.from_json(json.dumps(document))
     except EvaluationError as error:
@@ -72,6 +74,8 @@ def _detection(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_basis(calibration: Calibration) -> str:
     """What a calibrated threshold rests on, in words."""
+    from facesearch.evaluation.calibration import Basis, Metric
+
     only = "only " if calibration.flag else ""
     errors = f"{only}{calibration.errors:,} error{'' if calibration.errors == 1 else 's'} in {calibration.trials:,}"
     label = "EXTRAPOLATED" if calibration.basis is Basis.EXTRAPOLATED else calibration.basis.value
@@ -85,7 +89,11 @@ def describe_basis(calibration: Calibration) -> str:
 
 def outgrown(calibration: Calibration | None, subjects: int) -> str | None:
     """A warning where the gallery has more people than the calibration holds for."""
-    if calibration is None or calibration.metric is Metric.FAR or subjects <= calibration.valid_up_to:
+    if calibration is None or subjects <= calibration.valid_up_to:
+        return None
+    from facesearch.evaluation.calibration import Metric
+
+    if calibration.metric is Metric.FAR:
         return None
     return (
         f"The threshold was calibrated for up to {calibration.valid_up_to:,} people and the gallery has {subjects:,}: "

@@ -85,6 +85,7 @@ class RevisionRow(Base):
 
 
 _ACTIVE = text("active = 1")
+"""Of PostgreSQL's indexes the migrations tell: naming its dialect here would import it with every gallery in SQLite."""
 
 
 class ModelRow(Sealed):
@@ -105,7 +106,7 @@ class ModelRow(Sealed):
     __table_args__ = (
         CheckConstraint("dimension > 0", name="dimension_positive"),
         CheckConstraint("active in (0, 1)", name="active_boolean"),
-        Index("uq_models_one_active", "active", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        Index("uq_models_one_active", "active", unique=True, sqlite_where=_ACTIVE),
         STRICT_NEVER_REUSED,
     )
 
@@ -278,7 +279,7 @@ class EngineRow(Sealed):
     created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (
         CheckConstraint("active in (0, 1)", name="active_boolean"),
-        Index("uq_engines_one_active", "active", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        Index("uq_engines_one_active", "active", unique=True, sqlite_where=_ACTIVE),
         STRICT_NEVER_REUSED,
     )
 

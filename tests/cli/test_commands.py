@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.main
 
+from facesearch import cli
 from facesearch.cli.app import app
 from tests.cli.conftest import Command
 
@@ -33,6 +36,23 @@ def test_every_command_has_help_and_an_example_and_stands_in_the_readme(
     assert run.code == 0
     assert f"Example: facesearch {' '.join(path)}" in run.out
     assert f"facesearch {' '.join(path)}" in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", cli.OFTEN)
+def test_a_command_that_is_made_alone_is_the_same(
+    name: str, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["facesearch", name, "--help"])
+    threshold = gc.get_threshold()
+    try:
+        with pytest.raises(SystemExit):
+            cli.main()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+    words = capsys.readouterr().out.split()
+    assert words[:3] == ["Usage:", "facesearch", name]
+    assert words[3:] == command(name, "--help").out.split()[3:]
 
 
 def test_the_version_is_printed(command: Command) -> None:
