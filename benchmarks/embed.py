@@ -1,8 +1,10 @@
 """Photos to vectors, beside InsightFace on the same files, models, size and cores; the outputs are compared.
 
 Photos pass through `Encoder.encode_many` and through InsightFace's loop of imread and FaceAnalysis.get, in turn, and
-one by one through `Encoder.encode` as well. `--one-face` replaces the detector's outputs after it ran by those for one
-face in the middle, in both: for models of random weights (shared with buffalo_l are their layers and cost).
+one by one through `Encoder.encode` as well. Then in each precision of each runtime that is here, against fp32 on
+onnxruntime: the networks alone and whole photos, their vectors compared. `--one-face` replaces the detector's outputs
+after it ran by those for one face in the middle, everywhere: for models of random weights (shared with buffalo_l are
+their layers and cost).
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from typing import TYPE_CHECKING
 from benchmarks import networks
 from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.peer import HOW, InsightFace, is_here
+from benchmarks.precisions import encode_photos, measure_networks, measure_photos, open_precisions
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.encoder import Encoder, workers_for_many
 from facesearch.vision.packfolder import read_pack_folder
 from facesearch.vision.photo import decode_photo, read_photo_bytes
-from facesearch.vision.quality import NO_LIMITS, FacePolicy
 from facesearch.vision.runtime import usable_cores
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from benchmarks.reporting import Report
 
 WARM_UP = 8
+CALIBRATED_ON = 16
+"""Photos for int8; the networks alone are run on the same."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +61,7 @@ def run(asked: argparse.Namespace, report: Report) -> None:
 
         def encode_many() -> Taken:
             watch.reset()
-            result = taken(lambda: _encode_many(many, paths))
+            result = taken(lambda: encode_photos(many, paths))
             shares.append(Taken(watch.wall / (result.wall * asked.workers), watch.processor / result.processor))
             return result
 
@@ -73,16 +77,29 @@ def run(asked: argparse.Namespace, report: Report) -> None:
             _compare(single, peer, paths, report)
         else:
             report.skipped["insightface"] = HOW
-        _encode_many(many, paths[:WARM_UP])
+        encode_photos(many, paths[:WARM_UP])
         _tell(alternate(contenders, rounds), len(paths), report)
         report.add_median("many: share of the time inside the networks", [100 * each.wall for each in shares], "%")
         if asked.workers >= usable_cores():  # a run has one thread then, whose processor time is known
             report.add_median("many: the same of processor time", [100 * each.processor for each in shares], "%")
+        _measure_precisions(inputs.pack, Path(folder) / "copy", paths, asked, rounds, report)
 
 
-def _encode_many(encoder: Encoder, paths: Sequence[Path]) -> None:
-    for _ in encoder.encode_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=NO_LIMITS):
-        pass
+def _measure_precisions(
+    pack: Path, copy: Path, paths: Sequence[Path], asked: argparse.Namespace, rounds: int, report: Report
+) -> None:
+    threads, calibrated_on = max(1, usable_cores() // asked.workers), 2 if asked.quick else CALIBRATED_ON
+    precisions = open_precisions(pack, copy, paths[:calibrated_on], asked.size, threads, report)
+    measure_networks(precisions, rounds, report, "networks alone, ")
+    measure_photos(
+        precisions,
+        paths[:calibrated_on] if asked.quick else paths,
+        asked.size,
+        asked.workers,
+        rounds,
+        report,
+        "whole photos, ",
+    )
 
 
 def _compare(encoder: Encoder, peer: InsightFace, paths: Sequence[Path], report: Report) -> None:
