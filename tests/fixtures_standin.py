@@ -12,6 +12,7 @@ import pytest
 
 from facesearch.demo.portraits import STRANGER, draw_group, draw_landscape, draw_portrait, write_people, write_photo
 from facesearch.demo.standin import build_standin_pack
+from facesearch.engine.facesearch import FaceSearch
 
 GROUP = (0, 3, 5, 8, 7)
 """Who stands in the group photo, from left to right: positions in `PEOPLE`."""
@@ -37,6 +38,15 @@ def people_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`<name>/<n>.jpg`: the twelve people of `PEOPLE`, four photos each."""
     folder = tmp_path_factory.mktemp("photos") / "people"
     write_people(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def enrolled_folder(tmp_path_factory: pytest.TempPathFactory, standin_pack: Path, people_folder: Path) -> Path:
+    """A gallery of all the drawn people, for the whole run: whoever opens it copies it first."""
+    folder = tmp_path_factory.mktemp("enrolled") / "gallery"
+    with FaceSearch.open(folder, pack=standin_pack, provider="cpu") as opened:
+        assert all(outcome.status == "enrolled" for outcome in opened.enroll(people_folder))
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 import typer
 
@@ -88,33 +88,25 @@ def use_key_file(file: Path | None) -> None:
     _key_file.set(file)
 
 
-def load_settings(
-    *,
-    gallery: str | None = None,
-    pack: str | None = None,
-    provider: str | None = None,
-    det_size: str | None = None,
-    precision: str | None = None,
-    threshold: float | None = None,
-    workers: int | None = None,
-    batch: int | None = None,
-    index: str | None = None,
-) -> Settings:
+class EngineFlags(TypedDict, total=False):
+    """The flags that say what an engine works with; None is a flag that was not given."""
+
+    gallery: str | None
+    pack: str | None
+    provider: str | None
+    det_size: str | None
+    precision: str | None
+    threshold: float | None
+    workers: int | None
+    batch: int | None
+    index: str | None
+
+
+def load_settings(**flags: Unpack[EngineFlags]) -> Settings:
     """What flags and environment say."""
     from facesearch.config import Settings
 
-    return Settings.load(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        threshold=threshold,
-        workers=workers,
-        batch=batch,
-        index=index,
-        key_file=_key_file.get(),
-    )
+    return Settings.load(**flags, key_file=_key_file.get())
 
 
 def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> str | None:
@@ -125,19 +117,7 @@ def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> s
     return answer
 
 
-def open_engine(
-    *,
-    gallery: str | None = None,
-    pack: str | None = None,
-    provider: str | None = None,
-    det_size: str | None = None,
-    precision: str | None = None,
-    threshold: float | None = None,
-    many: bool = False,
-    workers: int | None = None,
-    batch: int | None = None,
-    index: str | None = None,
-) -> FaceSearch:
+def open_engine(*, many: bool = False, **flags: Unpack[EngineFlags]) -> FaceSearch:
     """The engine that these flags describe, with a progress bar for a model download.
 
     `many` makes it one for many photos rather than for one soon, unless `workers` says how many at once.
@@ -145,22 +125,11 @@ def open_engine(
     from facesearch.cli.output import DownloadProgress, note
     from facesearch.engine.facesearch import FaceSearch
 
-    if many and workers is None:
+    if many and flags.get("workers") is None:
         from facesearch.vision.encoder import workers_for_many
 
-        workers = workers_for_many()
-    settings = load_settings(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        threshold=threshold,
-        workers=workers,
-        batch=batch,
-        index=index,
-    )
-    return FaceSearch(settings, progress=DownloadProgress(), notice=note, ask_key=ask_key)
+        flags["workers"] = workers_for_many()
+    return FaceSearch(load_settings(**flags), progress=DownloadProgress(), notice=note, ask_key=ask_key)
 
 
 def parse_pairs(pairs: list[str] | None) -> dict[str, str]:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from facesearch import FaceSearch
 from facesearch.cli.app import app
 
 
@@ -46,19 +45,10 @@ def command() -> Command:
     return run
 
 
-@pytest.fixture(scope="session")
-def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, standin_pack: Path, people_folder: Path) -> Path:
-    """A gallery of all the drawn people; tests that change it take `gallery`."""
-    folder = tmp_path_factory.mktemp("cli") / "gallery"
-    with FaceSearch.open(folder, pack=standin_pack, provider="cpu") as engine:
-        assert all(outcome.status == "enrolled" for outcome in engine.enroll(people_folder))
-    return folder
-
-
 @pytest.fixture
-def gallery(enrolled_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of that gallery, which commands use without being told."""
+def gallery(enrolled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the gallery of all the drawn people, which commands use without being told."""
     folder = tmp_path / "gallery"
-    shutil.copytree(enrolled_gallery, folder)
+    shutil.copytree(enrolled_folder, folder)
     monkeypatch.setenv("FACESEARCH_GALLERY", str(folder))
     return folder

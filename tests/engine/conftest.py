@@ -27,18 +27,9 @@ def engine(tmp_path: Path, standin_pack: Path) -> Iterator[FaceSearch]:
         yield opened
 
 
-@pytest.fixture(scope="session")
-def enrolled_folder(tmp_path_factory: pytest.TempPathFactory, standin_pack: Path, people_folder: Path) -> Path:
-    """A gallery of all the drawn people; tests that change it copy it."""
-    folder = tmp_path_factory.mktemp("enrolled") / "gallery"
-    with FaceSearch.open(folder, pack=standin_pack, provider="cpu") as opened:
-        assert all(outcome.status == "enrolled" for outcome in opened.enroll(people_folder))
-    return folder
-
-
 @pytest.fixture
 def enrolled(enrolled_folder: Path, standin_pack: Path, tmp_path: Path) -> Iterator[FaceSearch]:
-    """An engine over a copy of that gallery."""
+    """An engine over a copy of the gallery of all the drawn people."""
     folder = tmp_path / "enrolled"
     shutil.copytree(enrolled_folder, folder)
     with FaceSearch.open(folder, provider="cpu") as opened:
