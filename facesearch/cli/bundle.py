@@ -17,7 +17,8 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write; replaced if it is there.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     crops: Annotated[
         bool, typer.Option("--crops", help="With the small pictures of uploads that `serve --thumbnails` kept.")
     ] = False,
@@ -46,7 +47,9 @@ def export(
         from facesearch.gallery.bundle_export import write_bundle
 
         with progress_bar("exporting", None, "templates") as progress:
-            counts = write_bundle(opened, file, crops=crops, key=sign_key, unencrypted=unencrypted, progress=progress)
+            counts = write_bundle(
+                opened, file, crops=crops, key=sign_key, unencrypted=unencrypted, force=force, progress=progress
+            )
     if json:
         emit({"file": str(file), "bytes": file.stat().st_size, **counts, "signed": sign_key is not None})
         return

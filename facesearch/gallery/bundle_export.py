@@ -32,6 +32,7 @@ def write_bundle(
     crops: bool = False,
     key: Path | None = None,
     unencrypted: bool = False,
+    force: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, int]:
     """Write a bundle of the gallery, atomically and readable by its owner alone; returns the rows of each table.
@@ -39,8 +40,10 @@ def write_bundle(
     `crops` takes the small pictures of uploads along. `key` is a file with an Ed25519 private key in PEM to sign with.
     `progress` hears of templates as they are written. Memory does not grow with the gallery. Raises `GalleryError` for
     an encrypted gallery without `unencrypted`, and for an empty one, `CorruptGalleryError` where a row is damaged, and
-    `ConfigError` where the file cannot be written.
+    `ConfigError` where the file cannot be written, or is there already and not to be replaced by `force`; until the new
+    one is whole, the old one stays.
     """
+    _refuse_to_replace(file, force=force)
     if gallery.is_encrypted and not unencrypted:
         raise GalleryError(
             "A bundle is not encrypted, and the gallery is.",
@@ -55,6 +58,7 @@ def write_bundle(
                     counts = _write(gallery, writer, crops=crops, key=key, progress=progress)
                 out.flush()
                 os.fsync(out.fileno())
+            _refuse_to_replace(file, force=force)  # it may have come meanwhile
             unfinished.replace(file)
             fsync_folder(file.parent)
             return counts
@@ -62,6 +66,11 @@ def write_bundle(
         raise ConfigError(
             f"The bundle cannot be written to {file}: {error.strerror}.", "Name a file in a folder with enough space."
         ) from error
+
+
+def _refuse_to_replace(file: Path, *, force: bool) -> None:
+    if not force and file.exists():
+        raise ConfigError(f"{file} is there already.", "Name another file, or add --force to replace it.")
 
 
 def _write(

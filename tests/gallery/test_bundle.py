@@ -120,6 +120,21 @@ def test_an_empty_gallery_takes_everything_over_as_it_was(people: Gallery, other
     assert people.events()[-1].action == "export"
 
 
+def test_a_file_that_is_there_is_replaced_only_by_force_and_when_the_new_one_is_whole(
+    people: Gallery, other: Gallery, tmp_path: Path
+) -> None:
+    file = tmp_path / "b"
+    file.write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="there already") as caught:
+        write_bundle(people, file)
+    assert "--force" in (caught.value.hint or "")
+    with other, pytest.raises(GalleryError, match="empty"):
+        write_bundle(other, file, force=True)
+    assert file.read_bytes() == b"precious"
+    assert write_bundle(people, file, force=True)["subjects"] > 0
+    assert file.read_bytes() != b"precious"
+
+
 @pytest.mark.both_databases
 def test_a_gallery_moves_between_a_folder_and_a_server(place: Location, tmp_path: Path) -> None:
     with make_gallery(tmp_path / "folder") as source, Gallery.open(place, create=True) as target:
