@@ -424,7 +424,7 @@ class FaceSearch:
         return self.gallery.move_index(parse_engine(kind), progress)
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
-        """Prove that database, templates, index, photos and models agree; `fix` rebuilds the index cache."""
+        """Prove that database, templates, index, photos and models agree; `fix` rebuilds caches, erases again who is back."""
         return check_parts(self._parts, fix=fix)
 
 
