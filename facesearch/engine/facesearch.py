@@ -424,7 +424,7 @@ class FaceSearch:
         return self.gallery.move_index(parse_engine(kind), progress)
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
-        """Prove that database, templates, index, photos and models agree; `fix` rebuilds caches, erases again who is back."""
+        """Prove that database, templates, index, photos and models agree; `fix` mends what `check_gallery` can."""
         return check_parts(self._parts, fix=fix)
 
 
