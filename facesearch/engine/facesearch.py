@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     from facesearch.gallery.location import Location
     from facesearch.vision.encoder import Encoder
     from facesearch.vision.packs import ModelPack, PackStore
-
-log = logging.getLogger("facesearch")
 
 
 class FaceSearch:
