@@ -160,37 +160,35 @@ def test_what_is_kept_is_bounded(gallery: Gallery) -> None:
 # -- what is not known is compared
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE revision SET token = randomblob(16)",
-        "UPDATE revision SET touched = NULL",
-        "UPDATE revision SET touched = CAST('00000000000000010000000000000003' AS BLOB)",
-        "UPDATE revision SET touched = CAST('0000000000000001000000000000000x' AS BLOB)",
-        "UPDATE revision SET touched = CAST('0000000000000001' AS BLOB)",
-        "DELETE FROM revision WHERE id = (SELECT max(id) - 1 FROM revision)",
-        "DELETE FROM revision WHERE id < (SELECT max(id) FROM revision)",
-    ],
+UNKNOWN = (
+    "UPDATE revision SET token = randomblob(16)",
+    "UPDATE revision SET touched = NULL",
+    "UPDATE revision SET touched = CAST('00000000000000010000000000000003' AS BLOB)",
+    "UPDATE revision SET touched = CAST('0000000000000001000000000000000x' AS BLOB)",
+    "UPDATE revision SET touched = CAST('0000000000000001' AS BLOB)",
+    "DELETE FROM revision WHERE id = (SELECT max(id) - 1 FROM revision)",
+    "DELETE FROM revision WHERE id < (SELECT max(id) FROM revision)",
 )
+
+
 def test_what_is_not_known_or_is_damaged_is_found_by_a_comparison(
-    gallery: Gallery, second: Gallery, comparisons: list[int], statement: str
+    gallery: Gallery, second: Gallery, comparisons: list[int]
 ) -> None:
-    enroll(gallery, "anna", 1)
-    assert found_subject(second, 1) == "anna"
-    comparisons.clear()
-    enroll(gallery, "bob", 2)
-    enroll(gallery, "carl", 3)
-    enroll(gallery, "dora", 4)
+    enroll(gallery, "first", 0)
+    assert found_subject(second, 0) == "first"
     outside = sqlite_of(gallery).module.connect(str(gallery.folder / DATABASE_NAME), isolation_level=None)
     outside.execute("PRAGMA ignore_check_constraints=ON")
-    outside.execute(statement)
+    for number, statement in enumerate(UNKNOWN, 1):
+        comparisons.clear()
+        enroll(gallery, "anna", *range(10 * number, 10 * number + 3))
+        outside.execute(statement)
+        enroll(gallery, "bob", 10 * number + 3)
+        found = [found_subject(second, 10 * number + each) for each in range(4)]
+        assert (found, comparisons) == (["anna", "anna", "anna", "bob"], [1]), statement
     outside.close()
-    enroll(gallery, "emma", 5)
-    assert [found_subject(second, seed) for seed in (1, 2, 3, 4, 5)] == ["anna", "bob", "carl", "dora", "emma"]
-    assert comparisons == [1]
 
 
-@pytest.mark.parametrize("count", [MOST, 2 * MOST])
+@pytest.mark.parametrize("count", [MOST, pytest.param(2 * MOST, marks=pytest.mark.soak)])
 def test_changes_that_are_kept_no_more_are_found_by_a_comparison(
     gallery: Gallery, second: Gallery, comparisons: list[int], count: int
 ) -> None:
@@ -275,7 +273,7 @@ SEEDS = [3, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(4, 60
 def test_an_index_that_caught_up_equals_the_database_whatever_came_between(
     gallery: Gallery, tmp_path: Path, seed: int
 ) -> None:
-    FolderWalk(gallery, tmp_path, seed).walk(400)
+    FolderWalk(gallery, tmp_path, seed).walk(300)
 
 
 class Pair:
@@ -373,7 +371,7 @@ def test_two_processes_hold_what_the_database_holds_whatever_was_done(
     monkeypatch.setattr("facesearch.gallery.index.policy.TWO_STAGE_FROM", first)
     pair = Pair(folder, seed)
     try:
-        for _ in range(60):
+        for _ in range(50):
             pair.step()
         for gallery in pair.both:
             pair.look(gallery)
