@@ -5,9 +5,9 @@ a row that the other removes, PostgreSQL undoes one of them; `transact` does tha
 the same name or path (a unique violation), wait for each other (a deadlock), or one enrolls a face of a person whom the
 other just removed (a foreign key): the second look finds what the first could not see.
 
-**The revision token.** One row that every writer updates, as in SQLite, would have writers wait for each other's
-commit. Here each transaction that changes templates adds one row with 16 random bytes to `revision`, with the ids of
-the templates that it touched (NULL for more than 1024: look at all), and the token is a hash of all rows that a
+**The revision token.** A token that stands for all before it, as in SQLite, would have writers wait for each
+other's commit. Here each transaction that changes templates adds one row with 16 random bytes to `revision`, with the
+ids of the templates that it touched (NULL for more than 1024: look at all), and the token is a hash of all rows that a
 transaction sees: equal for two transactions only if they see the same changes. An index knows which rows it has seen,
 looks up what the others touched, and takes its own commit over whatever others committed meanwhile. At a hundred rows
 a writer sweeps up the oldest fifty, and names them in its own row: whoever had not seen one of them compares all.

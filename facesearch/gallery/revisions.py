@@ -1,6 +1,7 @@
 """Which changes of templates a transaction sees, and which templates an index has to look at again after others.
 
-Whoever changes templates gives the change a random token, by trigger, and notes which templates it touched.
+Whoever changes templates gives the change a random token, by trigger, and notes which templates it touched: by their
+ids, which is all that is kept of a removed one.
 
 In SQLite one change follows the other, so the newest token stands for all before it. The newest 4096 changes, each of
 one template, are kept in their order. An index that holds what the templates were at one token has to look only at what

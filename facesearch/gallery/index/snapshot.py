@@ -9,8 +9,8 @@ snapshot is plain arrays behind a header, and a SHA-256 over all of it:
     payload   ids int64[count], checksums uint32[count], vectors float32[count, dimension], little-endian
     32 bytes  SHA-256 of everything before
 
-The token is the database's (`revision.token`): where it equals the database's, the snapshot is used as it is; else it
-is compared with the database template by template.
+The token is the database's (`revision.token`): where it equals the database's, the snapshot is used as it is; else the
+templates that were touched since are read anew, or where that is not known, all are compared (`live_index`).
 """
 
 from __future__ import annotations
