@@ -73,7 +73,7 @@ def test_check_says_sound_and_finds_damage_that_fix_repairs(command: Command, ga
 def test_check_names_a_damaged_template_with_its_photo(command: Command, gallery: Path, tmp_path: Path) -> None:
     with sqlite3.connect(gallery / "gallery.db") as connection:
         named = "name = 'templates_token_update'"
-        (trigger,) = connection.execute(f"SELECT sql FROM sqlite_master WHERE {named}").fetchone()  # noqa: S608
+        (trigger,) = connection.execute(f"SELECT sql FROM sqlite_master WHERE {named}").fetchone()
         connection.execute("DROP TRIGGER templates_token_update")  # a failing disk tells nobody what it changed
         connection.execute("UPDATE templates SET vector = zeroblob(length(vector)) WHERE id = 3")
         connection.execute(trigger)
