@@ -117,7 +117,7 @@ def watch_memory(count: int, work: Path, report: Report) -> None:
     people = made_up.write_many(work / "people", count)
     pack = build_standin_pack(work / "standin")
     report.facts["inputs"] = f"stand-in models at 128, {count:,} made-up photos"
-    memory: list[float] = []
+    memory: list[tuple[float, float]] = []
     process = os.getpid()
     with FaceSearch.open(
         work / "gallery", pack=pack, provider="cpu", det_size=128, workers=workers_for_many()
@@ -127,13 +127,15 @@ def watch_memory(count: int, work: Path, report: Report) -> None:
         def enroll() -> None:
             for used[0], _ in enumerate(engine.enroll(people), 1):
                 if used[0] % SETTLED == 0:
-                    memory.append(resident_mebibytes(process))
+                    memory.append((resident_mebibytes(process), resident_mebibytes(process, mapped=False)))
 
         result = taken(enroll)
         counts = engine.gallery.counts()
     report.facts["enrolled"] = f"{counts['templates']:,} templates of {counts['subjects']:,} people"
     report.add("photos a second", used[0] / result.wall, "photos/s")
     report.add("processor time a photo", 1e3 * result.processor / used[0], "ms")
-    report.add(f"memory after {SETTLED:,} photos", memory[0], "MB")
-    report.add(f"memory after {len(memory) * SETTLED:,}", memory[-1], "MB")
-    report.add("grown to", memory[-1] / memory[0], "x")
+    for what, values in zip(("memory", "memory without mapped files"), zip(*memory, strict=True), strict=True):
+        report.add(f"{what} after {SETTLED:,} photos", values[0], "MB")
+        report.add(f"{what} after {len(values) * SETTLED:,}", values[-1], "MB")
+        report.add(f"{what}, the most", max(values), "MB")
+        report.add(f"{what}: grown to", values[-1] / values[0], "x")

@@ -53,12 +53,16 @@ def processor_seconds(process: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def resident_mebibytes(process: int) -> float:
-    """Memory of a process and its living children that is in RAM, shared pages counted in each; NaN as above."""
+def resident_mebibytes(process: int, *, mapped: bool = True) -> float:
+    """Memory of a process and its living children that is in RAM, shared pages counted in each; NaN as above.
+
+    Without what is mapped of files, it is what the system cannot take back.
+    """
     try:
-        pages = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in (process, *_children(process)))
+        sizes = [Path(f"/proc/{each}/statm").read_text().split() for each in (process, *_children(process))]
     except OSError:
         return float("nan")
+    pages = sum(int(resident) - (0 if mapped else int(of_files)) for _, resident, of_files, *_ in sizes)
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

@@ -71,6 +71,16 @@ class LiveIndex:
         """Of the state of the database that the index equals; None while it equals none."""
         return self.revision.token if self.revision else None
 
+    @property
+    def unsaved_bytes(self) -> int:
+        """Of vectors that are in memory because no file that is mapped has them yet; 0 for an index that maps none."""
+        if self.kind != IndexKind.TWO_STAGE:
+            return 0
+        from facesearch.gallery.index.two_stage import TwoStageIndex  # FAISS
+
+        assert isinstance(self.index, TwoStageIndex)
+        return self.index.stored.recent.nbytes
+
     def _load_snapshot(self, folder: Path) -> bytes | None:
         snapshot = read_snapshot(folder)
         if snapshot is None or snapshot.model_id != self.model_id:
@@ -110,7 +120,6 @@ class LiveIndex:
         held = np.searchsorted(self._ids, ids, "left") < np.searchsorted(self._ids, ids, "right")
         self.forget(ids[held])
         self._fetch(connection, ids)
-        self._prepare(len(self._ids))
 
     def _fetch(self, connection: Connection, ids: Ids | None) -> None:
         for block in templates.templates(connection, self.model_row, self.index.dimension, ids):
@@ -126,7 +135,14 @@ class LiveIndex:
 
     def _prepare(self, count: int) -> None:
         """Be of the kind that suits `count` templates."""
-        kind = chosen_kind(self._wanted, count)
+        self._become(chosen_kind(self._wanted, count))
+
+    def _grow(self) -> None:
+        """Be of the kind that suits what there is, if it is that for more: to and fro would cost more than it gains."""
+        if chosen_kind(self._wanted, len(self._ids)) == IndexKind.TWO_STAGE:
+            self._become(IndexKind.TWO_STAGE)
+
+    def _become(self, kind: IndexKind) -> None:
         if kind != self.kind:
             index = make_index(kind, self.index.dimension)
             index.add(*self.index.contents())
@@ -177,6 +193,7 @@ class LiveIndex:
             raise GalleryError("An index cannot hold two templates of one id.", "Run: facesearch check")
         self.index.add(ids, vectors)
         self._ids, self._checksums = all_ids, np.concatenate([self._checksums, checksums])[order]
+        self._grow()
 
 
 def _holds(

@@ -101,8 +101,12 @@ def use_rollback_journal(patch: pytest.MonkeyPatch) -> None:
 
 
 def use_two_stages(patch: pytest.MonkeyPatch) -> None:
-    """However few the vectors; the first removal has the rows written anew, the second does not."""
+    """However few the vectors; the first removal has the rows written anew, the second does not.
+
+    What comes is written at once, as where there is much of it.
+    """
     patch.setattr("facesearch.gallery.index.policy.TWO_STAGE_FROM", 0)
+    patch.setattr("facesearch.gallery.own_index.OwnIndex._save_when_large", lambda index, _: index.save())
     patch.setattr("facesearch.gallery.index.row_index.SPARSE", 0.75)
 
 
