@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 import faiss
 import numpy as np
 
+from facesearch.gallery.index.huge_pages import HugePages
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -66,6 +68,7 @@ class CodeScan:
         faiss.copy_array_to_vector(np.ascontiguousarray(points, np.float32).ravel(), self._index.pq.centroids)
         self._index.is_trained = True
         self._packer = self._index.get_CodePacker()
+        self._huge_pages = HugePages()
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -73,6 +76,11 @@ class CodeScan:
     def append(self, vectors: Vectors) -> None:
         """Give the next rows the codes of unit vectors (n, d)."""
         self._index.add(self.turned(vectors))
+        self._settle()
+
+    def _settle(self) -> None:
+        if len(self):
+            self._huge_pages.follow(int(self._index.codes.get()), int(self._index.codes.nbytes()))
 
     def blank(self, rows: NDArray[np.int64]) -> None:
         """Overwrite the codes of these rows, each named once, with the same one for all."""
@@ -114,6 +122,7 @@ class CodeScan:
             raise ValueError("codes and count do not belong together")
         faiss.copy_array_to_AlignedTable(np.ascontiguousarray(codes), self._index.codes)
         self._index.ntotal, self._index.ntotal2 = count, -(-count // each) * each
+        self._settle()
 
     def _codes(self) -> NDArray[np.uint8]:
         size = int(self._index.codes.size())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import faiss
 import numpy as np
 
+from facesearch.gallery.index.huge_pages import HugePages
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,6 +28,7 @@ class FlatIndex:
         self.dimension = dimension
         self._flat = faiss.IndexFlatIP(dimension)
         self._index = faiss.IndexIDMap2(self._flat)
+        self._huge_pages = HugePages()
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -34,6 +37,7 @@ class FlatIndex:
         """See `VectorIndex.add`."""
         if len(ids):
             self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64))
+            self._huge_pages.follow(int(self._flat.get_xb()), int(self._flat.codes.size()))
 
     def remove(self, ids: Ids) -> int:
         """See `VectorIndex.remove`."""

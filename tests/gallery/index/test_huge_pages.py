@@ -1,0 +1,45 @@
+"""What searches read from one end to the other is asked to be in huge pages, wherever it moves to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facesearch.gallery.index.codes import CodeScan
+from facesearch.gallery.index.flat import FlatIndex
+from tests.gallery.makers import units
+
+MAPS = Path("/proc/self/smaps")
+pytestmark = pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="This system has no transparent huge pages."
+)
+
+
+def is_asked_for(address: int) -> bool:
+    """Whether the mapping of this address has the flag."""
+    inside = False
+    for line in MAPS.read_text().splitlines():
+        first, *rest = line.split()
+        if "-" in first:
+            start, end = (int(part, 16) for part in first.split("-"))
+            inside = start <= address < end
+        elif inside and first == "VmFlags:":
+            return "hg" in rest
+    raise AssertionError("no such address")
+
+
+def test_vectors_of_a_flat_index_are_in_huge_pages_also_after_it_grew() -> None:
+    index = FlatIndex(512)
+    for part in range(3):
+        index.add(np.arange(8192) + 8192 * part, units(part, 8192, 512))
+        assert is_asked_for(int(index._flat.get_xb()) + (1 << 22))
+
+
+def test_codes_are_in_huge_pages() -> None:
+    scan = CodeScan(512)
+    scan.unpack(np.zeros(64 << 17, np.uint8), 1 << 17)
+    assert is_asked_for(int(scan._index.codes.get()) + (1 << 22))
+    scan.append(units(0, 1000, 512))
+    assert is_asked_for(int(scan._index.codes.get()) + (1 << 22))
