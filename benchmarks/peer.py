@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from facesearch.types import Face
+from facesearch.vision.packfolder import read_pack_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -33,23 +35,31 @@ class InsightFace:
     """`FaceAnalysis` over the models of a pack, on the CPU."""
 
     def __init__(self, pack: Path, size: int) -> None:
-        """`pack` is a folder with a detector and a recogniser as ONNX files; `size` that of detection, in pixels."""
+        """`pack` is a folder of a model pack; `size` that of detection, in pixels."""
+        found = read_pack_folder(pack)
+        self._folder = tempfile.TemporaryDirectory()  # it reads them again for other sizes
+        for model in (found.detector, found.recognizer):  # it takes the first files that it finds, int8 ones too
+            (Path(self._folder.name) / model.path.name).symlink_to(model.path.absolute())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             analysis = importlib.import_module("insightface.app").FaceAnalysis
-            self._app: Any = analysis(str(pack), providers=["CPUExecutionProvider"])
+            self._app: Any = analysis(self._folder.name, providers=["CPUExecutionProvider"])
             self._app.prepare(0, det_thresh=0.5, det_size=(size, size))
         self._imread = importlib.import_module("cv2").imread
 
     def replace_outputs(self, of: Callable[[NDArray[np.float32], list[Any]], list[Any]]) -> None:
         """Let the detector's outputs be what `of` makes of its input and them; the network runs all the same."""
-        session = self._app.det_model.session
+        detector = self._app.det_model
+        session_for = detector._session_for_input_size  # it has one for each size, of which `session` is the model
 
         class Replaced:
-            def run(self, names: Sequence[str], feed: dict[str, NDArray[np.float32]]) -> list[Any]:
-                return of(next(iter(feed.values())), session.run(names, feed))
+            def __init__(self, session: Any) -> None:
+                self._session = session
 
-        self._app.det_model.session = Replaced()
+            def run(self, names: Sequence[str], feed: dict[str, NDArray[np.float32]]) -> list[Any]:
+                return of(next(iter(feed.values())), self._session.run(names, feed))
+
+        detector._session_for_input_size = lambda size: Replaced(session_for(size))
 
     def faces(self, photo: Path) -> list[tuple[Face, NDArray[np.float32]]]:
         """All faces of a photo with their unit vectors, best first."""
