@@ -15,8 +15,9 @@ from typing import Any, Final
 
 PAGE: Final = 1 << 21
 """Bytes of a huge page of x86-64, and of ARM with pages of 4 KB."""
-WORTH: Final = 2 * PAGE
-"""Bytes from which on it is worth the calls."""
+WORTH: Final = 1 << 25
+"""Bytes from which on they are asked for. The C library maps what is larger by itself (M_MMAP_THRESHOLD of mallopt(3));
+what is smaller may lie between other things, and its huge pages would stay after it."""
 COLLAPSE: Final = 25
 """MADV_COLLAPSE of linux/mman.h (6.1): what is in memory already moves to huge pages at once."""
 

@@ -32,14 +32,15 @@ def is_asked_for(address: int) -> bool:
 
 def test_vectors_of_a_flat_index_are_in_huge_pages_also_after_it_grew() -> None:
     index = FlatIndex(512)
-    for part in range(3):
-        index.add(np.arange(8192) + 8192 * part, units(part, 8192, 512))
+    vectors = units(0, 1 << 15, 512)
+    for part in range(2):
+        index.add(np.arange(len(vectors)) + len(vectors) * part, vectors)
         assert is_asked_for(int(index._flat.get_xb()) + (1 << 22))
 
 
 def test_codes_are_in_huge_pages() -> None:
     scan = CodeScan(512)
-    scan.unpack(np.zeros(64 << 17, np.uint8), 1 << 17)
+    scan.unpack(np.zeros(64 << 20, np.uint8), 1 << 20)
     assert is_asked_for(int(scan._index.codes.get()) + (1 << 22))
     scan.append(units(0, 1000, 512))
     assert is_asked_for(int(scan._index.codes.get()) + (1 << 22))
