@@ -40,7 +40,10 @@ class Opener:
 
     def _connected(self) -> MilvusClient:
         if self._milvus is None:
-            raise ConfigError("The gallery's vectors are in Milvus.", "Say where: FACESEARCH_MILVUS=http://host:19530")
+            raise ConfigError(
+                "The gallery's vectors belong into Milvus, and it is not known where that is.",
+                "Say where: FACESEARCH_MILVUS=http://host:19530",
+            )
         if self._client is None:
             from facesearch.gallery.index.milvus import connect
 
