@@ -6,6 +6,8 @@ import faiss
 import pytest
 
 from facesearch.gallery import templates
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.location import DatabaseUrl
 from tests.gallery.makers import make_gallery
 
 if TYPE_CHECKING:
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.gallery.gallery import Gallery
-    from facesearch.gallery.location import DatabaseUrl, Location
+    from facesearch.gallery.location import Location
 
 
 faiss.omp_set_num_threads(1)  # galleries of a few vectors: threads would only wait for each other
@@ -60,3 +61,11 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(templates, "template_keys", counted)
     return found
+
+
+@pytest.fixture
+def second(place: Location, gallery: Gallery, tmp_path: Path) -> Iterator[Gallery]:
+    """The same gallery as another process opens it, or one on a server another machine, with a cache of its own."""
+    elsewhere = DatabaseUrl(place.url, tmp_path / "elsewhere") if isinstance(place, DatabaseUrl) else place
+    with Gallery.open(elsewhere) as other:
+        yield other

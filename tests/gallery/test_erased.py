@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,6 @@ from tests.gallery.makers import enroll, found_subject, make_gallery
 @pytest.fixture
 def place(emptied_postgres: Callable[[Path], DatabaseUrl], folder: Path) -> DatabaseUrl:
     return emptied_postgres(folder)
-
-
-@pytest.fixture
-def second(place: DatabaseUrl, gallery: Gallery, tmp_path: Path) -> Iterator[Gallery]:
-    """The same gallery from another machine."""
-    with Gallery.open(DatabaseUrl(place.url, tmp_path / "elsewhere")) as other:
-        yield other
 
 
 def table(gallery: Gallery, row: type[Base]) -> list[dict[str, Any]]:

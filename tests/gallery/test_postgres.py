@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def place(emptied_postgres: Callable[[Path], DatabaseUrl], folder: Path) -> DatabaseUrl:
     return emptied_postgres(folder)
-
-
-@pytest.fixture
-def second(place: DatabaseUrl, gallery: Gallery, tmp_path: Path) -> Iterator[Gallery]:
-    """The same gallery from another machine: with an index cache of its own."""
-    with Gallery.open(DatabaseUrl(place.url, tmp_path / "elsewhere")) as other:
-        yield other
 
 
 def in_a_thread(action: Callable[[], object]) -> threading.Thread:

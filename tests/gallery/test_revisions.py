@@ -16,7 +16,7 @@ from tests.gallery.makers import OTHER_MODEL, enroll, found_subject, units
 from tests.gallery.walking import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from facesearch.gallery.database import Database
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def place(emptied_postgres: Callable[[Path], DatabaseUrl], folder: Path) -> DatabaseUrl:
     return emptied_postgres(folder)
-
-
-@pytest.fixture
-def second(place: DatabaseUrl, gallery: Gallery, tmp_path: Path) -> Iterator[Gallery]:
-    """The same gallery from another machine: with an index cache of its own."""
-    with Gallery.open(DatabaseUrl(place.url, tmp_path / "elsewhere")) as other:
-        yield other
 
 
 # -- no more than needed

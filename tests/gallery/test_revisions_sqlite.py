@@ -21,21 +21,12 @@ from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, sql
 from tests.gallery.walking import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from facesearch.gallery.database import Database
 
 MOST = 4096 + 1024
 """Changes that are ever kept."""
-
-
-@pytest.fixture
-def second(folder: Path, gallery: Gallery) -> Iterator[Gallery]:
-    """The same gallery in another process."""
-    assert gallery.folder == folder
-    with Gallery.open(folder) as other:
-        yield other
 
 
 def many_others(database: Database, count: int) -> None:

@@ -41,7 +41,7 @@ class Opener:
     def _connected(self) -> MilvusClient:
         if self._milvus is None:
             raise ConfigError(
-                "The gallery's vectors belong into Milvus, and it is not known where that is.",
+                "The gallery's vectors belong in Milvus, and it is not known where that is.",
                 "Say where: FACESEARCH_MILVUS=http://host:19530",
             )
         if self._client is None:
