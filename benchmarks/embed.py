@@ -18,11 +18,11 @@ from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.peer import HOW, InsightFace, is_here
 from benchmarks.precisions import encode_photos, measure_networks, measure_photos, open_precisions
 from benchmarks.timing import Taken, alternate, taken
+from facesearch.machine import usable_cores
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.encoder import Encoder, workers_for_many
 from facesearch.vision.packfolder import read_pack_folder
 from facesearch.vision.photo import decode_photo, read_photo_bytes
-from facesearch.vision.runtime import usable_cores
 
 if TYPE_CHECKING:
     import argparse

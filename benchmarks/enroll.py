@@ -18,8 +18,8 @@ from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.peer import HOW, InsightFace, is_here
 from benchmarks.timing import Taken, alternate, resident_mebibytes, taken
 from facesearch import FaceSearch
+from facesearch.machine import usable_cores
 from facesearch.vision.encoder import workers_for_many
-from facesearch.vision.runtime import usable_cores
 
 if TYPE_CHECKING:
     import argparse

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.precisions import measure_networks, open_precisions
-from facesearch.vision.runtime import usable_cores
+from facesearch.machine import usable_cores
 
 if TYPE_CHECKING:
     import argparse

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.capabilities import describe_lacks, require, without_what_is_lacking
 from tests.servers import describe_engines
 
 pytest_plugins = ["tests.fixtures_standin", "tests.fixtures_engines", "tests.fixtures_postgres"]
@@ -34,11 +36,24 @@ def _describe_assets() -> str:
 
 
 def pytest_report_header() -> list[str]:
-    return [_describe_assets(), describe_engines()]
+    return [_describe_assets(), describe_engines(), describe_lacks()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(_describe_assets())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `needs(...)` where something of it is lacking, before their fixtures are made."""
+    for mark in item.iter_markers("needs"):
+        require(*mark.args)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_what_is_lacking() -> Iterator[None]:
+    with without_what_is_lacking():
+        yield
 
 
 @pytest.fixture(autouse=True)

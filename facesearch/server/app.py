@@ -14,11 +14,11 @@ from starlette.staticfiles import StaticFiles
 from facesearch.gallery.crops import CropStore
 from facesearch.gallery.directory import Directory
 from facesearch.gallery.keys import KeyStore
+from facesearch.machine import resident_memory
 from facesearch.server import problems
 from facesearch.server.batching import Pipeline
 from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
-from facesearch.server.memory import resident_bytes
 from facesearch.server.metrics import Measured, Metrics
 from facesearch.server.options import ENROLMENTS, ServerOptions
 from facesearch.server.routes import photos, probes, report, service, subjects
@@ -47,7 +47,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
     metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
     metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])
-    metrics.gauge("process_resident_memory_bytes", "Resident memory.", resident_bytes)
+    metrics.gauge("process_resident_memory_bytes", "Resident memory.", lambda: resident_memory() or 0)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

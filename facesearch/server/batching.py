@@ -9,7 +9,6 @@ told to come back.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from asyncio import wrap_future
@@ -31,6 +30,7 @@ from facesearch.engine.probes import (
 )
 from facesearch.errors import FaceSearchError
 from facesearch.gallery.decision import DEFAULT_MARGIN
+from facesearch.machine import usable_cores
 from facesearch.server.problems import busy
 from facesearch.types import Comparison, Threshold
 from facesearch.vision.encoder import BATCH, Encoder
@@ -100,7 +100,7 @@ class Pipeline:
         self._waiting = 0
         self._lock = threading.Lock()
         self._ready: queue.SimpleQueue[_FaceJob | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1), thread_name_prefix="facesearch-request")
+        self._pool = ThreadPoolExecutor(workers or min(4, usable_cores()), thread_name_prefix="facesearch-request")
         self._finisher = threading.Thread(target=self._finish, name="facesearch-batches", daemon=True)
         self._finisher.start()
 

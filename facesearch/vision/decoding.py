@@ -20,6 +20,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import PhotoError
+from facesearch.machine import usable_cores
 from facesearch.types import Pixels, Reason
 from facesearch.vision.decode_process import DecodeLimits, DecodeProcess, DiedError, nothing_to_take
 
@@ -36,7 +37,7 @@ class PhotoDecoder:
     def __init__(self, limits: DecodeLimits | None = None, processes: int | None = None) -> None:
         """At most `processes` workers live at a time; None takes up to four. None is started yet."""
         self._limits = limits or DecodeLimits()
-        self._processes = processes or min(4, os.cpu_count() or 1)
+        self._processes = processes or min(4, usable_cores())
         self._reset()
         _decoders.add(self)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
+from facesearch.machine import usable_cores
 from facesearch.types import DETECTION_THRESHOLD, Face, ModelInfo, Pixels, Precision, Quality, Template
 from facesearch.vision.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
 from facesearch.vision.decoding import decode_guarded
@@ -21,7 +22,7 @@ from facesearch.vision.pipeline import Pipeline
 from facesearch.vision.pixel_budget import budget_for
 from facesearch.vision.precision import in_precision, read_record
 from facesearch.vision.quality import FaceChoice, Limits, measure
-from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session, usable_cores
+from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from facesearch.errors import ModelError, ProviderError
+from facesearch.errors import ModelError
 from facesearch.types import Precision
 from facesearch.versions import require
 
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 _DEVICE: Final = "CPU"
 _opening: Final = Lock()
 _HINT: Final = "Try --provider cpu."
+
+
+def _import_openvino() -> Any:
+    require("openvino")
+    # Importing OpenVINO tells Google Analytics so, through a package that it requires (seen with 2026.4).
+    sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
+    import openvino as ov
+
+    return ov
+
+
+@cache
+def computes_bf16() -> bool:
+    """Whether this processor has bf16 arithmetic, as OpenVINO tells."""
+    return "BF16" in _import_openvino().Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoSession:
@@ -36,13 +52,9 @@ class OpenVinoSession:
         Operators that a model has quantised run in int8 whatever `precision` is; it is that of all others.
 
         Raises:
-            ProviderError: this processor has no bf16 arithmetic.
             ModelError: it is no model OpenVINO can run, or it does not take one batch of images.
         """
-        require("openvino")
-        # Importing OpenVINO tells Google Analytics so, through a package that it requires (seen with 2026.4).
-        sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
-        import openvino as ov
+        ov = _import_openvino()
         import openvino.properties as properties
         import openvino.properties.hint as hint
 
@@ -51,8 +63,6 @@ class OpenVinoSession:
             # once wait for each other for ever (seen with OpenVINO 2026.4: one has the GIL, one the initialisation).
             ov.Tensor(np.zeros(1, np.float32), shared_memory=True)
         core = ov.Core()
-        if precision is Precision.BF16 and "BF16" not in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
-            raise ProviderError("This processor has no bf16 arithmetic.", "Use --precision fp32 or int8.")
         settings: dict[Any, Any] = {
             # What is not said would follow from the processor: some take bf16 without being asked.
             hint.inference_precision: ov.Type.bf16 if precision is Precision.BF16 else ov.Type.f32,

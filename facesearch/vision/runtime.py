@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -13,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+from facesearch.machine import usable_cores
 from facesearch.types import Precision
 from facesearch.versions import require
+from facesearch.vision import openvino_session
 from facesearch.vision.graph import parse_model
 from facesearch.vision.siblings import merge_siblings
 
@@ -126,7 +126,7 @@ def choose_provider(requested: str, precision: Precision = Precision.FP32) -> Pr
     are there for whoever names them.
 
     Raises:
-        ProviderError: no such provider, or it is not available here.
+        ProviderError: no such provider, or it is not available here, or this processor has no bf16 arithmetic.
     """
     if requested == "auto":
         return _choose_automatically(precision)
@@ -138,21 +138,27 @@ def choose_provider(requested: str, precision: Precision = Precision.FP32) -> Pr
             f"The provider {requested} does not compute in {precision}.",
             f"Use --precision {' or '.join(sorted(PRECISIONS[requested]))}, or for {precision} --provider {others}.",
         )
-    if PROVIDERS[requested] not in _listed():
-        raise _unavailable(requested)
+    _require_here(requested, precision)
     return ProviderChoice(requested, PROVIDERS[requested], "as asked for", precision)
 
 
 def _choose_automatically(precision: Precision) -> ProviderChoice:
     if precision is Precision.BF16:
-        if PROVIDERS["openvino"] not in _listed():
-            raise _unavailable("openvino")
+        _require_here("openvino", precision)
         return ProviderChoice("openvino", PROVIDERS["openvino"], "auto: OpenVINO, which computes in bf16", precision)
     if precision is Precision.INT8:
         return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, which computes in int8", precision)
     if _works("cuda"):
         return ProviderChoice("cuda", PROVIDERS["cuda"], "auto: CUDA works here")
     return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, as CUDA is not available here")
+
+
+def _require_here(name: str, precision: Precision) -> None:
+    """`ProviderError` where the provider is not installed, or this processor lacks the precision."""
+    if PROVIDERS[name] not in _listed():
+        raise _unavailable(name)
+    if precision is Precision.BF16 and not openvino_session.computes_bf16():
+        raise ProviderError("This processor has no bf16 arithmetic.", "Use --precision fp32 or int8.")
 
 
 def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, threads: int | None) -> Session:
@@ -182,16 +188,9 @@ def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, th
     if merge_siblings(model):
         data = model.SerializeToString()
     if provider.name == "openvino":
-        from facesearch.vision.openvino_session import OpenVinoSession
-
         at_once = max(1, usable_cores() // threads) if threads is not None else 1
-        return OpenVinoSession(data, path.name, provider.precision, threads, at_once)
+        return openvino_session.OpenVinoSession(data, path.name, provider.precision, threads, at_once)
     return _OnnxSession(_open(data, path.name, provider, threads), path.name, provider.name)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class _OnnxSession:

@@ -15,8 +15,9 @@ from facesearch import FaceSearch
 from facesearch.engine.evaluation.cache import Embedding
 from facesearch.engine.evaluation.embeddings import Embedded
 from facesearch.engine.precision import measure, prepare_precision
-from facesearch.errors import ConfigError, ModelMismatchError
+from facesearch.errors import ConfigError, ModelMismatchError, ProviderError
 from facesearch.types import Face, Precision, Quality, Template, Vectors
+from facesearch.vision import openvino_session
 from facesearch.vision.packs import ModelPack, PackStore
 from facesearch.vision.precision import PrecisionRecord, read_record
 
@@ -41,13 +42,19 @@ def photos(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pack(testpack_dir: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelPack:
-    """`testpack` with int8 and bf16 measured."""
+    """`testpack` with int8 measured."""
     folder = tmp_path_factory.mktemp("packs") / "testpack"
     shutil.copytree(testpack_dir, folder)
     found = PackStore([folder.parent]).find(folder)
-    for precision in (Precision.INT8, Precision.BF16):
-        prepare_precision(found, precision, photos, det_size="320", workers=1)
+    prepare_precision(found, Precision.INT8, photos, det_size="320", workers=1)
     return found
+
+
+@pytest.fixture(scope="module")
+def bf16_pack(pack: ModelPack, photos: Path) -> ModelPack:
+    """`pack` with bf16 measured, too."""
+    prepare_precision(pack, Precision.BF16, photos, det_size="320", workers=1)
+    return pack
 
 
 def record_of(pack: ModelPack, precision: Precision) -> PrecisionRecord:
@@ -72,10 +79,25 @@ def test_int8_is_measured_on_both_runtimes_with_faces_scores_and_tar(pack: Model
 
 
 @pytest.mark.slow
-def test_bf16_is_measured_on_openvino_and_closer_to_fp32(pack: ModelPack) -> None:
-    record = record_of(pack, Precision.BF16)
+@pytest.mark.needs("bf16")
+def test_bf16_is_measured_on_openvino_and_closer_to_fp32(bf16_pack: ModelPack) -> None:
+    record, int8 = record_of(bf16_pack, Precision.BF16), record_of(bf16_pack, Precision.INT8)
     assert (set(record.measured), record.files) == ({"openvino"}, {})
-    assert record.measured["openvino"].score_shift < record_of(pack, Precision.INT8).measured["openvino"].score_shift
+    assert record.measured["openvino"].score_shift < int8.measured["openvino"].score_shift
+
+
+def test_bf16_where_the_processor_has_none_is_refused_before_photos_are_read(
+    testpack_dir: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_session, "computes_bf16", lambda: False)
+    found, told = PackStore([testpack_dir.parent]).find(testpack_dir), list[str]()
+    with pytest.raises(ProviderError, match="no bf16 arithmetic"):
+        prepare_precision(found, Precision.BF16, photos, notice=told.append)
+    assert told == []
+    with FaceSearch.open(tmp_path / "g", pack=testpack_dir, precision="bf16") as engine:
+        with pytest.raises(ProviderError, match="no bf16 arithmetic") as caught:
+            list(engine.enroll(photos))
+        assert "--precision fp32" in (caught.value.hint or "")
 
 
 @pytest.mark.slow
@@ -99,10 +121,11 @@ def test_int8_templates_are_kept_out_of_an_fp32_gallery_and_have_their_own(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("bf16")
 def test_a_precision_whose_scores_hardly_move_shares_the_gallery_of_fp32(
-    pack: ModelPack, photos: Path, tmp_path: Path
+    bf16_pack: ModelPack, photos: Path, tmp_path: Path
 ) -> None:
-    folder = pack.recognizer.path.parent
+    folder = bf16_pack.recognizer.path.parent
     path = folder / "bf16" / "precision.json"
     kept = path.read_text(encoding="utf-8")
     first, second = sorted(next(iter(sorted(photos.iterdir()))).iterdir())

@@ -19,7 +19,7 @@ import pytest
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.types import ModelInfo, Precision, mixing_shift
-from facesearch.vision import runtime
+from facesearch.vision import openvino_session, runtime
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.packs import ModelPack
 from facesearch.vision.precision import Measurement, PrecisionRecord, folder_of, in_precision, read_record, write_record
@@ -40,6 +40,13 @@ def with_openvino() -> None:
         pytest.skip("openvino is not installed")
 
 
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO on a processor that has bf16, for tests that compute nothing in it."""
+    with_openvino()
+    monkeypatch.setattr(openvino_session, "computes_bf16", lambda: True)
+
+
 # Choosing
 
 
@@ -53,10 +60,22 @@ def test_a_provider_that_does_not_compute_so_is_refused_with_one_that_does(provi
     assert "openvino" in (caught.value.hint or "")
 
 
+@pytest.mark.usefixtures("bf16")
 def test_auto_takes_the_provider_that_computes_so() -> None:
-    with_openvino()
     assert choose_provider("auto", Precision.BF16).name == "openvino"
     assert choose_provider("auto", Precision.INT8).name == "cpu"
+
+
+def test_a_processor_without_bf16_is_refused_it_with_the_precisions_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_openvino()
+    monkeypatch.setattr(openvino_session, "computes_bf16", lambda: False)
+    for provider in ("auto", "openvino"):
+        with pytest.raises(ProviderError, match="no bf16 arithmetic") as caught:
+            choose_provider(provider, Precision.BF16)
+        assert caught.value.hint == "Use --precision fp32 or int8."
+    assert choose_provider("openvino", Precision.INT8).name == "openvino"
 
 
 def test_without_openvino_bf16_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +237,8 @@ def info(pack: ModelPack, precision: Precision, provider: str = "cpu") -> ModelI
     return Encoder(pack, provider=provider, precision=precision).info
 
 
+@pytest.mark.usefixtures("bf16")
 def test_a_precision_has_a_model_id_of_its_own_on_each_runtime_and_says_which(pack: ModelPack) -> None:
-    with_openvino()
     write_record(pack, int8_record(pack))
     fp32, cpu = info(pack, Precision.FP32), info(pack, Precision.INT8)
     openvino, bf16 = info(pack, Precision.INT8, "openvino"), info(pack, Precision.BF16, "openvino")
@@ -229,8 +248,8 @@ def test_a_precision_has_a_model_id_of_its_own_on_each_runtime_and_says_which(pa
     assert info(pack, Precision.FP32, "openvino").model_id == fp32.model_id
 
 
+@pytest.mark.usefixtures("bf16")
 def test_the_shift_of_two_precisions_is_what_was_measured_and_unknown_where_nothing_was(pack: ModelPack) -> None:
-    with_openvino()
     write_record(pack, int8_record(pack))
     write_record(pack, PrecisionRecord(Precision.BF16, int8_record(pack).made_from, {}, {"openvino": MEASURED}))
     fp32, cpu = info(pack, Precision.FP32), info(pack, Precision.INT8)

@@ -1,0 +1,35 @@
+"""What this process may use of the machine: processor cores and memory.
+
+It imports the standard library alone: the processes that decode photos import it, too.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+_STATM: Final = "/proc/self/statm"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, at least one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def address_space() -> int | None:
+    """Bytes of address space that this process has mapped; None where the system has no /proc."""
+    return _memory(0)
+
+
+def resident_memory() -> int | None:
+    """Bytes of this process that are in memory; None where the system has no /proc."""
+    return _memory(1)
+
+
+def _memory(column: int) -> int | None:
+    """A column of /proc/self/statm (proc(5)), in bytes."""
+    try:
+        with open(_STATM, encoding="ascii") as file:  # noqa: PTH123  # the decoding processes do not import pathlib
+            return int(file.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
