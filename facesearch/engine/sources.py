@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
-from facesearch.gallery.subjects import clean_attributes
+from facesearch.gallery.subjects import clean_attributes, clean_name
 from facesearch.gallery.uploads import upload_path
 from facesearch.vision.photo import is_photo_name, read_photo_bytes
 
@@ -28,6 +28,11 @@ class Source:
     attributes: Mapping[str, str] = field(default_factory=dict)
     data: bytes | None = None
     """The photo itself where it was uploaded: it has no file, and `path` only names it."""
+    said: bool = True
+    """Whether somebody said whom the photo shows: a folder per person, a manifest, `--as`, a request.
+
+    False where only the file's own name suggests `subject`; an enrolled photo stays with its person then.
+    """
 
     def read(self) -> bytes:
         """The photo's bytes. Raises `PhotoError`."""
@@ -71,8 +76,10 @@ def collect_sources(paths: Iterable[Path], subject: str | None = None) -> Source
     """Photos of one folder per subject, loose photos (subject = the name without its suffix), and CSV manifests.
 
     `subject` names the person in all of them instead. Raises `ConfigError` for a path that is not there, a manifest
-    that cannot be used, or a photo that is given to two subjects.
+    that cannot be used, a photo that is given to two subjects, or a `subject` that can be no name.
     """
+    if subject is not None:
+        clean_name(subject)
     sources = Sources()
     for path in paths:
         absolute = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow links and rename photos
@@ -82,10 +89,10 @@ def collect_sources(paths: Iterable[Path], subject: str | None = None) -> Source
         elif absolute.suffix.lower() == ".csv":
             sources.items.extend(read_manifest(absolute))
         elif absolute.exists():
-            sources.items.append(Source(absolute, subject or _name(absolute.stem)))
+            sources.items.append(_source(absolute, subject))
         else:
             raise ConfigError(f"There is no {path}.", "Give a folder with one folder per person, photos, or a CSV.")
-    sources.items = list(_unique(sources.items))
+    sources.items = _unique(sources.items)
     return sources
 
 
@@ -94,7 +101,12 @@ def _collect_folder(sources: Sources, folder: Path, subject: str | None) -> None
         if not is_photo_name(path):
             sources.passed_over += 1
             continue
-        sources.items.append(Source(path, subject or _name(path.stem if top is None else top)))
+        sources.items.append(_source(path, _name(top) if subject is None and top is not None else subject))
+
+
+def _source(photo: Path, subject: str | None) -> Source:
+    """The photo as `subject`'s, or, where nobody said whose it is, as that of a person named after the file."""
+    return Source(photo, _name(photo.stem) if subject is None else subject, said=subject is not None)
 
 
 def walk_photos(folder: Path) -> list[Path]:
@@ -128,17 +140,19 @@ def _name(raw: str) -> str:
     return raw
 
 
-def _unique(sources: Iterable[Source]) -> Iterator[Source]:
-    seen: dict[Path, str] = {}
+def _unique(sources: Iterable[Source]) -> list[Source]:
+    """Each photo once, in the order of their first mention; what was said of a photo wins over its file's name."""
+    kept: dict[Path, Source] = {}
     for source in sources:
-        earlier = seen.get(source.path)
-        if earlier is None:
-            seen[source.path] = source.subject
-            yield source
-        elif earlier != source.subject:
+        earlier = kept.setdefault(source.path, source)
+        if earlier.said and source.said and earlier.subject != source.subject:
             raise ConfigError(
-                f"{source.path} is given to two subjects: {earlier} and {source.subject}.", "Keep one of the two."
+                f"{source.path} is given to two subjects: {earlier.subject} and {source.subject}.",
+                "Keep one of the two.",
             )
+        if source.said and not earlier.said:
+            kept[source.path] = source
+    return list(kept.values())
 
 
 def read_manifest(path: Path) -> list[Source]:

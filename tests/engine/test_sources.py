@@ -41,6 +41,12 @@ def test_one_subject_can_be_named_for_everything(tmp_path: Path) -> None:
     assert found(tmp_path, subject="Ada") == {"1.jpg": "Ada", "2.jpg": "Ada"}
 
 
+def test_a_name_for_everything_that_is_none_is_refused_before_any_photo_is_read(tmp_path: Path) -> None:
+    touch(tmp_path / "1.jpg")
+    with pytest.raises(ConfigError, match="name needs a character"):
+        collect_sources([tmp_path], " ")
+
+
 def test_hidden_names_and_other_files_are_passed_over_and_counted(tmp_path: Path) -> None:
     touch(tmp_path / "Ada" / "1.jpg")
     touch(tmp_path / "Ada" / "notes.txt")
@@ -77,10 +83,30 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_same_photo_given_twice_counts_once(tmp_path: Path) -> None:
-    photo = touch(tmp_path / "Ada" / "1.jpg")
+    touch(tmp_path / "Ada" / "1.jpg")
     assert len(collect_sources([tmp_path, tmp_path]).items) == 1
-    with pytest.raises(ConfigError, match="two subjects: Ada and 1"):
-        collect_sources([tmp_path, photo])
+
+
+@pytest.mark.parametrize("photo_first", [True, False])
+def test_a_photo_given_by_name_and_through_its_folder_is_the_folders(tmp_path: Path, photo_first: bool) -> None:
+    photo = touch(tmp_path / "Ada" / "1.jpg")
+    paths = [photo, tmp_path] if photo_first else [tmp_path, photo]
+    (source,) = collect_sources(paths).items
+    assert (source.subject, source.said) == ("Ada", True)
+
+
+def test_only_a_file_of_its_own_is_nobodys_word(tmp_path: Path) -> None:
+    touch(tmp_path / "Ada" / "1.jpg")
+    touch(tmp_path / "Bob.jpg")
+    manifest = tmp_path / "people.csv"
+    manifest.write_text("photo,subject\nCy.jpg,Cy\n")
+
+    def said(*paths: Path, subject: str | None = None) -> dict[str, bool]:
+        return {source.subject: source.said for source in collect_sources(paths, subject).items}
+
+    assert said(tmp_path, manifest) == {"Ada": True, "Bob": False, "Cy": True}
+    assert said(tmp_path / "Bob.jpg") == {"Bob": False}
+    assert said(tmp_path / "Bob.jpg", subject="Robert") == {"Robert": True}
 
 
 def write_csv(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
@@ -123,3 +149,9 @@ def test_a_manifest_with_one_photo_for_two_subjects_is_refused(tmp_path: Path) -
     path = write_csv(tmp_path, "photo,subject\n1.jpg,Ada\n1.jpg,Bob\n")
     with pytest.raises(ConfigError, match="two subjects: Ada and Bob"):
         collect_sources([path])
+
+
+def test_a_manifest_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "Ada" / "1.jpg")
+    with pytest.raises(ConfigError, match="two subjects: Ada and Bob"):
+        collect_sources([tmp_path, write_csv(tmp_path, "photo,subject\nAda/1.jpg,Bob\n")])
