@@ -31,8 +31,23 @@ DETECTION_THRESHOLD = 0.5
 """Detections below this score are dropped (0..1); InsightFace's default."""
 
 
+PHOTO_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".gif"),
+        *(".bmp", ".dib", ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"),
+    }
+)
+"""Suffixes, in lower case, of the files that are taken for photos where a folder is searched.
+
+The suffix decides nothing else: a photo's format is told by its content, and a file given by name is always read.
+"""
 MAX_SCORE_SHIFT = 0.02
 """Templates of two precisions may meet in one gallery where 99 of 100 scores move by less than this (cosine)."""
+
+
+def is_photo_name(path: Path) -> bool:
+    """Whether a file found in a folder is taken for a photo: by its suffix, and hidden files never are."""
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
 class Precision(StrEnum):

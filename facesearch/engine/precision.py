@@ -11,7 +11,7 @@ from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 from facesearch.engine.evaluation.verification import VerificationOptions, evaluate, photos_of
 from facesearch.errors import ConfigError, EvaluationError, FaceSearchError
 from facesearch.evaluation.trials import read_trials
-from facesearch.types import Precision
+from facesearch.types import Precision, is_photo_name
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.precision import Measurement, PrecisionRecord, read_record, write_record
@@ -35,7 +35,6 @@ MOST_PHOTOS: Final = 1000
 """Photos that are embedded and compared pair by pair: 1,000 make half a million pairs."""
 FARS: Final = (1e-1, 1e-2, 1e-3)
 _SHARE: Final = 0.99
-_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
 
 
 def prepare_precision(
@@ -154,7 +153,7 @@ def _labelled(photos: Path, pairs: Path | None) -> Trials | None:
 
 
 def _photos_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES)
+    return tuple(path for path in sorted(folder.rglob("*")) if is_photo_name(path))
 
 
 def _spread(photos: Sequence[Photo]) -> Iterator[bytes]:

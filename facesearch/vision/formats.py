@@ -45,9 +45,10 @@ _quiet_lock = threading.Lock()
 def decode_image(data: bytes) -> Image.Image:
     """An encoded photo as an upright image of mode RGB.
 
-    The format is told by the content, never by a name: JPEG, PNG, WebP, BMP, TIFF, AVIF, and HEIC with the `heic`
-    extra. Of several frames the first is taken. EXIF orientation is applied. Grey, palette, CMYK and 16-bit photos
-    become 8-bit RGB; alpha is dropped, as `cv2.imread` does with PNG, so the colours under transparent pixels show.
+    The format is told by the content, never by a name: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC with the
+    `heic` extra. Of several frames the first is taken. EXIF orientation is applied. Grey, palette, CMYK and 16-bit
+    photos become 8-bit RGB; alpha is dropped, as `cv2.imread` does with PNG, so the colours under transparent pixels
+    show.
 
     Raises:
         PhotoError: `unsupported_format`, `too_large` (by the header, before anything is decoded, or for want of
@@ -77,6 +78,8 @@ def _sniff(data: bytes) -> str:
         return "PNG"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
     if head.startswith(b"BM"):
         return "BMP"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
@@ -90,7 +93,7 @@ def _sniff(data: bytes) -> str:
     raise PhotoError(
         "Not a photo in a format that can be read.",
         reason="unsupported_format",
-        hint="JPEG, PNG, WebP, BMP, TIFF, AVIF and HEIC are.",
+        hint="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC are.",
     )
 
 

@@ -10,21 +10,13 @@ import numpy as np
 
 from facesearch.errors import PhotoError
 from facesearch.types import Pixels, Reason
+from facesearch.types import is_photo_name as is_photo_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES: Final = 50 * 2**20
 """Larger files are refused unread."""
-
-_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-)
-
-
-def is_photo_name(path: Path) -> bool:
-    """Whether a file of a folder is taken for a photo, by its suffix alone; the content is judged when it is read."""
-    return path.suffix.lower() in _SUFFIXES
 
 
 def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:

@@ -65,6 +65,13 @@ def several_frames() -> dict[str, tuple[bytes, str]]:
     frames = {"save_all": True, "append_images": [Image.new("RGB", portrait().size)] * 3}
     return {
         "animated.webp": (encode(portrait(), format="WEBP", quality=95, **frames), ENROLLED),
+        "animated.gif": (encode(portrait(), format="GIF", **frames), ENROLLED),
+        "a-gif.jpg": (encode(portrait(1), format="GIF"), ENROLLED),
+        "two-lenses.mpo": (
+            encode(portrait(), format="MPO", quality=95, save_all=True, append_images=[portrait(1)]),
+            ENROLLED,
+        ),
+        "saved-by-a-browser.jfif": (encode(portrait(), format="JPEG", quality=94), ENROLLED),
         "animated.png": (encode(portrait(), format="PNG", **frames), ENROLLED),
         "pages.tif": (encode(portrait(), format="TIFF", **frames), ENROLLED),
     }
@@ -98,7 +105,6 @@ def no_photos() -> dict[str, tuple[bytes, str]]:
         "empty.jpg": (b"", UNREADABLE),
         "text.jpg": (b"This is no photo.\n", UNSUPPORTED),
         "page.jpg": (b"<!doctype html><title>404</title>", UNSUPPORTED),
-        "gif.jpg": (encode(portrait(), format="GIF"), UNSUPPORTED),
         "video.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(500), UNSUPPORTED),
         "zeros.jpg": (bytes(5000), UNSUPPORTED),
     }

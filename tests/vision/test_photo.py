@@ -207,7 +207,7 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"hello, this is text\n" * 9, b"%PDF-1.7", b"GIF89a" + bytes(50), bytes(500), b"RIFF1234WAVE"],
+    [b"", b"\xff", b"hello, this is text\n" * 9, b"%PDF-1.7", b"GIF88a" + bytes(50), bytes(500), b"RIFF1234WAVE"],
 )
 def test_what_is_no_photo_is_unsupported(data: bytes) -> None:
     assert refusal(data) == Reason.UNSUPPORTED_FORMAT
@@ -338,4 +338,14 @@ def test_photos_are_told_by_their_suffix() -> None:
     assert all(
         is_photo_name(Path(name)) for name in ("a.jpg", "b.JPEG", "c.png", "d.webp", "e.tif", "f.HEIC", "g.avif")
     )
-    assert not any(is_photo_name(Path(name)) for name in ("a.txt", "jpg", ".jpg", "b.jpg.part", "c.gif", "d.mp4"))
+    assert not any(is_photo_name(Path(name)) for name in ("a.txt", "jpg", ".jpg", ".a.jpg", "b.jpg.part", "d.mp4"))
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("MPO", ".mpo"), ("GIF", ".gif"), ("JPEG", ".jfif"), ("PNG", ".apng")])
+def test_of_several_frames_the_first_is_read(kind: str, suffix: str) -> None:
+    first = Image.fromarray(scene())
+    second = Image.new("RGB", first.size, (0, 0, 255))
+    frames = {} if kind == "JPEG" else {"save_all": True, "append_images": [second]}
+    pixels = decode_photo(encoded(first, kind, **frames))
+    assert np.abs(pixels.astype(int) - scene()).mean() < 12
+    assert is_photo_name(Path("a").with_suffix(suffix))

@@ -9,15 +9,12 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.refusal import refusal
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
+from facesearch.types import is_photo_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"},
-)
-"""Files of other kinds (notes, Thumbs.db) are not trials and are passed over; so are hidden ones."""
 UNKNOWN_SHARE = 0.5
 """The share of people that `split_people` keeps out of the gallery: as many strangers as members."""
 
@@ -70,11 +67,8 @@ def _require_none(root: Path, people: Sequence[str], problem: str, hint: str) ->
 
 
 def _photos_in(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    """Photos by their names; notes, Thumbs.db and hidden files are passed over."""
+    return sorted(file for file in folder.iterdir() if is_photo_name(file) and file.is_file())
 
 
 def _photos_by_person(root: Path) -> list[tuple[str, Path]]:
