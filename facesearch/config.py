@@ -49,6 +49,8 @@ class Settings:
     index: IndexKind = IndexKind.AUTO
     key: str | None = field(default=None, repr=False)
     """Of an encrypted gallery."""
+    key_file: Path | None = None
+    """Where `key` was read from."""
     milvus: MilvusServer | None = None
     """Where galleries whose vectors are in Milvus find it."""
 
@@ -73,6 +75,8 @@ class Settings:
         cache = Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache()
         chosen_pack = pack or env.get("FACESEARCH_PACK")
         chosen_size = det_size or env.get("FACESEARCH_DET_SIZE")
+        # The key itself is never an argument: others could read it.
+        chosen_key = key_file or _path(env.get("FACESEARCH_KEY_FILE"))
         return cls(
             gallery=_location(gallery or env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY, cache),
             pack=str(chosen_pack) if chosen_pack else None,
@@ -86,7 +90,8 @@ class Settings:
             workers=_count("--workers", workers),
             batch=_count("--batch", batch),
             index=_index(index or env.get("FACESEARCH_INDEX") or IndexKind.AUTO),
-            key=_key(key_file, env),
+            key=read_key_file(chosen_key) if chosen_key else env.get("FACESEARCH_KEY") or None,
+            key_file=chosen_key,
             milvus=_milvus(env),
         )
 
@@ -128,10 +133,8 @@ def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
     return value
 
 
-def _key(file: Path | None, env: Mapping[str, str]) -> str | None:
-    """The flag's file, else the variable's file, else the variable. Never an argument: others could read it."""
-    named = file or (Path(env["FACESEARCH_KEY_FILE"]).expanduser() if env.get("FACESEARCH_KEY_FILE") else None)
-    return read_key_file(named) if named else env.get("FACESEARCH_KEY") or None
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
 
 
 def read_key_file(file: Path) -> str:

@@ -77,6 +77,9 @@ IndexOption = Annotated[
         help="How to search: flat, two-stage, or auto: by the number of templates [FACESEARCH_INDEX; default: auto].",
     ),
 ]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace what is there; never an input or a file of a gallery.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 
 

@@ -9,6 +9,7 @@ import typer
 
 from facesearch.cli.options import (
     DetSizeOption,
+    ForceOption,
     GalleryOption,
     IndexOption,
     JsonOption,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from facesearch.engine.facesearch import FaceSearch
+    from facesearch.gallery.outputs import Output
     from facesearch.types import Face, SearchResult, Template
 
 PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
@@ -62,6 +64,7 @@ def query(
     annotate: Annotated[
         Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names: a file, or a folder.")
     ] = None,
+    force: ForceOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     gallery: GalleryOption = None,
     pack: PackOption = None,
@@ -77,12 +80,14 @@ def query(
     Example: facesearch query photo.jpg --annotate who.jpg
     """
     from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar
+    from facesearch.engine.outputs import guard_outputs, place_drawings
     from facesearch.engine.probes import draw_results
     from facesearch.engine.records import search_record
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
     paths = find_photos(photos)
+    places = place_drawings(annotate, photos, paths)
     results: list[SearchResult] = []
     with open_engine(
         gallery=gallery,
@@ -94,7 +99,10 @@ def query(
         index=index,
     ) as engine:
         wanted = parse_pairs(where)
-        with progress_bar("searching", len(paths)) as advance:
+        with (
+            guard_outputs(engine, photos, force=force).files(places) as drawings,
+            progress_bar("searching", len(paths)) as advance,
+        ):
             for path in paths:
                 found = engine.identify(path, k=k, where=wanted, margin=margin, degraded=degraded)
                 results += found
@@ -102,8 +110,8 @@ def query(
                 if json:
                     for result in found:
                         emit(search_record(result))
-                if annotate is not None:
-                    draw_results(path, found, _output_path(annotate, path, paths))
+                if path in drawings:
+                    draw_results(path, found, drawings.pop(path))
         in_force, warning = engine.threshold, engine.threshold_warning
     if warning:
         note(f"Warning: {warning}")
@@ -195,6 +203,7 @@ def detect(
             "--embeddings", metavar="OUT.npz", help="Write vectors, photos, boxes, landmarks and scores of all faces."
         ),
     ] = None,
+    force: ForceOption = False,
     pack: PackOption = None,
     gallery: GalleryOption = None,
     provider: ProviderOption = None,
@@ -209,30 +218,33 @@ def detect(
     Example: facesearch detect party/ --annotate found/
     """
     from facesearch.cli.output import print_table, progress_bar
+    from facesearch.engine.outputs import guard_outputs, place_drawings
+    from facesearch.engine.probes import write_embeddings
 
     paths = find_photos(photos)
+    places = place_drawings(annotate, photos, paths)
     rows: list[Sequence[object]] = []
     kept: list[tuple[Path, Template]] = []
-    with (
-        open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision) as engine,
-        progress_bar("detecting", len(paths)) as advance,
-    ):
-        for path in paths:
-            out = _output_path(annotate, path, paths) if annotate else None
-            templates = kept if embeddings else None
-            rows += _detect_photo(engine, path, out, templates, json=json)
-            advance()
-        if embeddings:
-            from facesearch.engine.probes import write_embeddings
-
-            write_embeddings(embeddings, kept, engine.model)
+    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision) as engine:
+        outputs = guard_outputs(engine, photos, force=force)
+        with (
+            outputs.optional_file(embeddings) as vectors,
+            outputs.files(places) as drawings,
+            progress_bar("detecting", len(paths)) as advance,
+        ):
+            for path in paths:
+                templates = None if vectors is None else kept
+                rows += _detect_photo(engine, path, drawings.pop(path, None), templates, json=json)
+                advance()
+            if vectors is not None:
+                write_embeddings(vectors, kept, engine.model)
     if not json:
         print_table(("photo", "face", "score", "width", "height", "box"), rows)
     raise typer.Exit(0 if any(row[1] is not None for row in rows) else EXIT_NO_FACE)
 
 
 def _detect_photo(
-    engine: FaceSearch, path: Path, out: Path | None, kept: list[tuple[Path, Template]] | None, *, json: bool
+    engine: FaceSearch, path: Path, out: Output | None, kept: list[tuple[Path, Template]] | None, *, json: bool
 ) -> list[Sequence[object]]:
     from facesearch.cli.output import emit
     from facesearch.engine.probes import draw_faces
@@ -274,13 +286,3 @@ def find_photos(paths: Iterable[Path]) -> list[Path]:
     if not found:
         raise ConfigError("There are no photos in what was given.", "Name photos, or a folder with photos in it.")
     return found
-
-
-def _output_path(out: Path, photo: Path, photos: Sequence[Path]) -> Path:
-    """Where the drawing of `photo` goes: `out` itself for one photo and a file name, else a name of its own in it."""
-    if len(photos) == 1 and out.suffix and not out.is_dir():
-        return out
-    out.mkdir(parents=True, exist_ok=True)
-    same_name = [each for each in photos if each.stem == photo.stem]
-    suffix = f"-{same_name.index(photo) + 1}" if len(same_name) > 1 else ""
-    return out / f"{photo.stem}{suffix}.jpg"

@@ -21,6 +21,7 @@ from facesearch.demo.standin import build_standin_pack
 from facesearch.engine.facesearch import FaceSearch
 from facesearch.engine.probes import draw_results
 from facesearch.errors import ConfigError
+from facesearch.gallery.outputs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,13 +98,13 @@ def _enroll(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> N
 
 def _query(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
     say("\n$ facesearch query new/ --annotate found/")
-    found = folder / "found"
-    found.mkdir()
-    for photo in sorted((folder / "new").iterdir()):
-        results = engine.identify(photo)
-        for result in results:
-            say(f"  {photo.name:18} {_describe(result)}")
-        draw_results(photo, results, found / photo.name)
+    photos = sorted((folder / "new").iterdir())
+    with Outputs().files({photo: folder / "found" / photo.name for photo in photos}) as drawings:
+        for photo in photos:
+            results = engine.identify(photo)
+            for result in results:
+                say(f"  {photo.name:18} {_describe(result)}")
+            draw_results(photo, results, drawings[photo])
     threshold = engine.threshold
     say(f"  A face matches at a score (cosine) of {threshold.value:g} or more ({threshold.basis}).")
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from facesearch.gallery.gallery import Gallery
+    from facesearch.gallery.outputs import Output
     from facesearch.types import Vectors
     from facesearch.vision.encoder import Encoder
 
@@ -211,17 +212,17 @@ def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: F
     return Comparison(image_name(a), image_name(b), float(np.dot(first[0], second[0])), threshold)
 
 
-def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Path) -> None:
+def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Output) -> None:
     """Write a copy of the photo with boxes and labels (face, label, matched), in the format of `out`'s suffix.
 
     Raises `PhotoError` if the photo cannot be read, `ConfigError` if `out` cannot be written.
     """
-    from facesearch.vision.annotate import annotate, save_photo
+    from facesearch.vision.annotate import annotate, encode_photo
 
-    save_photo(annotate(load_image(photo), boxes), out)
+    out.write(encode_photo(annotate(load_image(photo), boxes), out.path.suffix))
 
 
-def draw_results(photo: Path, results: Sequence[SearchResult], out: Path) -> None:
+def draw_results(photo: Path, results: Sequence[SearchResult], out: Output) -> None:
     """`draw_faces` with the decision on each face: who and the score, or that nobody matches.
 
     A photo that could not be read or has no face is passed over: there is nothing to draw.
@@ -239,9 +240,9 @@ def _label(result: SearchResult) -> str:
     return f"{best.subject}{doubt} {best.score:.2f}"
 
 
-def write_embeddings(out: Path, found: Sequence[tuple[Path, Template]], model: ModelInfo) -> None:
-    """Write n faces as .npz, readable by the owner alone: vectors (n, d) float32, photos (n,), boxes (n, 4), landmarks
-    (n, 5, 2), scores (n,) of detection, and the model's id. Raises `ConfigError` if it cannot be written.
+def write_embeddings(out: Output, found: Sequence[tuple[Path, Template]], model: ModelInfo) -> None:
+    """Write n faces as .npz: vectors (n, d) float32, photos (n,), boxes (n, 4), landmarks (n, 5, 2), scores (n,) of
+    detection, and the model's id. Raises `ConfigError` if it cannot be written.
     """
     templates = [template for _, template in found]
     arrays = {
@@ -252,8 +253,5 @@ def write_embeddings(out: Path, found: Sequence[tuple[Path, Template]], model: M
         "scores": np.array([each.face.detection_score for each in templates], np.float32),
         "model_id": np.array(model.model_id),
     }
-    try:
-        with os.fdopen(os.open(out, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the keywords for allow_pickle
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from error
+    with out.unfinished() as path, path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the keywords for allow_pickle

@@ -15,9 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORK_PREFIX: Final = ".facesearch-"
+_DATABASE: Final = ("gallery.db", "gallery.db-wal", "gallery.db-shm", "gallery.db-journal")
+_GALLERY_FILES: Final = frozenset(
+    {*_DATABASE, "gallery.tombstones", "gallery.ballast", "index.cache", "index.vectors", "engine.lock"}
+)
 _LOCK_NAME: Final = "lock"
 _UNLOCKED: Final = 60.0
 """Seconds after which a folder without its lock file was left by somebody who died before making it."""
+
+
+def is_gallery_name(name: str) -> bool:
+    """Whether a gallery uses this name in its folder, in any case of letters."""
+    folded = name.casefold()
+    return folded in _GALLERY_FILES or folded.startswith((WORK_PREFIX, ".index-"))
 
 
 def make_folder(folder: Path) -> None:

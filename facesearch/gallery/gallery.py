@@ -239,6 +239,11 @@ class Gallery:
         """Enrolled photos in a folder or below it."""
         return self._transactions.read(lambda connection: photos.photos_below(connection, folder))
 
+    def photo_paths(self) -> list[Path]:
+        """The paths of all enrolled photos; an upload's path names no file."""
+        with self.database.read() as connection:
+            return photos.photo_paths(connection)
+
     def photos_of_subject(self, who: SubjectKey) -> list[EnrolledPhoto]:
         """Enrolled photos of a subject; `UnknownSubjectError` if there is no such."""
         with self.database.read() as connection:

@@ -110,6 +110,11 @@ def photos_below(connection: Connection, folder: Path) -> list[StoredPhoto]:
     return list(_photos(connection, below(PhotoRow.path, folder)))
 
 
+def photo_paths(connection: Connection) -> list[Path]:
+    """The path of every enrolled photo."""
+    return [Path(os.fsdecode(path)) for path in connection.scalars(sa.select(PhotoRow.path))]
+
+
 def photos_of_subject(connection: Connection, subject_id: int) -> list[StoredPhoto]:
     """Enrolled photos of one subject."""
     of_subject = sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id)

@@ -1,4 +1,4 @@
-"""Draws what was found onto a photo, and writes it."""
+"""Draws what was found onto a photo."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def encode_jpeg(pixels: Pixels) -> bytes:
     return _encode(pixels, "JPEG")
 
 
-def save_photo(pixels: Pixels, path: Path) -> None:
-    """Writes the photo in the format its name's suffix asks for: JPEG, PNG or WebP.
+def can_draw_as(suffix: str) -> bool:
+    """Whether `encode_photo` knows the format of a name that ends in `suffix`."""
+    return suffix.lower() in _FORMATS
 
-    Raises:
-        ConfigError: another suffix, or the file cannot be written.
+
+def encode_photo(pixels: Pixels, suffix: str) -> bytes:
+    """The photo as a file's bytes, without metadata, in the format of a name that ends in `suffix`.
+
+    Raises `ConfigError` unless that is JPEG, PNG or WebP.
     """
-    photo_format = _FORMATS.get(path.suffix.lower())
-    if photo_format is None:
+    if not can_draw_as(suffix):
         raise ConfigError(
-            f"A photo cannot be written as {path.suffix or 'a file without suffix'}.", "Use .jpg, .png or .webp."
+            f"A photo cannot be written as {suffix or 'a file without suffix'}.", "Use .jpg, .png or .webp."
         )
-    try:
-        path.write_bytes(_encode(pixels, photo_format))
-    except OSError as error:
-        raise ConfigError(f"The photo cannot be written: {error.strerror}.", "Choose another folder.") from error
+    return _encode(pixels, _FORMATS[suffix.lower()])
 
 
 def _encode(pixels: Pixels, photo_format: str) -> bytes:

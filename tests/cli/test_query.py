@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import stat
 from pathlib import Path
 
@@ -159,3 +160,44 @@ def test_a_stranger_is_named_in_no_column(command: Command, gallery: Path, tmp_p
     (record,) = command("query", tmp_path / "s.jpg", "--json").records
     assert record["decision"] == "unknown"
     assert record["subject"] is None
+
+
+def test_drawings_keep_the_paths_of_their_photos_so_that_equal_names_do_not_meet(
+    command: Command, gallery: Path, probe: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for name in ("a/1.jpg", "b/1.jpg", "b/1.bmp"):
+        path = photos / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(probe.read_bytes())
+    assert command("query", photos, "--annotate", tmp_path / "of folder").code == 0
+    assert command("query", photos / "a", photos / "b" / "1.jpg", "--annotate", tmp_path / "of both").code == 0
+    for out, names in (("of folder", ["a/1.jpg", "b/1.bmp.jpg", "b/1.jpg"]), ("of both", ["a/1.jpg", "b/1.jpg"])):
+        drawn = [path for path in (tmp_path / out).rglob("*") if path.is_file()]
+        assert sorted(path.relative_to(tmp_path / out).as_posix() for path in drawn) == names
+    run = command("query", photos, "--annotate", tmp_path / "of folder")
+    assert (run.code, "--force" in run.err) == (2, True)
+    assert command("query", photos, "--annotate", tmp_path / "of folder", "--force").code == 0
+
+
+def test_a_file_where_drawings_need_a_folder_is_a_usage_error(
+    command: Command, gallery: Path, probe: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there").write_bytes(b"there")
+    for out in ("there", "new.jpg"):
+        for given in ([scenes_folder], [probe, scenes_folder / "group.jpg"]):
+            run = command("query", *given, "--annotate", tmp_path / out, "--force")
+            assert (run.code, "folder" in run.err) == (2, True)
+    assert command("query", probe, "--annotate", tmp_path / "new.gif").code == 2
+    assert (tmp_path / "there").read_bytes() == b"there"
+
+
+def test_drawings_of_photos_with_names_that_are_not_unicode(
+    command: Command, gallery: Path, probe: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (photos / name).write_bytes(probe.read_bytes())
+    assert command("query", photos, "--annotate", tmp_path / "found").code == 0
+    assert [path.name for path in (tmp_path / "found").iterdir()] == [name]
