@@ -25,10 +25,10 @@ SEARCHES: Final = 200
 
 def resident(folder: Path) -> tuple[float, float]:
     """MiB resident beyond the mapped vectors: now, and at the most so far."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     now, peak = (int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) for name in ("VmRSS", "VmHWM"))
     mapped = 0
-    for area in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
+    for area in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(encoding="utf-8")):
         if area.split("\n", 1)[0].endswith(str(folder / VECTORS_NAME)):
             mapped += int(re.findall(r"\nRss:\s+(\d+) kB", area)[0])
     return (now - mapped) / 1024, (peak - mapped) / 1024

@@ -89,7 +89,7 @@ class PgVector:
         run("SET max_parallel_workers_per_gather = 0")  # a helper's processor time is lost when it ends
         self._connection.commit()
         backend = run("SELECT pg_backend_pid()").scalar_one()
-        self._server = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
+        self._server = int(Path(f"/proc/{backend}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
 
     def before_adding(self, ids: Ids) -> None:
         """Codes refer to templates."""

@@ -59,7 +59,8 @@ def resident_mebibytes(process: int, *, mapped: bool = True) -> float:
     Without what is mapped of files, it is what the system cannot take back.
     """
     try:
-        sizes = [Path(f"/proc/{each}/statm").read_text().split() for each in (process, *_children(process))]
+        processes = (process, *_children(process))
+        sizes = [Path(f"/proc/{each}/statm").read_text(encoding="utf-8").split() for each in processes]
     except OSError:
         return float("nan")
     pages = sum(int(resident) - (0 if mapped else int(of_files)) for _, resident, of_files, *_ in sizes)
@@ -76,10 +77,10 @@ def _children(process: int) -> set[int]:
 
 
 def _pages(process: int) -> int:
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
 
 
 def _ticks(process: int) -> int:
     """User and system time of a process and of its children that were waited for (proc(5), fields 14 to 17)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15])

@@ -32,7 +32,7 @@ def find_binaries() -> Path | None:
 
 def _runs(process: str) -> bool:
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in {"Z", "X"}
@@ -81,7 +81,8 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill all its processes at once. They lead groups of their own, and none may outlive the next start."""
         self._process.send_signal(signal.SIGSTOP)  # it starts no more of them
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        children = listed.read_text(encoding="utf-8").split()
         for each in [self._process.pid, *(int(child) for child in children)]:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
@@ -91,7 +92,7 @@ class PostgresServer:
 
     def processor_seconds(self) -> float:
         """What it has used so far, its processes of connections that were closed included."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:

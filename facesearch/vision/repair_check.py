@@ -31,6 +31,8 @@ _WITH_ORIGINAL: Final = 2
 """Photos of each size that go through the original file too."""
 _WARNING: Final = 2
 """onnxruntime's log level."""
+_REPAIRED_FROM_HERE: Final = "\nfacesearch opens the repaired file\n"
+"""Line on stderr between what onnxruntime says before it has the repaired file and what it says of that file."""
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from facesearch.vision.repair_check import main; main(*sys.argv[2:])"
@@ -77,12 +79,13 @@ def check_repair(original: Path, repaired: Path) -> RepairCheck:
         ModelError: the repaired file does not open or run.
     """
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(original), str(repaired)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         last = (done.stderr.splitlines() or ["without a word"])[-1]
         raise ModelError(f"The repaired detector does not run: {last}", "Report the model it was made from.")
     sizes = tuple(SizeCheck(**each) for each in json.loads(done.stdout))
-    return RepairCheck(sizes, tuple(line for line in done.stderr.splitlines() if line.strip()))
+    warnings = done.stderr.partition(_REPAIRED_FROM_HERE)[2]
+    return RepairCheck(sizes, tuple(line for line in warnings.splitlines() if line.strip()))
 
 
 def check_graph(path: Path) -> str | None:
@@ -106,8 +109,11 @@ def check_graph(path: Path) -> str | None:
 
 def main(original: str, repaired: str) -> None:
     """Print the differences as JSON."""
-    # Warnings about the original are what the repair is for: only those about its result count.
-    before, after = _open(original, _WARNING + 1), _open(repaired, _WARNING)
+    # Warnings about the original are what the repair is for, and others are about the machine.
+    before = _open(original, _WARNING + 1)
+    sys.stderr.write(_REPAIRED_FROM_HERE)
+    sys.stderr.flush()
+    after = _open(repaired, _WARNING)
     sys.stdout.write(json.dumps([_compare(before, after, height, width) for height, width in SIZES]))
 
 

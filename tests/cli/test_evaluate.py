@@ -37,7 +37,7 @@ def _settings(monkeypatch: pytest.MonkeyPatch, embeddings_cache: Path, standin_p
 
 def write_pairs(path: Path, rows: list[tuple[object, ...]], header: str = "a,b,same,id_a,id_b") -> Path:
     lines = [header, *(",".join(map(str, row)) for row in rows)]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -89,7 +89,7 @@ def test_scores_are_those_of_verify(command: Command, pairs: Path, people_folder
     assert command("eval", pairs, "--photos", people_folder, "--out", tmp_path / "out").code == 0
     with (tmp_path / "out" / "scores.csv").open(newline="") as file:
         scores = [float(row["score"]) for row in csv.DictReader(file)]
-    with pairs.open(newline="") as file:
+    with pairs.open(encoding="utf-8", newline="") as file:
         for score, row in list(zip(scores, csv.DictReader(file), strict=True))[:4]:
             (record,) = command("verify", people_folder / row["a"], people_folder / row["b"], "--json").records
             assert record["score"] == pytest.approx(score, abs=1e-6)
@@ -408,8 +408,8 @@ def test_reports_that_do_not_fit_are_refused(
     command: Command, pairs: Path, people_folder: Path, tmp_path: Path
 ) -> None:
     assert command("eval", pairs, "--photos", people_folder, "--out", tmp_path / "a", "--far", "0.5").code == 0
-    lines = pairs.read_text().splitlines()
-    pairs.write_text("\n".join(lines[:7]) + "\n")
+    lines = pairs.read_text(encoding="utf-8").splitlines()
+    pairs.write_text("\n".join(lines[:7]) + "\n", encoding="utf-8")
     assert command("eval", pairs, "--photos", people_folder, "--out", tmp_path / "b", "--far", "0.5").code == 0
     first, second = tmp_path / "a" / "report.json", tmp_path / "b" / "report.json"
     assert "same people" in command("eval", "compare", first, second).err

@@ -19,7 +19,7 @@ from facesearch.gallery.location import DatabaseUrl
 from tests.gallery.makers import found_subject
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="The server's processes are found under /proc.")
+pytestmark = pytest.mark.needs("proc")  # the server's processes are found there
 COUNTS = [2, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 
 
@@ -106,7 +106,7 @@ def test_a_killed_process_loses_nothing_acknowledged_on_a_server(
         with (tmp_path / f"said-{kill}").open("wb") as out:
             with child_at_work(place, tmp_path, rng, 10_000 * kill, out):
                 time.sleep(rng.random())
-            said.read(Path(out.name).read_text())
+            said.read(Path(out.name).read_text(encoding="utf-8"))
         with Gallery.open(place) as gallery:  # with the cache that the child left
             said.check(gallery)
     print(f"{kills} kills, {said.acknowledged} acknowledged, {len(said.removed)} removed")  # noqa: T201
@@ -130,7 +130,7 @@ def test_a_killed_server_loses_nothing_acknowledged_and_those_who_enroll_go_on(
             acknowledged = Path(out.name).stat().st_size
             while Path(out.name).stat().st_size == acknowledged:
                 time.sleep(0.05)  # it goes on
-        said.read(Path(out.name).read_text())
+        said.read(Path(out.name).read_text(encoding="utf-8"))
     with Gallery.open(place) as gallery, Gallery.open(elsewhere) as second:
         said.check(gallery)
         said.check(second)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from facesearch import Decision, FaceSearch, PhotoError
 from facesearch.demo.portraits import draw_portrait
+from tests.capabilities import lacks
 from tests.engine.hostile import (
     KINDS,
     claims,
@@ -146,9 +147,9 @@ class peak_memory:  # noqa: N801  # a context manager reads like a function
     """How far the resident memory of this process rose above where it was, in bytes; 0 where nothing tells."""
 
     def __enter__(self) -> Callable[[], int]:
-        self._known = sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
+        self._known = not lacks("proc") and os.access("/proc/self/clear_refs", os.W_OK)
         if self._known:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
         before = self._peak()
         return lambda: self._peak() - before
 
@@ -158,7 +159,7 @@ class peak_memory:  # noqa: N801  # a context manager reads like a function
     def _peak(self) -> int:
         if not self._known:
             return 0
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 

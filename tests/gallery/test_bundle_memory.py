@@ -42,7 +42,7 @@ def test_memory_does_not_grow_with_the_bundle(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux tells the most memory of one process.")
+@pytest.mark.needs("proc")
 def test_a_million_templates_are_exported_and_imported_in_half_a_gigabyte(tmp_path: Path) -> None:
     make(tmp_path / "from", 1_000_000)
     for what, folder in (("export", "from"), ("import", "to")):

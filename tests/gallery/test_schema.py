@@ -150,7 +150,8 @@ def test_an_upgrade_that_fails_in_the_middle_leaves_everything_as_it_was(folder:
         HEADER + "def upgrade():\n"
         "    op.create_table('more', sa.Column('id', sa.Integer, primary_key=True))\n"
         "    op.execute('DELETE FROM subjects')\n"
-        "    raise RuntimeError('the power is out')\n"
+        "    raise RuntimeError('the power is out')\n",
+        encoding="utf-8",
     )
     with pytest.raises(RuntimeError):
         upgrade_gallery(folder)
@@ -168,7 +169,7 @@ REBUILD = (
 def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(folder: Path, next_migration: Path) -> None:
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1)
-    next_migration.write_text(HEADER + "def upgrade():\n" + REBUILD)
+    next_migration.write_text(HEADER + "def upgrade():\n" + REBUILD, encoding="utf-8")
     upgrade_gallery(folder)
     database = SqliteDatabase(folder / DATABASE_NAME)
     with database.read() as connection:
@@ -179,7 +180,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(folder: Path, next_m
 def test_a_migration_that_loses_rows_others_refer_to_is_undone(folder: Path, next_migration: Path) -> None:
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1)
-    next_migration.write_text(HEADER + "def upgrade():\n    op.execute('DELETE FROM subjects')\n")
+    next_migration.write_text(HEADER + "def upgrade():\n    op.execute('DELETE FROM subjects')\n", encoding="utf-8")
     with pytest.raises(CorruptGalleryError, match="was not upgraded"):
         upgrade_gallery(folder)
     with Gallery.open(folder) as gallery:

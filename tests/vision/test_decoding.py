@@ -26,6 +26,7 @@ from facesearch.vision import decode_process
 from facesearch.vision.decode_process import DecodeLimits
 from facesearch.vision.decoding import PhotoDecoder, decode_guarded
 from facesearch.vision.photo import decode_photo
+from tests.capabilities import lacks
 from tests.vision.test_photo import FORMATS, encoded, scene
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def is_running(pid: int) -> bool:
     """Not gone, and no zombie that only waits for its status to be read."""
     try:
         os.kill(pid, 0)
-        status = Path(f"/proc/{pid}/stat").read_text() if sys.platform == "linux" else ""
+        status = "" if lacks("proc") else Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except (ProcessLookupError, FileNotFoundError):
         return False
     return ") Z " not in status
@@ -194,6 +195,7 @@ def test_a_photo_that_takes_too_much_memory_is_refused_by_a_worker_that_lives_on
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+@pytest.mark.needs("proc")  # without it the limit has some room
 def test_a_large_photo_under_a_small_limit_is_too_large() -> None:
     decoder = PhotoDecoder(DecodeLimits(memory=30_000_000), 1)
     try:
@@ -234,12 +236,12 @@ def test_what_a_codec_prints_is_heard_by_nobody(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the limits")
+@pytest.mark.needs("proc")
 def test_a_worker_writes_no_files_and_takes_no_more_memory_than_it_may(hostile: Callable[..., PhotoDecoder]) -> None:
     decoder = hostile()
     decoder.decode(PHOTO)
     (worker,) = workers(decoder)
-    limits = Path(f"/proc/{worker}/limits").read_text()
+    limits = Path(f"/proc/{worker}/limits").read_text(encoding="utf-8")
     assert re.search(r"Max file size +0 +0 ", limits)
     assert re.search(r"Max core file size +0 +0 ", limits)
     assert 2**28 < int(re.findall(r"Max address space +(\d+) ", limits)[0]) < 2**29
@@ -326,7 +328,7 @@ def test_nothing_starts_before_it_is_needed_and_nothing_stays_after_closing(
     assert threading.active_count() <= threads
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the descriptors")
+@pytest.mark.needs("proc")
 def test_replaced_workers_leave_no_descriptors_behind(hostile: Callable[..., PhotoDecoder]) -> None:
     decoder = hostile()
     refusal(decoder, b"crash")

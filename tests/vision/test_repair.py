@@ -132,6 +132,19 @@ def test_a_file_that_cannot_take_a_batch_does_not_pass(tmp_path: Path) -> None:
         check_repair(path, path)
 
 
+def test_what_is_said_before_the_repaired_file_is_opened_is_no_warning_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without /proc onnxruntime complains of that when it is imported."""
+    said = r"import sys; sys.stderr.buffer.write(b'caf\xe9: no /proc here\n')"
+    (tmp_path / "sitecustomize.py").write_text(said, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    source, repaired = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    source.write_bytes(scrfd())
+    repaired.write_bytes(repair(scrfd()).data)
+    assert check_repair(source, repaired).warnings == ()
+
+
 def test_what_onnx_finds_invalid_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     path = tmp_path / "a.onnx"

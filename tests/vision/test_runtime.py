@@ -151,6 +151,7 @@ def test_the_probe_model_runs_on_the_cpu() -> None:
     assert runtime._works("cpu")
 
 
+@pytest.mark.needs("proc")  # else onnxruntime complains of that, too
 def test_a_real_detector_writes_nothing_to_stderr(testpack_dir: Path) -> None:
     program = (
         "import sys, numpy as np; from pathlib import Path\n"

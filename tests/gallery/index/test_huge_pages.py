@@ -12,15 +12,18 @@ from facesearch.gallery.index.flat import FlatIndex
 from tests.gallery.makers import units
 
 MAPS = Path("/proc/self/smaps")
-pytestmark = pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="This system has no transparent huge pages."
-)
+pytestmark = [
+    pytest.mark.needs("proc"),
+    pytest.mark.skipif(
+        not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="This system has no transparent huge pages."
+    ),
+]
 
 
 def is_asked_for(address: int) -> bool:
     """Whether the mapping of this address has the flag."""
     inside = False
-    for line in MAPS.read_text().splitlines():
+    for line in MAPS.read_text(encoding="utf-8").splitlines():
         first, *rest = line.split()
         if "-" in first:
             start, end = (int(part, 16) for part in first.split("-"))

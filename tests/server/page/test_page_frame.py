@@ -252,7 +252,7 @@ def test_answers_of_the_page_are_guarded(unchanged: str) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_make_no_html_of_text_load_what_is_there_and_name_scores_rightly(script: Path) -> None:
-    text = script.read_text()
+    text = script.read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
     assert not re.search(r"confiden|per ?cent|accura|probab|similarity of \$\{.*%", text, re.IGNORECASE)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
