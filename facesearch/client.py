@@ -30,6 +30,7 @@ from facesearch.errors import (
     UnknownSubjectError,
 )
 from facesearch.evaluation.calibration import Calibration
+from facesearch.names import path_text, text_path
 from facesearch.types import (
     Candidate,
     Comparison,
@@ -316,11 +317,11 @@ def _read(image: Image) -> bytes:
 
 
 def _name(image: Image) -> str:
-    return "<bytes>" if isinstance(image, bytes) else str(image)
+    return "<bytes>" if isinstance(image, bytes) else path_text(image)
 
 
 def _file_name(image: Image) -> str:
-    return "photo" if isinstance(image, bytes) else Path(image).name.encode(errors="replace").decode()
+    return "photo" if isinstance(image, bytes) else path_text(Path(image).name)
 
 
 def _face(record: Mapping[str, Any]) -> Face | None:
@@ -384,7 +385,7 @@ def _subject(record: Mapping[str, Any]) -> Subject:
 def _photo(record: Mapping[str, Any]) -> EnrolledPhoto:
     faces = record["faces"]
     return EnrolledPhoto(
-        Path(record["photo"]),
+        text_path(record["photo"]),
         record["sha256"],
         len(faces),
         tuple(face["template_id"] for face in faces),

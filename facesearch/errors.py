@@ -31,17 +31,20 @@
 
 from __future__ import annotations
 
+from facesearch.names import printable
+
 
 class FaceSearchError(Exception):
     """Base of all errors a user can do something about.
 
-    `message` says what is wrong in one sentence; `hint`, where there is one, says what to do next.
+    `message` says what is wrong in one sentence; `hint`, where there is one, says what to do next. Both are printable,
+    whatever file names they quote.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = None if hint is None else printable(hint)
+        super().__init__(self.message)
 
 
 class ConfigError(FaceSearchError):

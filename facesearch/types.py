@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from facesearch.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -140,10 +142,13 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a photo or a face was not used, for a machine (`reason`) and for a person (`detail`)."""
+    """Why a photo or a face was not used, for a machine (`reason`) and for a person (`detail`, printable)."""
 
     reason: Reason
     detail: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", printable(self.detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class ModelInfo:
     model_id: str
     """Short, stable, printable: names the recogniser and its preprocessing. Templates compare within one id only."""
     pack: str
-    """Name of the pack, or the folder it was loaded from."""
+    """Name of the pack, or the folder it was loaded from, as text."""
     dimension: int
     detector_sha256: str
     """Of the detector's file; of the file that it was made from, where it was repaired."""
@@ -198,6 +203,7 @@ class Candidate:
     score: float
     template_id: int
     photo: str
+    """In the text form of `facesearch.names`, as in all results."""
     subject_id: int
     photo_id: int
 
@@ -284,7 +290,11 @@ class Finding:
     subject: str
     """What was looked at: database, templates, index, photos, models."""
     detail: str
+    """Printable, whatever file names it quotes."""
     fixed: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", printable(self.detail))
 
 
 class IndexKind(StrEnum):

@@ -150,12 +150,13 @@ def _write_page(
 ) -> None:
     from facesearch.engine.evaluation.pictures import thumbnails
     from facesearch.evaluation.pages import audit_page
+    from facesearch.names import text_path
 
     kinds = [findings[:limit] for findings in (found.look_alikes, found.mislabelled, found.duplicates)]
     rows = {row for findings in kinds for each in findings for row in (each.a, each.b)}
     names = _names(known, rows)
     boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in rows])
-    pictures = thumbnails({names[row]: (Path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
+    pictures = thumbnails({names[row]: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
     look_alikes, mislabelled, duplicates = ([_pair(known, names, each) for each in findings] for findings in kinds)
     page = audit_page(
         title=f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}",

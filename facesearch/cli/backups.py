@@ -26,7 +26,7 @@ def backup(
 
     Example: facesearch backup gallery.fsbackup
     """
-    from facesearch.cli.output import emit, printable
+    from facesearch.cli.output import emit, say
 
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
@@ -34,9 +34,9 @@ def backup(
 
         size, encrypted = write_backup(opened, file), opened.is_encrypted
     if json:
-        emit({"file": str(file), "bytes": size, "encrypted": encrypted})
+        emit({"file": file, "bytes": size, "encrypted": encrypted})
     else:
-        typer.echo(printable(f"{file}: {size / 1e6:.1f} MB{', encrypted' if encrypted else ''}."))
+        say(f"{file}: {size / 1e6:.1f} MB{', encrypted' if encrypted else ''}.")
 
 
 def restore(
@@ -52,7 +52,7 @@ def restore(
 
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
-    from facesearch.cli.output import emit, note, printable
+    from facesearch.cli.output import emit, note, say
     from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
@@ -76,7 +76,7 @@ def restore(
     if json:
         emit(
             {
-                "gallery": str(folder.absolute()),
+                "gallery": folder.absolute(),
                 "backup_of": restored.created_at,
                 "subjects": restored.subjects,
                 "templates": restored.templates,
@@ -86,7 +86,7 @@ def restore(
         )
         return
     text = f"{folder}: {restored.subjects} people, {restored.templates} templates, as of"
-    typer.echo(printable(f"{text} {restored.created_at}."))
+    say(f"{text} {restored.created_at}.")
     note(
         "Whoever was erased after this backup was made stays erased only where the folder held the gallery.tombstones "
         "of the original."

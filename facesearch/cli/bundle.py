@@ -38,7 +38,7 @@ def export(
 
     Example: facesearch export people.bundle
     """
-    from facesearch.cli.output import emit, printable, progress_bar
+    from facesearch.cli.output import emit, progress_bar, say
     from facesearch.versions import require
 
     require("pyarrow")
@@ -51,10 +51,10 @@ def export(
                 opened, file, crops=crops, key=sign_key, unencrypted=unencrypted, force=force, progress=progress
             )
     if json:
-        emit({"file": str(file), "bytes": file.stat().st_size, **counts, "signed": sign_key is not None})
+        emit({"file": file, "bytes": file.stat().st_size, **counts, "signed": sign_key is not None})
         return
     text = f"{counts['subjects']} people, {counts['photos']} photos, {counts['templates']} templates"
-    typer.echo(printable(f"{file}: {text}, {file.stat().st_size / 1e6:.1f} MB{', signed' if sign_key else ''}."))
+    say(f"{file}: {text}, {file.stat().st_size / 1e6:.1f} MB{', signed' if sign_key else ''}.")
 
 
 def import_(
@@ -82,7 +82,7 @@ def import_(
 
     Example: facesearch import people.bundle --gallery copy
     """
-    from facesearch.cli.output import emit, note, printable, progress_bar
+    from facesearch.cli.output import emit, note, progress_bar, say
     from facesearch.versions import require
 
     require("pyarrow")
@@ -113,7 +113,7 @@ def import_(
             }
         )
         return
-    typer.echo(printable(f"{done.subjects} people, {done.photos} photos and {done.templates} templates are new."))
+    say(f"{done.subjects} people, {done.photos} photos and {done.templates} templates are new.")
     if done.merged:
         note(f"{done.merged} people were here already, and {done.photos_known} photos: they stay as they were.")
     if done.erased:

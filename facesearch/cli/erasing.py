@@ -112,15 +112,13 @@ def _hand_over(receipts: Sequence[dict[str, Any]], file: Path | None, *, json: b
 
 
 def _print(receipt: dict[str, Any]) -> None:
-    from facesearch.cli.output import note, printable
+    from facesearch.cli.output import note, say
 
     removed, scan = receipt["removed"], receipt["scan"]
     who = ", ".join(receipt["subjects"])
-    typer.echo(
-        printable(
-            f"Erased: {who}. {removed['photos']} photos, {removed['templates']} templates, "
-            f"{removed['cached_embeddings']} cached embeddings, {removed['refused_photos']} refused photos."
-        )
+    say(
+        f"Erased: {who}. {removed['photos']} photos, {removed['templates']} templates, "
+        f"{removed['cached_embeddings']} cached embeddings, {removed['refused_photos']} refused photos."
     )
     total = sum(each["bytes"] for each in scan)
     left = [each for each in scan if each["vectors"] or each["face_pictures"] or each["names"] or each["photo_paths"]]

@@ -74,11 +74,12 @@ def record_figures(
     from facesearch.cli.output import note
     from facesearch.evaluation.digest import digest
     from facesearch.evaluation.report import PAGE
+    from facesearch.names import path_text
 
     if not record:
         return
     try:
-        kept = engine.keep_evaluation(digest(report, None if out is None else str((out / PAGE).absolute())))
+        kept = engine.keep_evaluation(digest(report, None if out is None else path_text((out / PAGE).absolute())))
     except GalleryError as error:  # the figures are on the screen, and in the report
         note(f"The figures are not kept in the gallery: {error.message}")
         return

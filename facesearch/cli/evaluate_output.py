@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from facesearch.cli.output import emit, print_table, printable
+from facesearch.cli.output import emit, print_table, say
 from facesearch.evaluation.calibration import Basis, Metric
 from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.pages import words
@@ -28,11 +26,6 @@ def rate_record(rate: Rate | None) -> dict[str, Any] | None:
     if rate is None:
         return None
     return {"value": rate.value, **to_json(rate)}
-
-
-def say(text: str) -> None:
-    """A line on stdout."""
-    typer.echo(printable(text))
 
 
 def describe_flag(flag: Flag | None) -> str:
@@ -136,7 +129,8 @@ def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> Non
             )
             for group in report.groups
         ]
-        say(f"\nBy group, all at threshold {words.threshold(report.group_threshold)}:")
+        say("")
+        say(f"By group, all at threshold {words.threshold(report.group_threshold)}:")
         print_table(("group", "TAR", "95 % interval", "FAR"), group_rows)
 
 

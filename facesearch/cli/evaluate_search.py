@@ -136,7 +136,8 @@ def read_searches(enrolled: Path, probes: Path | None, photos: Path | None, *, s
     if probes is None:
         return read_search_folders(enrolled)
     if enrolled.is_dir() and probes.is_dir():
-        return require_new_photos(SearchTrials(f"{enrolled} and {probes}", read_people(enrolled), read_people(probes)))
+        known, searched = read_people(enrolled), read_people(probes)
+        return require_new_photos(SearchTrials(f"{known.source} and {searched.source}", known, searched))
     return read_manifests(enrolled, probes, photos)
 
 

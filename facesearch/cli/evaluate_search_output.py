@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facesearch.cli.evaluate_output import describe_flag, in_words, rate_record, say
-from facesearch.cli.output import emit, print_table
+from facesearch.cli.evaluate_output import describe_flag, in_words, rate_record
+from facesearch.cli.output import emit, print_table, say
 from facesearch.evaluation.codec import to_json
 from facesearch.evaluation.pages import words
 from facesearch.evaluation.results.rates import DECISION_RULE

@@ -80,7 +80,7 @@ def check(
 
     Example: facesearch check
     """
-    from facesearch.cli.output import emit, printable
+    from facesearch.cli.output import emit, say
     from facesearch.engine.records import finding_record
 
     sound = True
@@ -90,7 +90,7 @@ def check(
             if json:
                 emit(finding_record(finding))
             else:
-                typer.echo(printable(_line(finding)))
+                say(_line(finding))
     if not json:
         typer.echo("The gallery is sound." if sound else "The gallery has faults.")
     raise typer.Exit(0 if sound else 1)

@@ -48,7 +48,7 @@ def list_packs(json: JsonOption = False) -> None:
                 "pack": name,
                 "summary": pack.summary if pack else "your own",
                 "download_bytes": pack.archive_size if pack else None,
-                "folder": str(here.folder) if here else None,
+                "folder": here.folder if here else None,
                 "problem": here.problem if here else None,
             }
         )
@@ -65,11 +65,11 @@ def pull(pack: PackArgument) -> None:
 
     Example: facesearch models pull buffalo_l
     """
-    from facesearch.cli.output import DownloadProgress, note
+    from facesearch.cli.output import DownloadProgress, note, say
 
     with open_engine() as engine:
         pulled = engine.packs.pull(pack, progress=DownloadProgress(), notice=note)
-    typer.echo(f"{pulled.name} is in {pulled.recognizer.path.parent}")
+    say(f"{pulled.name} is in {pulled.recognizer.path.parent}")
 
 
 def verify(pack: PackArgument, json: JsonOption = False) -> None:
@@ -79,15 +79,15 @@ def verify(pack: PackArgument, json: JsonOption = False) -> None:
 
     Example: facesearch models verify buffalo_l
     """
-    from facesearch.cli.output import emit
+    from facesearch.cli.output import emit, say
 
     with open_engine() as engine:
         checks = engine.packs.verify(pack)
     for each in checks:
         if json:
-            emit({"file": str(each.path), "ok": each.ok, "detail": each.detail})
+            emit({"file": each.path, "ok": each.ok, "detail": each.detail})
         else:
-            typer.echo(f"{'ok' if each.ok else 'FAULT':6} {each.path}: {each.detail}")
+            say(f"{'ok' if each.ok else 'FAULT':6} {each.path}: {each.detail}")
     raise typer.Exit(0 if all(each.ok for each in checks) else 4)
 
 
@@ -104,9 +104,9 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
     record = {
         "pack": found.name,
         "licence": found.licence,
-        "detector": str(found.detector.path),
+        "detector": found.detector.path,
         "detector_sha256": found.detector.sha256,
-        "recognizer": str(found.recognizer.path),
+        "recognizer": found.recognizer.path,
         "recognizer_sha256": found.recognizer.sha256,
         "input_mean": found.recognizer.input_mean,
         "input_std": found.recognizer.input_std,
@@ -118,4 +118,4 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
     if json:
         emit(record)
     else:
-        print_table(("", ""), [(key, "" if value is None else str(value)) for key, value in record.items()])
+        print_table(("", ""), [(key, "" if value is None else value) for key, value in record.items()])

@@ -52,7 +52,7 @@ def repair(detector: DetectorArgument, out: OutOption = None, json: JsonOption =
 
 def _record(made: RepairedFile) -> dict[str, Any]:
     return {
-        "file": str(made.path),
+        "file": made.path,
         "sha256": made.sha256,
         "repaired_from": made.origin_sha256,
         "changes": list(made.changes),
@@ -65,14 +65,15 @@ def _record(made: RepairedFile) -> dict[str, Any]:
 
 
 def _show(made: RepairedFile) -> None:
-    from facesearch.cli.output import print_table
+    from facesearch.cli.output import print_table, say
 
     for change in made.changes or ("nothing had to be changed",):
-        typer.echo(f"  {change}")
+        say(f"  {change}")
     rows = [
         (f"{each.height} x {each.width}", f"{each.batch:.1e}", "" if each.original is None else f"{each.original:.1e}")
         for each in made.check.sizes
     ]
     print_table(("size", "alone or among 32", "before or after"), rows)
     judged = f"onnx {made.onnx_version} finds it valid" if made.onnx_version else "not judged by onnx: not installed"
-    typer.echo(f'{made.path}: {judged}\nsha256 = "{made.sha256}"')
+    say(f"{made.path}: {judged}")
+    say(f'sha256 = "{made.sha256}"')

@@ -6,25 +6,45 @@ import csv
 import json
 import sys
 import time
-import unicodedata
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from facesearch.names import path_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 def emit(record: Mapping[str, Any]) -> None:
-    """One NDJSON line on stdout, at once: whoever reads along sees what is done."""
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is not Unicode: escaped, it survives any JSON reader
-        text = json.dumps(record, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    """One NDJSON line on stdout, at once: whoever reads along sees what is done. A `Path` is written as its text."""
+    sys.stdout.write(json_line(record) + "\n")
     sys.stdout.flush()
+
+
+def json_line(record: object) -> str:
+    """JSON as one line that every strict reader takes and that stdout can encode."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"  # else only ASCII is sure to arrive
+    text = json.dumps(record, ensure_ascii=not unicode, allow_nan=False, default=_as_json)
+    return text if text.isprintable() else "".join(map(_in_string, text))
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, Path):
+        return path_text(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+def _in_string(character: str) -> str:
+    """A character of a JSON string as it is, or printable where a terminal would act on it."""
+    return json.dumps(printable(character), ensure_ascii=False)[1:-1] if not character.isprintable() else character
+
+
+def say(text: str) -> None:
+    """A line for the person, on stdout."""
+    typer.echo(printable(text))
 
 
 def note(text: str) -> None:
@@ -32,17 +52,8 @@ def note(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
-def printable(text: str) -> str:
-    """Text without control characters: a file name must not be able to move the cursor or ring the bell."""
-    return "".join(_escape(each) if unicodedata.category(each) == "Cc" and each != "\n" else each for each in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on stdout; numbers to the right, everything shown as it is."""
+    """A table on stdout; numbers to the right, names as text."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -52,9 +63,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for index, name in enumerate(columns):
         numeric = bool(kept) and all(isinstance(row[index], int | float | None) for row in kept)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
     for row in kept:
-        table.add_row(*(Text(printable(_cell(value))) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))  # a file or a pipe has no edge to wrap at
@@ -64,14 +75,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, Path):
+        return path_text(value)
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """CSV on stdout, with a header."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     sys.stdout.flush()
 
 

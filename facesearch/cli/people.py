@@ -58,7 +58,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
 
     Example: facesearch people show "Ada Lovelace"
     """
-    from facesearch.cli.output import emit, print_table, printable
+    from facesearch.cli.output import emit, print_table, say
     from facesearch.engine.records import photo_record, subject_record
 
     with open_engine(gallery=gallery) as engine:
@@ -66,9 +66,9 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     if json:
         emit({**subject_record(subject), "enrolled_photos": [photo_record(photo) for photo in photos]})
         return
-    typer.echo(printable(f"{subject.name}: {subject.photos} photos, {subject.templates} templates"))
-    typer.echo(printable(_attributes(subject.attributes) or "no attributes"))
-    rows = [(str(photo.photo), photo.faces, photo.detection_score) for photo in photos]
+    say(f"{subject.name}: {subject.photos} photos, {subject.templates} templates")
+    say(_attributes(subject.attributes) or "no attributes")
+    rows = [(photo.photo, photo.faces, photo.detection_score) for photo in photos]
     print_table(("photo", "faces", "detection score"), rows)
 
 
@@ -145,6 +145,6 @@ def _attributes(attributes: object) -> str:
 
 
 def _done(text: str) -> None:
-    from facesearch.cli.output import printable
+    from facesearch.cli.output import say
 
-    typer.echo(printable(text))
+    say(text)

@@ -176,7 +176,7 @@ def verify(
 
     Example: facesearch verify a.jpg b.jpg
     """
-    from facesearch.cli.output import emit, note, printable
+    from facesearch.cli.output import emit, note, say
     from facesearch.engine.records import comparison_record
 
     with open_engine(
@@ -187,7 +187,7 @@ def verify(
         emit(comparison_record(comparison))
     else:
         verdict = "same person" if comparison.is_match else "different people"
-        typer.echo(printable(f"{verdict}: score {comparison.score:.3f}, threshold {comparison.threshold.value:g}"))
+        say(f"{verdict}: score {comparison.score:.3f}, threshold {comparison.threshold.value:g}")
         note(f"The threshold is: {comparison.threshold.basis}.")
     raise typer.Exit(EXIT_MATCH if comparison.is_match else EXIT_NO_MATCH)
 
@@ -250,6 +250,7 @@ def _detect_photo(
     from facesearch.engine.probes import draw_faces
     from facesearch.engine.records import face_record
     from facesearch.errors import PhotoError
+    from facesearch.names import path_text
 
     try:
         if kept is not None:
@@ -265,15 +266,15 @@ def _detect_photo(
         draw_faces(path, [(face, f"{face.detection_score:.2f}", True) for face in faces], out)
     if json:
         for index, face in enumerate(faces) if faces else [(None, None)]:
-            emit({**face_record(str(path), index, face), "reason": reason, "detail": detail})
+            emit({**face_record(path_text(path), index, face), "reason": reason, "detail": detail})
     if not faces:
-        return [(str(path), None, None, None, None, f"{reason}: {detail}")]
+        return [(path, None, None, None, None, f"{reason}: {detail}")]
     return [_face_row(path, index, face) for index, face in enumerate(faces, 1)]
 
 
 def _face_row(path: Path, index: int, face: Face) -> Sequence[object]:
     corners = " ".join(f"{value:.0f}" for value in face.box.tolist())
-    return (str(path), index, face.detection_score, f"{face.width:.0f}", f"{face.height:.0f}", corners)
+    return (path, index, face.detection_score, f"{face.width:.0f}", f"{face.height:.0f}", corners)
 
 
 def find_photos(paths: Iterable[Path]) -> list[Path]:

@@ -144,15 +144,15 @@ def _tell_next(engine: FaceSearch, missing: int) -> None:
 
 
 def _tell_switch(switch: Switch, *, json: bool) -> None:
-    from facesearch.cli.output import emit, note, printable
+    from facesearch.cli.output import emit, note, say
 
     model_id = switch.model.model_id
     if json:
         emit({"model": model_id, "previous": switch.previous, "missing": switch.missing})
     elif switch.previous == model_id:
-        typer.echo(printable(f"{model_id} is in use already."))
+        say(f"{model_id} is in use already.")
     else:
-        typer.echo(printable(f"Searches use {model_id} now, no longer {switch.previous}."))
+        say(f"Searches use {model_id} now, no longer {switch.previous}.")
     if switch.missing:
         note(f"{switch.missing} enrolled faces have no template of it: no search finds them.")
     if switch.previous != model_id:
@@ -176,7 +176,7 @@ def retire(
 
     Example: facesearch models retire w600k_r50-0123456789ab
     """
-    from facesearch.cli.output import emit, printable
+    from facesearch.cli.output import emit, say
 
     with open_engine(gallery=gallery) as engine:
         retired = engine.model_change.retire(model, allow_missing=allow_missing)
@@ -192,4 +192,4 @@ def retire(
         return
     text = f"{retired.templates} templates of {retired.model_id} are removed"
     also = f", with {retired.faces} faces that had no other and {retired.subjects} people left without any"
-    typer.echo(printable(f"{text}{also if retired.faces else ''}."))
+    say(f"{text}{also if retired.faces else ''}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +20,10 @@ from facesearch.errors import (
     FaceSearchError,
     PhotoError,
 )
+from facesearch.names import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 EXIT_USAGE = 2
@@ -40,10 +43,16 @@ def exit_code(error: FaceSearchError) -> int:
 class FaceSearchGroup(TyperGroup):
     """Turns errors into one sentence and the next step, for every command in one place."""
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Parse what stands before the command."""
+        with _printable_usage():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; its errors end in an exit code, never in a traceback."""
         try:
-            return super().invoke(ctx)
+            with _printable_usage():
+                return super().invoke(ctx)
         except FaceSearchError as error:
             typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
             if error.hint:
@@ -59,6 +68,17 @@ class FaceSearchGroup(TyperGroup):
             # The reader (head, less) went away: nobody is left to tell. Keep the interpreter from flushing at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Make what a wrong command line is told printable: it quotes arguments, which may be names of files."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "message"):  # of click, which typer keeps in two places
+            error.message = printable(error.message)
+        raise
 
 
 def new_app(*modules: ModuleType) -> typer.Typer:

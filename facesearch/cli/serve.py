@@ -49,7 +49,7 @@ def serve(
 
     Example: facesearch serve --port 8000
     """
-    from facesearch.cli.output import note, printable
+    from facesearch.cli.output import note, say
 
     try:
         from facesearch.server.options import ServerOptions
@@ -67,4 +67,4 @@ def serve(
         index=index,
     ) as engine:
         note(engine.encoder.provider.note)
-        run(engine, options, lambda url: typer.echo(printable(f"facesearch is at {url}")))
+        run(engine, options, lambda url: say(f"facesearch is at {url}"))

@@ -22,6 +22,7 @@ from facesearch.engine.facesearch import FaceSearch
 from facesearch.engine.probes import draw_results
 from facesearch.errors import ConfigError
 from facesearch.gallery.outputs import Outputs
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +58,9 @@ def run_tour(keep: Path | None, say: Callable[[str], object]) -> None:
             raise ConfigError(f"{keep} is not empty.", "Name a folder that does not exist yet.")
         keep.mkdir(parents=True, exist_ok=True)
         _tour(keep, say)
-        say(f"Everything is kept in {keep}; to go on with it:\n")
-        say(f'    facesearch query "{keep / "new"}" --gallery "{keep / "gallery"}"')
+        new, gallery = (path_text(keep / name) for name in ("new", "gallery"))
+        say(f"Everything is kept in {path_text(keep)}; to go on with it:\n")
+        say(f'    facesearch query "{new}" --gallery "{gallery}"')
         return
     with tempfile.TemporaryDirectory(prefix="facesearch-demo-") as folder:
         _tour(Path(folder), say)

@@ -19,6 +19,7 @@ from facesearch.gallery.photos import MovedPhoto, NewPhoto, PhotoFile, StoredPho
 from facesearch.gallery.rejections import RefusedPhoto, StoredRejection
 from facesearch.gallery.subjects import clean_name
 from facesearch.gallery.uploads import is_upload
+from facesearch.names import path_text, printable
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.vision.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
 
@@ -203,13 +204,15 @@ class Enrolment:
         twin = next((copy.file.path for copy in copies if subject in copy.subjects), None)
         twin = twin or self._contents.setdefault((subject, sha256), source.path)
         if twin != source.path:
-            self._refuse(batch, source, file, Rejection(Reason.DUPLICATE, f"It is the same photo as {twin}."))
+            self._refuse(
+                batch, source, file, Rejection(Reason.DUPLICATE, f"It is the same photo as {path_text(twin)}.")
+            )
             return True
         return False
 
     def _keep(self, stored: StoredPhoto, file: PhotoFile, source: Source, subject: str, batch: _Batch) -> None:
         """The templates are there already; take over a new place, time or subject where there is one."""
-        outcome = _stored_outcome(stored, subject, EnrollStatus.UNCHANGED, photo=str(file.path))
+        outcome = _stored_outcome(stored, subject, EnrollStatus.UNCHANGED, photo=path_text(file.path))
         if source.data is not None:  # an upload has no place that the photo could have moved to
             file = stored.file
         known = self._attributes.get(subject, {})
@@ -255,7 +258,7 @@ class Enrolment:
         width, height = photo.size
         change = NewPhoto(file, subject, source.attributes, width, height, photo.templates)
         outcome = EnrollOutcome(
-            photo=str(source.path),
+            photo=path_text(source.path),
             subject=subject,
             status=EnrollStatus.ENROLLED,
             rejection=conflict,
@@ -312,14 +315,14 @@ def _takes_the_place_of(source: Source, subject: str, copy: StoredPhoto) -> bool
 
 
 def _rejected(source: Source, rejection: Rejection) -> EnrollOutcome:
-    return EnrollOutcome(str(source.path), source.subject, EnrollStatus.REJECTED, rejection)
+    return EnrollOutcome(path_text(source.path), printable(source.subject), EnrollStatus.REJECTED, rejection)
 
 
 def _stored_outcome(
     stored: StoredPhoto, subject: str, status: EnrollStatus, *, photo: str | None = None
 ) -> EnrollOutcome:
     return EnrollOutcome(
-        photo=photo or str(stored.file.path),
+        photo=photo or path_text(stored.file.path),
         subject=subject,
         status=status,
         faces=len(stored.template_ids),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from facesearch.errors import GalleryError
 from facesearch.gallery.erasure import rows_that_name
 from facesearch.gallery.rawscan import SHORTEST, scan_files
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
     scanned = _scan(gallery.folder, cache, erased)
     with gallery.database.read() as connection:
         elsewhere = sum(rows_that_name(connection, name) for name in erased.subjects)
-    held = [name for name in names_before if name.startswith(("gallery.db", "index.cache"))]
+    held = [path_text(name) for name in names_before if name.startswith(("gallery.db", "index.cache"))]
     return {
         "subjects": list(erased.subjects),
         "forgotten_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,7 +55,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
             "refused_photos": erased.rejections,
             "cached_embeddings": embeddings,
         },
-        "removed_from": [*held, *(str(file) for file in files)],
+        "removed_from": [*held, *(path_text(file) for file in files)],
         "photos_that_stay_for_others": erased.photos_of_others,
         "log_emptied": emptied,
         "scan": [_scan_record(each, gallery.folder) for each in scanned],
@@ -84,7 +85,7 @@ def _scan_record(scanned: ScannedFile, folder: Path) -> dict[str, Any]:
     vectors, crops, names, paths = scanned.hits
     inside = scanned.path.is_relative_to(folder)
     return {
-        "file": str(scanned.path.relative_to(folder) if inside else scanned.path),
+        "file": path_text(scanned.path.relative_to(folder) if inside else scanned.path),
         "bytes": scanned.size,
         "vectors": vectors,
         "face_pictures": crops,

@@ -20,6 +20,7 @@ from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibr
 from facesearch.errors import ConfigError
 from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.gallery.engines.records import parse_engine
+from facesearch.names import path_text
 from facesearch.types import (
     Comparison,
     EnrollOutcome,
@@ -153,7 +154,7 @@ class FaceSearch:
 
     @property
     def pack_reference(self) -> str:
-        """Name or folder of the pack to use: chosen, else the gallery's, else `buffalo_l`."""
+        """Name of the pack to use, or its folder as text: chosen, else the gallery's, else `buffalo_l`."""
         return self._parts.pack_reference
 
     @property
@@ -265,7 +266,7 @@ class FaceSearch:
         outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
         counts = Counter(outcome.status.value for outcome in outcomes.values())
         gallery.record("enroll", dict(counts))
-        return [outcomes[str(source.path)] for source in sources]
+        return [outcomes[path_text(source.path)] for source in sources]
 
     # -- probes
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER
 from facesearch.errors import GalleryNotFoundError
+from facesearch.names import path_text
 from facesearch.types import MAX_SCORE_SHIFT, mixing_shift
 from facesearch.versions import require, require_sqlite
 from facesearch.vision.encoder import Encoder
@@ -120,9 +121,9 @@ class Parts:
 
     @property
     def pack_reference(self) -> str:
-        """Name or folder of the pack to use: chosen, else the gallery's, else `buffalo_l`."""
+        """Name of the pack to use, or its folder as text: chosen, else the gallery's, else `buffalo_l`."""
         if self._settings.pack is not None:
-            return self._settings.pack
+            return path_text(self._settings.pack)
         made_with = self.made_with()
         return made_with.pack if made_with else DEFAULT_PACK
 
@@ -163,10 +164,10 @@ class Parts:
 
     @property
     def model(self) -> ModelInfo:
-        """The model in use; `pack` holds what finds it again: a known name or an absolute folder."""
+        """The model in use; `pack` holds what finds it again: a known name, or an absolute folder as text."""
         info = self.encoder.info
         known = self.pack.name in KNOWN_PACKS
-        return replace(info, pack=info.pack if known else str(self.pack.recognizer.path.parent.absolute()))
+        return replace(info, pack=info.pack if known else path_text(self.pack.recognizer.path.parent.absolute()))
 
     def open_for_search(self) -> None:
         """Open the index while the networks are opened: onnxruntime leaves the interpreter to others meanwhile."""

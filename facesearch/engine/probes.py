@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 
 from facesearch.errors import ConfigError, MultipleFacesError, NoFaceError, PhotoError
 from facesearch.gallery.decision import DEFAULT_MARGIN, decide
+from facesearch.names import path_text
 from facesearch.types import (
     Candidate,
     Comparison,
@@ -63,9 +63,9 @@ class SearchOptions:
 
 
 def image_name(image: Image) -> str:
-    """How results refer to the photo: its path, or what kind of object was given."""
+    """How results refer to the photo: its path as text, or what kind of object was given."""
     if isinstance(image, (str, Path)):
-        return os.fspath(image)
+        return path_text(image)
     return "<bytes>" if isinstance(image, bytes) else "<array>"
 
 
@@ -247,7 +247,7 @@ def write_embeddings(out: Output, found: Sequence[tuple[Path, Template]], model:
     templates = [template for _, template in found]
     arrays = {
         "vectors": np.array([each.vector for each in templates], np.float32).reshape(-1, model.dimension),
-        "photos": np.array([str(path) for path, _ in found], str),
+        "photos": np.array([path_text(path) for path, _ in found], str),
         "boxes": np.array([each.face.box for each in templates], np.float32).reshape(-1, 4),
         "landmarks": np.array([each.face.landmarks for each in templates], np.float32).reshape(-1, 5, 2),
         "scores": np.array([each.face.detection_score for each in templates], np.float32),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from facesearch.names import path_text
+
 if TYPE_CHECKING:
     from facesearch.engine.reembedding import ReembedOutcome
     from facesearch.types import Comparison, EnrolledPhoto, EnrollOutcome, Face, Finding, SearchResult, Subject
@@ -108,7 +110,7 @@ def photo_record(photo: EnrolledPhoto) -> dict[str, Any]:
     """One enrolled photo of a person."""
     return {
         "id": photo.photo_id,
-        "photo": str(photo.photo),
+        "photo": path_text(photo.photo),
         "sha256": photo.sha256,
         "faces": photo.faces,
         "template_ids": list(photo.template_ids),

@@ -11,6 +11,7 @@ from facesearch.errors import GalleryError, ModelMismatchError, PhotoError
 from facesearch.gallery.crops import CropStore
 from facesearch.gallery.reembedding import GalleryModels
 from facesearch.gallery.uploads import is_upload
+from facesearch.names import path_text
 from facesearch.types import Reason, Rejection
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo import read_photo_bytes
@@ -215,7 +216,7 @@ def _without(
     photo: LackingPhoto, status: ReembedStatus, why: str, reason: Reason = Reason.UNREADABLE
 ) -> ReembedOutcome:
     missing = sum(face.lacking for face in photo.faces)
-    return ReembedOutcome(str(photo.path), status, 0, missing, rejection=Rejection(reason, why))
+    return ReembedOutcome(path_text(photo.path), status, 0, missing, rejection=Rejection(reason, why))
 
 
 def _assign(encoded: EncodedPhoto[LackingPhoto]) -> tuple[ReembedOutcome, list[tuple[int, Vector]]]:
@@ -236,7 +237,7 @@ def _assign(encoded: EncodedPhoto[LackingPhoto]) -> tuple[ReembedOutcome, list[t
             vectors.append((face.face_id, found))
     status = ReembedStatus.FAILED if problems else ReembedStatus.EMBEDDED
     rejection = problems[0] if problems else None
-    return ReembedOutcome(str(photo.path), status, len(vectors), len(problems), from_crop, rejection), vectors
+    return ReembedOutcome(path_text(photo.path), status, len(vectors), len(problems), from_crop, rejection), vectors
 
 
 def _refound(encoded: EncodedPhoto[LackingPhoto], *, from_crop: bool) -> Iterator[tuple[KnownFace, Vector | Rejection]]:

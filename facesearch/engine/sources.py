@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from facesearch.errors import ConfigError
 from facesearch.gallery.subjects import clean_attributes, clean_name
 from facesearch.gallery.uploads import upload_path
+from facesearch.names import listed_path, person_name
 from facesearch.vision.photo import is_photo_name, read_photo_bytes
 
 if TYPE_CHECKING:
@@ -101,12 +102,12 @@ def _collect_folder(sources: Sources, folder: Path, subject: str | None) -> None
         if not is_photo_name(path):
             sources.passed_over += 1
             continue
-        sources.items.append(_source(path, _name(top) if subject is None and top is not None else subject))
+        sources.items.append(_source(path, person_name(top) if subject is None and top is not None else subject))
 
 
 def _source(photo: Path, subject: str | None) -> Source:
     """The photo as `subject`'s, or, where nobody said whose it is, as that of a person named after the file."""
-    return Source(photo, _name(photo.stem) if subject is None else subject, said=subject is not None)
+    return Source(photo, person_name(photo.stem) if subject is None else subject, said=subject is not None)
 
 
 def walk_photos(folder: Path) -> list[Path]:
@@ -129,15 +130,6 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
         for name in files:
             if not name.startswith("."):
                 yield Path(current) / name, parts[0] if parts else None
-
-
-def _name(raw: str) -> str:
-    """A file or folder name as a subject's name; bytes that are not UTF-8 are read as Latin-1, as old archives are."""
-    try:
-        raw.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(raw).decode("latin-1")
-    return raw
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:
@@ -181,5 +173,5 @@ def _manifest_row(path: Path, line: int, header: list[str], row: list[str]) -> S
         attributes = clean_attributes({key: value for key, value in zip(header[2:], row[2:], strict=True) if value})
     except ConfigError as error:
         raise ConfigError(f"Line {line} of {path}: {error.message}", error.hint) from None
-    photo = Path(os.path.abspath(path.parent / row[0]))  # noqa: PTH100  # as above: links stay as they are named
+    photo = Path(os.path.abspath(listed_path(path.parent, row[0])))  # noqa: PTH100  # as above: links stay as they are named
     return Source(photo, row[1].strip(), attributes)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import AuditRow
+from facesearch.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,6 +77,6 @@ def _actor() -> str:
     if acting is not None:
         return acting
     try:
-        return getpass.getuser()
+        return printable(getpass.getuser())
     except (OSError, KeyError):  # a container's user id without a name
         return "unknown"

@@ -34,6 +34,7 @@ from facesearch.gallery.own_index import OwnIndex
 from facesearch.gallery.photos import MovedPhoto
 from facesearch.gallery.sqlite import SqliteDatabase
 from facesearch.gallery.transactions import Transactions
+from facesearch.names import path_text
 from facesearch.types import EnrolledPhoto, IndexKind
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Gallery:
     @property
     def place(self) -> str:
         """Where the gallery is, for people: its folder, or its URL without a password."""
-        return str(self.folder.absolute()) if self.owns_folder else self.database.place
+        return path_text(self.folder.absolute()) if self.owns_folder else self.database.place
 
     # -- the model
 

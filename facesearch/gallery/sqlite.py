@@ -34,6 +34,7 @@ from facesearch.gallery.database import Database
 from facesearch.gallery.encryption import sqlcipher_module
 from facesearch.gallery.files import fsync_folder, make_folder
 from facesearch.gallery.migrating import run_migrations
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ class SqliteDatabase(Database):
     @property
     def place(self) -> str:
         """The gallery's folder."""
-        return str(self.path.parent)
+        return path_text(self.path.parent)
 
     @property
     def is_encrypted(self) -> bool:

@@ -20,6 +20,7 @@ from facesearch.gallery.postgres_schema import KEYS
 from facesearch.gallery.rows import column_names, require_joined
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.subjects import has_attributes
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ class Described(NamedTuple):
 
     subject: str
     photo: str
+    """Its path as text."""
     subject_id: int
     photo_id: int
 
@@ -144,7 +146,7 @@ def describe_templates(connection: Connection, ids: Iterable[int], *, proven: bo
             if proven:
                 require_joined(row, FaceRow, SubjectRow, PhotoRow)
             template_id, subject, path, subject_id, photo_id = row[-5:]
-            found[template_id] = Described(subject, os.fsdecode(path), subject_id, photo_id)
+            found[template_id] = Described(subject, path_text(os.fsdecode(path)), subject_id, photo_id)
     return found
 
 

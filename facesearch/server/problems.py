@@ -21,6 +21,7 @@ from facesearch.errors import (
     SubjectExistsError,
     UnknownSubjectError,
 )
+from facesearch.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ class Problem(Exception):  # noqa: N818  # the name RFC 9457 has for it
         super().__init__(detail)
         self.status = status
         self.reason = reason
-        self.detail = detail
+        self.detail = printable(detail)  # it may quote what was sent, which need not be text that can be sent back
         self.hint = hint
         self.headers = headers or {}
 
@@ -76,9 +77,7 @@ def busy(detail: str, seconds: int = 1) -> Problem:
 def describe(error: FaceSearchError) -> Problem:
     """An error of the engine as a problem: what the caller can mend is 4xx, what only the operator can is 503."""
     status, reason = _classify(error)
-    # Messages quote what was sent: lone surrogates of a JSON string cannot be sent back.
-    detail = error.message.encode(errors="replace").decode()
-    return Problem(status, reason, detail, error.hint)
+    return Problem(status, reason, error.message, error.hint)
 
 
 def _classify(error: FaceSearchError) -> tuple[HTTPStatus, str]:
@@ -134,4 +133,4 @@ def install(app: FastAPI) -> None:
 
 def _validation_text(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0])
-    return f"{place}: {error['msg']}".encode(errors="replace").decode()
+    return f"{place}: {error['msg']}"

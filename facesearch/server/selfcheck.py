@@ -50,7 +50,7 @@ def _records(state: State, known: LabelledTemplates, found: Audit) -> list[dict[
         return {
             "subject": known.names[known.subject[row]],
             "subject_id": subject_id,
-            "photo": known.photos[row].encode(errors="replace").decode(),
+            "photo": known.photos[row],
             "photo_id": photo_id,
             "template_id": template_id,
         }

@@ -11,6 +11,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from facesearch.errors import ConfigError
+from facesearch.names import printable
 from facesearch.server.options import MAX_PHOTOS, ServerOptions
 from facesearch.server.problems import Problem
 
@@ -104,8 +105,7 @@ async def _read_multipart(request: Request) -> Form:
 
 def _clean(name: str | None) -> str:
     """A name that can be shown anywhere: printable, not too long."""
-    kept = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name or "")
-    return kept.encode(errors="replace").decode()[:MAX_NAME] or "photo"
+    return printable(name or "")[:MAX_NAME] or "photo"
 
 
 def parse_where(pairs: list[str] | None) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from facesearch.machine import usable_cores
+from facesearch.names import path_text
 from facesearch.types import DETECTION_THRESHOLD, Face, ModelInfo, Pixels, Precision, Quality, Template
 from facesearch.vision.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
 from facesearch.vision.decoding import decode_guarded
@@ -199,7 +200,7 @@ class Encoder:
             recognizer.sha256, float(recognizer.input_mean), float(recognizer.input_std), ALIGNMENT_VERSION, dimension,
             *(["flip"] if self._flip else []),
         ]  # fmt: skip
-        name = recognizer.path.stem
+        name = path_text(recognizer.path.stem)
         fp32_model_id = _model_id(name, makes_comparable)
         arithmetic = self._arithmetic(fp32_model_id)
         own_id = _model_id(name, [*makes_comparable, arithmetic["precision_id"]]) if arithmetic else fp32_model_id
@@ -210,11 +211,11 @@ class Encoder:
             detector_sha256=pack.detector.identity,
             recognizer_sha256=recognizer.sha256,
             settings={
-                "detector": pack.detector.path.name,
+                "detector": path_text(pack.detector.path.name),
                 "det_sizes": list(self._det_sizes),
                 "detection_threshold": DETECTION_THRESHOLD,
                 "nms_threshold": NMS_THRESHOLD,
-                "recognizer": recognizer.path.name,
+                "recognizer": path_text(recognizer.path.name),
                 "input_mean": float(recognizer.input_mean),
                 "input_std": float(recognizer.input_std),
                 "channels": "RGB",

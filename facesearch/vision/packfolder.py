@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from facesearch.errors import ConfigError, ModelIntegrityError, ModelNotFoundError
+from facesearch.names import path_text
 from facesearch.vision.graph import read_graph
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
         if wrong:
             raise section.error(f"{key} is out of range")
     return ModelPack(
-        name=pack.get("name", str) or folder.name,
+        name=pack.get("name", str) or path_text(folder.name),
         licence=pack.get("licence", str) or UNSTATED_LICENCE,
         detector=DetectorFile(detector_path, detector.sha256() or file_sha256(detector_path)),
         recognizer=RecognizerFile(
@@ -225,7 +226,7 @@ def _by_graphs(folder: Path) -> ModelPack:
     mean, std = _input_scaling(graphs[recognizer])
     dimension = graphs[recognizer].outputs[0].shape[1]
     return ModelPack(
-        name=folder.name,
+        name=path_text(folder.name),
         licence=UNSTATED_LICENCE,
         detector=DetectorFile(detector, file_sha256(detector)),
         recognizer=RecognizerFile(

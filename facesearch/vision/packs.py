@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from facesearch.errors import ConfigError, FaceSearchError, ModelIntegrityError, ModelNotFoundError
+from facesearch.names import path_text, text_path
 from facesearch.vision.known_packs import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack
 from facesearch.vision.packfolder import (
     SHA256_PATTERN,
@@ -106,7 +107,7 @@ class PackStore:
         return tuple(self._registry.values())
 
     def find(self, name_or_folder: str | Path) -> ModelPack:
-        """The pack of that name, or in that folder, as it lies on this machine.
+        """The pack of that name, or in that folder or the one of that text form, as it lies on this machine.
 
         Raises:
             ConfigError: no pack is called that, or a folder's `pack.toml` is not valid.
@@ -117,7 +118,7 @@ class PackStore:
         if text in self._registry:
             return self._find_known(self._registry[text])
         folder = Path(text).expanduser()
-        for place in (folder, *(base / text for base in self._folders)):
+        for place in (folder, text_path(text), *(base / text for base in self._folders)):
             if place.is_dir():
                 return read_pack_folder(place)
         if folder.is_absolute() or len(folder.parts) > 1 or isinstance(name_or_folder, Path):
@@ -205,7 +206,7 @@ class PackStore:
         for base in self._folders:
             for place in sorted(base.iterdir()) if base.is_dir() else ():
                 if place.is_dir() and any(place.rglob("*.onnx")):
-                    places.setdefault(place.name, place)
+                    places.setdefault(path_text(place.name), place)
         return [self._installed(name, folder) for name, folder in sorted(places.items())]
 
     def _installed(self, name: str, folder: Path) -> InstalledPack:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import PhotoError
+from facesearch.names import path_text
 from facesearch.types import Pixels, Reason
 from facesearch.types import is_photo_name as is_photo_name
 
@@ -27,7 +28,7 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     Raises:
         PhotoError: `unreadable` (missing, no permission, no regular file, empty) or `too_large`.
     """
-    name = str(path).encode("utf-8", "backslashreplace").decode()
+    name = path_text(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - a descriptor, not a path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class LabelledTemplates:
     """(n,) positions in `names`."""
     names: tuple[str, ...]
     photos: tuple[str, ...]
-    """The photo behind each template."""
+    """The photo behind each template: its path as text, of a labelled folder's as it is named there."""
     ids: Ids
     """Template ids of the gallery; empty for photos that are not enrolled."""
     failures: Mapping[str, int]
@@ -63,14 +64,14 @@ def labelled_templates(people: PhotoSet, embedded: Embedded) -> LabelledTemplate
     codes: dict[str, int] = {}
     subject = encode((people.subject_ids[row] for row in rows), codes)
     vectors = np.array([embedded.photos[row].vector for row in rows], np.float32)
-    photos = tuple(str(people.photos[row]) for row in rows)
+    photos = tuple(people.names[row] for row in rows)
     return LabelledTemplates(vectors, subject, tuple(codes), photos, np.empty(0, np.int64), embedded.reasons)
 
 
 def require_unknown(strangers: PhotoSet, gallery: Gallery) -> None:
     """Raise EvaluationError, by name, where somebody who is to be unknown is enrolled."""
     enrolled = {subject.name for subject in gallery.subjects()}
-    members = sorted(set(strangers.subject_ids) & enrolled)
+    members = sorted(name for name in set(strangers.subject_ids) if unicodedata.normalize("NFC", name) in enrolled)
     if members:
         problem = "people who are to be unknown are enrolled"
         raise refusal(strangers.source, problem, members, len(members), "Take their folders out.")
@@ -91,5 +92,5 @@ def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery
     vectors = np.array([nothing if each.vector is None else each.vector for each in embedded.photos], np.float32)
     codes: dict[str, int] = {}
     subject = encode(strangers.subject_ids, codes)
-    photos = tuple(str(photo) for photo in strangers.photos)
+    photos = strangers.names
     return LabelledTemplates(vectors, subject, tuple(codes), photos, np.empty(0, np.int64), embedded.reasons)

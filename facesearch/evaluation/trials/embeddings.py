@@ -10,6 +10,7 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.refusal import refusal
 from facesearch.evaluation.trials.types import EmbeddingSet
+from facesearch.names import path_text, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +38,9 @@ def read_embeddings(path: Path) -> EmbeddingSet:
     status = tuple(arrays["status"].astype(str).tolist()) if "status" in arrays else (OK,) * len(vectors)
     failed = np.array([word != OK for word in status], dtype=np.bool_)
     return EmbeddingSet(
-        str(path),
+        path_text(path),
         _unit(path, vectors, failed),
-        tuple(arrays["subject_id"].astype(str).tolist()),
+        tuple(map(printable, arrays["subject_id"].astype(str).tolist())),
         failed,
         status,
         tuple(arrays["template_id"].astype(str).tolist()) if "template_id" in arrays else None,

@@ -9,6 +9,7 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.refusal import refusal
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
+from facesearch.names import path_text, person_name
 from facesearch.types import is_photo_name
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read_search_folders(root: Path) -> SearchTrials:
         "people in unknown/ who are in gallery/",
         "Move their photos to probe/.",
     )
-    return SearchTrials(str(root), gallery, _photo_set(root, root, [*probes, *strangers]))
+    return SearchTrials(path_text(root), gallery, _photo_set(root, root, [*probes, *strangers]))
 
 
 def read_strangers(root: Path) -> PhotoSet:
@@ -75,11 +76,11 @@ def _photos_by_person(root: Path) -> list[tuple[str, Path]]:
     if not root.is_dir():
         raise EvaluationError(f"{root}: is no folder")
     people = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    return [(folder.name, photo) for folder in people for photo in _photos_in(folder)]
+    return [(person_name(folder.name), photo) for folder in people for photo in _photos_in(folder)]
 
 
 def _strangers(root: Path) -> list[tuple[str, Path]]:
-    loose = [(f"unknown/{photo.name}", photo) for photo in _photos_in(root)]
+    loose = [(path_text(f"unknown/{photo.name}"), photo) for photo in _photos_in(root)]
     return loose + _photos_by_person(root)
 
 
@@ -87,9 +88,9 @@ def _photo_set(source: Path, root: Path, found: Sequence[tuple[str, Path]]) -> P
     if not found:
         raise EvaluationError(f"{source}: holds no photos", "It needs one folder per person, with photos in it.")
     return PhotoSet(
-        str(source),
+        path_text(source),
         tuple(photo for _, photo in found),
-        tuple(photo.relative_to(root).as_posix() for _, photo in found),
+        tuple(path_text(photo.relative_to(root).as_posix()) for _, photo in found),
         tuple(subject for subject, _ in found),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from facesearch.evaluation.trials.refusal import encode, refusal, repeats
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
+from facesearch.names import listed_path, path_text
 
 
 def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
@@ -28,7 +29,7 @@ def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
     nameless = [i for i, subject in enumerate(subjects, 1 + HEADER_ROWS) if not subject.strip()]
     if nameless:
         raise refusal(str(path), "rows without a subject_id", (f"row {i}" for i in nameless), len(nameless))
-    files = tuple(root / image for image in images)
+    files = tuple(listed_path(root, image) for image in images)
     absent = [i for i, file in enumerate(files) if not file.is_file()]
     if absent:
         offenders = (f"row {i + 1 + HEADER_ROWS}: {images[i]}" for i in absent)
@@ -36,7 +37,7 @@ def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
         raise refusal(str(path), "photos that are not there", offenders, len(absent), hint)
     templates, media = columns.get("template_id"), columns.get("media_id")
     return PhotoSet(
-        str(path),
+        path_text(path),
         files,
         tuple(images),
         tuple(subjects),
@@ -51,7 +52,7 @@ def read_manifests(gallery: Path, probes: Path, photos: Path | None = None) -> S
     EvaluationError, by row, for a photo that is in both: it would find itself.
     """
     enrolled, searched = read_manifest(gallery, photos), read_manifest(probes, photos)
-    return require_new_photos(SearchTrials(f"{gallery} and {probes}", enrolled, searched), HEADER_ROWS)
+    return require_new_photos(SearchTrials(f"{enrolled.source} and {searched.source}", enrolled, searched), HEADER_ROWS)
 
 
 def require_new_photos(trials: SearchTrials, header_rows: int = 0) -> SearchTrials:

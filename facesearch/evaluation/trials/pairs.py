@@ -11,6 +11,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.refusal import encode, refusal, repeats
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, read_flags, read_folds, read_text
 from facesearch.evaluation.trials.types import PairTrials
+from facesearch.names import listed_path, path_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,8 +113,8 @@ def _assembled(
     subjects: dict[str, int] = {}
     id_a = encode(people[0], subjects) if people else None
     id_b = encode(people[1], subjects) if people else None
-    photos: tuple[Photo, ...] = tuple(root / name for name in positions)
-    trials = PairTrials(str(path), photos, tuple(positions), a, b, same, id_a, id_b, tuple(subjects), fold)
+    photos: tuple[Photo, ...] = tuple(listed_path(root, name) for name in positions)
+    trials = PairTrials(path_text(path), photos, tuple(positions), a, b, same, id_a, id_b, tuple(subjects), fold)
     check_pairs(trials)
     _check_photos_exist(trials)
     return trials

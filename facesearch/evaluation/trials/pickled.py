@@ -15,6 +15,7 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.pairs import check_pairs
 from facesearch.evaluation.trials.types import PairTrials, Photo
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +142,7 @@ def read_insightface_bin(path: Path) -> PairTrials:
         if len(names) < len(positions):
             names.append(f"pair {i // 2 + 1} {'left' if i % 2 == 0 else 'right'}")
     photos: tuple[Photo, ...] = tuple(positions)
-    trials = PairTrials(str(path), photos, tuple(names), sides[::2], sides[1::2], np.array(flags, dtype=np.bool_))
+    trials = PairTrials(path_text(path), photos, tuple(names), sides[::2], sides[1::2], np.array(flags, dtype=np.bool_))
     check_pairs(trials, header_rows=0)
     return trials
 

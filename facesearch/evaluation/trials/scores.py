@@ -13,6 +13,7 @@ from facesearch.evaluation.trials.pairs import check_labels_against_ids
 from facesearch.evaluation.trials.refusal import encode, refusal, repeats
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, read_flags, read_folds, read_text
 from facesearch.evaluation.trials.types import ScoreTrials
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +37,11 @@ def read_scores_csv(path: Path) -> ScoreTrials:
     mated = np.array(read_flags(path, "mated", columns["mated"]))
     fold = np.array(read_folds(path, columns["fold"]), dtype=np.int64) if "fold" in columns else None
     if "id_a" not in columns:
-        return ScoreTrials(str(path), scores, mated, fold=fold)
+        return ScoreTrials(path_text(path), scores, mated, fold=fold)
     subjects: dict[str, int] = {}
     id_a, id_b = encode(columns["id_a"], subjects), encode(columns["id_b"], subjects)
     check_labels_against_ids(str(path), mated, id_a, id_b, HEADER_ROWS)
-    return ScoreTrials(str(path), scores, mated, id_a, id_b, tuple(subjects), fold)
+    return ScoreTrials(path_text(path), scores, mated, id_a, id_b, tuple(subjects), fold)
 
 
 def read_bob_scores(path: Path) -> ScoreTrials:
@@ -68,7 +69,7 @@ def read_bob_scores(path: Path) -> ScoreTrials:
     subjects: dict[str, int] = {}
     id_a, id_b = encode(claimed, subjects), encode(real, subjects)
     _check_labels(path, id_a, id_b, label)
-    return ScoreTrials(str(path), scores, id_a == id_b, id_a, id_b, tuple(subjects))
+    return ScoreTrials(path_text(path), scores, id_a == id_b, id_a, id_b, tuple(subjects))
 
 
 def _check_labels(path: Path, claimed: NDArray[np.int64], real: NDArray[np.int64], labels: Sequence[str]) -> None:

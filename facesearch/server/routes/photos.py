@@ -8,6 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request, Response
 
 from facesearch.gallery.audit import acting_as
+from facesearch.names import path_text
 from facesearch.server.enrolment import enroll
 from facesearch.server.problems import not_found
 from facesearch.server.routes.documented import photos_body, problems
@@ -31,7 +32,7 @@ def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # 
         "photos": [
             {
                 "id": photo.photo_id,
-                "photo": str(photo.path).encode(errors="replace").decode(),
+                "photo": path_text(photo.path),
                 "sha256": photo.sha256,
                 "width": photo.width,
                 "height": photo.height,

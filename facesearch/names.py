@@ -1,0 +1,72 @@
+r"""File names as text. A name is bytes; text is made of it here and nowhere else.
+
+One form serves people and programs, in results, errors, `--json`, HTTP, CSV files and pages. It is valid Unicode on one
+line: a byte that is not UTF-8, a control character, a line break and a mark that reorders text become `\xNN` for each
+of their bytes, and everything else stays as it is. A backslash in a name that would read as such an escape becomes
+`\x5c`, so that `text_path` gives the file back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+REORDERING: Final = "\u202a-\u202e\u2066-\u2069"
+"""Bidirectional overrides, as a range of a regular expression: they make one name look like another."""
+
+_UNPRINTABLE: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029{REORDERING}\ud800-\udfff]")
+_ESCAPE_LIKE: Final = re.compile(r"\\(?=x[0-9a-f]{2})")
+_ESCAPES: Final = re.compile(r"(?:\\x[0-9a-f]{2})+")
+
+
+def printable(text: str) -> str:
+    """Return text as one line of valid Unicode that no terminal, page or database takes for more than text.
+
+    Text that is printable comes back as it is.
+    """
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
+
+
+def path_text(path: Path | str) -> str:
+    """Return the text form of a file name or path."""
+    return printable(_ESCAPE_LIKE.sub(r"\\x5c", os.fspath(path)))
+
+
+def text_path(text: str) -> Path:
+    """Return the path whose text form is `text`."""
+    return Path(_ESCAPES.sub(_unescape, text))
+
+
+def listed_path(folder: Path, text: str) -> Path:
+    """Return the file that a list calls `text`, from `folder` on: the one of exactly that name, else of that text form.
+
+    A list is text, so that it cannot hold a name that is no text.
+    """
+    exact = folder / text
+    return exact if os.path.exists(exact) else folder / text_path(text)  # noqa: PTH110  # False for names of any length
+
+
+def person_name(name: str) -> str:
+    """Return a file's or folder's name as the name of the person in it, for `clean_name` to judge.
+
+    A name that is not UTF-8 is read as Latin-1, which is what old archives hold.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    lone_byte = "\udc80" <= character <= "\udcff"  # how Python keeps a byte that is not UTF-8
+    raw = bytes([ord(character) - 0xDC00]) if lone_byte else character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", sys.getfilesystemencodeerrors())
