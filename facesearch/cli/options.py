@@ -45,7 +45,8 @@ DetSizeOption = Annotated[
     typer.Option(
         "--det-size",
         metavar="SIZE",
-        help="Detection size in pixels, a multiple of 32, or auto: 128 and 640 together [FACESEARCH_DET_SIZE].",
+        help="Detection size in pixels, a multiple of 32; auto: 128 and 640 together; or fast: 320, and 640 only for "
+        "photos in which that finds nothing or small faces only [FACESEARCH_DET_SIZE].",
     ),
 ]
 PrecisionOption = Annotated[

@@ -399,7 +399,7 @@ class FaceSearch:
             "model": model.model_id if model else None,
             "other_models": self.model_change.models.others(),
             "pack": self.pack_reference,
-            "det_sizes": self.model.settings["det_sizes"],
+            "det_size": self.model.settings["det_size"],
             "precision": self.model.settings["precision"],
             "threshold": threshold.value,
             "threshold_basis": threshold.basis,

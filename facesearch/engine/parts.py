@@ -146,12 +146,11 @@ class Parts:
         if provider == DEFAULT_PROVIDER and precision == recorded.get("precision"):
             provider = recorded.get("provider", provider)
         choose_provider(provider, precision)  # before a pack is downloaded for one that is not here
-        sizes = recorded.get("det_sizes", [])
         make = partial(
             Encoder,
             self.pack,
             provider=provider,
-            det_size=settings.det_size or (str(sizes[0]) if len(sizes) == 1 else DEFAULT_DET_SIZE),
+            det_size=settings.det_size or recorded.get("det_size", DEFAULT_DET_SIZE),
             precision=precision,
             workers=settings.workers,
             batch=settings.batch,

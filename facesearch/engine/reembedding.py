@@ -133,11 +133,10 @@ class ModelChange:
         return Switch(found.info, previous, found.missing)
 
     def _encoder_of(self, info: ModelInfo) -> Encoder:
-        sizes = info.settings.get("det_sizes", [])
         encoder = Encoder(
             self._engine.packs.resolve(info.pack),
             provider=info.settings.get("provider", self._engine.settings.provider),
-            det_size=str(sizes[0]) if len(sizes) == 1 else DEFAULT_DET_SIZE,
+            det_size=info.settings.get("det_size", DEFAULT_DET_SIZE),
             workers=self._engine.settings.workers,
             batch=self._engine.settings.batch,
             precision=parse_precision(info.settings.get("precision", DEFAULT_PRECISION)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facesearch.evaluation.calibration import Calibration
     from facesearch.types import ModelInfo
 
-DETECTOR_SETTINGS = ("det_sizes", "detection_threshold", "nms_threshold", "alignment_version", "flip")
+DETECTOR_SETTINGS = ("det_size", "detection_threshold", "nms_threshold", "alignment_version", "flip")
 """Settings a calibration holds for: with others the same photo gives other scores."""
 
 

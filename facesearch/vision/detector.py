@@ -26,11 +26,17 @@ ANCHORS: Final = 2
 """Per cell, both on its corner."""
 AUTO_SIZES: Final = (128, 640)
 """What `auto` stands for: at 640 small faces are found, at 128 those that fill the photo."""
+FAST_SIZES: Final = (320, 640)
+"""What `fast` stands for: 320, and 640 as well where that found nothing, or small faces only."""
+LARGE_ENOUGH: Final = 40
+"""Pixels at 320: with a face whose shorter side has these, an eighth of the photo, `fast` looks no closer. Measured on
+LFW (SCRFD-500M, MobileFace): templates have a cosine of 0.96 to those found at 640 here, 0.98 at most, 0.90 at half."""
 NMS_THRESHOLD: Final = 0.4
 """Of two boxes that overlap more (intersection over union) only the better stays; InsightFace's default."""
 MAX_SIZE: Final = 4096
 """Larger detection sizes ask for gigabytes."""
 
+_NAMED_SIZES: Final = {"auto": AUTO_SIZES, "fast": FAST_SIZES}
 _LANDMARKS: Final = 5
 
 
@@ -59,7 +65,7 @@ class Detector:
         threshold: float = DETECTION_THRESHOLD,
         nms_threshold: float = NMS_THRESHOLD,
     ) -> None:
-        """Checks that the model is an SCRFD and takes the sizes.
+        """Checks that the model is an SCRFD and takes the sizes. `FAST_SIZES` are tried in turn, others all.
 
         Raises:
             ModelError: it is not.
@@ -84,12 +90,18 @@ class Detector:
         Raises:
             ModelError: the model does not run, or its outputs are not those of an SCRFD.
         """
-        found = [self._candidates(pixels, size) for size in self._det_sizes]
+        found = [self._candidates(pixels, self._det_sizes[0])]
+        if self._det_sizes != FAST_SIZES or self._has_only_small_faces(found[0], pixels):
+            found += [self._candidates(pixels, size) for size in self._det_sizes[1:]]
         scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return [
             Face(box=boxes[i], landmarks=landmarks[i], detection_score=float(scores[i]))
             for i in nms(boxes, scores, self._nms_threshold)
         ]
+
+    def _has_only_small_faces(self, found: _Candidates, pixels: Pixels) -> bool:
+        sides = np.minimum(found.boxes[:, 2] - found.boxes[:, 0], found.boxes[:, 3] - found.boxes[:, 1])
+        return not np.any(sides * self._det_sizes[0] >= LARGE_ENOUGH * max(pixels.shape[:2]))
 
     def _candidates(self, pixels: Pixels, size: int) -> _Candidates:
         blob, scale = self._letterbox(size).put(pixels)
@@ -125,17 +137,18 @@ class Detector:
 
 
 def parse_det_size(text: str) -> tuple[int, ...]:
-    """`auto` -> (128, 640); `640` -> (640,).
+    """`auto` -> (128, 640); `fast` -> (320, 640); `640` -> (640,).
 
     Raises:
-        ConfigError: neither `auto` nor a positive multiple of 32 up to 4096.
+        ConfigError: neither of these words nor a positive multiple of 32 up to 4096.
     """
-    if text == "auto":
-        return AUTO_SIZES
+    if text in _NAMED_SIZES:
+        return _NAMED_SIZES[text]
     size = int(text) if text.isascii() and text.isdigit() else 0
-    if size < STRIDES[-1] or size % STRIDES[-1] or size > MAX_SIZE:
+    if str(size) != text or size < STRIDES[-1] or size % STRIDES[-1] or size > MAX_SIZE:
         raise ConfigError(
-            f"{text!r} is no detection size.", f"Use auto or a multiple of {STRIDES[-1]} up to {MAX_SIZE}, such as 640."
+            f"{text!r} is no detection size.",
+            f"Use auto, fast, or a multiple of {STRIDES[-1]} up to {MAX_SIZE}, such as 640.",
         )
     return (size,)
 

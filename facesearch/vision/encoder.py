@@ -70,7 +70,7 @@ class Encoder:
         of the templates they are to be compared with: `facesearch.types.mixing_shift` says whether they may.
 
         Raises:
-            ConfigError: `det_size` is neither `auto` nor a multiple of 32.
+            ConfigError: `det_size` is neither `auto`, `fast` nor a multiple of 32.
             ProviderError: `provider` is unknown or not available here, or does not compute in `precision`.
             ModelNotFoundError: the pack has no files for `precision`.
             ModelIntegrityError: what it has is damaged, or was made from other models.
@@ -81,6 +81,7 @@ class Encoder:
         self._precision = precision
         self._files = in_precision(pack, precision)
         self._model_id = model_id
+        self._det_size = det_size
         self._det_sizes = parse_det_size(det_size)
         self._workers = workers
         self._threads = max(1, usable_cores() // workers) if workers else None
@@ -212,7 +213,7 @@ class Encoder:
             recognizer_sha256=recognizer.sha256,
             settings={
                 "detector": path_text(pack.detector.path.name),
-                "det_sizes": list(self._det_sizes),
+                "det_size": self._det_size,
                 "detection_threshold": DETECTION_THRESHOLD,
                 "nms_threshold": NMS_THRESHOLD,
                 "recognizer": path_text(recognizer.path.name),

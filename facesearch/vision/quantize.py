@@ -20,6 +20,7 @@ from facesearch.types import Precision
 from facesearch.versions import require
 from facesearch.vision.alignment import align
 from facesearch.vision.decoding import decode_guarded
+from facesearch.vision.detector import parse_det_size
 from facesearch.vision.embedder import as_input
 from facesearch.vision.graph import parse_model
 from facesearch.vision.letterbox import Letterbox
@@ -65,7 +66,7 @@ def collect_calibration(encoder: Encoder, pack: ModelPack, photos: Iterable[byte
         ConfigError: fewer than 16 faces.
         ModelError: a model cannot be opened or run.
     """
-    boxes = [Letterbox(size) for size in encoder.info.settings["det_sizes"]]
+    boxes = [Letterbox(size) for size in parse_det_size(encoder.info.settings["det_size"])]
     found: list[NDArray[np.float32]] = []
     crops: list[NDArray[np.float32]] = []
     mean, std = pack.recognizer.input_mean, pack.recognizer.input_std

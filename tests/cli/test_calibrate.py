@@ -146,7 +146,7 @@ def test_a_calibration_travels_as_a_file(command: Command, gallery: Path, tmp_pa
         ({"model_id": "other-1"}, "another model: other-1"),
         ({"recognizer_sha256": "0" * 64}, "another model"),
         ({"detector_sha256": "0" * 64}, "another detector"),
-        ({"settings": {"det_sizes": [320]}}, "det_sizes [320]"),
+        ({"settings": {"det_size": "320"}}, "det_size 320"),
     ],
 )
 def test_a_calibration_of_another_model_is_refused_by_name(
@@ -180,7 +180,7 @@ def test_a_calibration_for_other_settings_is_not_used_in_silence(
     assert command("calibrate", "--fpir", "0.1").code == 0
     run = command("query", stranger, "--det-size", "320")
     assert run.code == 4
-    assert "det_sizes" in run.err
+    assert "det_size" in run.err
     assert command("query", stranger, "--det-size", "320", "-t", "0.5").code in {0, 1}
 
 

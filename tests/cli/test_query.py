@@ -57,6 +57,20 @@ def test_the_exit_code_tells_match_no_match_and_no_face(
     assert command("query", scenes_folder / name).code == code
 
 
+@pytest.mark.parametrize("det_size", ["fast", "640"])
+def test_another_detection_size_finds_the_same_person(
+    command: Command, gallery: Path, probe: Path, det_size: str
+) -> None:
+    run = command("query", probe, "--json", "--det-size", det_size)
+    assert [record["subject"] for record in run.records] == [PEOPLE[0]]
+
+
+def test_a_detection_size_that_is_none_is_a_usage_error(command: Command, gallery: Path, probe: Path) -> None:
+    run = command("query", probe, "--det-size", "faster")
+    assert run.code == 2
+    assert "Use auto, fast, or a multiple of 32" in run.err
+
+
 def test_an_ambiguous_match_is_no_match_to_a_script(command: Command, gallery: Path, probe: Path) -> None:
     run = command("query", probe, "--margin", "2", "--json")
     assert run.records[0]["decision"] == "ambiguous"

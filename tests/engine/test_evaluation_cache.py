@@ -69,7 +69,7 @@ def test_other_settings_find_nothing(tmp_path: Path) -> None:
     wanted = [embedding(1).sha256]
     assert cache(tmp_path).load(wanted)
     assert not cache(tmp_path, faces="single").load(wanted)
-    assert not cache(tmp_path, det_sizes=[320]).load(wanted)
+    assert not cache(tmp_path, det_size="320").load(wanted)
 
 
 def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:

@@ -196,3 +196,25 @@ def test_detect_and_encode_give_faces_best_first(enrolled: FaceSearch) -> None:
     assert [template.face.detection_score for template in templates] == [face.detection_score for face in faces]
     for template in templates:
         assert np.linalg.norm(template.vector) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("det_size", ["fast", "320"])
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_a_gallery_remembers_the_detection_size_it_was_made_with(
+    tmp_path: Path,
+    standin_pack: Path,
+    people_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    det_size: str,
+    by_environment: bool,
+) -> None:
+    photo = next(iter(sorted(people_folder.glob("*/*.jpg"))))
+    with monkeypatch.context() as patch:
+        if by_environment:
+            patch.setenv("FACESEARCH_DET_SIZE", det_size)
+        given = None if by_environment else det_size
+        with FaceSearch.open(tmp_path / "g", pack=standin_pack, provider="cpu", det_size=given) as engine:
+            assert [each.status for each in engine.enroll(photo)] == ["enrolled"]
+    with FaceSearch.open(tmp_path / "g", provider="cpu") as engine:
+        assert engine.describe()["det_size"] == det_size
+        assert engine.identify(photo)[0].decision == "match"

@@ -30,7 +30,7 @@ MADE_AT_ONCE = 10_000
 def make(folder: Path, count: int) -> None:
     """`count` photos with a template each, every four of one person."""
     with Gallery.open(folder, create=True) as gallery:
-        gallery.adopt(ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_sizes": [640]}))
+        gallery.adopt(ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_size": "640"}))
         for start in range(1, count + 1, MADE_AT_ONCE):
             with gallery.database.write() as connection:
                 put(connection, range(start, min(start + MADE_AT_ONCE, count + 1)))

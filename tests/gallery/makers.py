@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from facesearch.types import Candidate, Vector, Vectors
 
 DIMENSION = 8
-MODEL = ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_sizes": [640]})
+MODEL = ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_size": "640"})
 OTHER_MODEL = ModelInfo("model-b", "b-pack", DIMENSION, "d" * 64, "f" * 64)
 ROOT = Path("/photos")
 FACE = Face(np.array([10, 20, 60, 80], np.float32), np.arange(10, dtype=np.float32).reshape(5, 2), detection_score=0.9)

@@ -16,7 +16,7 @@ from facesearch.types import Candidate, ModelInfo, Vector
 from tests.gallery.makers import MODEL, ROOT, enroll, new_photo, unit, units
 
 pytestmark = pytest.mark.both_databases
-WIDE = ModelInfo("model-w", "w-pack", 16, "d" * 64, "9" * 64, {"det_sizes": [640]})
+WIDE = ModelInfo("model-w", "w-pack", 16, "d" * 64, "9" * 64, {"det_size": "640"})
 """A model of another dimension."""
 
 

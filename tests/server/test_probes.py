@@ -13,6 +13,7 @@ from PIL import Image
 
 from facesearch import FaceSearch
 from facesearch.engine.records import face_record, search_record
+from tests.server.conftest import serve_here
 
 
 def photos(*paths: Path, field: str = "photo") -> list[tuple[str, tuple[str, bytes]]]:
@@ -47,6 +48,14 @@ def test_candidates_carry_the_ids_that_other_endpoints_take(read_only: httpx.Cli
     assert subject["subject"] == "Otto Bramble"
     ids = [photo["id"] for photo in read_only.get(f"/v1/subjects/{best['subject_id']}/photos").json()["photos"]]
     assert best["photo_id"] in ids
+
+
+def test_a_server_looks_at_the_detection_size_it_was_started_with(enrolled_gallery: Path, people_folder: Path) -> None:
+    photo = next(iter(sorted(people_folder.glob("*/*.jpg")))).read_bytes()
+    with FaceSearch.open(enrolled_gallery, provider="cpu", det_size="fast") as engine, serve_here(engine) as client:
+        assert client.get("/v1/info").json()["det_size"] == "fast"
+        (result,) = client.post("/v1/identify", files={"photo": photo}).json()["results"]
+    assert result["decision"] == "match"
 
 
 def test_k_threshold_and_margin_are_obeyed(read_only: httpx.Client, people_folder: Path) -> None:

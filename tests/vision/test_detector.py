@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from facesearch.errors import ConfigError, ModelError
-from facesearch.vision.detector import AUTO_SIZES, Detector, anchor_centres, nms, parse_det_size
+from facesearch.vision.detector import (
+    AUTO_SIZES,
+    FAST_SIZES,
+    LARGE_ENOUGH,
+    Detector,
+    anchor_centres,
+    nms,
+    parse_det_size,
+)
 from tests.vision.sessions import Floats, NumpySession, floats, scrfd_outputs
 
 SIDES = floats([1, 2, 3, 4])
@@ -110,8 +118,9 @@ def test_anchors_go_row_by_row_in_pairs() -> None:
 
 def test_detection_sizes_are_auto_or_multiples_of_32() -> None:
     assert parse_det_size("auto") == AUTO_SIZES == (128, 640)
+    assert parse_det_size("fast") == FAST_SIZES == (320, 640)
     assert parse_det_size("320") == (320,)
-    for wrong in ("0", "-32", "33", "16", "640x640", "", "Auto", "1e3", "٦٤٠", "99999999999", "4128"):
+    for wrong in ("0", "-32", "33", "16", "640x640", "", "Auto", "1e3", "٦٤٠", "99999999999", "4128", "0640"):
         with pytest.raises(ConfigError):
             parse_det_size(wrong)
 
@@ -140,3 +149,30 @@ def test_boxes_that_are_not_finite_are_refused() -> None:
     outputs = scrfd_outputs(64, {(8, 5): (0.9, floats([1, np.inf, 1, 1]), OFFSETS)})
     with pytest.raises(ModelError, match="not finite"):
         Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+
+
+# Coarse to fine
+
+
+def found_at_320(*sides: float) -> list[int]:
+    """Sizes at which `fast` looks at a photo of 640 x 480 in which 320 finds faces with these sides, in its pixels."""
+    hits = {
+        (32, 20 * i): (0.9, floats([0, 0, side / 32, (side + 50) / 32]), OFFSETS) for i, side in enumerate(sides)
+    }  # far enough apart
+    session = NumpySession(lambda blob: scrfd_outputs(blob.shape[2], hits if blob.shape[2] == 320 else {}), 9)
+    assert len(Detector(session, FAST_SIZES).detect(np.zeros((480, 640, 3), np.uint8))) == len(sides)
+    return [shape[2] for shape in session.runs]
+
+
+def test_fast_looks_closer_where_it_found_nothing_or_small_faces_only() -> None:
+    assert found_at_320() == [320, 640]
+    assert found_at_320(LARGE_ENOUGH - 1, 10) == [320, 640]
+    assert found_at_320(LARGE_ENOUGH) == [320]
+    assert found_at_320(10, LARGE_ENOUGH + 1) == [320]
+
+
+def test_other_sizes_are_all_looked_at_whatever_was_found() -> None:
+    hits = {(32, 0): (0.9, floats([0, 0, 3, 3]), OFFSETS)}
+    session = NumpySession(lambda blob: scrfd_outputs(blob.shape[2], hits), 9)
+    Detector(session, AUTO_SIZES).detect(np.zeros((480, 640, 3), np.uint8))
+    assert [shape[2] for shape in session.runs] == [128, 640]

@@ -256,7 +256,7 @@ def test_the_model_id_names_what_makes_templates_comparable_and_nothing_else(pac
 def test_the_info_tells_the_settings_as_plain_json(encoder: Encoder, pack: ModelPack) -> None:
     info = encoder.info
     assert json.loads(json.dumps(info.settings)) == info.settings
-    assert info.settings["det_sizes"] == [SIZE]
+    assert info.settings["det_size"] == str(SIZE)
     assert info.settings["detector"] == "finder.onnx"
     assert (info.pack, info.threshold, info.threshold_basis) == ("tiny", 0.4, "a test")
     assert (info.detector_sha256, info.recognizer_sha256) == (pack.detector.sha256, pack.recognizer.sha256)

@@ -20,6 +20,7 @@ from facesearch.vision.encoder import Encoder
 from facesearch.vision.packfolder import read_pack_folder
 from facesearch.vision.photo import decode_photo, read_photo_bytes
 from facesearch.vision.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge
+from facesearch.vision.refinding import refind
 from facesearch.vision.runtime import choose_provider, open_session
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def encoders(testpack_dir: Path) -> dict[str, Encoder]:
     pack = read_pack_folder(testpack_dir)
-    return {size: Encoder(pack, provider="cpu", det_size=size) for size in ("640", "320", "auto")}
+    return {size: Encoder(pack, provider="cpu", det_size=size) for size in ("640", "320", "auto", "fast")}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,14 @@ def test_faces_and_vectors_are_those_of_insightface(
             np.testing.assert_allclose(template.face.landmarks, face["landmarks"], atol=0.01, rtol=0)
             assert template.face.detection_score == pytest.approx(face["score"], abs=1e-4)
             assert template.vector @ vectors[face["row"]] >= 0.9999
+
+
+def test_fast_finds_the_faces_that_640_finds(assets: Path, encoders: dict[str, Encoder]) -> None:
+    for photo in sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[:12]:
+        pixels = decode_photo(read_photo_bytes(photo))
+        found, closer = encoders["fast"].detect(pixels), encoders["640"].detect(pixels)
+        (place,) = refind([tuple(closer[0].box.tolist())], found)
+        assert isinstance(place, int), photo
 
 
 @pytest.fixture(scope="module")

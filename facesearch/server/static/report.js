@@ -24,7 +24,7 @@ export async function mount(place, signal) {
     facts("Engine", [
       ["model", server.model ?? "none yet: nobody is enrolled"],
       ["model pack", fileName(server.pack)],
-      ["detection sizes", server.det_sizes.join(", ")],
+      ["detection size", server.det_size],
       ["index", server.index],
       ["runs on", server.provider],
       ["database", server.sqlite],
