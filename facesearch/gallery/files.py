@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,19 +69,50 @@ def write_whole(path: Path, data: bytes) -> None:
         fsync_folder(path.parent)
 
 
+def place_new(unfinished: Path, target: Path) -> None:
+    """Give a file, whole and on disk, its name, durably. Raises `FileExistsError` where the name is taken."""
+    try:
+        os.link(unfinished, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target)) from None
+        unfinished.rename(target)
+    fsync_folder(target.parent)
+
+
 @contextmanager
 def work_folder(parent: Path) -> Iterator[Path]:
     """A new folder (0700) in `parent` for unfinished files, removed at the end, and by others once its maker died."""
     remove_dead_work(parent)
-    folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=parent))
+    folder, lock = _make_locked(parent)
     try:
-        # A lock of its own: closing any other handle of a database file would drop the locks SQLite has on it.
-        with (folder / _LOCK_NAME).open("wb") as file:
-            with suppress(OSError):  # some network file systems have no locks
-                lock_file(file.fileno())
+        with lock:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_locked(parent: Path) -> tuple[Path, IO[bytes]]:
+    """Make a work folder, and its lock file with the lock taken.
+
+    The lock is a file of its own: closing any other handle of a database file would drop the locks SQLite has on it.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=parent))
+        file = (folder / _LOCK_NAME).open("wb")
+        try:
+            lock_file(file.fileno())
+        except BlockingIOError:  # another process is about to remove the folder, whose maker it takes for dead
+            taken = True
+        except OSError:  # some network file systems have no locks
+            taken = False
+        else:
+            taken = not (folder / _LOCK_NAME).exists()
+        if not taken:
+            return folder, file
+        file.close()
 
 
 def remove_dead_work(parent: Path) -> None:
@@ -90,7 +122,10 @@ def remove_dead_work(parent: Path) -> None:
             if (folder / _LOCK_NAME).exists():
                 with (folder / _LOCK_NAME).open("rb") as file:
                     lock_file(file.fileno())
-                shutil.rmtree(folder)
+                    if os.name != "nt":  # under the lock, which the folder's maker may be about to take
+                        shutil.rmtree(folder)
+                if os.name == "nt":  # there nobody can remove an open file
+                    shutil.rmtree(folder)
             elif time.time() - folder.stat().st_mtime > _UNLOCKED:
                 shutil.rmtree(folder)
 

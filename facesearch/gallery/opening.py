@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from facesearch.errors import DiskFullError, GalleryError, GalleryLockedError, GalleryNotFoundError
+from facesearch.errors import (
+    CorruptGalleryError,
+    DiskFullError,
+    GalleryError,
+    GalleryLockedError,
+    GalleryNotFoundError,
+)
 from facesearch.gallery.ballast import shrink_ballast
 from facesearch.gallery.encryption import Cipher, cipher_of
-from facesearch.gallery.files import make_folder
+from facesearch.gallery.files import make_folder, place_new, work_folder
 from facesearch.gallery.location import DatabaseUrl, Location
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
 
@@ -27,7 +34,7 @@ def open_database(
     try:
         database = connect(location, create=create, passphrase=passphrase, encrypted=encrypted)
         try:
-            if database.revision() is None:
+            if isinstance(location, DatabaseUrl) and database.revision() is None:
                 _begin(location, database, create=create)
             database.require_head()
         except BaseException:
@@ -41,14 +48,14 @@ def open_database(
     return database
 
 
-def _begin(location: Location, database: Database, *, create: bool) -> None:
-    if create:
-        database.upgrade()
-    elif isinstance(location, DatabaseUrl):
+def _begin(location: DatabaseUrl, database: Database, *, create: bool) -> None:
+    """Make the schema on a server, in one transaction."""
+    if not create:
         raise GalleryNotFoundError(
             f"There is no gallery in the database {location}.",
             "Make one with `facesearch enroll PEOPLE_FOLDER`, or name another database.",
         )
+    database.upgrade()
 
 
 def connect(
@@ -58,17 +65,39 @@ def connect(
     if isinstance(location, DatabaseUrl):
         return _connect_to_server(location, encrypted=encrypted)
     path = location / DATABASE_NAME
-    if is_database(path):
-        return SqliteDatabase(path, cipher_of(path, passphrase))
-    if not create:
-        raise GalleryNotFoundError(
-            f"There is no gallery in {location}.",
-            "Make one with `facesearch enroll PEOPLE_FOLDER`, or name another with --gallery DIR.",
-        )
-    if encrypted and not passphrase:
-        raise GalleryLockedError("An encrypted gallery needs a key.", "Give a passphrase.")
-    cipher = Cipher.new(passphrase) if encrypted and passphrase else None
-    return SqliteDatabase(create_database_file(location), cipher)
+    if not is_database(path):
+        if not create:
+            raise GalleryNotFoundError(
+                f"There is no gallery in {location}.",
+                "Make one with `facesearch enroll PEOPLE_FOLDER`, or name another with --gallery DIR.",
+            )
+        if encrypted and not passphrase:
+            raise GalleryLockedError("An encrypted gallery needs a key.", "Give a passphrase.")
+        _make_database(path, Cipher.new(passphrase) if encrypted and passphrase else None)
+    return SqliteDatabase(path, cipher_of(path, passphrase))
+
+
+def _make_database(path: Path, cipher: Cipher | None) -> None:
+    """Make the database of an empty gallery: the whole of it or nothing, whenever the process or the power dies.
+
+    Where another process makes one at the same time, the first stays. Raises `GalleryError` where none can be made.
+    """
+    folder = path.parent
+    try:
+        make_folder(folder)
+        with work_folder(folder) as work:
+            database = SqliteDatabase(create_database_file(work), cipher)
+            try:
+                database.upgrade()
+                database.require_sole_use()
+            finally:
+                database.close()
+            with suppress(FileExistsError):
+                place_new(database.path, path)
+    except OSError as error:
+        raise GalleryError(
+            f"No gallery can be made in {folder}: {error.strerror}.", "Name another folder with --gallery DIR."
+        ) from error
 
 
 def _connect_to_server(location: DatabaseUrl, *, encrypted: bool) -> Database:
@@ -89,10 +118,16 @@ def _connect_to_server(location: DatabaseUrl, *, encrypted: bool) -> Database:
 
 
 def is_database(path: Path) -> bool:
-    """Whether there is a database file with something in it."""
+    """Whether there is a database file. Raises `CorruptGalleryError` where it is empty: no gallery ever is."""
     try:
-        return path.is_file() and path.stat().st_size > 0
+        found = path.is_file()
+        empty = found and path.stat().st_size == 0
     except OSError as error:
         raise GalleryError(
             f"{path} cannot be looked at: {error.strerror}.", "Check the folder's permissions."
         ) from error
+    if empty:
+        raise CorruptGalleryError(
+            f"{path} is empty: the gallery that it held is lost.", "Restore a backup, or remove the file to begin anew."
+        )
+    return found

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -169,10 +169,18 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def migration(self) -> Iterator[Connection]:
-        """DDL is transactional on PostgreSQL; a lock lets one process migrate at a time."""
-        with self.write() as connection:
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('facesearch.migration'))")
-            yield connection
+        """DDL is transactional on PostgreSQL; a lock lets one process migrate at a time.
+
+        The lock is taken before the transaction begins, which so sees what the lock's holder before it committed.
+        """
+        with self._translated(), self._connect(self._outside) as guard:
+            guard.exec_driver_sql("SELECT pg_advisory_lock(hashtext('facesearch.migration'))")
+            try:
+                with self.write() as connection:
+                    yield connection
+            finally:
+                with suppress(DBAPIError):  # a connection that broke has given the lock up
+                    guard.exec_driver_sql("SELECT pg_advisory_unlock(hashtext('facesearch.migration'))")
 
     @contextmanager
     def _connect(self, engine: Engine) -> Iterator[Connection]:

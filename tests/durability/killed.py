@@ -14,20 +14,22 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from facesearch.gallery import gallery, opening, own_index
+from facesearch.gallery import files, gallery, opening, own_index
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index import policy, rowfiles, snapshot
-from facesearch.gallery.lifecycle import upgrade_gallery
+from facesearch.gallery.lifecycle import create_gallery, upgrade_gallery
 from facesearch.types import IndexKind
 from tests.gallery.makers import enroll, found_subject, make_gallery
 
 Work = Callable[[Path], None]
+KEY = "a key for the tests"
 
 
 def die(*_: object, **__: object) -> None:
@@ -146,7 +148,16 @@ def rebuilding(stop: Callable[[], None]) -> Work:
 def creating(stop: Callable[[], None]) -> Work:
     def work(folder: Path) -> None:
         stop()
-        make_gallery(folder / "new").close()
+        with make_gallery(folder / "new") as made:
+            enroll(made, "new", 7)
+
+    return work
+
+
+def creating_encrypted(stop: Callable[[], None]) -> Work:
+    def work(folder: Path) -> None:
+        stop()
+        create_gallery(folder / "locked", KEY)
 
     return work
 
@@ -158,6 +169,12 @@ def upgrading(stop: Callable[[], None]) -> Work:
 
     return work
 
+
+ENCRYPTED: dict[str, Work] = {
+    "create encrypted: in the first migration": creating_encrypted(lambda: at_statement("CREATE TABLE faces")),
+    "create encrypted: whole, without its name": creating_encrypted(lambda: before(os, "link")),
+    "create encrypted: work folder left": creating_encrypted(lambda: after(opening, "place_new")),
+}
 
 FLAT: dict[str, Work] = {
     "enroll: first statement": enrolling(lambda: at_statement("INSERT INTO photos")),
@@ -174,11 +191,17 @@ FLAT: dict[str, Work] = {
     "reindex: cache removed": rebuilding(lambda: after(own_index, "remove_snapshot")),
     "reindex: before the rename": rebuilding(lambda: before(Path, "replace")),
     "create: folder made": creating(lambda: before(os, "open")),
+    "create: no lock in the work folder": creating(lambda: before(files, "lock_file")),
     "create: empty database file": creating(lambda: after(opening, "create_database_file")),
     "create: in the first migration": creating(lambda: at_statement("CREATE TABLE faces")),
     "create: before the schema's commit": creating(lambda: at_statement("INSERT INTO alembic_version")),
-    "create: schema made, no ballast": creating(lambda: before(gallery, "make_ballast")),
-    "create: before the model is adopted": creating(lambda: at_statement("INSERT INTO models")),
+    "create: whole, without its name": creating(lambda: before(os, "link")),
+    "create: name not synced": creating(lambda: after(os, "link")),
+    "create: work folder left": creating(lambda: after(opening, "place_new")),
+    "create: no ballast": creating(lambda: before(gallery, "make_ballast")),
+    "create: before the gallery is bound to a model": creating(lambda: at_statement("INSERT INTO models")),
+    "create: bound, before the first commit": creating(lambda: at_statement("INSERT INTO templates")),
+    **(ENCRYPTED if find_spec("sqlcipher3") else {}),
     "upgrade: first column added": upgrading(lambda: at_statement("ALTER TABLE models ADD")),
     "upgrade: half of the rows sealed": upgrading(lambda: at_statement("UPDATE photos SET crc")),
     "upgrade: version written, not committed": upgrading(lambda: at_statement("UPDATE alembic_version")),

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
+from facesearch.errors import GalleryNotFoundError
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
 from facesearch.gallery.lifecycle import upgrade_gallery
+from facesearch.gallery.sqlite import DATABASE_NAME
 from facesearch.types import IndexKind
-from tests.gallery.makers import enroll, found_subject, make_gallery, unit
+from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, unit
 from tests.gallery.test_schema import load_frozen
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def look(point: str, folder: Path, said: list[str]) -> None:
             gallery.remove_subject(name)
             assert not in_cache(folder, int(name)), f"{point}: what was half written is out of reach"
     look_at_new(point, folder / "new")
+    if point.startswith("create encrypted"):
+        from tests.durability.killed import KEY
+
+        look_at_new(point, folder / "locked", KEY)
     look_at_old(point, folder / "old")
 
 
@@ -76,13 +81,22 @@ def in_cache(folder: Path, seed: int) -> bool:
     return any(unit(seed).tobytes() in file.read_bytes() for file in files if file.exists())
 
 
-def look_at_new(point: str, folder: Path) -> None:
-    """A gallery that was being made is not there yet, or is made by the next enrolment."""
+def look_at_new(point: str, folder: Path, key: str | None = None) -> None:
+    """A gallery that was being made is there as a whole or not at all, and the same command goes on."""
+    database = folder / DATABASE_NAME
+    was_there = database.exists()
     try:
-        Gallery.open(folder).close()
-    except (GalleryNotFoundError, SchemaOutdatedError):
-        assert point.startswith("create") == folder.exists(), point
-    with make_gallery(folder) as gallery:
+        Gallery.open(folder, passphrase=key).close()
+    except GalleryNotFoundError:
+        assert not was_there, point
+    else:
+        assert was_there, point
+    with Gallery.open(folder, create=True, passphrase=key, encrypted=key is not None) as gallery:
+        assert gallery.is_encrypted == (key is not None), point
+        left = [each for each in folder.iterdir() if each.name.startswith(".")]
+        assert left == [] or "no lock" in point, point  # what never had a lock goes after a minute
+        assert database.stat().st_nlink == 1, point
+        gallery.adopt(MODEL)
         enroll(gallery, "new", 7)
         assert found_subject(gallery, 7) == "new", point
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point

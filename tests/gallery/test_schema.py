@@ -121,13 +121,21 @@ def test_a_newer_schema_is_left_alone_by_upgrade(folder: Path) -> None:
         upgrade_gallery(folder)
 
 
-def test_a_gallery_that_was_never_finished_is_made_by_the_next_enrolment(folder: Path) -> None:
-    create_database_file(folder)
-    make_gallery(folder).close()
-    database = SqliteDatabase(create_database_file(folder))
-    database.upgrade()  # again: nothing to do
-    assert database.revision() == HEAD_REVISION
-    database.close()
+def test_an_empty_file_in_place_of_a_database_is_refused_and_stays(folder: Path) -> None:
+    path = create_database_file(folder)
+    for create in (False, True):
+        with pytest.raises(CorruptGalleryError, match="is empty") as caught:
+            Gallery.open(folder, create=create)
+        assert "remove the file" in (caught.value.hint or "")
+    assert [(each.name, each.stat().st_size) for each in folder.iterdir()] == [(path.name, 0)]
+
+
+def test_a_gallery_of_the_newest_schema_is_left_as_it_is_by_upgrade(folder: Path) -> None:
+    with make_gallery(folder) as gallery:
+        enroll(gallery, "anna", 1)
+    assert upgrade_gallery(folder) == (HEAD_REVISION, HEAD_REVISION)
+    with Gallery.open(folder) as gallery:
+        assert found_subject(gallery, 1) == "anna"
 
 
 @pytest.fixture
