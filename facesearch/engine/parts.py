@@ -109,8 +109,8 @@ class Parts:
         return self._gallery is None and self._settings.key is None and self.is_encrypted
 
     def made_with(self) -> ModelInfo | None:
-        """The gallery's model; None where there is no gallery, or none in it."""
-        return self.gallery().model() if self.has_gallery else None
+        """The gallery's model, or the one that it had last; None where there is no gallery, or none in it."""
+        return self.gallery().last_model() if self.has_gallery else None
 
     # -- the models
 

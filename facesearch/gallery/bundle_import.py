@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
+    from facesearch.gallery.database import Database
     from facesearch.gallery.gallery import Gallery
 
 FEW: Final = 3
@@ -83,7 +84,7 @@ def read_bundle(
 
         def work(connection: Connection) -> Imported:
             listed = Tombstones() if bring_back_erased else gallery.erased_list.read(connection)
-            run = Import(connection, bundle, listed, merge=merge)
+            run = Import(gallery.database, connection, bundle, listed, merge=merge)
             done = run.run(progress)
             done.signed, done.verified = bundle.is_signed, key is not None
             counts = {name: getattr(done, name) for name in ("subjects", "photos", "templates", "merged", "erased")}
@@ -99,7 +100,10 @@ def read_bundle(
 class Import:
     """One import within one transaction."""
 
-    def __init__(self, connection: Connection, bundle: BundleReader, erased: Tombstones, *, merge: bool) -> None:
+    def __init__(
+        self, database: Database, connection: Connection, bundle: BundleReader, erased: Tombstones, *, merge: bool
+    ) -> None:
+        self._database = database
         self._connection = connection
         self._bundle = bundle
         self._erased = erased
@@ -149,9 +153,10 @@ class Import:
             known = models.find_model(self._connection, row["model_id"])
             if known is not None and known.info.dimension != row["dimension"]:
                 raise ValueError("its model has another dimension than the gallery's of that id")
-            active = int(row["active"] and self.is_fresh)
-            key = known.row if known else self._insert("models", [{**row, "active": active}])[0]
+            key = known.row if known else self._insert("models", [{**row, "active": 0}])[0]
             self._models[row["id"]] = (key, row["dimension"], bool(row["active"]))
+            if row["active"] and stored is None:
+                models.bind_row(self._database, self._connection, key)
         if sum(active for *_, active in self._models.values()) != 1:
             raise ValueError("it has no active model")
 

@@ -31,7 +31,7 @@ from facesearch.gallery.index.snapshot import remove_leftovers
 from facesearch.gallery.location import DatabaseUrl
 from facesearch.gallery.opening import open_database
 from facesearch.gallery.own_index import OwnIndex
-from facesearch.gallery.photos import MovedPhoto
+from facesearch.gallery.photos import MovedPhoto, NewPhoto
 from facesearch.gallery.sqlite import SqliteDatabase
 from facesearch.gallery.transactions import Transactions
 from facesearch.names import path_text
@@ -77,6 +77,8 @@ class Gallery:
         self.own_index = OwnIndex(database, folder, index)
         self.erased_list = ErasedList(folder, beside=isinstance(database, SqliteDatabase))
         self._transactions = Transactions(database, self.engines, self.own_index)
+        self._adopted: dict[str, ModelInfo] = {}
+        """By its id, each model whose templates may be committed."""
 
     # -- opening and closing
 
@@ -145,22 +147,34 @@ class Gallery:
     # -- the model
 
     def model(self) -> ModelInfo | None:
-        """The model that made the templates; None while the gallery is empty and has adopted none."""
-        with self.database.read() as connection:
-            active = models.active_model(connection)
+        """The model that made the templates; None while no face is enrolled."""
+        active = self._transactions.read(models.active_model)
         return active[1] if active else None
 
+    def last_model(self) -> ModelInfo | None:
+        """The model that made the templates, or those of the last face that went; None before the first face."""
+        return self._transactions.read(models.last_model)
+
     def adopt(self, info: ModelInfo) -> None:
-        """Bind an empty gallery to a model; `ModelMismatchError` where it is bound to another."""
-        if self.model() is None:
-            self._transactions.write(lambda connection: models.adopt_model(connection, info))
+        """Accept templates of a model; the first one that is committed binds an empty gallery to it.
+
+        Raises `ModelMismatchError` where the gallery holds templates of another model.
+        """
         self.require_model(info)
+        self._adopted[info.model_id] = info
 
     def require_model(self, info: ModelInfo) -> None:
         """Raise `ModelMismatchError` unless templates of `info` compare with the gallery's."""
         active = self.model()
         if active is not None:
             models.require_model(active, info)
+
+    def _bind(self, connection: Connection, changes: Sequence[Change]) -> tuple[int, ModelInfo] | None:
+        """The active model with its row id: in a gallery without a face, that of the first template of `changes`."""
+        active = models.active_model(connection, hold=True)
+        made_by = (template.model_id for each in changes if isinstance(each, NewPhoto) for template in each.templates)
+        info = self._adopted.get(next(made_by, "")) if active is None else None
+        return (models.bind_model(self.database, connection, info), info) if info else active
 
     # -- search
 
@@ -259,8 +273,7 @@ class Gallery:
         """
 
         def work(connection: Connection, effect: Effect) -> list[tuple[int, ...]]:
-            active = models.active_model(connection, hold=True)
-            ids = apply_changes(connection, changes, active, effect)
+            ids = apply_changes(connection, changes, self._bind(connection, changes), effect)
             if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
                 subjects.remove_faceless_subjects(connection)
             return ids

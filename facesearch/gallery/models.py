@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.gallery.rows import insert, now, require_whole, stored_columns
-from facesearch.gallery.schema import ModelRow, TemplateRow
+from facesearch.errors import GalleryConflictError, GalleryError, ModelMismatchError
+from facesearch.gallery.revisions import renew_token
+from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
+from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
 from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
+
+    from facesearch.gallery.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,20 @@ class StoredModel:
 
 
 def active_model(connection: Connection, *, hold: bool = False) -> tuple[int, ModelInfo] | None:
-    """The model whose templates are searched, with its row id; `CorruptGalleryError` where it is damaged.
+    """Return the row id and the model whose templates are searched; None while no face is enrolled.
 
-    `hold` keeps it the active one until the transaction ends: for who writes templates of it.
+    `hold` keeps it the active one until the transaction ends: for who writes templates of it. Raises
+    `CorruptGalleryError` where it is damaged.
     """
-    found = _models(connection, ModelRow.active == 1, hold=hold)
+    some_face = sa.exists(sa.select(FaceRow.id))
+    found = _models(connection, sa.and_(ModelRow.active == 1, some_face), hold=hold)
     return (found[0].row, found[0].info) if found else None
+
+
+def last_model(connection: Connection) -> ModelInfo | None:
+    """Return the active model, or the one that was active when the last face went; None before the first face."""
+    found = _models(connection, ModelRow.active == 1)
+    return found[0].info if found else None
 
 
 def all_models(connection: Connection) -> list[StoredModel]:
@@ -56,7 +67,7 @@ def _models(connection: Connection, condition: sa.ColumnElement[bool], *, hold: 
 def hold_models(connection: Connection) -> None:
     """Wait for everybody who holds the active model, and let nobody do so until the transaction ends.
 
-    It has to be the transaction's first statement, which then sees what it waited for. SQLite has one writer anyway.
+    As the transaction's first statement it lets the transaction see what it waited for. SQLite has one writer anyway.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE models IN EXCLUSIVE MODE")
@@ -140,17 +151,39 @@ def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
     )
 
 
-def adopt_model(connection: Connection, info: ModelInfo) -> int:
-    """The row id of `info`, which becomes the active model of a gallery that has none yet."""
-    active = active_model(connection)
-    if active is not None:
-        require_model(active[1], info)
-        return active[0]
-    return insert_model(connection, info, active=True)
+def bind_model(database: Database, connection: Connection, info: ModelInfo) -> int:
+    """Make `info` the active model of a gallery without a face; as `bind_row`. Returns its row id."""
+    known = find_model(connection, info.model_id)
+    row = known.row if known else insert_model(connection, info)
+    bind_row(database, connection, row)
+    return row
 
 
-def insert_model(connection: Connection, info: ModelInfo, *, active: bool) -> int:
-    """Add a model that the gallery does not know yet; returns its row id."""
+def bind_row(database: Database, connection: Connection, row: int) -> None:
+    """Make a model the active one of a gallery without a face, in the transaction that adds its first face.
+
+    Calibrations and evaluations of the model before it stay with that model. Raises `GalleryConflictError` where
+    another process enrolled a face meanwhile.
+    """
+    hold_models(connection)
+    with database.read() as now_committed:  # a transaction that began before it had the lock may not see all faces
+        if active_model(now_committed) is not None:
+            raise GalleryConflictError("Another process enrolled the gallery's first face.", "Run the same again.")
+    make_active(connection, row)
+
+
+def make_active(connection: Connection, row: int) -> None:
+    """Have the templates of this model searched from the commit on, and no others."""
+    others = sa.and_(ModelRow.active == 1, ModelRow.id != row)
+    if connection.scalar(sa.select(ModelRow.id).where(others)) is not None:
+        update(connection, ModelRow, others, {"active": 0})
+        # No template changed, but what an index has to hold did: nobody may take one for the other.
+        renew_token(connection)
+    update(connection, ModelRow, ModelRow.id == row, {"active": 1})
+
+
+def insert_model(connection: Connection, info: ModelInfo) -> int:
+    """Add a model that the gallery does not know yet, without making it the active one; returns its row id."""
     values = {
         "model_id": info.model_id,
         "pack": info.pack,
@@ -160,7 +193,7 @@ def insert_model(connection: Connection, info: ModelInfo, *, active: bool) -> in
         "settings": dict(info.settings),
         "threshold": info.threshold,
         "threshold_basis": info.threshold_basis,
-        "active": int(active),
+        "active": 0,
         "created_at": now(),
     }
     return insert(connection, ModelRow, values)

@@ -19,8 +19,7 @@ from facesearch.errors import GalleryError
 from facesearch.gallery import audit, models, rejections, subjects
 from facesearch.gallery.index.base import require_unit_vectors
 from facesearch.gallery.index.snapshot import remove_snapshot
-from facesearch.gallery.revisions import renew_token
-from facesearch.gallery.rows import insert_all, require_joined, stored_columns, update
+from facesearch.gallery.rows import insert_all, require_joined, stored_columns
 from facesearch.gallery.schema import CropRow, FaceRow, ModelRow, PhotoRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
 
@@ -123,7 +122,7 @@ class GalleryModels:
             if models.active_model(connection) is None:
                 raise GalleryError("The gallery is empty: there is nothing to embed again.", "Enroll people first.")
             if models.find_model(connection, info.model_id) is None:
-                models.insert_model(connection, info, active=False)
+                models.insert_model(connection, info)
 
         self._database.transact(add)
 
@@ -158,11 +157,11 @@ class GalleryModels:
     def previous(self) -> str:
         """The id of the model that was active before the one that is; `GalleryError` where there is none to go to."""
         with self._database.read() as connection:
-            active = models.active_model(connection)
+            active = models.last_model(connection)
             known = {each.info.model_id for each in models.all_models(connection)}
             for event in reversed(audit.events(connection, action=ACTIVATED)):
                 before = str(event.detail["previous"])
-                if active and event.detail["model"] == active[1].model_id and before in known:
+                if active and event.detail["model"] == active.model_id and before in known:
                     return before
         raise GalleryError(
             "There is no model to roll back to.",
@@ -178,7 +177,7 @@ class GalleryModels:
 
         def activate(connection: Connection) -> str:
             models.hold_models(connection)
-            new, active = _require(connection, model_id), models.active_model(connection)
+            new, active = _require(connection, model_id), models.last_model(connection)
             assert active is not None  # there is a model
             missing = _count_lacking(connection, new.row)
             if missing and not allow_missing:
@@ -189,14 +188,11 @@ class GalleryModels:
                 )
             if new.active:
                 return model_id
-            update(connection, ModelRow, ModelRow.id == active[0], {"active": 0})
-            update(connection, ModelRow, ModelRow.id == new.row, {"active": 1})
-            # No template changed, but what an index has to hold did: nobody may take one for the other.
-            renew_token(connection)
+            models.make_active(connection, new.row)
             rejections.forget_comparisons(connection)
-            detail: dict[str, int | str] = {"model": model_id, "previous": active[1].model_id, "missing": missing}
+            detail: dict[str, int | str] = {"model": model_id, "previous": active.model_id, "missing": missing}
             audit.record(connection, ACTIVATED, detail)
-            return active[1].model_id
+            return active.model_id
 
         self._engines.prepare()
         return self._database.transact(activate)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from facesearch import ConfigError, EnrollOutcome, FaceSearch
+from facesearch import ConfigError, EnrollOutcome, FaceSearch, ModelMismatchError
 from facesearch.demo.portraits import draw_group, draw_portrait, write_photo
 from facesearch.vision.pipeline import Pipeline
 
@@ -246,3 +246,35 @@ def test_a_photo_of_an_unusable_subject_name_is_rejected(engine: FaceSearch, peo
     assert outcome.status == "rejected"
     assert outcome.rejection is not None
     assert "200 characters" in outcome.rejection.detail
+
+
+def test_a_failed_first_enrolment_leaves_a_gallery_that_any_pack_may_use(
+    engine: FaceSearch, people: Path, scenes_folder: Path, new_pack: Path
+) -> None:
+    assert reasons(run(engine, scenes_folder / "landscape.jpg")) == ["face_not_found"]
+    assert reasons(engine.enroll_uploads([b"no photo"], "Nobody")) == ["unsupported_format"]
+    gallery = engine.settings.gallery
+    with FaceSearch.open(gallery) as undecided:
+        assert undecided.pack_reference == "buffalo_l"
+    with FaceSearch.open(gallery, pack=new_pack, provider="cpu") as other:
+        assert statuses(run(other, people)) == {"enrolled": 12}
+        model = other.gallery.model()
+        assert model is not None
+        assert model.model_id == other.model.model_id != engine.model.model_id
+    with pytest.raises(ModelMismatchError, match="holds templates"):
+        run(engine, people)
+
+
+def test_a_gallery_that_lost_everybody_keeps_its_pack_as_the_default_and_takes_any(
+    engine: FaceSearch, people: Path, standin_pack: Path, new_pack: Path
+) -> None:
+    photo = people / "Mira Quill" / "1.jpg"
+    run(engine, photo)
+    engine.forget(["1"])
+    gallery = engine.settings.gallery
+    with FaceSearch.open(gallery, provider="cpu") as undecided:
+        assert undecided.pack_reference == str(standin_pack)
+    with FaceSearch.open(gallery, pack=new_pack, provider="cpu") as other:
+        assert [result.decision for result in other.identify(photo)] == ["unknown"]
+        assert statuses(run(other, people)) == {"enrolled": 12}
+        assert other.identify(photo)[0].decision == "match"

@@ -64,6 +64,12 @@ def new_photo(
     return NewPhoto(photo_file(path, content), subject, attributes or {}, 640, 480, templates)
 
 
+def photo_of_other_model(subject: str, path: str, seed: int) -> NewPhoto:
+    """A photo whose template `OTHER_MODEL` made."""
+    made = (template(unit(seed), OTHER_MODEL.model_id),)
+    return NewPhoto(photo_file(path, seed), subject, {}, 640, 480, made)
+
+
 def moved_photo(gallery: Gallery, old: Path | str, new: Path | str, subject: str) -> MovedPhoto:
     stored = gallery.find_photos([ROOT / old])[ROOT / old]
     file = PhotoFile(ROOT / new, stored.file.sha256, stored.file.size, stored.file.mtime_ns)
@@ -75,7 +81,7 @@ def refused_photo(path: Path | str, reason: Reason = Reason.BLURRED, detail: str
 
 
 def make_gallery(place: Location) -> Gallery:
-    """A new, empty gallery bound to `MODEL`."""
+    """A new, empty gallery that takes templates of `MODEL`."""
     gallery = Gallery.open(place, create=True)
     gallery.adopt(MODEL)
     return gallery

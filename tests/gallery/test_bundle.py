@@ -39,9 +39,11 @@ from tests.gallery.makers import (
     OTHER_MODEL,
     ROOT,
     enroll,
+    found_subject,
     make_gallery,
     moved_photo,
     new_photo,
+    photo_of_other_model,
     refused_photo,
     unit,
     units,
@@ -228,10 +230,22 @@ def test_photos_in_both_stay_the_gallerys(people: Gallery, other: Gallery, bundl
 def test_a_bundle_of_another_model_is_refused(people: Gallery, other: Gallery, bundle: Path) -> None:
     with other:
         other.adopt(OTHER_MODEL)
+        other.commit([photo_of_other_model("Zoe", "z.jpg", 9)])
         with pytest.raises(ModelMismatchError, match="model-a") as error:
             read_bundle(other, bundle, merge=True)
         assert "reembed" in (error.value.hint or "")
-        assert other.counts()["subjects"] == 0
+        assert other.counts()["subjects"] == 1
+
+
+def test_a_gallery_that_lost_everybody_takes_a_bundle_of_another_model(other: Gallery, bundle: Path) -> None:
+    with other:
+        other.adopt(OTHER_MODEL)
+        other.commit([photo_of_other_model("Zoe", "z.jpg", 9)])
+        other.remove_subject("Zoe")
+        read_bundle(other, bundle)
+        assert other.model() == MODEL
+        assert found_subject(other, 4) == "Cleo"
+        assert all(finding.ok for finding in check_gallery(other))
 
 
 def test_templates_of_the_model_before_come_along(people: Gallery, other: Gallery, tmp_path: Path) -> None:

@@ -139,8 +139,7 @@ def test_an_index_of_another_model_takes_nothing_over(gallery: Gallery, second: 
     enroll(gallery, "anna", 1)
     assert found_subject(gallery, 1) == "anna"
     with second.database.write() as connection:
-        connection.exec_driver_sql("UPDATE models SET active = 0")
-        models.adopt_model(connection, OTHER_MODEL)
+        models.make_active(connection, models.insert_model(connection, OTHER_MODEL))
         connection.exec_driver_sql("DELETE FROM templates")
     live = gallery.own_index._live
     assert live is not None

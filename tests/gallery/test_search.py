@@ -178,11 +178,13 @@ def test_vectors_that_would_falsify_results_are_refused_on_every_entry(gallery: 
 
 @pytest.mark.parametrize("shape", [(DIMENSION,), (1, 1, DIMENSION), ()])
 def test_vectors_of_another_shape_are_refused(gallery: Gallery, shape: tuple[int, ...]) -> None:
+    enroll(gallery, "anna", 1)
     with pytest.raises(GalleryError):
         gallery.search(np.ones(shape, np.float32), 1)
 
 
 def test_templates_of_another_model_are_refused(gallery: Gallery) -> None:
+    enroll(gallery, "anna", 1)
     other = photo_with(template(unit(1), OTHER_MODEL.model_id))
     with pytest.raises(ModelMismatchError):
         gallery.commit([other])
