@@ -313,7 +313,7 @@ def _read(image: Image) -> bytes:
     try:
         return Path(image).read_bytes()
     except OSError as error:
-        raise PhotoError(f"{image} cannot be read: {error.strerror}.", reason=Reason.UNREADABLE) from error
+        raise PhotoError(f"{image} cannot be read: {error.strerror}.", reason=Reason.INACCESSIBLE) from error
 
 
 def _name(image: Image) -> str:

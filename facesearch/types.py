@@ -63,6 +63,8 @@ class Precision(StrEnum):
 class Reason(StrEnum):
     """Why a photo or a face was not used; the values are what `--json` prints."""
 
+    INACCESSIBLE = "inaccessible"
+    """Not looked at: not there, no permission, or the disk failed. Of a folder, too."""
     UNREADABLE = "unreadable"
     UNSUPPORTED_FORMAT = "unsupported_format"
     TOO_LARGE = "too_large"
@@ -315,6 +317,8 @@ class EnrollStatus(StrEnum):
     UNCHANGED = "unchanged"
     REJECTED = "rejected"
     REMOVED = "removed"
+    PASSED_OVER = "passed_over"
+    """Not looked at: by its name it is no photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +326,9 @@ class EnrollOutcome:
     """One photo of an enrolment. Whatever is reported as enrolled or removed is committed to disk."""
 
     photo: str
+    """A folder's path where the folder could not be read."""
     subject: str
+    """Empty for what was passed over, and for folders."""
     status: EnrollStatus
     rejection: Rejection | None = None
     """Why it was rejected; for an enrolled photo, an `identity_conflict` that someone should look at."""

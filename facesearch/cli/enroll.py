@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Rejections and conflicts listed on a terminal; `--json` lists all."""
+KINDS = 5
+"""Suffixes of files that are no photos, listed on a terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +43,9 @@ def enroll(
     subject: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Enroll all these photos as this one person.")
     ] = None,
+    one_per_file: Annotated[
+        bool, typer.Option("--one-per-file", help="Each photo shows the person that its file is named after.")
+    ] = False,
     faces: Annotated[
         str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates), largest or all.")
     ] = "single",
@@ -59,6 +64,9 @@ def enroll(
 ) -> None:
     """Enroll photos of people: people/NAME/*.jpg, single photos, or a CSV with the header photo,subject.
 
+    A folder without sub-folders is one person if somebody of its name is enrolled, or if its photos agree. Give --as or
+    --one-per-file where that is unclear.
+
     Run it as often as you like: photos that have not changed cost next to nothing. What it reports as enrolled is on
     disk; stop it anywhere, and the same command goes on from there.
 
@@ -68,10 +76,10 @@ def enroll(
     """
     from facesearch.cli.output import emit, note, progress_bar
     from facesearch.engine.records import enroll_record
-    from facesearch.engine.sources import collect_photos
+    from facesearch.engine.sources import collect_sources
 
-    sources = collect_photos(photos, subject, sync=sync)
-    summary = Summary(sources.passed_over)
+    sources = collect_sources(photos, subject, one_per_file=one_per_file, sync=sync)
+    summary = Summary()
     with open_engine(
         gallery=gallery,
         pack=pack,
@@ -85,9 +93,8 @@ def enroll(
         index=index,
     ) as engine:
         note(engine.encoder.provider.note)
-        with progress_bar("enrolling", len(sources.items)) as advance:
-            folders = sources.folders if sync else ()
-            for outcome in engine.enroll_sources(sources.items, folders, faces=faces, strict=strict):
+        with progress_bar("enrolling", len(sources)) as advance:
+            for outcome in engine.enroll_sources(sources, faces=faces, strict=strict, sync=sync):
                 summary.add(outcome)
                 advance()
                 if json:
@@ -101,14 +108,18 @@ def enroll(
 class Summary:
     """What an enrolment ends with; keeps counts, not the outcomes, however many there are."""
 
-    def __init__(self, passed_over: int) -> None:
-        self._passed_over = passed_over
+    def __init__(self) -> None:
+        self._passed_over: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._flagged: list[str] = []
         self._flags = 0
 
     def add(self, outcome: EnrollOutcome) -> None:
         """Count one outcome."""
+        if outcome.status.value == "passed_over":
+            photo = Path(outcome.photo)
+            self._passed_over[photo.suffix.lower() or photo.name] += 1
+            return
         rejected = outcome.status.value == "rejected"
         reason = outcome.rejection.reason.value if outcome.rejection else ""
         self._counts[f"rejected: {reason}" if rejected else outcome.status.value] += 1
@@ -138,4 +149,8 @@ class Summary:
         if self._counts["rejected: multiple_faces"]:
             note("Photos with several faces: --faces largest enrolls the largest face of each.")
         if self._passed_over:
-            note(f"{self._passed_over} files were passed over: by their names they are no photos.")
+            kinds = [kind for kind, _ in self._passed_over.most_common(KINDS)]
+            more = ", ..." if len(self._passed_over) > KINDS else ""
+            count = self._passed_over.total()
+            said = "1 file is no photo by its name" if count == 1 else f"{count} files are no photos by their names"
+            note(f"{said} ({', '.join(kinds)}{more}).")

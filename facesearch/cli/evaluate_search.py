@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,7 +136,7 @@ def read_searches(enrolled: Path, probes: Path | None, photos: Path | None, *, s
         return split_people(read_people(enrolled), seed)
     if probes is None:
         return read_search_folders(enrolled)
-    if enrolled.is_dir() and probes.is_dir():
+    if all(map(os.path.isdir, (enrolled, probes))):
         known, searched = read_people(enrolled), read_people(probes)
         return require_new_photos(SearchTrials(f"{known.source} and {searched.source}", known, searched))
     return read_manifests(enrolled, probes, photos)

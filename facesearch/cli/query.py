@@ -23,7 +23,7 @@ from facesearch.cli.options import (
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.outputs import Output
@@ -83,6 +83,7 @@ def query(
     from facesearch.engine.outputs import guard_outputs, place_drawings
     from facesearch.engine.probes import draw_results
     from facesearch.engine.records import search_record
+    from facesearch.engine.sources import find_photos
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
@@ -220,6 +221,7 @@ def detect(
     from facesearch.cli.output import print_table, progress_bar
     from facesearch.engine.outputs import guard_outputs, place_drawings
     from facesearch.engine.probes import write_embeddings
+    from facesearch.engine.sources import find_photos
 
     paths = find_photos(photos)
     places = place_drawings(annotate, photos, paths)
@@ -275,15 +277,3 @@ def _detect_photo(
 def _face_row(path: Path, index: int, face: Face) -> Sequence[object]:
     corners = " ".join(f"{value:.0f}" for value in face.box.tolist())
     return (path, index, face.detection_score, f"{face.width:.0f}", f"{face.height:.0f}", corners)
-
-
-def find_photos(paths: Iterable[Path]) -> list[Path]:
-    """The photos given, and those in the folders given; `ConfigError` where there are none."""
-    from facesearch.engine.sources import walk_photos
-
-    found: list[Path] = []
-    for path in paths:
-        found += walk_photos(path) if path.is_dir() else [path]
-    if not found:
-        raise ConfigError("There are no photos in what was given.", "Name photos, or a folder with photos in it.")
-    return found

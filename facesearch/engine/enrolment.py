@@ -22,9 +22,10 @@ from facesearch.gallery.uploads import is_upload
 from facesearch.names import path_text, printable
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.vision.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
+from facesearch.walking import cause_of, is_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from facesearch.engine.sources import Source
@@ -128,9 +129,10 @@ class Enrolment:
                     encoded = []
             yield from self._commit(self._judge(encoded))
 
-    def remove_vanished(self, folder: Path) -> Iterator[EnrollOutcome]:
-        """Remove what was enrolled from below `folder` and is no longer there."""
-        gone = [photo for photo in self._gallery.photos_below(folder) if not photo.file.path.exists()]
+    def remove_vanished(self, folder: Path, may_hold: Callable[[Path], bool]) -> Iterator[EnrollOutcome]:
+        """Remove what was enrolled from below `folder` and is no longer there; `may_hold` says what nobody knows of."""
+        below = self._gallery.photos_below(folder)
+        gone = [photo for photo in below if is_gone(photo.file.path) and not may_hold(photo.file.path)]
         for group in groups_of(gone, LOOKUP):
             self._gallery.remove_photos([photo.file.path for photo in group])
             for photo in group:
@@ -161,11 +163,11 @@ class Enrolment:
         try:
             subject = clean_name(source.subject)
             same_stat = source.status()
-        except (OSError, FaceSearchError) as error:
-            text = (
-                error.message if isinstance(error, FaceSearchError) else f"The photo cannot be read: {error.strerror}."
-            )
-            return _rejected(source, Rejection(Reason.UNREADABLE, text))
+        except FaceSearchError as error:
+            return _rejected(source, Rejection(Reason.UNREADABLE, error.message))
+        except OSError as error:
+            why = Rejection(Reason.INACCESSIBLE, f"The photo cannot be read: {cause_of(error)}.")
+            return _rejected(source, why)
         todo = _Todo(source, *same_stat)
         if enrolled is not None and same_stat == (enrolled.file.size, enrolled.file.mtime_ns):
             return _Looked(todo, subject, enrolled, None, None)
@@ -225,8 +227,10 @@ class Enrolment:
 
     def _refuse(self, batch: _Batch, source: Source, file: PhotoFile, rejection: Rejection) -> None:
         stored = StoredRejection(file.sha256 or None, file.size, file.mtime_ns, self._policy, rejection)
-        # An upload is not remembered: it will never be asked for by this name again.
-        change = RefusedPhoto(source.path, stored) if source.data is None else None
+        # An upload will never be asked for by this name again. What could not be read may be readable the next time,
+        # with the same size and time of change.
+        lasting = source.data is None and rejection.reason is not Reason.INACCESSIBLE
+        change = RefusedPhoto(source.path, stored) if lasting else None
         batch.add(_rejected(source, rejection), change)
 
     # -- after the models
@@ -311,7 +315,7 @@ def _takes_the_place_of(source: Source, subject: str, copy: StoredPhoto) -> bool
     """
     if source.data is not None or is_upload(copy.file.path):
         return subject in copy.subjects
-    return not copy.file.path.exists()
+    return is_gone(copy.file.path)
 
 
 def _rejected(source: Source, rejection: Rejection) -> EnrollOutcome:

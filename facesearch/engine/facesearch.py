@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import replace
@@ -12,10 +13,11 @@ from facesearch.config import Settings
 from facesearch.engine import probes
 from facesearch.engine.checking import check_parts
 from facesearch.engine.enrolment import EnrollOptions, Enrolment
+from facesearch.engine.folders import settle_folders
 from facesearch.engine.parts import Parts
 from facesearch.engine.probes import SearchOptions
 from facesearch.engine.query_log import QueryLog
-from facesearch.engine.sources import collect_photos, upload
+from facesearch.engine.sources import collect_sources, upload
 from facesearch.engine.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.errors import ConfigError
 from facesearch.gallery.decision import DEFAULT_MARGIN
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from facesearch.engine.evaluation.embeddings import PhotoEmbedder
     from facesearch.engine.probes import Image
     from facesearch.engine.reembedding import ModelChange
-    from facesearch.engine.sources import Source
+    from facesearch.engine.sources import Sources
     from facesearch.evaluation.calibration import Calibration
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.location import Location
@@ -203,40 +205,42 @@ class FaceSearch:
         photos: Iterable[Path | str] | Path | str,
         *,
         subject: str | None = None,
+        one_per_file: bool = False,
         faces: str = FacePolicy.SINGLE,
         strict: bool = False,
         sync: bool = False,
     ) -> Iterator[EnrollOutcome]:
-        """Enroll folders (one folder per subject), single photos, or CSV manifests; one outcome per photo.
+        """Enroll folders (one folder per subject), single photos, or CSV manifests; one outcome per file.
 
-        `subject` names the person in all photos. `faces`: `single`, `largest` or `all`. `strict` rejects photos that
-        match another subject; `sync` removes what was enrolled from the folders and is no longer there. An outcome is
-        yielded when it is on disk: stop anywhere, and the next run goes on from there.
+        `subject` names the person in all photos; with `one_per_file`, each photo shows the person that its file is
+        named after. A folder without sub-folders is one person where its name is a subject's, or where its photos agree
+        with each other; `ConfigError` where that is unclear. `faces`: `single`, `largest` or `all`. `strict` rejects
+        photos that match another subject; `sync` removes what was enrolled from the folders and is no longer there.
+
+        Files that are no photos by their names are `passed_over`; a folder that cannot be read is rejected as
+        `inaccessible`, and nothing below it is removed. An outcome is yielded when it is on disk: stop anywhere, and
+        the next run goes on from there.
         """
         paths = [photos] if isinstance(photos, (str, Path)) else photos
-        sources = collect_photos([Path(path) for path in paths], subject, sync=sync)
-        yield from self.enroll_sources(sources.items, sources.folders if sync else (), faces=faces, strict=strict)
+        sources = collect_sources([Path(path) for path in paths], subject, one_per_file=one_per_file, sync=sync)
+        yield from self.enroll_sources(sources, faces=faces, strict=strict, sync=sync)
 
     def enroll_sources(
-        self,
-        sources: Sequence[Source],
-        sync: Iterable[Path] = (),
-        *,
-        faces: str = FacePolicy.SINGLE,
-        strict: bool = False,
+        self, sources: Sources, *, faces: str = FacePolicy.SINGLE, strict: bool = False, sync: bool = False
     ) -> Iterator[EnrollOutcome]:
-        """`enroll` for photos that were collected already; `sync` are the folders to remove vanished photos of."""
+        """`enroll` for photos that were collected already."""
+        policy = parse_policy(faces)
+        items = settle_folders(sources, self, policy)
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
-        options = EnrollOptions(self.threshold.value, faces=parse_policy(faces), strict=strict)
-        enrolment = Enrolment(gallery, self.encoder, options)
+        enrolment = Enrolment(gallery, self.encoder, EnrollOptions(self.threshold.value, faces=policy, strict=strict))
         counts = dict.fromkeys((status.value for status in EnrollStatus), 0)
         try:
-            for outcome in enrolment.run(sources):
+            for outcome in itertools.chain(sources.set_aside(), enrolment.run(items)):
                 counts[outcome.status] += 1
                 yield outcome
-            for folder in sync:
-                for outcome in enrolment.remove_vanished(folder):
+            for folder in sources.folders if sync else ():
+                for outcome in enrolment.remove_vanished(folder, sources.may_hold):
                     counts[outcome.status] += 1
                     yield outcome
         finally:

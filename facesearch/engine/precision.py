@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.precision import Measurement, PrecisionRecord, read_record, write_record
 from facesearch.vision.quantize import collect_calibration, quantize_pack
 from facesearch.vision.runtime import PRECISIONS, choose_provider
+from facesearch.walking import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -142,7 +144,7 @@ def _providers(precision: Precision) -> list[str]:
 
 def _labelled(photos: Path, pairs: Path | None) -> Trials | None:
     """Who is on the photos: by `pairs`, or by one folder per person; None where nobody says."""
-    if not photos.is_dir():
+    if not os.path.isdir(photos):  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
         raise ConfigError(f"There is no folder {photos}.", "Name a folder with photos like those you search.")
     if pairs is not None:
         return read_trials(pairs, photos)
@@ -153,7 +155,12 @@ def _labelled(photos: Path, pairs: Path | None) -> Trials | None:
 
 
 def _photos_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in sorted(folder.rglob("*")) if is_photo_name(path))
+    found = walk(folder)
+    if found.unread:
+        raise ConfigError(
+            f"{found.unread[0].path} cannot be read: {found.unread[0].cause}.", "Give permission, or move it elsewhere."
+        )
+    return tuple(path for path in found.files if is_photo_name(path))
 
 
 def _spread(photos: Sequence[Photo]) -> Iterator[bytes]:

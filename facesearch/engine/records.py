@@ -17,10 +17,10 @@ def rounded(value: float | None, digits: int = 6) -> float | None:
 
 
 def enroll_record(outcome: EnrollOutcome) -> dict[str, Any]:
-    """One photo of an enrolment."""
+    """One photo of an enrolment, or a folder or file that was not looked at."""
     return {
         "photo": outcome.photo,
-        "subject": outcome.subject,
+        "subject": outcome.subject or None,
         "status": outcome.status.value,
         "reason": outcome.rejection.reason.value if outcome.rejection else None,
         "detail": outcome.rejection.detail if outcome.rejection else None,

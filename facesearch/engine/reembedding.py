@@ -19,6 +19,7 @@ from facesearch.vision.quality import NO_LIMITS, FacePolicy
 from facesearch.vision.refinding import refind
 from facesearch.vision.runtime import parse_precision
 from facesearch.vision.thumbnail import box_in_thumbnail
+from facesearch.walking import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +177,7 @@ class Reembedding:
                 if gone is None:
                     there.append(photo)
                 else:
-                    yield _without(photo, ReembedStatus.GONE, gone)
+                    yield _without(photo, ReembedStatus.GONE, gone, Reason.INACCESSIBLE)
             yield from self._embed(there)
 
     def _embed(self, photos: list[LackingPhoto]) -> Iterator[ReembedOutcome]:
@@ -201,14 +202,14 @@ class Reembedding:
             return read_photo_bytes(photo.path)
         crop = self._crops.find(photo.photo_id)
         if crop is None:
-            raise PhotoError("It was removed meanwhile.", reason=Reason.UNREADABLE)
+            raise PhotoError("It was removed meanwhile.", reason=Reason.INACCESSIBLE)
         return crop
 
 
 def _why_gone(photo: LackingPhoto) -> str | None:
     if is_upload(photo.path):
         return None if photo.has_crop else "It was uploaded, and no picture of it was kept: upload it again."
-    return None if photo.path.exists() else "There is no such file any more: enroll the photo from where it is now."
+    return "There is no such file any more: enroll the photo from where it is now." if is_gone(photo.path) else None
 
 
 def _without(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
 from facesearch.gallery.subjects import clean_attributes, clean_name
 from facesearch.gallery.uploads import upload_path
-from facesearch.names import listed_path, person_name
+from facesearch.names import listed_path, path_text, person_name
+from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.vision.photo import is_photo_name, read_photo_bytes
+from facesearch.walking import Unread, cause_of, is_gone, is_system_folder, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -54,97 +57,169 @@ def upload(data: bytes, subject: str, attributes: Mapping[str, str] | None = Non
 
 @dataclass(slots=True)
 class Sources:
-    """The photos to enroll, in a stable order, and what was passed over on the way."""
+    """The photos to enroll, in a stable order, and what was not looked at on the way."""
 
     items: list[Source] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     """Absolute folders that were searched: what `--sync` may remove from."""
-    passed_over: int = 0
-    """Files that are no photos by their name."""
+    flat: list[Path] = field(default_factory=list)
+    """Those of them that hold photos and have none in sub-folders: nobody said whether each is one person."""
+    passed_over: list[Path] = field(default_factory=list)
+    """Files that are no photos by their names, and folders of the system that were given."""
+    unread: list[Unread] = field(default_factory=list)
+    """Folders that could not be read: what is in them is neither enrolled nor gone."""
+
+    def __len__(self) -> int:
+        """How many outcomes an enrolment of all this has, without what `--sync` removes."""
+        return len(self.items) + len(self.passed_over) + len(self.unread)
+
+    def may_hold(self, photo: Path) -> bool:
+        """Whether `photo` would lie in a folder that could not be read."""
+        return any(photo.is_relative_to(each.path) for each in self.unread)
+
+    def set_aside(self) -> Iterator[EnrollOutcome]:
+        """Outcomes of what is not looked at: what is no photo by its name, and what could not be read."""
+        for path in self.passed_over:
+            yield EnrollOutcome(path_text(path), "", EnrollStatus.PASSED_OVER)
+        for each in self.unread:
+            why = Rejection(Reason.INACCESSIBLE, f"It cannot be read: {each.cause}.")
+            yield EnrollOutcome(path_text(each.path), "", EnrollStatus.REJECTED, why)
 
 
-def collect_photos(paths: Iterable[Path], subject: str | None = None, *, sync: bool = False) -> Sources:
-    """What `enroll` would enroll from these paths; raises `ConfigError` as it does."""
-    sources = collect_sources(paths, subject)
-    if sync and not (sources.folders and sources.items):
-        raise ConfigError(
-            "--sync needs a folder with photos in it.", "An empty folder would remove everybody: is a disk missing?"
-        )
-    return sources
-
-
-def collect_sources(paths: Iterable[Path], subject: str | None = None) -> Sources:
+def collect_sources(
+    paths: Iterable[Path], subject: str | None = None, *, one_per_file: bool = False, sync: bool = False
+) -> Sources:
     """Photos of one folder per subject, loose photos (subject = the name without its suffix), and CSV manifests.
 
-    `subject` names the person in all of them instead. Raises `ConfigError` for a path that is not there, a manifest
-    that cannot be used, a photo that is given to two subjects, or a `subject` that can be no name.
+    `subject` names the person in all of them instead. With `one_per_file`, each photo that no manifest names is said to
+    show the person that its file is named after. A photo that is given twice counts once. Folders of the system that
+    lie in a folder are not looked at, nor are hidden ones; a photo that is given by its name is, whatever its suffix.
+
+    Raises `ConfigError` for a path that is not there, a manifest that cannot be used, a photo that is given to two
+    subjects, a `subject` that can be no name, and with `sync` for a folder without photos.
     """
     if subject is not None:
         clean_name(subject)
+        if one_per_file:
+            raise ConfigError("--as and --one-per-file exclude each other.", "Choose one.")
+    naming = _Naming(subject, one_per_file=one_per_file)
     sources = Sources()
     for path in paths:
-        absolute = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow links and rename photos
-        if absolute.is_dir():
-            sources.folders.append(absolute)
-            _collect_folder(sources, absolute, subject)
-        elif absolute.suffix.lower() == ".csv":
-            sources.items.extend(read_manifest(absolute))
-        elif absolute.exists():
-            sources.items.append(_source(absolute, subject))
-        else:
-            raise ConfigError(f"There is no {path}.", "Give a folder with one folder per person, photos, or a CSV.")
+        _collect(sources, Path(path), naming, sync=sync)
+    if sync and not sources.folders:
+        raise ConfigError("--sync needs a folder with photos in it.", "Name the folder that the photos are in.")
     sources.items = _unique(sources.items)
+    sources.passed_over = list(dict.fromkeys(sources.passed_over))
+    sources.unread = list(dict.fromkeys(sources.unread))
     return sources
 
 
-def _collect_folder(sources: Sources, folder: Path, subject: str | None) -> None:
-    for path, top in sorted(_walk(folder), key=lambda found: os.fsencode(found[0])):
-        if not is_photo_name(path):
-            sources.passed_over += 1
-            continue
-        sources.items.append(_source(path, person_name(top) if subject is None and top is not None else subject))
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """How photos get their person's name."""
+
+    subject: str | None
+    one_per_file: bool
+
+    def named(self, photo: Path, folder: str | None = None) -> Source:
+        """The photo, which lies in the `folder` of a person or in none."""
+        if self.subject is not None:
+            return Source(photo, self.subject)
+        if folder is None or self.one_per_file:
+            return Source(photo, person_name(photo.stem), said=self.one_per_file)
+        return Source(photo, person_name(folder))
 
 
-def _source(photo: Path, subject: str | None) -> Source:
-    """The photo as `subject`'s, or, where nobody said whose it is, as that of a person named after the file."""
-    return Source(photo, person_name(photo.stem) if subject is None else subject, said=subject is not None)
+def _collect(sources: Sources, path: Path, naming: _Naming, *, sync: bool) -> None:
+    """Add what `path` is or holds."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow links and rename photos
+    if is_gone(absolute):
+        raise ConfigError(f"There is no {path}.", "Give a folder with one folder per person, photos, or a CSV.")
+    try:
+        is_folder = stat.S_ISDIR(absolute.stat().st_mode)
+    except (OSError, ValueError) as error:
+        sources.unread.append(Unread(absolute, cause_of(error)))
+        return
+    if is_folder and is_system_folder(absolute):
+        sources.passed_over.append(absolute)
+    elif is_folder:
+        _collect_folder(sources, absolute, naming, sync=sync)
+    elif absolute.suffix.lower() == ".csv":
+        listed = read_manifest(absolute)
+        sources.items += listed if naming.subject is None else [replace(row, subject=naming.subject) for row in listed]
+    else:
+        sources.items.append(naming.named(absolute))
 
 
-def walk_photos(folder: Path) -> list[Path]:
-    """All photos in a folder and below it, in a stable order."""
-    return sorted((path for path, _ in _walk(folder) if is_photo_name(path)), key=os.fsencode)
+def _collect_folder(sources: Sources, folder: Path, naming: _Naming, *, sync: bool) -> None:
+    found = walk(folder)
+    photos = [path for path in found.files if is_photo_name(path)]
+    if sync and not photos and not found.unread:
+        raise ConfigError(
+            f"--sync needs a folder with photos in it, and {folder} holds none.",
+            "It would remove everybody: is a disk missing? To remove a person: facesearch people remove NAME",
+        )
+    depth = len(folder.parts)
+    for path in photos:
+        below = path.parts[depth:]
+        sources.items.append(naming.named(path, below[0] if len(below) > 1 else None))
+    sources.folders.append(folder)
+    if photos and not found.unread and all(path.parent == folder for path in photos):
+        sources.flat.append(folder)
+    sources.passed_over += (path for path in found.files if not is_photo_name(path))
+    sources.unread += found.unread
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """(file, name of the folder directly below `folder` that it is in); hidden names are passed over."""
-    seen: set[tuple[int, int]] = set()
-    for current, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(current)  # noqa: PTH116  # the names may not be Unicode; os.walk gives strings
-        key = (status.st_dev, status.st_ino)
-        if key in seen:  # a link back to where we have been
-            folders.clear()
-            continue
-        seen.add(key)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        parts = Path(current).relative_to(folder).parts
-        for name in files:
-            if not name.startswith("."):
-                yield Path(current) / name, parts[0] if parts else None
+def find_photos(paths: Iterable[Path]) -> list[Path]:
+    """Return the photos given and those in the folders given, each once, in a stable order.
+
+    A folder that cannot be read stands among them: it is a photo that is `inaccessible`. Raises `ConfigError` where
+    there is nothing to look at.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
+            found[path] = None
+        elif not is_system_folder(path):
+            found |= dict.fromkeys(photos_in(path))
+    if not found:
+        raise ConfigError("There are no photos in what was given.", "Name photos, or a folder with photos in it.")
+    return list(found)
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Return the photos in a folder and below it, then the folders that could not be read."""
+    found = walk(folder)
+    return [path for path in found.files if is_photo_name(path)] + [each.path for each in found.unread]
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:
     """Each photo once, in the order of their first mention; what was said of a photo wins over its file's name."""
-    kept: dict[Path, Source] = {}
+    kept: dict[tuple[object, str], Source] = {}
+    folders: dict[Path, object] = {}
     for source in sources:
-        earlier = kept.setdefault(source.path, source)
+        folder = source.path.parent
+        if folder not in folders:
+            folders[folder] = _identity(folder)
+        key = folders[folder], source.path.name
+        earlier = kept.setdefault(key, source)
         if earlier.said and source.said and earlier.subject != source.subject:
             raise ConfigError(
                 f"{source.path} is given to two subjects: {earlier.subject} and {source.subject}.",
                 "Keep one of the two.",
             )
         if source.said and not earlier.said:
-            kept[source.path] = source
+            kept[key] = source
     return list(kept.values())
+
+
+def _identity(folder: Path) -> object:
+    """What two names of one folder have in common, where a link leads to it."""
+    try:
+        status = folder.stat()
+    except (OSError, ValueError):
+        return folder
+    return status.st_dev, status.st_ino
 
 
 def read_manifest(path: Path) -> list[Source]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -229,7 +231,7 @@ def _check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:
         problem = _photo_problem(photo)
         if problem is not None:
             yield Finding(ok=False, subject="photos", detail=f"{photo.file.path} {problem}")
-        elif photo.file.path.is_file():
+        elif os.path.isfile(photo.file.path):  # noqa: PTH113  # never raises, unlike Path.is_file
             whole += 1
         else:
             missing += 1
@@ -249,11 +251,11 @@ def _photo_problem(photo: StoredPhoto) -> str | None:
     """What is wrong with the file; a photo that is not there is not wrong."""
     path = photo.file.path
     try:
-        if not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             return None
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return f"cannot be read: {error.strerror}"

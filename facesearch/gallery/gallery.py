@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from facesearch.errors import EngineUnavailableError
@@ -36,6 +35,7 @@ from facesearch.gallery.sqlite import SqliteDatabase
 from facesearch.gallery.transactions import Transactions
 from facesearch.names import path_text
 from facesearch.types import EnrolledPhoto, IndexKind
+from facesearch.walking import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -250,6 +250,10 @@ class Gallery:
         """Enrolled photos with exactly these bytes, by their SHA-256 in hex."""
         return self._transactions.read(lambda connection: photos.photos_of_contents(connection, hashes))
 
+    def subject_ids(self, names: Sequence[str]) -> dict[str, int]:
+        """The ids of the people who have these names, by name; names must be as `subjects.clean_name` makes them."""
+        return self._transactions.read(lambda connection: subjects.ids_by_name(connection, names))
+
     def photos_below(self, folder: Path) -> list[StoredPhoto]:
         """Enrolled photos in a folder or below it."""
         return self._transactions.read(lambda connection: photos.photos_below(connection, folder))
@@ -296,7 +300,7 @@ class Gallery:
     def forget_vanished_rejections(self, folder: Path) -> None:
         """Forget refusals of photos below `folder` that are no longer there."""
         known = self._transactions.read(lambda connection: rejections.rejected_below(connection, folder))
-        vanished = [path for path in known if not os.path.lexists(path)]  # before any lock: the disk may be slow
+        vanished = [path for path in known if is_gone(path)]  # before any lock: the disk may be slow
         self._transactions.write(lambda connection: rejections.forget_rejections(connection, vanished))
 
     def change(self, work: Callable[[Connection], Result]) -> Result:

@@ -12,6 +12,7 @@ from facesearch.errors import PhotoError
 from facesearch.names import path_text
 from facesearch.types import Pixels, Reason
 from facesearch.types import is_photo_name as is_photo_name
+from facesearch.walking import cause_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,8 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     Never blocks on a pipe or a device, and never follows a file that grows while it is read beyond the limit.
 
     Raises:
-        PhotoError: `unreadable` (missing, no permission, no regular file, empty) or `too_large`.
+        PhotoError: `inaccessible` (missing, no permission, the disk fails), `unreadable` (no regular file, empty) or
+            `too_large`.
     """
     name = path_text(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -36,9 +38,10 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise _unreadable(f"{name} is not a regular file.")
             data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
+    except IsADirectoryError as error:
+        raise _unreadable(f"{name} is not a regular file.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _unreadable(f"{name} cannot be read: {cause}.") from error
+        raise PhotoError(f"{name} cannot be read: {cause_of(error)}.", reason=Reason.INACCESSIBLE) from error
     if data is None or len(data) > max_bytes:
         raise PhotoError(
             f"{name} is larger than {max_bytes / 2**20:.0f} MB.",

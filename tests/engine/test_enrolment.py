@@ -221,7 +221,7 @@ def test_every_bad_photo_is_rejected_with_a_reason_and_none_stops_the_run(
         "cut.jpg": "unreadable",
         "landscape.jpg": "face_not_found",
         "group.jpg": "multiple_faces",
-        "gone.jpg": "unreadable",
+        "gone.jpg": "inaccessible",
         "pipe.jpg": "unreadable",
     }
     assert engine.gallery.counts()["templates"] == 12

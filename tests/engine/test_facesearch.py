@@ -19,6 +19,7 @@ from facesearch import (
 )
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landscape, draw_portrait
 from facesearch.demo.standin import build_standin_pack
+from facesearch.engine.sources import Sources
 from facesearch.vision.photo import decode_photo
 
 
@@ -138,7 +139,7 @@ def test_the_gallery_remembers_its_pack_and_refuses_another(enrolled: FaceSearch
         with pytest.raises(ModelMismatchError, match="holds templates of"):
             engine.identify(draw_portrait(0, 0))
         with pytest.raises(ModelMismatchError):
-            list(engine.enroll_sources([]))
+            list(engine.enroll_sources(Sources()))
 
 
 def test_one_engine_answers_from_many_threads(enrolled: FaceSearch) -> None:

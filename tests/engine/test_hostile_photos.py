@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, sockets and names of POSIX")
 
 ENROLLED, NO_FACE = "enrolled", "face_not_found"
+INACCESSIBLE = "inaccessible"
 UNREADABLE, TOO_LARGE, UNSUPPORTED = "unreadable", "too_large", "unsupported_format"
 
 
@@ -176,8 +177,8 @@ def test_what_is_no_file_is_unreadable_or_passed_over(engine: FaceSearch, tmp_pa
         "inside.jpg": ENROLLED,
         "pipe.jpg": UNREADABLE,
         "zero.jpg": UNREADABLE,
-        "dangling.jpg": UNREADABLE,
-        "self.jpg": UNREADABLE,
+        "dangling.jpg": INACCESSIBLE,
+        "self.jpg": INACCESSIBLE,
     }
     try:
         not_utf8.write_bytes(encode(portrait(2), format="JPEG"))
@@ -189,13 +190,13 @@ def test_what_is_no_file_is_unreadable_or_passed_over(engine: FaceSearch, tmp_pa
     try:
         os.chdir(folder)  # a socket's whole path may have 108 bytes
         server.bind("socket.jpg")
-        expected["socket.jpg"] = UNREADABLE
+        expected["socket.jpg"] = INACCESSIBLE
     finally:
         os.chdir(here)
     if os.geteuid() != 0:  # who may read everything
         (folder / "secret.jpg").write_bytes(encode(portrait(3), format="JPEG"))
         (folder / "secret.jpg").chmod(0)
-        expected["secret.jpg"] = UNREADABLE
+        expected["secret.jpg"] = INACCESSIBLE
     try:
         assert outcomes_of(engine, folder.parent) == expected
     finally:

@@ -197,7 +197,7 @@ def test_an_upload_is_embedded_from_the_small_picture_that_was_kept(
         None,
         None,
         "face_not_found",
-        "unreadable",
+        "inaccessible",
     ]
     assert all(each.from_crop for each in told[:2])
     new.model_change.activate(allow_missing=True)

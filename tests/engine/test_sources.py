@@ -54,7 +54,7 @@ def test_hidden_names_and_other_files_are_passed_over_and_counted(tmp_path: Path
     touch(tmp_path / ".cache" / "2.jpg")
     sources = collect_sources([tmp_path])
     assert [source.path.name for source in sources.items] == ["1.jpg"]
-    assert sources.passed_over == 1
+    assert sources.passed_over == [tmp_path / "Ada" / "notes.txt"]
 
 
 def test_a_link_back_to_a_parent_folder_does_not_loop(tmp_path: Path) -> None:

@@ -311,11 +311,11 @@ def test_a_file_that_grows_while_it_is_read_is_read_up_to_the_limit(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_inaccessible(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"x")
     path.chmod(0)
-    assert reading(path) == Reason.UNREADABLE
+    assert reading(path) == Reason.INACCESSIBLE
 
 
 def test_what_is_no_regular_file_is_unreadable(tmp_path: Path) -> None:
@@ -323,13 +323,18 @@ def test_what_is_no_regular_file_is_unreadable(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     empty = tmp_path / "empty.jpg"
     empty.touch()
-    for path in (pipe, tmp_path, empty, tmp_path / "missing.jpg", Path("/dev/zero"), Path("a\0b.jpg")):
+    for path in (pipe, tmp_path, empty, Path("/dev/zero")):
         assert reading(path) == Reason.UNREADABLE
+
+
+def test_what_is_not_there_is_inaccessible(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.jpg", tmp_path / "missing" / "1.jpg", Path("a\0b.jpg")):
+        assert reading(path) == Reason.INACCESSIBLE
 
 
 def test_a_name_that_is_not_utf8_is_read_and_named_in_messages(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
-    assert reading(path) == Reason.UNREADABLE
+    assert reading(path) == Reason.INACCESSIBLE
     path.write_bytes(b"x")
     assert read_photo_bytes(path) == b"x"
 

@@ -112,7 +112,14 @@ class PhotoEmbedder:
 
     def embed(self, photos: Sequence[Photo], advance: Callable[[], None] = lambda: None) -> Embedded:
         """One embedding per photo; `advance` is called for each. Raises `ModelError`."""
-        hashes = [_hash_of(photo) for photo in photos]
+        hashes: list[str] = []
+        unread: dict[Photo, Embedding] = {}
+        for photo in photos:
+            try:
+                hashes.append(hashlib.sha256(_load(photo)).hexdigest())
+            except PhotoError as error:
+                hashes.append("")
+                unread[photo] = Embedding("", None, error.reason)
         known = self._cache.load(filter(None, hashes)) if self._cache else {}
         for _ in range(sum(sha256 in known for sha256 in hashes)):
             advance()
@@ -127,9 +134,12 @@ class PhotoEmbedder:
                 self._keep(fresh)
                 fresh = []
         self._keep(fresh)
-        unread = Embedding("", None, Reason.UNREADABLE.value)
         found = known | made
-        return Embedded(tuple(found.get(sha256, unread) for sha256 in hashes), len(made))
+        changed = Embedding("", None, Reason.INACCESSIBLE.value)  # a file that was written to since it was hashed
+        results = (
+            found.get(sha256) or unread.get(photo, changed) for sha256, photo in zip(hashes, photos, strict=True)
+        )
+        return Embedded(tuple(results), len(made))
 
     def _keep(self, fresh: Sequence[Embedding]) -> None:
         if self._cache:
@@ -165,14 +175,6 @@ class PhotoEmbedder:
 
 def _load(photo: Photo) -> bytes:
     return photo if isinstance(photo, bytes) else read_photo_bytes(photo)
-
-
-def _hash_of(photo: Photo) -> str:
-    """Hex SHA-256 of the photo's bytes; empty where it cannot be read."""
-    try:
-        return hashlib.sha256(_load(photo)).hexdigest()
-    except PhotoError:
-        return ""
 
 
 def _embedding(photo: EncodedPhoto[Photo]) -> Embedding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from facesearch.errors import EvaluationError
@@ -32,7 +33,7 @@ def read_trials(path: Path, photos: Path | None = None) -> Trials:
     A folder is SearchTrials where it holds gallery/ and probe/ or unknown/, else one PhotoSet of a folder per person.
     Raises EvaluationError for a format that is not known, and whatever that format's reader refuses.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
         return read_search_folders(path) if is_search_folder(path) else read_people(path)
     head = _head(path)
     if path.suffix.lower() == ".npz" or head.startswith(b"PK\x03\x04"):

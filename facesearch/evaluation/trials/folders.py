@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from facesearch.evaluation.trials.refusal import refusal
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
 from facesearch.names import path_text, person_name
 from facesearch.types import is_photo_name
+from facesearch.walking import is_gone, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +24,18 @@ UNKNOWN_SHARE = 0.5
 
 def is_search_folder(root: Path) -> bool:
     """Whether `root` holds gallery/ and one of probe/ and unknown/ rather than people."""
-    return (root / "gallery").is_dir() and any((root / name).is_dir() for name in ("probe", "unknown"))
+    return _holds(root, "gallery") and (_holds(root, "probe") or _holds(root, "unknown"))
+
+
+def _holds(root: Path, name: str) -> bool:
+    return os.path.isdir(root / name)  # noqa: PTH112  # Path.is_dir raises where `root` has no permission
 
 
 def read_people(root: Path) -> PhotoSet:
-    """One folder per person, photos directly in it; sorted by name. EvaluationError where there are none."""
+    """One folder per person, photos in it and below it; sorted by name.
+
+    EvaluationError where there are none, and for folders that cannot be read: rates over the rest would be others.
+    """
     return _photo_set(root, root, _photos_by_person(root))
 
 
@@ -38,8 +47,8 @@ def read_search_folders(root: Path) -> SearchTrials:
     """
     gallery = _photo_set(root / "gallery", root, _photos_by_person(root / "gallery"))
     enrolled = set(gallery.subject_ids)
-    probes = _photos_by_person(root / "probe") if (root / "probe").is_dir() else []
-    strangers = _strangers(root / "unknown") if (root / "unknown").is_dir() else []
+    probes = _photos_by_person(root / "probe") if _holds(root, "probe") else []
+    strangers = _strangers(root / "unknown") if _holds(root, "unknown") else []
     _require_none(
         root,
         sorted({subject for subject, _ in probes} - enrolled),
@@ -57,8 +66,6 @@ def read_search_folders(root: Path) -> SearchTrials:
 
 def read_strangers(root: Path) -> PhotoSet:
     """People who are not enrolled: folders per person, or photos, each of which counts as a person of its own."""
-    if not root.is_dir():
-        raise EvaluationError(f"{root}: is no folder", "Name a folder with photos of people who are not enrolled.")
     return _photo_set(root, root, _strangers(root))
 
 
@@ -67,20 +74,24 @@ def _require_none(root: Path, people: Sequence[str], problem: str, hint: str) ->
         raise refusal(str(root), problem, people, len(people), hint)
 
 
-def _photos_in(folder: Path) -> list[Path]:
-    """Photos by their names; notes, Thumbs.db and hidden files are passed over."""
-    return sorted(file for file in folder.iterdir() if is_photo_name(file) and file.is_file())
+def _photos_below(root: Path) -> list[Path]:
+    if is_gone(root):
+        raise EvaluationError(f"{root}: is no folder", "Name a folder with photos in it.")
+    found = walk(root)
+    if found.unread:
+        offenders = (f"{each.path}: {each.cause}" for each in found.unread)
+        hint = "Give permission, or move them elsewhere."
+        raise refusal(str(root), "folders that cannot be read", offenders, len(found.unread), hint)
+    return sorted(path for path in found.files if is_photo_name(path))
 
 
 def _photos_by_person(root: Path) -> list[tuple[str, Path]]:
-    if not root.is_dir():
-        raise EvaluationError(f"{root}: is no folder")
-    people = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    return [(person_name(folder.name), photo) for folder in people for photo in _photos_in(folder)]
+    below = (photo for photo in _photos_below(root) if photo.parent != root)
+    return [(person_name(photo.relative_to(root).parts[0]), photo) for photo in below]
 
 
 def _strangers(root: Path) -> list[tuple[str, Path]]:
-    loose = [(path_text(f"unknown/{photo.name}"), photo) for photo in _photos_in(root)]
+    loose = [(path_text(f"unknown/{photo.name}"), photo) for photo in _photos_below(root) if photo.parent == root]
     return loose + _photos_by_person(root)
 
 

@@ -8,6 +8,7 @@ from facesearch.evaluation.trials.refusal import encode, refusal, repeats
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
 from facesearch.names import listed_path, path_text
+from facesearch.walking import is_gone
 
 
 def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
@@ -30,7 +31,7 @@ def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
     if nameless:
         raise refusal(str(path), "rows without a subject_id", (f"row {i}" for i in nameless), len(nameless))
     files = tuple(listed_path(root, image) for image in images)
-    absent = [i for i, file in enumerate(files) if not file.is_file()]
+    absent = [i for i, file in enumerate(files) if is_gone(file)]
     if absent:
         offenders = (f"row {i + 1 + HEADER_ROWS}: {images[i]}" for i in absent)
         hint = "Name the folder they are in with --photos DIR."

@@ -12,6 +12,7 @@ from facesearch.evaluation.trials.refusal import encode, refusal, repeats
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, read_flags, read_folds, read_text
 from facesearch.evaluation.trials.types import PairTrials
 from facesearch.names import listed_path, path_text
+from facesearch.walking import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +122,7 @@ def _assembled(
 
 
 def _check_photos_exist(trials: PairTrials) -> None:
-    absent = {i for i, photo in enumerate(trials.photos) if isinstance(photo, Path) and not photo.is_file()}
+    absent = {i for i, photo in enumerate(trials.photos) if isinstance(photo, Path) and is_gone(photo)}
     if absent:
         row_of = {int(photo): row for row, pair in reversed(_rows(trials)) for photo in pair}
         offenders = (f"row {row_of[i]}: {trials.names[i]}" for i in sorted(absent))

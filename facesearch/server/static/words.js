@@ -10,6 +10,7 @@ export function signed(value, digits) {
 export const score = (value) => (value === null || value === undefined ? "–" : signed(value, 3));
 
 const REASONS = {
+  inaccessible: "This file or folder could not be opened",
   unreadable: "This file cannot be read as a photo",
   unsupported_format: "This kind of file is not supported",
   too_large: "This photo is too large",

@@ -1,0 +1,143 @@
+"""Photo folders without sub-folders: whether each is one person, told from its name or its photos."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from facesearch.errors import ConfigError
+from facesearch.gallery.subjects import clean_name
+from facesearch.names import person_name
+from facesearch.vision.photo import read_photo_bytes
+from facesearch.vision.quality import ENROLL_LIMITS, FacePolicy
+from facesearch.walking import is_system_name
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.engine.sources import Source, Sources
+
+SAMPLE: Final = 12
+"""Photos of a folder that are compared with each other, evenly spread over it."""
+AGREEING: Final = 0.75
+"""Share of their pairs that have to match: with 12 photos, one of somebody else is forgiven, and two are not."""
+
+
+def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> list[Source]:
+    """Return the photos to enroll, those of each folder without sub-folders as one person, named after the folder.
+
+    Such a folder is one person where somebody is enrolled under its name, or where its photos agree with each other:
+    three quarters of the pairs among up to 12 of them match at the threshold in force. Several folders beside each
+    other are one person each unless their photos disagree; those that are all the folders of their parent are so
+    without a look at their photos, as if the parent was given. Folders that hold photos of what was said already, by
+    `--as`, a manifest or a parent folder, need no decision.
+
+    Raises `ConfigError` for a folder of which it is unclear. Nothing is written.
+    """
+    undecided: dict[Path, list[Path]] = {folder: [] for folder in sources.flat}
+    for item in sources.items:
+        if not item.said and item.path.parent in undecided:
+            undecided[item.path.parent].append(item.path)
+    undecided = {folder: photos for folder, photos in undecided.items() if photos}
+    clear = _known(undecided, engine) | _whole_families(undecided)
+    for folder, photos in undecided.items():
+        if folder not in clear:
+            several = sum(each.parent == folder.parent for each in undecided) > 1
+            _require_one_person(folder, photos, engine, faces, lenient=several)
+    return [
+        replace(item, subject=person_name(item.path.parent.name), said=True)
+        if not item.said and item.path.parent in undecided
+        else item
+        for item in sources.items
+    ]
+
+
+def _known(folders: Collection[Path], engine: FaceSearch) -> set[Path]:
+    """Those of the folders under whose names people are enrolled."""
+    if not engine.has_gallery:
+        return set()
+    names = {folder: clean_name(person_name(folder.name)) for folder in folders if _can_be_a_person(folder)}
+    ids = engine.gallery.subject_ids(list(names.values()))
+    return {folder for folder, name in names.items() if name in ids}
+
+
+def _whole_families(folders: Collection[Path]) -> set[Path]:
+    """Those of the folders that, two or more together, are all the folders of their parent."""
+    families: defaultdict[Path, set[str]] = defaultdict(set)
+    for folder in folders:
+        families[folder.parent].add(folder.name)
+    return {
+        parent / name for parent, names in families.items() if len(names) > 1 and _folders_in(parent) <= names
+        for name in names
+    }  # fmt: skip
+
+
+def _folders_in(parent: Path) -> set[str]:
+    try:
+        with os.scandir(parent) as entries:
+            return {entry.name for entry in entries if not is_system_name(entry.name) and entry.is_dir()}
+    except OSError:
+        return {""}  # nobody knows, and no folder is called so
+
+
+def _can_be_a_person(folder: Path) -> bool:
+    """Whether a folder's name can be a person's; hidden folders and the root of a disk are nobody."""
+    try:
+        clean_name(person_name(folder.name))
+    except ConfigError:
+        return False
+    return not folder.name.startswith(".")
+
+
+def _require_one_person(
+    folder: Path, photos: Sequence[Path], engine: FaceSearch, faces: FacePolicy, *, lenient: bool
+) -> None:
+    """Raise `ConfigError` unless the folder is one person; a `lenient` one is where too few photos can be compared."""
+    if not _can_be_a_person(folder):
+        raise _unclear(f"{folder} is named like nobody.")
+    scores = _scores_within(_sample(photos), engine, faces)
+    if not len(scores):
+        if lenient:
+            return
+        raise _unclear(f"{folder} has too few photos with a usable face to tell whether it is one person.")
+    threshold = engine.threshold.value
+    matching = int((scores >= threshold).sum())
+    if matching < AGREEING * len(scores):
+        raise _unclear(
+            f"The photos in {folder} do not agree on one person: {matching} of {len(scores)} pairs match at "
+            f"{threshold:g}."
+        )
+
+
+def _unclear(message: str) -> ConfigError:
+    return ConfigError(
+        message, "Give --as NAME if they show one person, or --one-per-file if each shows the person it is named after."
+    )
+
+
+def _sample(photos: Sequence[Path]) -> list[Path]:
+    """Up to `SAMPLE` of the photos, the first and the last among them, evenly spread."""
+    if len(photos) <= SAMPLE:
+        return list(photos)
+    return [photos[round(position)] for position in np.linspace(0, len(photos) - 1, SAMPLE)]
+
+
+def _scores_within(photos: Sequence[Path], engine: FaceSearch, faces: FacePolicy) -> NDArray[np.float32]:
+    """Cosines of all pairs of the photos that have a usable face; empty for fewer than two."""
+    if len(photos) < 2:
+        return np.empty(0, np.float32)
+    policy = FacePolicy.LARGEST if faces is FacePolicy.ALL else faces
+    encoded = engine.encoder.encode_many(photos, read_photo_bytes, policy=policy, limits=ENROLL_LIMITS)
+    vectors = [photo.templates[0].vector for photo in encoded if photo.templates]
+    if len(vectors) < 2:
+        return np.empty(0, np.float32)
+    stacked = np.stack(vectors)
+    return (stacked @ stacked.T)[np.triu_indices(len(vectors), 1)]
