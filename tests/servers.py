@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -44,6 +43,7 @@ def _version(package: str) -> str:
 @contextmanager
 def shared_server(folder: Path, start: Callable[[Path], int], ready: Callable[[], None]) -> Iterator[None]:
     """A server that the first test process starts and the last one stops. `start` returns its process group."""
+    fcntl = pytest.importorskip("fcntl", reason="Test processes share a server by locks that Windows does not have.")
     folder.mkdir(exist_ok=True)
     group = folder / "group"
     with (folder / "starting").open("w") as starting, (folder / "users").open("w") as users:
