@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facesearch.types import Face
+from facesearch.vision.libraries import import_onnxruntime
 from facesearch.vision.packfolder import read_pack_folder
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class InsightFace:
             (Path(self._folder.name) / model.path.name).symlink_to(model.path.absolute())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            import_onnxruntime()  # which InsightFace would import with its telemetry
             analysis = importlib.import_module("insightface.app").FaceAnalysis
             self._app: Any = analysis(self._folder.name, providers=["CPUExecutionProvider"])
             self._app.prepare(0, det_thresh=0.5, det_size=(size, size))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from facesearch.errors import ModelError
 from facesearch.types import Precision
-from facesearch.versions import require
+from facesearch.vision.libraries import import_openvino
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from numpy.typing import NDArray
 
 _DEVICE: Final = "CPU"
@@ -24,19 +21,10 @@ _opening: Final = Lock()
 _HINT: Final = "Try --provider cpu."
 
 
-def _import_openvino() -> Any:
-    require("openvino")
-    # Importing OpenVINO tells Google Analytics so, through a package that it requires (seen with 2026.4).
-    sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
-    import openvino as ov
-
-    return ov
-
-
 @cache
 def computes_bf16() -> bool:
     """Whether this processor has bf16 arithmetic, as OpenVINO tells."""
-    return "BF16" in _import_openvino().Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoSession:
@@ -54,7 +42,7 @@ class OpenVinoSession:
         Raises:
             ModelError: it is no model OpenVINO can run, or it does not take one batch of images.
         """
-        ov = _import_openvino()
+        ov = import_openvino()
         import openvino.properties as properties
         import openvino.properties.hint as hint
 

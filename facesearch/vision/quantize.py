@@ -24,6 +24,7 @@ from facesearch.vision.detector import parse_det_size
 from facesearch.vision.embedder import as_input
 from facesearch.vision.graph import parse_model
 from facesearch.vision.letterbox import Letterbox
+from facesearch.vision.libraries import import_onnxruntime
 from facesearch.vision.packfolder import file_sha256
 from facesearch.vision.precision import PrecisionRecord, folder_of, write_record
 from facesearch.vision.repair import repair
@@ -132,6 +133,8 @@ def _worth_quantizing(detector: bytes) -> bytes | None:
 
 def _quantize(data: bytes, role: str, inputs: Sequence[NDArray[np.float32]], work: Path) -> Path:
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from facesearch.errors import InstallationError, ModelError, ModelIntegrityError
 from facesearch.versions import require
+from facesearch.vision.libraries import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,8 +119,7 @@ def main(original: str, repaired: str) -> None:
 
 
 def _open(path: str, log_level: int) -> Any:
-    import onnxruntime as ort
-
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = log_level
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -13,9 +13,9 @@ import numpy as np
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.machine import usable_cores
 from facesearch.types import Precision
-from facesearch.versions import require
 from facesearch.vision import openvino_session
 from facesearch.vision.graph import parse_model
+from facesearch.vision.libraries import import_onnxruntime
 from facesearch.vision.siblings import merge_siblings
 
 if TYPE_CHECKING:
@@ -233,10 +233,7 @@ def _open(data: bytes, file: str, provider: ProviderChoice, threads: int | None)
 
 
 def _inference_session(data: bytes, ort_name: str, threads: int | None) -> Any:
-    require("onnxruntime")
-    import onnxruntime as ort
-
-    ort.disable_telemetry_events()  # Microsoft's builds for Windows have some, on by default
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     # Threads that wait in a loop for the next operator starve those that decode photos and other runs: measured on
@@ -266,10 +263,7 @@ def _works(name: str) -> bool:
 
 
 def _listed() -> list[str]:
-    require("onnxruntime")
-    import onnxruntime as ort
-
-    return [*ort.get_available_providers(), *(["openvino"] if find_spec("openvino") else [])]
+    return [*import_onnxruntime().get_available_providers(), *(["openvino"] if find_spec("openvino") else [])]
 
 
 def _unavailable(name: str) -> ProviderError:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from facesearch import FaceSearch
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError
 from facesearch.vision.graph import Port, node, read_graph, write_graph
+from facesearch.vision.libraries import import_onnxruntime
 from facesearch.vision.packs import PackStore
 from facesearch.vision.repair import repair
 from facesearch.vision.repair_check import BATCH, SIZES, check_graph, check_repair
@@ -21,6 +21,7 @@ from facesearch.vision.repair_file import repair_file
 from tests.vision.models import recognizer_model
 from tests.vision.scrfd_models import APART, scrfd
 
+ort = import_onnxruntime()
 FORMS: dict[str, dict[str, Any]] = {
     "interleaved": {},
     "interleaved, free in size": {"shape": (1, 3, "?", "?")},
