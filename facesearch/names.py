@@ -52,13 +52,18 @@ def listed_path(folder: Path, text: str) -> Path:
 def person_name(name: str) -> str:
     """Return a file's or folder's name as the name of the person in it, for `clean_name` to judge.
 
-    A name that is not UTF-8 is read as Latin-1, which is what old archives hold.
+    A name is read as UTF-8 whatever the locale says, and one that is not UTF-8 as Latin-1, which old archives hold.
     """
     try:
         name.encode()
     except UnicodeEncodeError:
-        return os.fsencode(name).decode("latin-1")
-    return name
+        raw = os.fsencode(name)
+    else:
+        return name
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ machine without them, and the product's own probes find nothing.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,21 @@ def _computes_bf16() -> bool:
     return find_spec("openvino") is not None and computes_bf16()
 
 
+def _is_bound_by_permissions() -> bool:
+    with tempfile.NamedTemporaryFile() as file:
+        path = Path(file.name)
+        path.chmod(0)
+        return not os.access(path, os.R_OK)
+
+
+def _names_files_in_unicode() -> bool:
+    try:
+        os.fsencode("Zo\u00eb \u732b")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 CAPABILITIES: Final = {
     "bf16": Capability(
         "This processor has no bf16 arithmetic, or OpenVINO is not installed.",
@@ -48,6 +64,8 @@ CAPABILITIES: Final = {
         lambda: Path("/proc/self/statm").exists(),
         {"facesearch.machine._STATM": "/nowhere/statm"},
     ),
+    "permissions": Capability("Permissions of files do not bind root.", _is_bound_by_permissions),
+    "unicode_names": Capability("The locale has no names of files in Unicode.", _names_files_in_unicode),
 }
 """By the name that marks and FACESEARCH_TEST_WITHOUT use."""
 

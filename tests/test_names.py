@@ -24,6 +24,7 @@ NAMES = st.lists(
 ).map(lambda parts: b"".join(parts).replace(b"\0", b"").replace(b"/", b"") or b"a")
 
 
+@pytest.mark.needs("unicode_names")
 @given(raw=NAMES)
 def test_a_name_comes_back_from_its_text_byte_for_byte(raw: bytes) -> None:
     text = path_text(os.fsdecode(raw))
@@ -80,4 +81,5 @@ def test_a_list_names_a_file_exactly_or_by_its_text(tmp_path: Path) -> None:
 
 def test_a_folder_whose_name_is_not_utf8_is_read_as_latin_1() -> None:
     assert person_name("Zo\udceb") == "Zoë"
+    assert person_name("Zo\udcc3\udcab") == "Zoë"  # UTF-8, where the locale is the C locale
     assert person_name("Zoë 李") == "Zoë 李"

@@ -7,7 +7,6 @@ of the folder is searched for the bytes that were removed.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -167,7 +166,7 @@ def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
     for name in names:
         for form in ("NFC", "NFD"):
             spelt = unicodedata.normalize(form, name)
-            named = contains(RejectionRow.path, os.fsencode(spelt)) | contains(RejectionRow.detail, spelt)
+            named = contains(RejectionRow.path, spelt.encode()) | contains(RejectionRow.detail, spelt)
             connection.execute(sa.delete(RejectionRow).where(named))
     return before - (connection.scalar(sa.select(sa.func.count()).select_from(RejectionRow)) or 0)
 

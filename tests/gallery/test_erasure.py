@@ -121,6 +121,7 @@ def test_photos_of_others_stay_without_the_picture_of_the_face(gallery: Gallery,
     assert CropStore(gallery.database).find(photo.photo_id) is None
 
 
+@pytest.mark.needs("unicode_names")
 def test_refusals_that_name_the_erased_go_in_both_unicode_forms(gallery: Gallery) -> None:
     enroll(gallery, "Zo\u00eb", 1)
     gallery.commit(
