@@ -22,7 +22,9 @@ def test_ci_runs_exactly_the_readme_s_test_command() -> None:
 
 
 def tracked_files() -> list[Path]:
-    listing = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    listing = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False
+    )
     if listing.returncode:
         pytest.skip("this is no git checkout")
     return [ROOT / name for name in listing.stdout.decode().split("\0") if name]

@@ -44,7 +44,8 @@ def photos(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pack(testpack_dir: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelPack:
     """`testpack` with int8 measured."""
     folder = tmp_path_factory.mktemp("packs") / "testpack"
-    shutil.copytree(testpack_dir, folder)
+    shutil.copytree(testpack_dir, folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)  # the one it is copied from may be read-only
     found = PackStore([folder.parent]).find(folder)
     prepare_precision(found, Precision.INT8, photos, det_size="320", workers=1)
     return found

@@ -79,7 +79,7 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
                 Outputs(force=force).check(place)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="may write everywhere")
+@pytest.mark.needs("permissions")
 def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
