@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs import Inputs
     from benchmarks.reporting import Report
-    from facesearch.types import ModelInfo, Pixels, Vectors
+    from facesearch.types import ModelInfo, Pixels, Rejection, Vector, Vectors
     from facesearch.vision.encoder import Encoder
     from facesearch.vision.runtime import ProviderChoice
 
@@ -61,9 +61,9 @@ class Stub:
         """Always the same."""
         return [self._face]
 
-    def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
+    def embed_crops(self, crops: Sequence[Pixels]) -> list[Vector | Rejection]:
         """Random directions."""
-        return self._vectors[: len(crops)].copy()
+        return list(self._vectors[: len(crops)])
 
 
 def run_server(gallery: Path, pack: str, *, stub: bool) -> None:

@@ -76,6 +76,8 @@ class Reason(StrEnum):
     EXTREME_POSE = "extreme_pose"
     DUPLICATE = "duplicate"
     IDENTITY_CONFLICT = "identity_conflict"
+    MODEL_FAILURE = "model_failure"
+    """A model gave nothing usable for this photo or face, and does for others."""
 
 
 class Decision(StrEnum):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.outputs import Output
-    from facesearch.types import Face, SearchResult, Template
+    from facesearch.types import Face, Rejection, SearchResult, Template
 
 PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
 
@@ -251,29 +251,48 @@ def _detect_photo(
     from facesearch.cli.output import emit
     from facesearch.engine.probes import draw_faces
     from facesearch.engine.records import face_record
-    from facesearch.errors import PhotoError
     from facesearch.names import path_text
 
-    try:
-        if kept is not None:
-            templates = engine.encode(path)
-            kept += [(path, template) for template in templates]
-            faces = [template.face for template in templates]
-        else:
-            faces = engine.detect(path)
-        reason, detail = (None, None) if faces else ("face_not_found", "No face was found.")
-    except PhotoError as error:
-        faces, reason, detail = [], error.reason, error.message
-    if out is not None and faces:
-        draw_faces(path, [(face, f"{face.detection_score:.2f}", True) for face in faces], out)
+    found = _faces_of(engine, path, kept)
+    drawn = [(face, f"{face.detection_score:.2f}", True) for face, _ in found if face is not None]
+    if out is not None and drawn:
+        draw_faces(path, drawn, out)
     if json:
-        for index, face in enumerate(faces) if faces else [(None, None)]:
-            emit({**face_record(path_text(path), index, face), "reason": reason, "detail": detail})
-    if not faces:
-        return [(path, None, None, None, None, f"{reason}: {detail}")]
-    return [_face_row(path, index, face) for index, face in enumerate(faces, 1)]
+        for index, (face, why) in enumerate(found):
+            reason, detail = (why.reason.value, why.detail) if why else (None, None)
+            emit(
+                {
+                    **face_record(path_text(path), None if face is None else index, face),
+                    "reason": reason,
+                    "detail": detail,
+                }
+            )
+    return [_face_row(path, number, face, why) for number, (face, why) in enumerate(found, 1)]
 
 
-def _face_row(path: Path, index: int, face: Face) -> Sequence[object]:
+def _faces_of(
+    engine: FaceSearch, path: Path, kept: list[tuple[Path, Template]] | None
+) -> list[tuple[Face | None, Rejection | None]]:
+    """The faces of a photo, best first; why one has no vector, where vectors are `kept`, or why there is no face."""
+    from facesearch.errors import PhotoError
+    from facesearch.types import Reason, Rejection
+
+    try:
+        if kept is None:
+            found: list[tuple[Face | None, Rejection | None]] = [(face, None) for face in engine.detect(path)]
+        else:
+            made = engine.encode_faces(path)
+            kept += [(path, each) for _, each in made if not isinstance(each, Rejection)]
+            found = [(face, each if isinstance(each, Rejection) else None) for face, each in made]
+    except PhotoError as error:
+        return [(None, Rejection(Reason(error.reason), error.message))]
+    return found or [(None, Rejection(Reason.FACE_NOT_FOUND, "No face was found."))]
+
+
+def _face_row(path: Path, number: int, face: Face | None, why: Rejection | None) -> Sequence[object]:
+    reason = f"{why.reason.value}: {why.detail}" if why else ""
+    if face is None:
+        return (path, None, None, None, None, reason)
     corners = " ".join(f"{value:.0f}" for value in face.box.tolist())
-    return (path, index, face.detection_score, f"{face.width:.0f}", f"{face.height:.0f}", corners)
+    shown = f"{corners} ({reason})" if reason else corners
+    return (path, number, face.detection_score, f"{face.width:.0f}", f"{face.height:.0f}", shown)

@@ -227,10 +227,10 @@ class Enrolment:
 
     def _refuse(self, batch: _Batch, source: Source, file: PhotoFile, rejection: Rejection) -> None:
         stored = StoredRejection(file.sha256 or None, file.size, file.mtime_ns, self._policy, rejection)
-        # An upload will never be asked for by this name again. What could not be read may be readable the next time,
-        # with the same size and time of change.
-        lasting = source.data is None and rejection.reason is not Reason.INACCESSIBLE
-        change = RefusedPhoto(source.path, stored) if lasting else None
+        # An upload will never be asked for by this name again. A file that could not be read and a photo that a model
+        # failed on may be sound the next time, with the same size and time of change.
+        passing = rejection.reason in {Reason.INACCESSIBLE, Reason.MODEL_FAILURE}
+        change = RefusedPhoto(source.path, stored) if source.data is None and not passing else None
         batch.add(_rejected(source, rejection), change)
 
     # -- after the models

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from facesearch.evaluation.calibration import Calibration
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.location import Location
+    from facesearch.types import Rejection
     from facesearch.vision.encoder import Encoder
     from facesearch.vision.packs import ModelPack, PackStore
 
@@ -328,9 +329,18 @@ class FaceSearch:
         return self.encoder.detect(probes.load_image(image))
 
     def encode(self, image: Image) -> list[Template]:
-        """All faces of a photo with their vectors, best detection first. Raises `PhotoError`."""
+        """All faces of a photo with their vectors, best detection first.
+
+        Raises `PhotoError`, also where a face has no vector (`extreme_pose`, `model_failure`): `encode_faces` tells
+        which one, and gives the others.
+        """
         probes.expect(image)
         return self.encoder.encode(probes.load_image(image))
+
+    def encode_faces(self, image: Image) -> list[tuple[Face, Template | Rejection]]:
+        """All faces of a photo, best detection first, each with its vector or why it has none. Raises `PhotoError`."""
+        probes.expect(image)
+        return self.encoder.encode_faces(probes.load_image(image))
 
     def photo_embedder(
         self, *, faces: str = FacePolicy.LARGEST, flip: bool = False, aligned: bool = False, cache: bool = True

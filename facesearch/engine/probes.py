@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -30,11 +31,11 @@ from facesearch.vision.photo import read_photo_bytes
 from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.outputs import Output
-    from facesearch.types import Vectors
+    from facesearch.types import Vector, Vectors
     from facesearch.vision.encoder import Encoder
 
 Image: TypeAlias = Path | str | bytes | Pixels
@@ -126,7 +127,10 @@ def _find(encoder: Encoder, image: Image, name: str | None) -> tuple[Probe, Pixe
         pixels = load_image(image)
     except PhotoError as error:
         return Probe(called, (), rejection=_reason(error)), None
-    faces = tuple(encoder.detect(pixels))
+    try:
+        faces = tuple(encoder.detect(pixels))
+    except PhotoError as error:
+        return Probe(called, (), rejection=_reason(error)), None
     if not faces:
         return Probe(called, (), rejection=Rejection(Reason.FACE_NOT_FOUND, "No face was found.")), None
     return Probe(called, faces), pixels
@@ -143,29 +147,53 @@ def _crop(pixels: Pixels, face: Face) -> Pixels | Rejection:
 def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: str | None = None) -> Probe:
     """The photo's one face, or its largest, however poor.
 
-    Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates.
+    Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates; each
+    begins with the photo's name.
     """
-    pixels, called = load_image(image), name or image_name(image)
-    chosen = choose_faces(encoder.detect(pixels), policy, (pixels.shape[1], pixels.shape[0]))
+    called = name or image_name(image)
+    with _naming(called):
+        pixels = load_image(image)
+        chosen = choose_faces(encoder.detect(pixels), policy, (pixels.shape[1], pixels.shape[0]))
     if isinstance(chosen, Rejection):
         kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
         hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."
         raise kind(f"{called}: {chosen.detail}", hint)
-    return Probe(called, tuple(chosen), tuple(align(pixels, face.landmarks) for face in chosen))
+    with _naming(called):
+        return Probe(called, tuple(chosen), tuple(align(pixels, face.landmarks) for face in chosen))
 
 
-def embed_probes(encoder: Encoder, probes: Sequence[Probe]) -> list[Vectors]:
-    """For each probe (n, d) float32, a row for each of its usable faces; all of them share runs of the recogniser."""
-    crops = [crop for probe in probes for crop in probe.usable]
-    vectors = encoder.embed_crops(crops)
-    ends = np.cumsum([len(probe.usable) for probe in probes])
-    return np.split(vectors, ends[:-1]) if probes else []
+@contextmanager
+def _naming(photo: str) -> Iterator[None]:
+    """Errors of a photo begin with its name."""
+    try:
+        yield
+    except PhotoError as error:
+        raise PhotoError(f"{photo}: {error.message}", reason=error.reason, hint=error.hint) from error
+
+
+def embed_probes(encoder: Encoder, probes: Sequence[Probe]) -> list[tuple[Probe, Vectors]]:
+    """Each probe with (n, d) float32, a row for each of its usable faces; all of them share runs of the recogniser.
+
+    A face that the recogniser fails on is not usable in the probe that comes back.
+    """
+    made = iter(encoder.embed_crops([crop for probe in probes for crop in probe.usable]))
+    return [_embedded(probe, [next(made) for _ in probe.usable], encoder.info.dimension) for probe in probes]
+
+
+def _embedded(probe: Probe, made: Sequence[Vector | Rejection], dimension: int) -> tuple[Probe, Vectors]:
+    remaining = iter(made)
+    crops: list[Pixels | Rejection] = []
+    for crop in probe.crops:
+        vector = crop if isinstance(crop, Rejection) else next(remaining)
+        crops.append(vector if isinstance(vector, Rejection) else crop)
+    rows = [vector for vector in made if not isinstance(vector, Rejection)]
+    return replace(probe, crops=tuple(crops)), np.array(rows, np.float32).reshape(-1, dimension)
 
 
 def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOptions) -> list[SearchResult]:
     """One result per face, best detection first; a photo or face that cannot be searched is `unusable`."""
     probe = prepare_probe(encoder, image)
-    (vectors,) = embed_probes(encoder, [probe])
+    ((probe, vectors),) = embed_probes(encoder, [probe])
     if not len(vectors):
         return decide_probe(probe, [], options)
     model_id = encoder.info.model_id  # another may have become the gallery's while the photo was looked at
@@ -206,10 +234,25 @@ def _reason(error: PhotoError) -> Rejection:
 
 
 def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: FacePolicy) -> Comparison:
-    """Compare two photos 1:1. Raises as `prepare_single`."""
-    probes = [prepare_single(encoder, image, policy) for image in (a, b)]
-    first, second = embed_probes(encoder, probes)
-    return Comparison(image_name(a), image_name(b), float(np.dot(first[0], second[0])), threshold)
+    """Compare two photos 1:1. Raises as `prepare_single`, and says which of the two it is."""
+    names = zip((a, b), pair_names(image_name(a), image_name(b)), strict=True)
+    probes = [prepare_single(encoder, image, policy, name=name) for image, name in names]
+    first, second = (single_vector(*embedded) for embedded in embed_probes(encoder, probes))
+    return Comparison(image_name(a), image_name(b), float(np.dot(first, second)), threshold)
+
+
+def pair_names(a: str, b: str) -> tuple[str, str]:
+    """How errors of a comparison call the two photos, which may have one name or none."""
+    return f"The first photo ({a})", f"The second photo ({b})"
+
+
+def single_vector(probe: Probe, vectors: Vectors) -> Vector:
+    """The vector of a probe with one face. Raises `PhotoError` where the recogniser failed on it."""
+    (crop,) = probe.crops
+    if isinstance(crop, Rejection):
+        raise PhotoError(f"{probe.name}: {crop.detail}", reason=crop.reason, hint="Try --provider cpu.")
+    vector: Vector = vectors[0]
+    return vector
 
 
 def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Output) -> None:

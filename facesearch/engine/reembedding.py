@@ -225,7 +225,7 @@ def _assign(encoded: EncodedPhoto[LackingPhoto]) -> tuple[ReembedOutcome, list[t
     from_crop = is_upload(photo.path)
     if not from_crop and encoded.sha256 and encoded.sha256 != photo.sha256:
         return _without(photo, ReembedStatus.CHANGED, "The file is not the one that was enrolled: enroll it again."), []
-    if encoded.size is None and encoded.rejection is not None:
+    if encoded.rejection is not None and not encoded.faces_found:
         reason, detail = encoded.rejection.reason, encoded.rejection.detail
         return _without(photo, ReembedStatus.FAILED, detail, reason), []
     vectors: list[tuple[int, Vector]] = []

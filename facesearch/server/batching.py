@@ -25,8 +25,10 @@ from facesearch.engine.probes import (
     decide_probe,
     embed_probes,
     find_probe,
+    pair_names,
     prepare_probe,
     prepare_single,
+    single_vector,
 )
 from facesearch.errors import FaceSearchError
 from facesearch.gallery.decision import DEFAULT_MARGIN
@@ -67,6 +69,13 @@ class _Job:
     """Gives the probe, or what is wanted of the photo instead."""
     future: Future[Any] = field(default_factory=Future, init=False)
 
+    def settle(self, work: Callable[[], Any]) -> None:
+        """Answer with what `work` gives, or raises."""
+        try:
+            self.future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+            self.future.set_exception(error)
+
 
 @dataclass(slots=True, eq=False)
 class _FaceJob(_Job):
@@ -74,7 +83,7 @@ class _FaceJob(_Job):
 
     now: InForce
     ask: Ask | None = None
-    """None: only the vectors are wanted."""
+    """None: only the vector of its one face is wanted."""
     probe: Probe | None = field(default=None, init=False)
 
 
@@ -147,9 +156,10 @@ class Pipeline:
         """What `FaceSearch.verify` gives; no `threshold` takes the one in force."""
         now = await self._models.current()
         prepare = partial(prepare_single, now.engine.encoder)
-        jobs = [_FaceJob(partial(prepare, photo.data, policy, name=photo.name), now) for photo in (a, b)]
+        names = zip((a, b), pair_names(a.name, b.name), strict=True)
+        jobs = [_FaceJob(partial(prepare, photo.data, policy, name=name), now) for photo, name in names]
         first, second = await self._run(jobs, self._prepare)
-        return Comparison(a.name, b.name, float(np.dot(first[0], second[0])), threshold or now.threshold)
+        return Comparison(a.name, b.name, float(np.dot(first, second)), threshold or now.threshold)
 
     async def _run(self, jobs: Sequence[Job], step: Callable[[Job], None]) -> list[Any]:
         with self._lock:
@@ -178,10 +188,7 @@ class Pipeline:
     def _only_prepare(self, job: _Job) -> None:
         if not job.future.set_running_or_notify_cancel():  # the client has gone
             return
-        try:
-            job.future.set_result(job.prepare())
-        except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
-            job.future.set_exception(error)
+        job.settle(job.prepare)
 
     def _prepare(self, job: _FaceJob) -> None:
         if not job.future.set_running_or_notify_cancel():
@@ -226,11 +233,10 @@ class Pipeline:
 
     def _answer_with(self, encoder: Encoder, group: Sequence[_FaceJob]) -> None:
         probes = [job.probe for job in group if job.probe is not None]
-        vectors = embed_probes(encoder, probes)
         searches: dict[tuple[object, ...], list[tuple[_FaceJob, Probe, Vectors]]] = {}
-        for job, probe, rows in zip(group, probes, vectors, strict=True):
+        for job, (probe, rows) in zip(group, embed_probes(encoder, probes), strict=True):
             if job.ask is None:
-                job.future.set_result(rows)
+                job.settle(partial(single_vector, probe, rows))
             else:
                 where = tuple(sorted((job.ask.where or {}).items()))
                 searches.setdefault((job.ask.k, where, job.ask.degraded), []).append((job, probe, rows))

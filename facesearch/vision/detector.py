@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from facesearch.errors import ConfigError, ModelError
-from facesearch.types import DETECTION_THRESHOLD, Face
+from facesearch.errors import ConfigError, ModelError, PhotoError
+from facesearch.types import DETECTION_THRESHOLD, Face, Reason
 from facesearch.vision.letterbox import Letterbox
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Detector:
         """All faces of the photo, best score first; those of several sizes are merged by one suppression.
 
         Raises:
-            ModelError: the model does not run, or its outputs are not those of an SCRFD.
+            PhotoError: `model_failure`, the model does not run on this photo, or its output is not finite.
+            ModelError: its outputs are not those of an SCRFD.
         """
         found = [self._candidates(pixels, self._det_sizes[0])]
         if self._det_sizes != FAST_SIZES or self._has_only_small_faces(found[0], pixels):
@@ -105,11 +106,16 @@ class Detector:
 
     def _candidates(self, pixels: Pixels, size: int) -> _Candidates:
         blob, scale = self._letterbox(size).put(pixels)
-        outputs = self._session.run(blob)
+        try:
+            outputs = self._session.run(blob)
+        except ModelError as error:
+            raise _failure(error.message) from error
         levels = [self._decode(outputs, level, size) for level in range(len(STRIDES))]
         scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
         if not np.isfinite(boxes).all():
-            raise ModelError("The detector returned boxes that are not finite.", "Try --provider cpu.")
+            raise _failure("The detector returned boxes that are not finite.")
+        if self.has_landmarks and not np.isfinite(landmarks).all():
+            raise _failure("The detector returned landmarks that are not finite.")
         return _Candidates(
             scores, np.divide(boxes, scale, dtype=np.float32), np.divide(landmarks, scale, dtype=np.float32)
         )
@@ -126,6 +132,8 @@ class Detector:
         stride = STRIDES[level]
         centres = anchor_centres(size, stride)
         scores = _rows(outputs[level], len(centres), 1)[:, 0]
+        if not np.isfinite(scores).all():  # compared with the threshold, NaN would be no face
+            raise _failure("The detector returned scores that are not finite.")
         hits = np.flatnonzero(scores >= self._threshold)  # before decoding: few of thousands pass
         at = centres[hits]
         sides = _rows(outputs[level + len(STRIDES)], len(centres), 4)[hits] * np.float32(stride)
@@ -179,6 +187,10 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: floa
         intersection = np.prod(np.maximum(overlap, 0), axis=1)
         order = rest[intersection / (areas[best] + areas[rest] - intersection) <= threshold]
     return np.array(kept, dtype=np.intp)
+
+
+def _failure(message: str) -> PhotoError:
+    return PhotoError(message, reason=Reason.MODEL_FAILURE, hint="Try --provider cpu.")
 
 
 def _rows(output: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

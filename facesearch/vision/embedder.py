@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from facesearch.errors import ModelError, ModelIntegrityError
+from facesearch.types import Reason, Rejection
 from facesearch.vision.alignment import CROP_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from facesearch.types import Vectors
+    from facesearch.types import Vector
     from facesearch.vision.runtime import Session
+
+_UNUSABLE: Final = "The recogniser returned a vector that is zero or not finite."
 
 
 class Embedder:
@@ -23,7 +26,7 @@ class Embedder:
         """`dimension` is the length the vectors must have; None takes that of the model.
 
         Raises:
-            ModelError: the model does not take 112x112 RGB crops or does not give one vector each.
+            ModelError: the model does not take 112x112 RGB crops, or gives no usable vector for a grey one.
             ModelIntegrityError: its vectors have another length than `dimension`.
         """
         shape = session.input_shape
@@ -41,7 +44,10 @@ class Embedder:
         self._mean = mean
         self._std = std
         self._one_at_a_time = shape[0] == 1
-        self.dimension: int = self._run(np.full((1, CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)).shape[1]
+        grey = self._run(np.full((1, CROP_SIZE, CROP_SIZE, 3), 127, np.uint8))
+        if not np.isfinite(grey).all():
+            raise ModelError(f"The recogniser fails on a grey picture: {_UNUSABLE}", "Try --provider cpu.")
+        self.dimension: int = grey.shape[1]
         """Length of the vectors."""
         if dimension not in (None, self.dimension):
             raise ModelIntegrityError(
@@ -49,24 +55,24 @@ class Embedder:
                 "Correct the dimension in the pack's pack.toml.",
             )
 
-    def embed(self, crops: NDArray[np.uint8], *, flip: bool = False) -> Vectors:
-        """(n, 112, 112, 3) uint8 RGB -> (n, d) float32, every row of unit length.
+    def embed(self, crops: NDArray[np.uint8], *, flip: bool = False) -> list[Vector | Rejection]:
+        """(n, 112, 112, 3) uint8 RGB -> for each crop its vector (d,) float32 of unit length.
 
-        `flip` adds the model's output for the mirrored crop before the length is taken, as InsightFace's verification
-        does (recognition/arcface_torch/eval/verification.py).
-
-        Raises:
-            ModelError: the model does not run, or a vector is not finite or zero.
+        A Rejection (`model_failure`) stands in the place of a crop for which the model does not run, or gives a vector
+        that is zero or not finite. `flip` adds the model's output for the mirrored crop before the length is taken, as
+        InsightFace's verification does (recognition/arcface_torch/eval/verification.py).
         """
         if not len(crops):
-            return np.empty((0, self.dimension), np.float32)
-        raw = self._outputs(crops)
-        if flip:
-            raw = raw + self._outputs(np.ascontiguousarray(crops[:, :, ::-1]))
-        norms = np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True)
-        if not (np.isfinite(norms).all() and (norms > 0).all()):
-            raise ModelError("The recogniser returned a vector that is zero or not finite.", "Try --provider cpu.")
-        return np.asarray(raw / norms, dtype=np.float32)
+            return []
+        try:
+            raw = self._outputs(crops)
+            if flip:
+                raw = raw + self._outputs(np.ascontiguousarray(crops[:, :, ::-1]))
+        except ModelError as error:
+            if len(crops) > 1:  # one of them may be the cause, and costs itself only
+                return [self.embed(crops[i : i + 1], flip=flip)[0] for i in range(len(crops))]
+            return [Rejection(Reason.MODEL_FAILURE, error.message)]
+        return [_unit(row) for row in raw]
 
     def _outputs(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._one_at_a_time:
@@ -81,6 +87,14 @@ class Embedder:
                 "Use a recogniser that gives one vector per crop.",
             )
         return output
+
+
+def _unit(row: NDArray[np.float32]) -> Vector | Rejection:
+    """The vector at unit length; no template is made in any other place."""
+    norm = float(np.linalg.norm(row.astype(np.float64)))
+    if not (np.isfinite(norm) and norm > 0):
+        return Rejection(Reason.MODEL_FAILURE, _UNUSABLE)
+    return np.asarray(row / norm, dtype=np.float32)
 
 
 def as_input(crops: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:

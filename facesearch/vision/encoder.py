@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
+from facesearch.errors import PhotoError
 from facesearch.machine import usable_cores
 from facesearch.names import path_text
-from facesearch.types import DETECTION_THRESHOLD, Face, ModelInfo, Pixels, Precision, Quality, Template
+from facesearch.types import (
+    DETECTION_THRESHOLD,
+    Face,
+    ModelInfo,
+    Pixels,
+    Precision,
+    Quality,
+    Reason,
+    Rejection,
+    Template,
+)
 from facesearch.vision.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.detector import NMS_THRESHOLD, Detector, parse_det_size
@@ -24,11 +33,12 @@ from facesearch.vision.pixel_budget import budget_for
 from facesearch.vision.precision import in_precision, read_record
 from facesearch.vision.quality import FaceChoice, Limits, measure
 from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
+from facesearch.vision.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from facesearch.types import Vectors
+    from facesearch.types import Vector
     from facesearch.vision.packs import ModelPack
 
 T = TypeVar("T")
@@ -38,6 +48,8 @@ BATCH: Final = 8
 with 31 others 44.7."""
 BATCH_ELSEWHERE: Final = 16
 """On a GPU, whose cores one crop does not fill."""
+_GREY: Final = np.full((64, 64, 3), 127, np.uint8)
+"""A photo that no detector has a reason to fail on."""
 MOST_WORKERS: Final = 8
 """By default: each holds a photo and what a network keeps between its layers, some 0.1 GB with SCRFD-10G at 640."""
 
@@ -90,6 +102,8 @@ class Encoder:
         self._lock = threading.RLock()
         self._detector: Detector | None = None
         self._embedder: Embedder | None = None
+        self._detector_trust = Trust(f"The detector of the pack {pack.name}")
+        self._recognizer_trust = Trust(f"The recogniser of the pack {pack.name}")
         self._info: ModelInfo | None = None
         self._batch = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
 
@@ -105,33 +119,67 @@ class Encoder:
         """All faces of an upright RGB photo (height, width, 3) uint8, best score first.
 
         Raises:
-            ModelError: the detector cannot be opened or run.
+            PhotoError: `model_failure`, the detector fails on this photo.
+            ModelError: the detector cannot be opened, or has failed on everything so far.
         """
-        return self._open_detector().detect(pixels)
+        detector = self._open_detector()
+        try:
+            faces = detector.detect(pixels)
+        except PhotoError as error:
+            self._detector_trust.failed(error.message, lambda: detector.detect(_GREY))
+            raise
+        self._detector_trust.worked()
+        return faces
 
     def encode(self, pixels: Pixels, faces: Sequence[Face] | None = None) -> list[Template]:
         """A template for each face in `faces`, in that order; None takes all that are detected.
 
         Raises:
-            ModelError: a model cannot be opened or run, or the detector gives no landmarks.
-            PhotoError: `extreme_pose`, the landmarks of a face coincide.
+            ModelError: a model cannot be opened or fails on everything, or the detector gives no landmarks.
+            PhotoError: a face has no template; the reason is that of `encode_faces`.
+        """
+        templates: list[Template] = []
+        for _, made in self.encode_faces(pixels, faces):
+            if isinstance(made, Rejection):
+                raise PhotoError(made.detail, reason=made.reason)
+            templates.append(made)
+        return templates
+
+    def encode_faces(
+        self, pixels: Pixels, faces: Sequence[Face] | None = None
+    ) -> list[tuple[Face, Template | Rejection]]:
+        """`faces`, or all that are detected, each with its template or why it has none.
+
+        That is `extreme_pose` where the landmarks coincide, and `model_failure`. Raises as `encode` otherwise.
         """
         chosen = self.detect(pixels) if faces is None else faces
-        crops = [align(pixels, face.landmarks) for face in chosen]
-        qualities = [measure(face, crop) for face, crop in zip(chosen, crops, strict=True)]
-        return self._templates(list(zip(chosen, qualities, strict=True)), self.embed_crops(crops))
+        crops = [_align(pixels, face) for face in chosen]
+        vectors = iter(self.embed_crops([crop for crop in crops if not isinstance(crop, Rejection)]))
+        return [
+            (face, crop if isinstance(crop, Rejection) else self._template(face, measure(face, crop), next(vectors)))
+            for face, crop in zip(chosen, crops, strict=True)
+        ]
 
-    def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
-        """(n, d) float32 for n faces that are aligned already: crops of (112, 112, 3) uint8 RGB.
+    def embed_crops(self, crops: Sequence[Pixels]) -> list[Vector | Rejection]:
+        """The vector of each face that is aligned already, or why it has none: crops of (112, 112, 3) uint8 RGB.
 
         Raises:
-            ModelError: the recogniser cannot be opened or run.
+            ModelError: the recogniser cannot be opened, or has failed on everything so far.
         """
         if not crops:  # so that photos without faces do not open the recogniser
-            return np.empty((0, 0), np.float32)
+            return []
         embedder, batch = self._open_embedder(), self._batch
-        starts = range(0, len(crops), batch)
-        return np.concatenate([embedder.embed(np.stack(crops[i : i + batch]), flip=self._flip) for i in starts])
+        vectors = [
+            vector
+            for start in range(0, len(crops), batch)
+            for vector in embedder.embed(np.stack(crops[start : start + batch]), flip=self._flip)
+        ]
+        if not all(isinstance(vector, Rejection) for vector in vectors):
+            self._recognizer_trust.worked()
+        for vector in vectors:
+            if isinstance(vector, Rejection):
+                self._recognizer_trust.failed(vector.detail)
+        return vectors
 
     def encode_many(
         self,
@@ -144,11 +192,11 @@ class Encoder:
         """One result for every source, in their order; memory does not grow with their number.
 
         Photos are read and decoded ahead, the workers detect and align, and faces of several photos share a run of the
-        recogniser. A PhotoError, whether `load` or decoding raises it, becomes the photo's rejection; any other error
-        ends the iteration. Closing the iterator early ends the threads.
+        recogniser. A PhotoError, whether `load`, decoding or the detector raises it, becomes the photo's rejection;
+        any other error ends the iteration. Closing the iterator early ends the threads.
 
         Raises:
-            ModelError: a model cannot be opened or run.
+            ModelError: a model cannot be opened, or has failed on everything so far.
         """
         with self.open_pipeline(load, policy=policy, limits=limits) as pipeline:
             for source in sources:
@@ -166,18 +214,14 @@ class Encoder:
         return Pipeline(steps, workers=workers, batch=self._batch, budget=self._budget)
 
     def _finish(self, group: Sequence[PreparedPhoto[T]]) -> list[EncodedPhoto[T]]:
-        vectors = self.embed_crops([crop for photo in group for crop in photo.crops])
-        ends = itertools.accumulate(len(photo.crops) for photo in group)
+        vectors = iter(self.embed_crops([crop for photo in group for crop in photo.crops]))
         return [
-            replace(photo.outcome, templates=tuple(self._templates(photo.faces, vectors[end - len(photo.crops) : end])))
-            for photo, end in zip(group, ends, strict=True)
+            photo.finished([self._template(face, quality, next(vectors)) for face, quality in photo.faces])
+            for photo in group
         ]
 
-    def _templates(self, faces: Sequence[tuple[Face, Quality]], vectors: Vectors) -> list[Template]:
-        return [
-            Template(vector, self.info.model_id, face, quality)
-            for (face, quality), vector in zip(faces, vectors, strict=True)
-        ]
+    def _template(self, face: Face, quality: Quality, vector: Vector | Rejection) -> Template | Rejection:
+        return vector if isinstance(vector, Rejection) else Template(vector, self.info.model_id, face, quality)
 
     def _open_detector(self) -> Detector:
         with self._lock:
@@ -243,6 +287,13 @@ class Encoder:
             "fp32_model_id": fp32_model_id,
             "score_shift": record.score_shift(self.provider.name) if record else None,
         }
+
+
+def _align(pixels: Pixels, face: Face) -> Pixels | Rejection:
+    try:
+        return align(pixels, face.landmarks)
+    except PhotoError as error:
+        return Rejection(Reason(error.reason), error.message)
 
 
 def _model_id(name: str, makes_comparable: list[object]) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import PhotoError
-from facesearch.names import path_text
 from facesearch.types import Pixels, Reason
 from facesearch.types import is_photo_name as is_photo_name
 from facesearch.walking import cause_of
@@ -30,26 +29,25 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         PhotoError: `inaccessible` (missing, no permission, the disk fails), `unreadable` (no regular file, empty) or
             `too_large`.
     """
-    name = path_text(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - a descriptor, not a path
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _unreadable(f"{name} is not a regular file.")
+                raise _unreadable("It is not a regular file.")
             data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
     except IsADirectoryError as error:
-        raise _unreadable(f"{name} is not a regular file.") from error
+        raise _unreadable("It is not a regular file.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise PhotoError(f"{name} cannot be read: {cause_of(error)}.", reason=Reason.INACCESSIBLE) from error
+        raise PhotoError(f"The photo cannot be read: {cause_of(error)}.", reason=Reason.INACCESSIBLE) from error
     if data is None or len(data) > max_bytes:
         raise PhotoError(
-            f"{name} is larger than {max_bytes / 2**20:.0f} MB.",
+            f"The photo is larger than {max_bytes / 2**20:.0f} MB.",
             reason=Reason.TOO_LARGE,
             hint="Save a smaller copy; 2 megapixels a face are plenty.",
         )
     if not data:
-        raise _unreadable(f"{name} is empty.")
+        raise _unreadable("The file is empty.")
     return data
 
 

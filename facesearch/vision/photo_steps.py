@@ -33,7 +33,7 @@ class EncodedPhoto(Generic[T]):
     faces_found: int = 0
     """Faces the detector found, whether or not they were used."""
     unused: tuple[tuple[Face, Rejection], ...] = ()
-    """Faces the policy chose and the limits refused."""
+    """Faces the policy chose, and the limits refused or the recogniser failed on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +53,16 @@ class PreparedPhoto(Generic[T]):
     outcome: EncodedPhoto[T]
     faces: tuple[tuple[Face, Quality], ...] = ()
     crops: tuple[Pixels, ...] = ()
+
+    def finished(self, made: Sequence[Template | Rejection]) -> EncodedPhoto[T]:
+        """The outcome, with what the recogniser `made` of each of `faces`."""
+        templates = tuple(each for each in made if isinstance(each, Template))
+        failed = tuple(
+            (face, each) for (face, _), each in zip(self.faces, made, strict=True) if isinstance(each, Rejection)
+        )
+        rejection = failed[0][1] if failed and not templates else self.outcome.rejection
+        unused = self.outcome.unused + failed
+        return replace(self.outcome, templates=templates, rejection=rejection, unused=unused)
 
 
 class PhotoSteps(Generic[T]):
@@ -95,7 +105,10 @@ class PhotoSteps(Generic[T]):
         if pixels is None:
             return PreparedPhoto(EncodedPhoto(source, digest, None, (), decoded.rejection))
         size = (pixels.shape[1], pixels.shape[0])
-        found = self._detect(pixels)
+        try:
+            found = self._detect(pixels)
+        except PhotoError as error:
+            return PreparedPhoto(EncodedPhoto(source, digest, size, (), _why(error)))
         chosen = choose_faces(found, self._policy, size)
         if isinstance(chosen, Rejection):
             return PreparedPhoto(EncodedPhoto(source, digest, size, (), chosen, len(found)))

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from facesearch.errors import ConfigError, ModelError
+from facesearch.errors import ConfigError, ModelError, PhotoError
+from facesearch.types import Reason
 from facesearch.vision.detector import (
     AUTO_SIZES,
     FAST_SIZES,
@@ -87,7 +86,6 @@ def test_faces_come_best_first_and_below_the_threshold_not_at_all() -> None:
         (8, 100): (0.49999, SIDES, OFFSETS),
         (16, 31): (0.5, SIDES, OFFSETS),
         (32, 7): (0.8, SIDES, OFFSETS),
-        (32, 0): (math.nan, SIDES, OFFSETS),
     }
     detector = Detector(NumpySession(lambda _: scrfd_outputs(64, hits), 9), (64,), nms_threshold=1.0)
     faces = detector.detect(np.zeros((64, 64, 3), np.uint8))
@@ -145,10 +143,27 @@ def test_outputs_of_another_shape_are_refused() -> None:
         Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
 
 
-def test_boxes_that_are_not_finite_are_refused() -> None:
-    outputs = scrfd_outputs(64, {(8, 5): (0.9, floats([1, np.inf, 1, 1]), OFFSETS)})
-    with pytest.raises(ModelError, match="not finite"):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["scores", "boxes", "landmarks"])
+def test_an_output_that_is_not_finite_is_a_failure_of_this_photo(where: str, value: float) -> None:
+    score, sides, offsets = 0.9, floats([1, 1, 1, 1]), OFFSETS.copy()
+    if where == "scores":
+        score = value
+    else:
+        (sides if where == "boxes" else offsets).flat[1] = value
+    outputs = scrfd_outputs(64, {(8, 5): (score, sides, offsets)})
+    with pytest.raises(PhotoError, match=f"{where} that are not finite") as caught:
         Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+    assert caught.value.reason == Reason.MODEL_FAILURE
+
+
+def test_a_run_that_fails_is_a_failure_of_this_photo() -> None:
+    def model(_: Floats) -> list[Floats]:
+        raise ModelError("finder.onnx does not run: out of memory")
+
+    with pytest.raises(PhotoError, match="out of memory") as caught:
+        Detector(NumpySession(model, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+    assert caught.value.reason == Reason.MODEL_FAILURE
 
 
 # Coarse to fine

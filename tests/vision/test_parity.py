@@ -22,6 +22,7 @@ from facesearch.vision.photo import decode_photo, read_photo_bytes
 from facesearch.vision.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge
 from facesearch.vision.refinding import refind
 from facesearch.vision.runtime import choose_provider, open_session
+from tests.vision.test_embedder import embedded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,8 +81,8 @@ def test_batched_vectors_equal_single_ones(testpack_dir: Path, encoders: dict[st
     embedder = Embedder(session, file.input_mean, file.input_std, file.dimension)
     crops = np.stack([align(group, face.landmarks) for face in encoders["auto"].detect(group)])
     assert len(crops) > 4
-    singles = np.concatenate([embedder.embed(crops[i : i + 1]) for i in range(len(crops))])
-    np.testing.assert_allclose(embedder.embed(crops), singles, atol=1e-5, rtol=0)
+    singles = np.concatenate([embedded(embedder, crops[i : i + 1]) for i in range(len(crops))])
+    np.testing.assert_allclose(embedded(embedder, crops), singles, atol=1e-5, rtol=0)
 
 
 def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, encoders: dict[str, Encoder]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from facesearch.engine.evaluation.cache import Embedding, EmbeddingCache
 from facesearch.errors import ConfigError, EvaluationError, PhotoError
-from facesearch.types import Face, Reason, Template
+from facesearch.types import Face, Reason, Rejection, Template
 from facesearch.vision.alignment import ARCFACE_TEMPLATE, CROP_SIZE
 from facesearch.vision.decoding import decode_guarded
 from facesearch.vision.photo import read_photo_bytes
@@ -143,7 +143,7 @@ class PhotoEmbedder:
 
     def _keep(self, fresh: Sequence[Embedding]) -> None:
         if self._cache:
-            self._cache.keep(fresh)
+            self._cache.keep(each for each in fresh if each.reason != Reason.MODEL_FAILURE)  # it may work next time
 
     def _encode(self, photos: Sequence[Photo]) -> Iterator[Embedding]:
         if not photos:  # or the models would be made ready for nothing
@@ -170,6 +170,8 @@ class PhotoEmbedder:
             )
         face = Face(np.array([0, 0, CROP_SIZE, CROP_SIZE], np.float32), ARCFACE_TEMPLATE, 1.0)
         (vector,) = self._encoder.embed_crops([crop])
+        if isinstance(vector, Rejection):
+            return Embedding(sha256, None, vector.reason.value, 1)
         return Embedding(sha256, Template(vector, self.model.model_id, face, measure(face, crop)), "", 1)
 
 

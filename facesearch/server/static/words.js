@@ -22,6 +22,7 @@ const REASONS = {
   extreme_pose: "The face is turned or tilted too far",
   duplicate: "The same photo is there already",
   identity_conflict: "It matches somebody else",
+  model_failure: "The model failed on this photo",
 };
 
 /** A reason code in words. */
