@@ -20,6 +20,7 @@ from tests.gallery.makers import found_subject
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.needs("proc")  # the server's processes are found there
+Child = subprocess.Popen[bytes]
 COUNTS = [2, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 
 
@@ -64,7 +65,7 @@ class Said:
 
 
 @contextmanager
-def child_at_work(place: DatabaseUrl, folder: Path, rng: random.Random, first: int, out: IO[bytes]) -> Iterator[None]:
+def child_at_work(place: DatabaseUrl, folder: Path, rng: random.Random, first: int, out: IO[bytes]) -> Iterator[Child]:
     """Runs until the block ends, and is killed then."""
     command = [sys.executable, "-m", "tests.durability.on_server", place.url, str(folder)]
     command += [str(rng.randrange(2**32)), str(first)]
@@ -75,7 +76,7 @@ def child_at_work(place: DatabaseUrl, folder: Path, rng: random.Random, first: i
             assert child.poll() is None, "it ended by itself"
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        yield
+        yield child
         assert child.poll() is None, "it ended by itself"
         child.kill()
 
@@ -122,14 +123,15 @@ def test_a_killed_server_loses_nothing_acknowledged_and_those_who_enroll_go_on(
     other = server.location("test_other", tmp_path / "other")
     elsewhere = DatabaseUrl(place.url, other.folder)  # the same gallery from another machine: a cache of its own
     with (tmp_path / "said").open("wb") as out:
-        with child_at_work(place, tmp_path, rng, 0, out):
+        with child_at_work(place, tmp_path, rng, 0, out) as child:
             for _ in range(kills):
                 time.sleep(rng.uniform(0.2, 1.5))
                 server.kill()
                 server.start()
             acknowledged = Path(out.name).stat().st_size
-            while Path(out.name).stat().st_size == acknowledged:
-                time.sleep(0.05)  # it goes on
+            while Path(out.name).stat().st_size == acknowledged:  # it goes on
+                assert child.poll() is None, "it ended by itself"
+                time.sleep(0.05)
         said.read(Path(out.name).read_text(encoding="utf-8"))
     with Gallery.open(place) as gallery, Gallery.open(elsewhere) as second:
         said.check(gallery)

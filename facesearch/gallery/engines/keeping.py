@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
+from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError, GalleryUnavailableError
 from facesearch.gallery import models
 from facesearch.gallery.engines.lease import engine_lease
 from facesearch.gallery.engines.opening import Opener
@@ -123,13 +123,15 @@ class Engines:
         """
         if time.monotonic() < self._wait_until:
             return
-        with self.database.read() as connection:
-            engine = active_engine(connection)
-            waiting = count_pending(connection, engine) if engine else 0
-        if engine is None or waiting < max(at_least, 1):
-            return
         try:
+            with self.database.read() as connection:
+                engine = active_engine(connection)
+                waiting = count_pending(connection, engine) if engine else 0
+            if engine is None or waiting < max(at_least, 1):
+                return
             self.deliver()
+        except GalleryUnavailableError:  # the change is committed all the same, and the next one comes here again
+            return
         except (EngineUnavailableError, ConfigError) as error:
             self._wait_until = time.monotonic() + PAUSE
             log.warning("%s %d changes wait for it.", error.message, waiting)

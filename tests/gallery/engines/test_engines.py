@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from facesearch.engine.erasure import forget_people
-from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError
+from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError, GalleryUnavailableError
 from facesearch.gallery.check import check_gallery
+from facesearch.gallery.engines import keeping
 from facesearch.gallery.engines.keeping import Engines
 from facesearch.gallery.engines.opening import Opener
 from facesearch.gallery.engines.records import EngineKind, active_engine, count_pending, engines
@@ -37,6 +38,21 @@ def waiting(gallery: Gallery) -> int:
         engine = active_engine(connection)
         assert engine is not None
         return count_pending(connection, engine)
+
+
+def test_a_change_is_acknowledged_once_it_is_committed_although_the_database_is_gone_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next change or search tells the engine what this one did not."""
+
+    def gone(_: object) -> None:
+        raise GalleryUnavailableError("The database server does not answer.")
+
+    with make_gallery(tmp_path / "gallery") as gallery:
+        with monkeypatch.context() as patch:
+            patch.setattr(keeping, "active_engine", gone)
+            enroll(gallery, "Ada", 1)
+        assert found_subject(gallery, 1) == "Ada"
 
 
 class Meddler:
