@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -31,8 +32,7 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
     """
     app = create_app(engine, options)
     listener = _listen(options)
-    host, port = listener.getsockname()[:2]
-    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    ready(f"http://{_joined(*listener.getsockname()[:2])}")
     work_in_calling_thread()  # requests are what runs side by side here
     gc.collect()
     gc.freeze()  # else a collection now and then looks at all that was imported: a request waits 80 ms for it
@@ -54,15 +54,21 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
 
 def _listen(options: ServerOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((options.host, options.port))
-        listener.listen(512)
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((options.host, options.port))
+            listener.listen(512)
+            stack.pop_all()
+            return listener
     except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"{options.host}:{options.port} cannot be used: {error.strerror}.",
-            "Choose another with --port; 0 takes a free one.",
-        ) from error
-    return listener
+        hint = "Choose another with --port; 0 takes a free one."
+        if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+            hint = "Choose an address of this machine with --host; ::1 is the loopback address of IPv6."
+        place = _joined(options.host, options.port)
+        raise ConfigError(f"{place} cannot be used: {error.strerror}.", hint) from error
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

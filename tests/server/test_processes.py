@@ -13,6 +13,10 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.client import Client
+from facesearch.errors import ConfigError
+from facesearch.server.options import ServerOptions
+from facesearch.server.run import _listen
+from tests.capabilities import require
 from tests.server.conftest import Process, serve_process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL and no SIGTERM to catch.")
@@ -128,3 +132,23 @@ def wait_for_work(server: Process) -> None:
     deadline = time.monotonic() + 30
     while "facesearch_waiting_photos 0\n" in httpx.get(f"{server.url}/v1/metrics").text:
         assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    ("host", "place", "hint"),
+    [("192.0.2.1", "192.0.2.1:0", "--host"), ("2001:db8::1", r"\[2001:db8::1\]:0", "--host")],  # for documentation
+)
+def test_an_address_of_another_machine_is_refused_with_what_to_choose(host: str, place: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{place} cannot be used") as caught:
+        _listen(ServerOptions(host=host, port=0))
+    assert hint in (caught.value.hint or "")
+
+
+def test_a_port_in_use_is_refused_with_what_to_choose() -> None:
+    require("loopback")
+    with (
+        _listen(ServerOptions(port=0)) as listener,
+        pytest.raises(ConfigError, match=r"^127\.0\.0\.1:\d+ cannot be used") as caught,
+    ):
+        _listen(ServerOptions(port=listener.getsockname()[1]))
+    assert "--port" in (caught.value.hint or "")
