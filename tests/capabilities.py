@@ -7,6 +7,7 @@ machine without them, and the product's own probes find nothing.
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,14 @@ def _names_files_in_unicode() -> bool:
     return True
 
 
+def _can_serve() -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+            return True
+    except OSError:
+        return False
+
+
 CAPABILITIES: Final = {
     "bf16": Capability(
         "This processor has no bf16 arithmetic, or OpenVINO is not installed.",
@@ -63,6 +72,9 @@ CAPABILITIES: Final = {
         "There is no /proc.",
         lambda: Path("/proc/self/statm").exists(),
         {"facesearch.machine._STATM": "/nowhere/statm"},
+    ),
+    "loopback": Capability(
+        "Nothing can be served on 127.0.0.1: it is no address here, or no port is free.", _can_serve
     ),
     "permissions": Capability("Permissions of files do not bind root.", _is_bound_by_permissions),
     "unicode_names": Capability("The locale has no names of files in Unicode.", _names_files_in_unicode),

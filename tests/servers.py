@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.capabilities import require
+
 INNER_PORTS = (
     *("etcd", "root-coord", "proxy-internal", "query-coord", "query-node"),
     *("index-coord", "index-node", "data-coord", "data-node"),
@@ -100,6 +102,7 @@ def _runs(group: int) -> bool:
 
 def free_port() -> int:
     """A port that nobody listens on."""
+    require("loopback")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

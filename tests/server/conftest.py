@@ -21,6 +21,7 @@ from facesearch.gallery.engines.opening import Opener
 from facesearch.gallery.engines.records import EngineKind, add_engine, change_engine
 from facesearch.server.app import create_app
 from facesearch.server.options import ServerOptions
+from tests.capabilities import require
 
 LOCAL = "http://127.0.0.1"
 
@@ -96,6 +97,7 @@ def serve_here(engine: FaceSearch, options: ServerOptions | None = None) -> Iter
 @contextmanager
 def serve_on_socket(engine: FaceSearch, options: ServerOptions | None = None) -> Iterator[str]:
     """A server in a thread of this process, on a real socket; gives its URL."""
+    require("loopback")
     config = uvicorn.Config(create_app(engine, options), port=0, log_level="error", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -121,6 +123,7 @@ class Process:
 @contextmanager
 def serve_process(gallery: Path, *options: str) -> Iterator[Process]:
     """A server process, ended when the block ends."""
+    require("loopback")
     command = [sys.executable, "-m", "facesearch", "serve", "--port", "0", "--gallery", str(gallery)]
     with subprocess.Popen([*command, "--provider", "cpu", *options], stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from tests.capabilities import require
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,6 +37,7 @@ class FileServer:
 @contextmanager
 def serve(body: bytes) -> Iterator[FileServer]:
     """Serve `body` at `.url` while the context lasts."""
+    require("loopback")
     server = FileServer(body)
 
     class Handler(BaseHTTPRequestHandler):
