@@ -78,6 +78,10 @@ class Reason(StrEnum):
     IDENTITY_CONFLICT = "identity_conflict"
     MODEL_FAILURE = "model_failure"
     """A model gave nothing usable for this photo or face, and does for others."""
+    ERASED = "erased"
+    """The person was forgotten, and is not to come back."""
+    REMOVED = "removed"
+    """A person removed the photo, or the person in it, from the gallery."""
 
 
 class Decision(StrEnum):
@@ -271,6 +275,8 @@ class Subject:
     """UTC, ISO 8601."""
     subject_id: int = 0
     """Never given to anybody else; stays through renames."""
+    aliases: tuple[str, ...] = ()
+    """Other names by which folders, manifests and people call the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +290,8 @@ class EnrolledPhoto:
     detection_score: float
     photo_id: int = 0
     """Never given to another photo."""
+    origin: str = "enrolled"
+    """Who said whose photo it is: a source (`enrolled`), or a person who `confirmed` or `moved` it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +325,8 @@ class EnrollStatus(StrEnum):
 
     ENROLLED = "enrolled"
     UNCHANGED = "unchanged"
+    MOVED = "moved"
+    """The photo was enrolled already, and its source now says that it shows somebody else."""
     REJECTED = "rejected"
     REMOVED = "removed"
     PASSED_OVER = "passed_over"
@@ -339,3 +349,5 @@ class EnrollOutcome:
     template_ids: tuple[int, ...] = ()
     detection_score: float | None = None
     """The best of the enrolled faces, 0..1."""
+    note: str | None = None
+    """What somebody should know of it all the same, in words."""

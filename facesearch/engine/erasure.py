@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,6 +58,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
         },
         "removed_from": [*held, *(path_text(file) for file in files)],
         "photos_that_stay_for_others": erased.photos_of_others,
+        "explained": _explain(erased),
         "log_emptied": emptied,
         "scan": [_scan_record(each, gallery.folder) for each in scanned],
         "names_too_short_to_scan": sum(len(name) < SHORTEST for name in erased.traces.names),
@@ -64,8 +66,24 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
         "backups_since_enrolment": erased.backups,
         "not_searched": [*(() if gallery.owns_folder else ELSEWHERE), *gallery.engines.remnants()],
         "photo_files": "stay where they are: facesearch never owned them",
+        "photo_files_on_disk": _files_on_disk(erased),
         "clean": emptied and gallery.engines.is_told() and all(_is_clean(each, elsewhere) for each in scanned),
     }
+
+
+def _explain(erased: Erased) -> str | None:
+    """What is left on purpose, in words; None where nothing is."""
+    if not erased.photos_of_others:
+        return None
+    return (
+        f"{erased.photos_of_others} of the photos are enrolled for other people too, from files with the same content. "
+        "Their templates stay: they are those people's."
+    )
+
+
+def _files_on_disk(erased: Erased) -> list[str]:
+    """Enrolled files that are still there. `enroll` refuses them from now on, unless told to bring the person back."""
+    return [path_text(path) for path in map(os.fsdecode, erased.photo_paths) if os.path.exists(path)]  # noqa: PTH110
 
 
 def _scan(folder: Path, cache: Path, erased: Erased) -> list[ScannedFile]:

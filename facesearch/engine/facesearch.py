@@ -210,6 +210,8 @@ class FaceSearch:
         faces: str = FacePolicy.SINGLE,
         strict: bool = False,
         sync: bool = False,
+        bring_back_erased: bool = False,
+        bring_back_removed: bool = False,
     ) -> Iterator[EnrollOutcome]:
         """Enroll folders (one folder per subject), single photos, or CSV manifests; one outcome per file.
 
@@ -220,30 +222,49 @@ class FaceSearch:
 
         Files that are no photos by their names are `passed_over`; a folder that cannot be read is rejected as
         `inaccessible`, and nothing below it is removed. An outcome is yielded when it is on disk: stop anywhere, and
-        the next run goes on from there.
+        the next run goes on from there. People who were forgotten stay out without `bring_back_erased`, and photos that
+        a person removed without `bring_back_removed`.
         """
         paths = [photos] if isinstance(photos, (str, Path)) else photos
         sources = collect_sources([Path(path) for path in paths], subject, one_per_file=one_per_file, sync=sync)
-        yield from self.enroll_sources(sources, faces=faces, strict=strict, sync=sync)
+        yield from self.enroll_sources(
+            sources,
+            faces=faces,
+            strict=strict,
+            sync=sync,
+            bring_back_erased=bring_back_erased,
+            bring_back_removed=bring_back_removed,
+        )
 
     def enroll_sources(
-        self, sources: Sources, *, faces: str = FacePolicy.SINGLE, strict: bool = False, sync: bool = False
+        self,
+        sources: Sources,
+        *,
+        faces: str = FacePolicy.SINGLE,
+        strict: bool = False,
+        sync: bool = False,
+        bring_back_erased: bool = False,
+        bring_back_removed: bool = False,
     ) -> Iterator[EnrollOutcome]:
         """`enroll` for photos that were collected already."""
         policy = parse_policy(faces)
         items = settle_folders(sources, self, policy)
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
-        enrolment = Enrolment(gallery, self.encoder, EnrollOptions(self.threshold.value, faces=policy, strict=strict))
+        options = EnrollOptions(
+            self.threshold.value,
+            faces=policy,
+            strict=strict,
+            bring_back_erased=bring_back_erased,
+            bring_back_removed=bring_back_removed,
+        )
+        enrolment = Enrolment(gallery, self.encoder, options)
         counts = dict.fromkeys((status.value for status in EnrollStatus), 0)
+        run = enrolment.run(items, sources.folders if sync else (), sources.may_hold)
         try:
-            for outcome in itertools.chain(sources.set_aside(), enrolment.run(items)):
+            for outcome in itertools.chain(sources.set_aside(), run):
                 counts[outcome.status] += 1
                 yield outcome
-            for folder in sources.folders if sync else ():
-                for outcome in enrolment.remove_vanished(folder, sources.may_hold):
-                    counts[outcome.status] += 1
-                    yield outcome
         finally:
             gallery.record("enroll", counts)
             gallery.save_cache()
@@ -257,16 +278,20 @@ class FaceSearch:
         faces: FaceChoice = FacePolicy.SINGLE,
         strict: bool = False,
         any_quality: bool = False,
+        bring_back_erased: bool = False,
     ) -> list[EnrollOutcome]:
         """Enroll photos that have no file as one person: an outcome for each, in their order, all on disk.
 
         The photos themselves are not kept. `faces` is a policy, or the position of the face that is meant, best
-        detection first. `any_quality` takes faces that are too poor for a gallery otherwise.
+        detection first. `any_quality` takes faces that are too poor for a gallery otherwise. `bring_back_erased` takes
+        somebody who was forgotten.
         """
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
         limits = NO_LIMITS if any_quality else ENROLL_LIMITS
-        options = EnrollOptions(self.threshold.value, faces=faces, limits=limits, strict=strict)
+        options = EnrollOptions(
+            self.threshold.value, faces=faces, limits=limits, strict=strict, bring_back_erased=bring_back_erased
+        )
         sources = [upload(data, subject, attributes) for data in photos]
         outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
         counts = Counter(outcome.status.value for outcome in outcomes.values())

@@ -39,7 +39,7 @@ _acting: ContextVar[str | None] = ContextVar("facesearch_actor", default=None)
 
 def record(connection: Connection, action: str, detail: Mapping[str, int | str]) -> None:
     """Write one event. `detail` holds counts and settings; never a vector, a face or a person's name."""
-    values = {"at": now(), "actor": _actor(), "action": action, "detail": dict(detail)}
+    values = {"at": now(), "actor": actor(), "action": action, "detail": dict(detail)}
     insert(connection, AuditRow, values)
 
 
@@ -72,7 +72,8 @@ def events(
     return [AuditEvent(row.id, row.at, row.actor, row.action, row.parsed) for row in reversed(rows)]
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Who acts: the API key of this request, else the user of the operating system."""
     acting = _acting.get()
     if acting is not None:
         return acting

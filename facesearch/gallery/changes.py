@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 
 from facesearch.errors import GalleryError, ModelMismatchError
 from facesearch.gallery import photos, rejections, subjects
 from facesearch.gallery.index.base import require_unit_vectors
-from facesearch.gallery.photos import MovedPhoto, NewPhoto
+from facesearch.gallery.photos import MovedPhoto, NewPhoto, StoredPhoto
 from facesearch.gallery.rejections import RefusedPhoto
+from facesearch.types import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,9 +20,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.gallery.journal import Entry
     from facesearch.gallery.live_index import LiveIndex
     from facesearch.gallery.revisions import Revision
     from facesearch.types import ModelInfo, Vector
+
+_SAYS_NOTHING: Final = {Reason.UNREADABLE}
+"""Refusals that do not tell what a file holds."""
 
 Change: TypeAlias = NewPhoto | MovedPhoto | RefusedPhoto
 
@@ -55,24 +61,51 @@ class Effect:
         live.revision = revision
 
 
-def apply_changes(
-    connection: Connection, changes: Sequence[Change], active: tuple[int, ModelInfo] | None, effect: Effect
-) -> list[tuple[int, ...]]:
-    """Carry out changes in their order; returns the template ids that each concerns.
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one change."""
 
-    `active` is the model with its row id. Raises `GalleryError` for templates that cannot be kept.
+    template_ids: tuple[int, ...] = ()
+    """Of the photo that the change concerns."""
+    twin: StoredPhoto | None = None
+    """Where a new photo's content is enrolled for the same subject already: that photo. Nothing was changed then."""
+    kept_attributes: tuple[str, ...] = ()
+    """Attributes whose value stays as a person set it, although the source says another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction of an enrolment did."""
+
+    applied: list[Applied]
+    """What became of each change."""
+    run: int | None
+    """The journal's entry of the run, where anything can be undone."""
+
+
+def apply_changes(
+    connection: Connection,
+    changes: Sequence[Change],
+    active: tuple[int, ModelInfo] | None,
+    effect: Effect,
+    entry: Entry,
+) -> list[Applied]:
+    """Carry out changes in their order; returns what became of each.
+
+    `active` is the model with its row id; `entry` notes what can be undone. Raises `GalleryError` for templates that
+    cannot be kept.
     """
-    ids: list[tuple[int, ...]] = []
+    photos.vacate(connection, [change for change in changes if isinstance(change, MovedPhoto)])
+    applied: list[Applied] = []
     for run in _runs(changes):
         match run[0]:
             case NewPhoto():
-                ids += _enroll(connection, cast("Sequence[NewPhoto]", run), active, effect)
+                applied += _enroll(connection, cast("Sequence[NewPhoto]", run), active, effect, entry)
             case RefusedPhoto():
-                rejections.remember_rejections(connection, cast("Sequence[RefusedPhoto]", run))
-                ids += [()] * len(run)
+                applied += _refuse(connection, cast("Sequence[RefusedPhoto]", run), effect)
             case MovedPhoto():
-                ids += [_move(connection, each, effect) for each in cast("Sequence[MovedPhoto]", run)]
-    return ids
+                applied += [_move(connection, each, effect, entry) for each in cast("Sequence[MovedPhoto]", run)]
+    return applied
 
 
 def _runs(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
@@ -90,26 +123,77 @@ def _runs(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
         yield run
 
 
-def _move(connection: Connection, moved: MovedPhoto, effect: Effect) -> tuple[int, ...]:
-    (subject_id,) = subjects.ensure_subjects(connection, [(moved.subject, moved.attributes)])
-    effect.removed += photos.move_photo(connection, moved, subject_id)
-    return moved.stored.template_ids
+def _refuse(connection: Connection, refused: Sequence[RefusedPhoto], effect: Effect) -> list[Applied]:
+    """Remember refusals. A photo that was enrolled from the same path goes where the file has another content now.
+
+    It stays where the file cannot be read: it may be half written.
+    """
+    rejections.remember_rejections(connection, refused)
+    contents = {
+        each.path: each.rejection.sha256
+        for each in refused
+        if each.rejection.sha256 is not None and each.rejection.rejection.reason not in _SAYS_NOTHING
+    }
+    enrolled = photos.find_photos(connection, list(contents)).values() if contents else ()
+    replaced = [each.file.path for each in enrolled if each.file.sha256 != contents[each.file.path]]
+    effect.removed += photos.remove_photos(connection, replaced)
+    return [Applied()] * len(refused)
+
+
+def _move(connection: Connection, moved: MovedPhoto, effect: Effect, entry: Entry) -> Applied:
+    (subject_id,) = subjects.ensure_subjects(connection, [moved.subject])
+    kept = subjects.say_attributes(connection, subject_id, moved.attributes, entry) if moved.attributes else []
+    effect.removed += photos.move_photo(connection, moved, subject_id, entry)
+    return Applied(moved.stored.template_ids, kept_attributes=tuple(kept))
 
 
 def _enroll(
-    connection: Connection, new: Sequence[NewPhoto], active: tuple[int, ModelInfo] | None, effect: Effect
-) -> list[tuple[int, ...]]:
+    connection: Connection,
+    new: Sequence[NewPhoto],
+    active: tuple[int, ModelInfo] | None,
+    effect: Effect,
+    entry: Entry,
+) -> list[Applied]:
     if active is None:
         raise GalleryError("Templates arrived before a model was adopted.", "Adopt the model first.")
-    vectors = [vector for photo in new for vector in _storable_vectors(photo, active[1])]
-    require_unit_vectors(np.array(vectors, np.float32), active[1].dimension)
-    subject_ids = subjects.ensure_subjects(connection, [(photo.subject, photo.attributes) for photo in new])
-    effect.removed += photos.remove_photos(connection, [photo.file.path for photo in new])
-    keys = photos.insert_photos(connection, new, subject_ids, active[0])
-    together = [key for of_photo in keys for key in of_photo]
+    vectors = {photo: _storable_vectors(photo, active[1]) for photo in new}
+    require_unit_vectors(np.array([v for each in vectors.values() for v in each], np.float32), active[1].dimension)
+    owners = subjects.ensure_subjects(connection, [photo.subject for photo in new])
+    contents = [(photo.file.sha256, owner) for photo, owner in zip(new, owners, strict=True)]
+    # Another process may have enrolled the same photo meanwhile, or this transaction has it twice.
+    twins = photos.find_copies(connection, contents)
+    fresh: dict[tuple[str, int], NewPhoto] = {}
+    for content, photo in zip(contents, new, strict=True):
+        if content not in twins:
+            fresh.setdefault(content, photo)
+    effect.removed += photos.remove_photos(connection, [photo.file.path for photo in fresh.values()])
+    effect.removed += photos.remove_copies(connection, fresh)
+    keys = photos.insert_photos(connection, list(fresh.values()), [owner for _, owner in fresh], active[0])
     effect.model_row = active[0]
-    effect.added += [(*key, vector) for key, vector in zip(together, vectors, strict=True)]
-    return [tuple(template_id for template_id, _ in of_photo) for of_photo in keys]
+    ids: dict[NewPhoto, tuple[int, ...]] = {}
+    for photo, of_photo in zip(fresh.values(), keys, strict=True):
+        effect.added += [(*key, vector) for key, vector in zip(of_photo, vectors[photo], strict=True)]
+        ids[photo] = tuple(template_id for template_id, _ in of_photo)
+    copies = [c for c, photo in zip(contents, new, strict=True) if photo not in ids and c not in twins]
+    twins |= photos.find_copies(connection, copies) if copies else {}
+    said = _say(connection, new, owners, entry)
+    return [
+        Applied(ids[photo], None, said.get(owner, ()))
+        if photo in ids
+        else Applied(twins[content].template_ids, twins[content], said.get(owner, ()))
+        for content, photo, owner in zip(contents, new, owners, strict=True)
+    ]
+
+
+def _say(
+    connection: Connection, new: Sequence[NewPhoto], owners: Sequence[int], entry: Entry
+) -> dict[int, tuple[str, ...]]:
+    """Take what the sources say of their subjects; by subject id the attributes that stay as a person set them."""
+    given: dict[int, dict[str, str]] = {}
+    for photo, owner in zip(new, owners, strict=True):
+        if photo.attributes:
+            given.setdefault(owner, {}).update(photo.attributes)
+    return {owner: tuple(subjects.say_attributes(connection, owner, each, entry)) for owner, each in given.items()}
 
 
 def _storable_vectors(photo: NewPhoto, model: ModelInfo) -> list[Vector]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from facesearch.errors import GalleryError
 from facesearch.gallery import audit
 from facesearch.gallery.erasure import erase_again
-from facesearch.gallery.rows import insert, now, require_whole, stored_columns
+from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import ErasedRow
 from facesearch.gallery.tombstones import Tombstones, erased_rows, read_tombstones, write_tombstones
 
@@ -63,6 +63,19 @@ class ErasedList:
         _insert(connection, fresh, of_others=False)
         self.keep_copy(self.read(connection))
 
+    def lift(self, connection: Connection, rows: Sequence[str]) -> None:
+        """Take rows off the list, so that a person may come back. Raises `GalleryError`."""
+        listed = self.read(connection)
+        kept = listed.lifted(rows)
+        if len(kept) == len(listed):
+            return
+        for row in connection.execute(sa.select(*stored_columns(ErasedRow))).all():
+            require_whole(ErasedRow, row)
+            digests = kept.sections[row.salt] & _entries(row.digests)
+            update(connection, ErasedRow, ErasedRow.id == row.id, {"digests": b"".join(sorted(digests))})
+        self.keep_copy(kept)
+        audit.record(connection, "people.bring_back", {"entries": len(rows)})
+
     def take_over(self, connection: Connection, others: Tombstones, *, of_others: bool) -> None:
         """Put the entries of another list on this one. Raises `GalleryError`.
 
@@ -96,9 +109,12 @@ def _in_database(connection: Connection) -> Tombstones:
     found = Tombstones()
     for row in connection.execute(sa.select(*stored_columns(ErasedRow)).order_by(ErasedRow.id)):
         require_whole(ErasedRow, row)
-        entries = (row.digests[at : at + DIGEST] for at in range(0, len(row.digests), DIGEST))
-        found.sections.setdefault(row.salt, set()).update(entries)
+        found.sections.setdefault(row.salt, set()).update(_entries(row.digests))
     return found
+
+
+def _entries(digests: bytes) -> set[bytes]:
+    return {digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST)}
 
 
 def _salts_of_others(connection: Connection) -> set[bytes]:

@@ -13,11 +13,29 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from facesearch.gallery import audit, rejections, subjects
+from facesearch.errors import UnknownSubjectError
+from facesearch.gallery import audit, journal, rejections, subjects
 from facesearch.gallery.column_types import contains
-from facesearch.gallery.schema import AuditRow, CropRow, FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
+from facesearch.gallery.schema import (
+    AliasRow,
+    AuditRow,
+    CropRow,
+    DecisionRow,
+    FaceRow,
+    PhotoRow,
+    RejectionRow,
+    SubjectRow,
+    TemplateRow,
+)
 from facesearch.gallery.templates import chunks
-from facesearch.gallery.tombstones import erased_rows, subject_key, template_keys, vector_key
+from facesearch.gallery.tombstones import (
+    content_key,
+    erased_rows,
+    name_key,
+    subject_key,
+    template_keys,
+    vector_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,59 +74,152 @@ class Erased:
     templates: int
     template_ids: tuple[int, ...]
     photos_of_others: int
-    """Photos that stay because other people are enrolled from them too."""
+    """Photos that stay because other people are enrolled from the same content."""
     rejections: int
     photo_hashes: frozenset[str]
     """Hex SHA-256 of every photo they were in."""
+    photo_paths: tuple[bytes, ...]
+    """Where these photos were enrolled from, and removed ones that could have been brought back."""
     backups: int
     """Backups that were written since the first of them was enrolled."""
     traces: Traces = field(repr=False)
 
 
+@dataclass(slots=True)
+class _Found:
+    """What the gallery has of the people who are to be erased, in its tables and in its journal."""
+
+    ids: list[int]
+    names: list[str] = field(default_factory=list)
+    """Own names first, then aliases."""
+    own: int = 0
+    """How many of the names are own names."""
+    since: str = ""
+    """When the first of them was enrolled."""
+    vectors: set[bytes] = field(default_factory=set)
+    contents: set[bytes] = field(default_factory=set)
+    paths: set[bytes] = field(default_factory=set)
+    keys: list[str] = field(default_factory=list)
+    """Their rows, as `tombstones` spells them."""
+
+
 def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[SubjectKey]) -> Erased:
     """Remove subjects and all that names them, and put them on the list of the erased.
 
-    Raises `UnknownSubjectError` where one of them is not enrolled; nothing is changed then.
+    People who were removed, and whom the journal could bring back, are erased as well. Raises `UnknownSubjectError`
+    where one of them is neither; nothing is changed then.
     """
-    ids = [subjects.require_subject(connection, each) for each in dict.fromkeys(who)]
-    rows = connection.execute(
-        sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.created_at).where(SubjectRow.id.in_(ids))
-    ).all()
-    of_subjects = FaceRow.subject_id.in_(ids)
-    names = [str(row.name) for row in rows]
-    vectors = connection.scalars(sa.select(TemplateRow.vector).join(FaceRow).where(of_subjects)).all()
-    pictures = connection.execute(
-        sa.select(PhotoRow.id, PhotoRow.path, PhotoRow.sha256).join(FaceRow).where(of_subjects).distinct()
-    ).all()
+    found = _find(connection, list(dict.fromkeys(_require(connection, each) for each in who)))
+    of_subjects = FaceRow.subject_id.in_(found.ids)
+    photo_ids = list(connection.scalars(sa.select(FaceRow.photo_id).where(of_subjects).distinct()))
     keys = template_keys(connection, of_subjects)
-    crops = _take_crops(connection, [each.id for each in pictures])
-    since = min(row.created_at for row in rows)
-    listed.add(connection, [*(subject_key(row.id, row.created_at) for row in rows), *keys, *map(vector_key, vectors)])
-    removed = sum(subjects.remove_subject(connection, key)[0] for key in ids)
-    rejections = forget_refusals(connection, names)
-    kept = {
-        key
-        for chunk in chunks([each.id for each in pictures])
-        for key in connection.scalars(sa.select(PhotoRow.id).where(PhotoRow.id.in_(chunk)))
-    }
-    counts = {"subjects": len(ids), "photos": removed, "templates": len(keys), "refused_photos": rejections}
+    crops = _take_crops(connection, photo_ids)
+    enrolled = [key for key in found.ids if _is_enrolled(connection, key)]
+    removed = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
+    shared = _contents_of_others(connection, found.contents)
+    listed.add(connection, [*found.keys, *keys, *map(vector_key, found.vectors), *_returns(found, shared)])
+    connection.execute(sa.delete(DecisionRow).where(DecisionRow.subject_id.in_(found.ids)))
+    for chunk in chunks(found.names):
+        connection.execute(sa.delete(DecisionRow).where(DecisionRow.label.in_(chunk)))
+    journal.forget(connection, found.ids, found.names)
+    rejections = forget_refusals(connection, found.names)
+    others = _vectors_of_others(connection, found.vectors)
+    counts = {"subjects": len(found.ids), "photos": removed, "templates": len(keys), "refused_photos": rejections}
     audit.record(connection, "people.forget", counts)
     return Erased(
-        subjects=tuple(names),
+        subjects=tuple(found.names[: found.own]),
         photos=removed,
         templates=len(keys),
         template_ids=tuple(keys.values()),
-        photos_of_others=len(kept),
+        photos_of_others=len(shared),
         rejections=rejections,
-        photo_hashes=frozenset(each.sha256.hex() for each in pictures),
-        backups=_backups_since(connection, since),
+        photo_hashes=frozenset(each.hex() for each in found.contents),
+        photo_paths=tuple(sorted(found.paths)),
+        backups=_backups_since(connection, found.since),
         traces=Traces(
-            vectors=tuple({end for each in vectors for end in (each[:END], each[-END:])}),
+            vectors=tuple({end for each in found.vectors - others for end in (each[:END], each[-END:])}),
             crops=tuple({piece for each in crops for piece in _pieces(each)}),
-            names=tuple(map(str.encode, names)),
-            paths=tuple(each.path for each in pictures if each.id not in kept),
+            names=tuple(map(str.encode, found.names)),
+            paths=tuple(found.paths - _paths(connection, found.paths)),
         ),
     )
+
+
+def _require(connection: Connection, who: SubjectKey) -> int:
+    """The id of a subject who is enrolled, or who was removed and could be brought back."""
+    try:
+        return subjects.require_subject(connection, who)
+    except UnknownSubjectError:
+        for key, row in journal.removed_subjects(connection).items():
+            if who in {key, row["name"]} or (isinstance(who, str) and subjects.clean_name(who) == row["name"]):
+                return key
+        raise
+
+
+def _is_enrolled(connection: Connection, subject_id: int) -> bool:
+    return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.id == subject_id)) is not None
+
+
+def _find(connection: Connection, ids: list[int]) -> _Found:
+    found = _Found(ids)
+    query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.created_at).where(SubjectRow.id.in_(ids))
+    rows = [(row.id, row.name, row.created_at) for row in connection.execute(query)]
+    known = journal.images(connection, ids)
+    rows += [
+        (row["id"], row["name"], row["created_at"])
+        for row in known["subjects"]
+        if not _is_enrolled(connection, row["id"])
+    ]
+    own = list(dict.fromkeys(str(name) for key, name, _ in rows if key in ids))
+    aliases = connection.scalars(sa.select(AliasRow.name).where(AliasRow.subject_id.in_(ids)))
+    also = [*(name for _, name, _ in rows), *aliases, *(row["name"] for row in known["aliases"])]
+    holders = subjects.ids_by_name(connection, also)
+    found.names = list(dict.fromkeys([*own, *(name for name in also if holders.get(name) in {None, *ids})]))
+    found.own = len(own)
+    found.since = min(created for *_, created in rows)
+    found.keys = [subject_key(key, created) for key, _, created in rows]
+    of_subjects = FaceRow.subject_id.in_(ids)
+    found.vectors.update(connection.scalars(sa.select(TemplateRow.vector).join(FaceRow).where(of_subjects)))
+    found.vectors.update(row["vector"] for row in known["templates"])
+    pictures = sa.select(PhotoRow.path, PhotoRow.sha256).join(FaceRow).where(of_subjects)
+    for path, sha256 in [*connection.execute(pictures), *((row["path"], row["sha256"]) for row in known["photos"])]:
+        found.paths.add(path)
+        found.contents.add(sha256)
+    return found
+
+
+def _returns(found: _Found, shared: set[bytes]) -> list[str]:
+    """What would bring these people back: their names, and the contents of their photos."""
+    contents = [content_key(each.hex()) for each in found.contents - shared]
+    of_names = [content_key(each.hex(), name) for each in shared for name in found.names]
+    return [*map(name_key, found.names), *contents, *of_names]
+
+
+def _contents_of_others(connection: Connection, contents: set[bytes]) -> set[bytes]:
+    """Those of these contents that are enrolled."""
+    return {
+        sha256
+        for chunk in chunks(list(contents))
+        for sha256 in connection.scalars(sa.select(PhotoRow.sha256).where(PhotoRow.sha256.in_(chunk)))
+    }
+
+
+def _vectors_of_others(connection: Connection, vectors: set[bytes]) -> set[bytes]:
+    """Those of these vectors that another person's templates have: the same face in the same photo."""
+    return {
+        vector
+        for chunk in chunks(list(vectors))
+        for vector in connection.scalars(sa.select(TemplateRow.vector).where(TemplateRow.vector.in_(chunk)))
+    }
+
+
+def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:
+    """Those of these paths that a photo is enrolled from."""
+    return {
+        path
+        for chunk in chunks(list(paths))
+        for path in connection.scalars(sa.select(PhotoRow.path).where(PhotoRow.path.in_(chunk)))
+    }
 
 
 def erase_again(connection: Connection, tombstones: Tombstones) -> list[int]:

@@ -9,6 +9,7 @@ from facesearch.gallery import (
     audit,
     calibrations,
     evaluations,
+    journal,
     models,
     people,
     photos,
@@ -18,7 +19,7 @@ from facesearch.gallery import (
     templates,
 )
 from facesearch.gallery.ballast import despite_full_disk, make_ballast
-from facesearch.gallery.changes import Change, Effect, apply_changes
+from facesearch.gallery.changes import Change, Commit, Effect, apply_changes
 from facesearch.gallery.counting import counts
 from facesearch.gallery.engines.keeping import Engines
 from facesearch.gallery.engines.moving import move
@@ -27,11 +28,13 @@ from facesearch.gallery.erased import ErasedList
 from facesearch.gallery.erasure import erase_subjects
 from facesearch.gallery.files import remove_dead_work
 from facesearch.gallery.index.snapshot import remove_leftovers
+from facesearch.gallery.journal import Entry
 from facesearch.gallery.location import DatabaseUrl
 from facesearch.gallery.opening import open_database
 from facesearch.gallery.own_index import OwnIndex
 from facesearch.gallery.photos import MovedPhoto, NewPhoto
 from facesearch.gallery.sqlite import SqliteDatabase
+from facesearch.gallery.standing import name_decisions, read_standing
 from facesearch.gallery.transactions import Transactions
 from facesearch.names import path_text
 from facesearch.types import EnrolledPhoto, IndexKind
@@ -47,10 +50,12 @@ if TYPE_CHECKING:
     from facesearch.gallery.database import Database
     from facesearch.gallery.engines.records import EngineKind
     from facesearch.gallery.erasure import Erased
+    from facesearch.gallery.journal import JournalEntry
     from facesearch.gallery.location import Location, MilvusServer
     from facesearch.gallery.photos import StoredPhoto
     from facesearch.gallery.rejections import StoredRejection
-    from facesearch.gallery.subjects import SubjectKey
+    from facesearch.gallery.standing import Standing
+    from facesearch.gallery.subjects import KnownSubject, SubjectKey
     from facesearch.gallery.tombstones import Tombstones
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
@@ -269,30 +274,81 @@ class Gallery:
             found = photos.photos_of_subject(connection, subjects.require_subject(connection, who))
         return [photo.described() for photo in found]
 
-    def commit(self, changes: Sequence[Change]) -> list[tuple[int, ...]]:
-        """Carry out all changes in one transaction; returns the template ids that each change concerns.
+    def known_sizes(self, sizes: Collection[int]) -> set[int]:
+        """Those of these sizes in bytes that an enrolled photo has."""
+        return self._transactions.read(lambda connection: photos.known_sizes(connection, sizes))
 
-        A new photo replaces what its path held before; subjects that have no face left go. When this returns, the
-        changes are on disk. Raises `GalleryError` for templates that cannot be kept, and then nothing is changed.
+    def standing(self) -> Standing:
+        """What was decided and erased, for an enrolment to ask. Raises `CorruptGalleryError`."""
+        return self._transactions.read(lambda connection: read_standing(connection, self.erased_list))
+
+    def decisions(self, hashes: Collection[str]) -> dict[tuple[str, str], str | None]:
+        """What people decided about contents, by SHA-256 in hex and label: a subject's name, or None for nobody."""
+        return self._transactions.read(lambda connection: name_decisions(connection, hashes))
+
+    def known_subjects(self, names: Collection[str]) -> dict[str, KnownSubject]:
+        """The subjects that have these (clean) names or aliases, by them."""
+        return self._transactions.read(lambda connection: subjects.known_subjects(connection, list(names)))
+
+    def commit(self, changes: Sequence[Change]) -> list[tuple[int, ...]]:
+        """`apply` without a run: the template ids that each change concerns."""
+        return [each.template_ids for each in self.apply(changes).applied]
+
+    def apply(self, changes: Sequence[Change], run: int | None = None, lift: Sequence[str] = ()) -> Commit:
+        """Carry out all changes in one transaction; returns what became of each.
+
+        A new photo replaces what its path held before; subjects of whom nothing is left go. When this returns, the
+        changes are on disk. `run` is the journal's entry that an earlier transaction of the same run began. `lift`
+        takes rows off the list of the erased. Raises `GalleryError` for templates that cannot be kept, and then
+        nothing is changed.
         """
 
-        def work(connection: Connection, effect: Effect) -> list[tuple[int, ...]]:
-            ids = apply_changes(connection, changes, self._bind(connection, changes), effect)
+        def work(connection: Connection, effect: Effect) -> Commit:
+            active = self._bind(connection, changes)
+            entry = Entry(connection, "enroll", entry_id=run)
+            if lift:
+                self.erased_list.lift(connection, lift)
+            applied = apply_changes(connection, changes, active, effect, entry)
             if effect.removed or any(isinstance(change, MovedPhoto) for change in changes):
-                subjects.remove_faceless_subjects(connection)
-            return ids
+                subjects.remove_faceless_subjects(connection, entry)
+            return Commit(applied, entry.id)
 
         return self._transactions.write_templates(work)
 
     @despite_full_disk
+    def remove_vanished(self, paths: Sequence[Path], run: int | None = None) -> int | None:
+        """Remove photos that are no longer on disk; their people stay until `remove_faceless`. Returns the `run`."""
+
+        def work(connection: Connection, effect: Effect) -> int | None:
+            entry = Entry(connection, "enroll", entry_id=run)
+            effect.removed += people.remove_vanished(entry, paths)
+            return entry.id
+
+        return self._transactions.write_templates(work, for_good=True)
+
+    def remove_faceless(self, run: int | None = None) -> int | None:
+        """Remove people without photos of whom nothing else is known. Returns the `run`."""
+
+        def work(connection: Connection) -> int | None:
+            entry = Entry(connection, "enroll", entry_id=run)
+            subjects.remove_faceless_subjects(connection, entry)
+            return entry.id
+
+        return self._transactions.write(work)
+
+    def describe_run(self, run: int, counts: Mapping[str, int]) -> None:
+        """Say in the journal what a run did."""
+        self._transactions.write(lambda connection: journal.describe(connection, run, counts))
+
+    @despite_full_disk
     def remove_photos(self, paths: Sequence[Path]) -> int:
-        """Remove enrolled photos, and subjects that have no face left; returns how many templates went."""
+        """Remove enrolled photos as a person's decision, and subjects of whom nothing is left; how many templates went.
+
+        Raises `GalleryError` where one is not enrolled.
+        """
 
         def work(connection: Connection, effect: Effect) -> int:
-            effect.removed += photos.remove_photos(connection, paths)
-            subjects.remove_faceless_subjects(connection)
-            if effect.removed:
-                rejections.forget_comparisons(connection)
+            effect.removed += people.remove_photos(connection, paths)
             return len(effect.removed)
 
         return self._transactions.write_templates(work, for_good=True)
@@ -320,26 +376,75 @@ class Gallery:
             return subjects.list_subjects(connection, ids=[subject_id])[0]
 
     def rename_subject(self, who: SubjectKey, new: str) -> None:
-        """Give a subject another name; `SubjectExistsError` when it is taken."""
+        """Give a subject another name and keep the old one as an alias. `SubjectExistsError` when the name is taken."""
         self._transactions.write(lambda connection: people.rename(connection, who, new))
 
+    def add_alias(self, who: SubjectKey, name: str) -> None:
+        """Let folders, manifests and people find a subject by another name. `SubjectExistsError` when it is taken."""
+        self._transactions.write(lambda connection: people.add_alias(connection, who, name))
+
+    def remove_alias(self, who: SubjectKey, name: str) -> None:
+        """Take another name from a subject; `ConfigError` where it has no such."""
+        self._transactions.write(lambda connection: people.remove_alias(connection, who, name))
+
     def merge_subjects(self, source: SubjectKey, target: SubjectKey) -> None:
-        """Make `source`'s faces `target`'s and remove `source`."""
-        self._transactions.write(lambda connection: people.merge(connection, source, target))
+        """Make `source`'s photos `target`'s and remove `source`, whose names become aliases of `target`."""
+
+        def work(connection: Connection, effect: Effect) -> None:
+            effect.removed += people.merge(connection, source, target)
+
+        self._transactions.write_templates(work)
 
     def set_attributes(self, who: SubjectKey, changes: Mapping[str, str | None]) -> None:
         """Change a subject's attributes; None removes one."""
         self._transactions.write(lambda connection: people.set_attributes(connection, who, changes))
 
+    def move_photos(self, paths: Sequence[Path], who: SubjectKey, *, create: bool = False) -> None:
+        """Say that enrolled photos show this subject; `create` makes one of that name where there is none.
+
+        Raises `GalleryError` where a photo is not enrolled, `UnknownSubjectError`.
+        """
+
+        def work(connection: Connection, effect: Effect) -> None:
+            effect.removed += people.move_photos(connection, paths, who, create=create)
+
+        self._transactions.write_templates(work)
+
+    def confirm_photos(self, paths: Sequence[Path]) -> int:
+        """Say that enrolled photos show whom they are enrolled as; returns how many. Raises `GalleryError`."""
+        return self._transactions.write(lambda connection: people.confirm_photos(connection, paths))
+
     @despite_full_disk
     def remove_subject(self, who: SubjectKey) -> tuple[int, int]:
-        """Remove a subject for good: (photos, templates) removed. The index cache that held them goes too."""
+        """Remove a subject: (photos, templates) removed. The index cache that held them goes too.
+
+        `undo` brings the subject back for `journal.KEPT_DAYS`.
+        """
 
         def work(connection: Connection, effect: Effect) -> tuple[int, int]:
             removed_photos, effect.removed = people.remove(connection, who)
             return removed_photos, len(effect.removed)
 
         return self._transactions.write_templates(work, for_good=True)
+
+    def history(self, *, last: int | None = None, who: SubjectKey | None = None) -> list[JournalEntry]:
+        """Corrections, newest first: the last n, or those that concern a subject."""
+
+        def work(connection: Connection) -> list[JournalEntry]:
+            subject_id = None if who is None else subjects.require_subject(connection, who)
+            return journal.entries(connection, last=last, subject_id=subject_id)
+
+        return self._transactions.read(work)
+
+    def undo(self, entry_id: int | None = None) -> JournalEntry:
+        """Put back what a correction changed, by default the newest; returns it. Raises `GalleryError`."""
+
+        def work(connection: Connection) -> JournalEntry:
+            undone = journal.undo(connection, entry_id)
+            rejections.forget_comparisons(connection)
+            return undone
+
+        return self.change(work)
 
     @despite_full_disk
     def erase(self, who: Sequence[SubjectKey]) -> Erased:

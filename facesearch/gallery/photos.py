@@ -20,6 +20,7 @@ from facesearch.gallery.rejections import forget_rejections
 from facesearch.gallery.rows import insert_all, now, require_joined, stored_columns, update
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum, chunks
+from facesearch.names import path_text
 from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Row
 
+    from facesearch.gallery.journal import Entry
     from facesearch.types import Template
 
 
@@ -51,6 +53,10 @@ class NewPhoto:
     width: int
     height: int
     templates: tuple[Template, ...]
+    label: str = ""
+    """Whom the photo's source says that it shows; empty where nobody said."""
+    conflict: int | None = None
+    """A template of another subject that the photo matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,12 @@ class StoredPhoto:
     template_ids: tuple[int, ...]
     """Of the active model."""
     detection_score: float
+    label: str = ""
+    """Whom the photo's source said last that it shows; empty where nobody said."""
+    conflict: int | None = None
+    """A template of another subject that the photo matched when it was enrolled."""
+    origin: str = "enrolled"
+    """Who said whose photo it is: a source (`enrolled`), or a person who `confirmed` or `moved` it."""
 
     def described(self) -> EnrolledPhoto:
         """What the gallery tells of it."""
@@ -73,18 +85,21 @@ class StoredPhoto:
             self.template_ids,
             self.detection_score,
             self.photo_id,
+            self.origin,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class MovedPhoto:
-    """An enrolled photo whose file was renamed or touched, or put into another subject's folder."""
+    """An enrolled photo whose file was renamed or touched, or of which its source says something new."""
 
     stored: StoredPhoto
     file: PhotoFile
     subject: str
+    """Whose photo it is from now on."""
     attributes: Mapping[str, str]
-    """To be added to the subject's."""
+    """That the source says of the subject."""
+    label: str = ""
 
 
 def find_photos(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredPhoto]:
@@ -96,12 +111,50 @@ def find_photos(connection: Connection, paths: Sequence[Path]) -> dict[Path, Sto
     return found
 
 
+def find_copies(connection: Connection, contents: Collection[tuple[str, int]]) -> dict[tuple[str, int], StoredPhoto]:
+    """The photos of these contents (SHA-256 in hex) and owners (subject ids) that can be searched."""
+    wanted = set(contents)
+    found: dict[tuple[str, int], StoredPhoto] = {}
+    for chunk in chunks([bytes.fromhex(sha256) for sha256, _ in wanted]):
+        owners = dict(
+            iter(connection.execute(sa.select(PhotoRow.id, PhotoRow.owner_id).where(PhotoRow.sha256.in_(chunk))))
+        )
+        for photo in _photos(connection, PhotoRow.id.in_(owners)) if owners else ():
+            key = (photo.file.sha256, owners[photo.photo_id])
+            if key in wanted and photo.template_ids:
+                found[key] = photo
+    return found
+
+
+def remove_copies(connection: Connection, contents: Collection[tuple[str, int]]) -> list[int]:
+    """Remove the photos of these contents and owners, as `find_copies` has them; the ids of the templates that went."""
+    query = sa.select(PhotoRow.id, PhotoRow.path, PhotoRow.sha256, PhotoRow.owner_id)
+    found = [
+        Path(os.fsdecode(row.path))
+        for chunk in chunks([bytes.fromhex(sha256) for sha256, _ in contents])
+        for row in connection.execute(query.where(PhotoRow.sha256.in_(chunk)))
+        if (row.sha256.hex(), row.owner_id) in contents
+    ]
+    return remove_photos(connection, found)
+
+
+def known_sizes(connection: Connection, sizes: Collection[int]) -> set[int]:
+    """Those of these sizes in bytes that an enrolled photo has."""
+    query = sa.select(PhotoRow.size).distinct()
+    return {
+        size
+        for chunk in chunks([storable(each) for each in sizes])
+        for size in connection.scalars(query.where(PhotoRow.size.in_(chunk)))
+    }
+
+
 def photos_of_contents(connection: Connection, hashes: Collection[str]) -> dict[str, list[StoredPhoto]]:
-    """Enrolled photos with exactly these bytes, by their SHA-256 in hex."""
+    """Photos with exactly these bytes and a template of the active model, by their SHA-256 in hex."""
     found: dict[str, list[StoredPhoto]] = {}
     for chunk in chunks([bytes.fromhex(each) for each in hashes]):
         for photo in _photos(connection, PhotoRow.sha256.in_(chunk)):
-            found.setdefault(photo.file.sha256, []).append(photo)
+            if photo.template_ids:
+                found.setdefault(photo.file.sha256, []).append(photo)
     return found
 
 
@@ -162,6 +215,9 @@ def _stored(rows: Sequence[Row[*tuple[object, ...]]]) -> StoredPhoto:
         subjects=tuple(dict.fromkeys(row.subject_name for row in rows)),
         template_ids=tuple(row.template_id for row in rows if row.template_id is not None),
         detection_score=max(row.face_detection_score for row in rows),
+        label=first.photo_label,
+        conflict=first.photo_conflict,
+        origin=first.face_origin,
     )
 
 
@@ -174,7 +230,8 @@ def insert_photos(
     much.
     """
     moment = now()
-    photo_ids = insert_all(connection, PhotoRow, [_photo_values(photo, moment) for photo in new])
+    pairs = zip(new, subject_ids, strict=True)
+    photo_ids = insert_all(connection, PhotoRow, [_photo_values(photo, owner, moment) for photo, owner in pairs])
     forget_rejections(connection, [photo.file.path for photo in new])
     owners = zip(new, photo_ids, subject_ids, strict=True)
     faces = [
@@ -187,7 +244,7 @@ def insert_photos(
     return [[next(keys) for _ in photo.templates] for photo in new]
 
 
-def _photo_values(photo: NewPhoto, moment: str) -> dict[str, object]:
+def _photo_values(photo: NewPhoto, owner_id: int, moment: str) -> dict[str, object]:
     file = photo.file
     return {
         "path": os.fsencode(file.path),
@@ -197,6 +254,9 @@ def _photo_values(photo: NewPhoto, moment: str) -> dict[str, object]:
         "width": photo.width,
         "height": photo.height,
         "enrolled_at": moment,
+        "owner_id": owner_id,
+        "label": photo.label,
+        "conflict": photo.conflict,
     }
 
 
@@ -212,6 +272,7 @@ def _face_values(template: Template, photo_id: int, subject_id: int) -> dict[str
         "sharpness": float(quality.sharpness),
         "yaw": float(quality.yaw),
         "roll": float(quality.roll),
+        "origin": "enrolled",
     }
 
 
@@ -235,21 +296,38 @@ def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
     return removed
 
 
-def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int) -> list[int]:
-    """Take over where the photo's file is now, and whose it is; its templates stay.
+def vacate(connection: Connection, moved: Sequence[MovedPhoto]) -> None:
+    """Let photos that get other paths leave theirs, so that two can swap. Each then holds a path that no file has."""
+    for photo in moved:
+        if photo.file.path != photo.stored.file.path:
+            values = {"path": b"\0moving %d" % photo.stored.photo_id}
+            update(connection, PhotoRow, PhotoRow.id == photo.stored.photo_id, values)
+
+
+def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int, entry: Entry) -> list[int]:
+    """Take over where the photo's file is now, what its source says, and whose it is; its templates stay.
 
     A photo that was enrolled from the new place is replaced: returns its template ids. Raises `GalleryError` where the
     moved photo is no longer in the gallery.
     """
     photo, file = moved.stored, moved.file
     removed = remove_photos(connection, [file.path]) if file.path != photo.file.path else []
-    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": storable(file.mtime_ns)}
     same = sa.and_(PhotoRow.id == photo.photo_id, PhotoRow.sha256 == bytes.fromhex(photo.file.sha256))
-    if update(connection, PhotoRow, same, values) != 1:
+    owner_id = connection.scalar(sa.select(PhotoRow.owner_id).where(same))
+    values = {"path": os.fsencode(file.path), "size": file.size, "mtime_ns": storable(file.mtime_ns)}
+    if owner_id is None:
         raise GalleryError(
-            f"{photo.file.path} was removed from the gallery by another process meanwhile.",
+            f"{path_text(photo.file.path)} was removed from the gallery by another process meanwhile.",
             "Run the same command again.",
         )
-    update(connection, FaceRow, FaceRow.photo_id == photo.photo_id, {"subject_id": subject_id})
+    update(connection, PhotoRow, same, values)
+    label = {"label": moved.label}
+    if owner_id == subject_id:
+        update(connection, PhotoRow, same, label)
+    else:
+        values = {**label, "owner_id": subject_id}
+        entry.update(PhotoRow, same, values, of=owner_id, other=subject_id)
+        values = {"subject_id": subject_id, "origin": "enrolled"}
+        entry.update(FaceRow, FaceRow.photo_id == photo.photo_id, values, of=owner_id, other=subject_id)
     forget_rejections(connection, [file.path])
     return removed

@@ -4,6 +4,10 @@ proves that the two agree.
     subjects --< faces >-- photos          a face belongs to one photo and to one subject
                    |
                    `--< templates >-- models   one vector per face and model
+    aliases         other names by which folders, manifests and people call a subject
+    decisions       whose a photo's content is, where a person said otherwise than its source
+    journal         corrections, oldest first; each can be undone
+    journal_rows    what a correction changed, row by row, as it was before
     rejections      photos that were looked at and refused, so that they are not looked at again
     calibrations    thresholds with a stated error rate, bound to a model
     evaluations     figures of the newest evaluation of each kind, bound to a model
@@ -30,7 +34,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from facesearch.gallery.column_types import BigInt, JsonText, Real, Words
 
-HEAD_REVISION = "0007"
+HEAD_REVISION = "0008"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
 
 ENGINE_PREFIX = "facesearch_"
@@ -118,6 +122,19 @@ class SubjectRow(Sealed):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     name: Mapped[str] = mapped_column(Words, unique=True)
     attributes: Mapped[dict[str, str]] = mapped_column(JsonText)
+    said: Mapped[dict[str, str]] = mapped_column(JsonText, server_default=text("'{}'"))
+    """Attributes as sources said them last: a manifest's value counts when it changes, not each time it is read."""
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
+
+
+class AliasRow(Sealed):
+    """Another name of a subject. No subject has it as its own name."""
+
+    __tablename__ = "aliases"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Words, unique=True)
     created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
 
@@ -128,13 +145,23 @@ class PhotoRow(Sealed):
     __tablename__ = "photos"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    sha256: Mapped[bytes] = mapped_column(LargeBinary, index=True)
-    size: Mapped[int] = mapped_column(BigInt)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    size: Mapped[int] = mapped_column(BigInt, index=True)
     mtime_ns: Mapped[int] = mapped_column(BigInt)
     width: Mapped[int] = mapped_column(BigInt)
     height: Mapped[int] = mapped_column(BigInt)
     enrolled_at: Mapped[str] = mapped_column(Words)
-    __table_args__ = (CheckConstraint("length(sha256) = 32", name="sha256_length"), STRICT_NEVER_REUSED)
+    owner_id: Mapped[int] = mapped_column(BigInt, server_default=text("0"))
+    """The subject whose photo it is. One content is one photo of a person: the index below says so."""
+    label: Mapped[str] = mapped_column(Words, server_default=text("''"))
+    """Whom the photo's source said last that it shows; empty where nobody said."""
+    conflict: Mapped[int | None] = mapped_column(BigInt)
+    """A template of another subject that the photo matched when it was enrolled."""
+    __table_args__ = (
+        CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        Index("uq_photos_content_owner", "sha256", "owner_id", unique=True),
+        STRICT_NEVER_REUSED,
+    )
 
 
 class FaceRow(Sealed):
@@ -151,6 +178,8 @@ class FaceRow(Sealed):
     sharpness: Mapped[float] = mapped_column(Real)
     yaw: Mapped[float] = mapped_column(Real)
     roll: Mapped[float] = mapped_column(Real)
+    origin: Mapped[str] = mapped_column(Words, server_default=text("'enrolled'"))
+    """Who said whose face it is: a source (`enrolled`), or a person who `confirmed` or `moved` it."""
     __table_args__ = (
         CheckConstraint("length(box) = 16", name="box_length"),
         CheckConstraint("length(landmarks) = 40", name="landmarks_length"),
@@ -187,6 +216,53 @@ class RejectionRow(Sealed):
     reason: Mapped[str] = mapped_column(Words)
     detail: Mapped[str] = mapped_column(Words)
     rejected_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class DecisionRow(Sealed):
+    """Whose photo a content is, of which a source says `label`, since a person said otherwise."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    label: Mapped[str] = mapped_column(Words)
+    subject_id: Mapped[int | None] = mapped_column(BigInt, index=True)
+    """None: nobody's, since a person removed it."""
+    __table_args__ = (
+        CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        Index("uq_decisions_content_label", "sha256", "label", unique=True),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class JournalRow(Sealed):
+    """A correction: what a person did to the gallery, in words and numbers. It may hold names."""
+
+    __tablename__ = "journal"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    at: Mapped[str] = mapped_column(Words)
+    actor: Mapped[str] = mapped_column(Words)
+    action: Mapped[str] = mapped_column(Words)
+    detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    undone_by: Mapped[int | None] = mapped_column(BigInt)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class JournalChangeRow(Sealed):
+    """One row that a correction changed. See `journal`."""
+
+    __tablename__ = "journal_rows"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    entry_id: Mapped[int] = mapped_column(ForeignKey("journal.id", ondelete="CASCADE"), index=True)
+    table_name: Mapped[str] = mapped_column(Words)
+    row_id: Mapped[int] = mapped_column(BigInt)
+    before: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Columns as they were; None where the row was added."""
+    after: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The same columns as they became; None where the row was removed."""
+    subject_id: Mapped[int] = mapped_column(BigInt, index=True)
+    other_id: Mapped[int | None] = mapped_column(BigInt, index=True)
+    """Subjects that the row belongs to: before, and after where that is another."""
     __table_args__ = (STRICT_NEVER_REUSED,)
 
 

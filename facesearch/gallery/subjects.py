@@ -9,6 +9,7 @@ import difflib
 import re
 import shlex
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
@@ -18,13 +19,15 @@ from facesearch.gallery.column_types import member
 from facesearch.gallery.models import of_active_model
 from facesearch.gallery.retention import RETAIN_UNTIL, require_date
 from facesearch.gallery.rows import insert_all, now, require_whole, stored_columns, update
-from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.gallery.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
+
+    from facesearch.gallery.journal import Entry
 
 SubjectKey: TypeAlias = str | int
 """Who is meant: a name, or the row id, which stays through renames."""
@@ -92,8 +95,8 @@ def has_attributes(attributes: Mapping[str, str]) -> list[sa.ColumnElement[bool]
 
 
 def find_subject(connection: Connection, name: str) -> int | None:
-    """The row id of the subject of that name."""
-    return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.name == clean_name(name)))
+    """The row id of the subject that is called so, by its own name or an alias."""
+    return ids_by_name(connection, [clean_name(name)]).get(clean_name(name))
 
 
 def require_subject(connection: Connection, who: SubjectKey) -> int:
@@ -118,49 +121,91 @@ def _require_id(connection: Connection, subject_id: int) -> int:
     return subject_id
 
 
-def ensure_subjects(connection: Connection, wanted: Sequence[tuple[str, Mapping[str, str]]]) -> list[int]:
-    """The row ids of subjects by name, created if new; their attributes are added to what is known."""
-    names = [clean_name(name) for name, _ in wanted]
-    attributes: dict[str, dict[str, str]] = {}
-    for name, (_, given) in zip(names, wanted, strict=True):
-        attributes.setdefault(name, {}).update(clean_attributes(given))
-    found = ids_by_name(connection, list(attributes))
-    for name in found.keys() & attributes.keys():
-        if attributes[name]:
-            set_attributes(connection, found[name], dict(attributes[name].items()))
+def ensure_subjects(connection: Connection, wanted: Sequence[str]) -> list[int]:
+    """The row ids of subjects by name or alias, created if new."""
+    names = [clean_name(name) for name in wanted]
+    found = ids_by_name(connection, list(dict.fromkeys(names)))
     # In one order for all writers, so that none waits for another that waits for it.
-    new, moment = sorted(attributes.keys() - found.keys()), now()
-    rows = [{"name": name, "attributes": attributes[name], "created_at": moment} for name in new]
+    new, moment = sorted(set(names) - found.keys()), now()
+    rows: list[dict[str, object]] = [{"name": name, "attributes": {}, "said": {}, "created_at": moment} for name in new]
     found.update(zip(new, insert_all(connection, SubjectRow, rows), strict=True))
     return [found[name] for name in names]
 
 
 def ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    """The row ids of those of these (clean) names that are in the gallery."""
+    """The row ids of the subjects that have these (clean) names or aliases."""
     found: dict[str, int] = {}
     for start in range(0, len(names), AT_ONCE):
-        chosen = SubjectRow.name.in_(names[start : start + AT_ONCE])
-        found.update(
-            (name, key) for name, key in connection.execute(sa.select(SubjectRow.name, SubjectRow.id).where(chosen))
-        )
+        chosen = names[start : start + AT_ONCE]
+        for name, key in ((SubjectRow.name, SubjectRow.id), (AliasRow.name, AliasRow.subject_id)):
+            found.update(iter(connection.execute(sa.select(name, key).where(name.in_(chosen)))))
     return found
 
 
-def set_attributes(connection: Connection, subject_id: int, changes: Mapping[str, str | None]) -> None:
-    """Change attributes of a subject; a value of None removes the attribute."""
-    kept = _attributes(connection, subject_id)
+@dataclass(frozen=True, slots=True)
+class KnownSubject:
+    """What an enrolment has to know of a subject."""
+
+    name: str
+    said: Mapping[str, str]
+    """Attributes as sources said them last."""
+
+
+def known_subjects(connection: Connection, names: Sequence[str]) -> dict[str, KnownSubject]:
+    """The subjects that have these (clean) names or aliases, by them."""
+    ids = ids_by_name(connection, names)
+    wanted = list(set(ids.values()))
+    known: dict[int, KnownSubject] = {}
+    for start in range(0, len(wanted), AT_ONCE):
+        chosen = SubjectRow.id.in_(wanted[start : start + AT_ONCE])
+        query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.said).where(chosen)
+        known.update((row.id, KnownSubject(row.name, row.said)) for row in connection.execute(query))
+    return {name: known[key] for name, key in ids.items()}
+
+
+def say_attributes(
+    connection: Connection, subject_id: int, given: Mapping[str, str], entry: Entry | None = None
+) -> list[str]:
+    """Take attributes that a source says where it says something new, and nobody set another value meanwhile.
+
+    Returns the keys whose value stays as a person set it. `entry` notes the change of a subject that was there.
+    """
+    query = sa.select(SubjectRow.attributes, SubjectRow.said).where(SubjectRow.id == subject_id)
+    attributes, said = map(dict, connection.execute(query).one())
+    kept, before = [], (dict(attributes), dict(said))
+    for key, value in clean_attributes(given).items():
+        if said.get(key) == value:
+            continue
+        if attributes.get(key) in {said.get(key), value}:
+            attributes[key] = value
+        else:
+            kept.append(key)
+        said[key] = value
+    chosen = SubjectRow.id == subject_id
+    if attributes != before[0] and entry is not None:
+        entry.update(SubjectRow, chosen, {"attributes": attributes}, of=subject_id)
+    if (attributes, said) != before:
+        update(connection, SubjectRow, chosen, {"attributes": attributes, "said": said})
+    return kept
+
+
+def changed_attributes(connection: Connection, subject_id: int, changes: Mapping[str, str | None]) -> dict[str, str]:
+    """A subject's attributes with these changes; a value of None removes the attribute."""
+    kept = attributes(connection, subject_id)
     kept.update(clean_attributes({key: value for key, value in changes.items() if value is not None}))
     for key in (key for key, value in changes.items() if value is None):
         kept.pop(_clean_key(key), None)
-    update(connection, SubjectRow, SubjectRow.id == subject_id, {"attributes": kept})
+    return kept
 
 
-def add_attributes(connection: Connection, subject_id: int, attributes: Mapping[str, str]) -> None:
+def add_attributes(connection: Connection, subject_id: int, given: Mapping[str, str]) -> None:
     """Give a subject those of these attributes that it lacks."""
-    set_attributes(connection, subject_id, {**attributes, **_attributes(connection, subject_id)})
+    values = {**clean_attributes(given), **attributes(connection, subject_id)}
+    update(connection, SubjectRow, SubjectRow.id == subject_id, {"attributes": values})
 
 
-def _attributes(connection: Connection, subject_id: int) -> dict[str, str]:
+def attributes(connection: Connection, subject_id: int) -> dict[str, str]:
+    """A subject's attributes."""
     return dict(connection.scalars(sa.select(SubjectRow.attributes).where(SubjectRow.id == subject_id)).one())
 
 
@@ -182,38 +227,44 @@ def list_subjects(
     )
     if ids is not None:
         query = query.where(SubjectRow.id.in_(ids))
-    return [_subject(row) for row in connection.execute(query.where(*has_attributes(where or {})))]
+    found = connection.execute(query.where(*has_attributes(where or {}))).all()
+    also = _all_aliases(connection, ids)
+    return [_subject(row, also.get(row.id, ())) for row in found]
 
 
-def _subject(row: Row[*tuple[Any, ...]]) -> Subject:
+def _all_aliases(connection: Connection, ids: Sequence[int] | None) -> dict[int, tuple[str, ...]]:
+    """The other names of all subjects, or of those of these row ids, in order."""
+    query = sa.select(*stored_columns(AliasRow)).order_by(AliasRow.name)
+    if ids is not None:
+        query = query.where(AliasRow.subject_id.in_(ids))
+    found: dict[int, tuple[str, ...]] = {}
+    for row in connection.execute(query):
+        require_whole(AliasRow, row)
+        found[row.subject_id] = (*found.get(row.subject_id, ()), row.name)
+    return found
+
+
+def _subject(row: Row[*tuple[Any, ...]], also: tuple[str, ...]) -> Subject:
     require_whole(SubjectRow, row[:-3])
-    return Subject(row.name, row.parsed, row.photos, row.templates, row.created_at, row.id)
+    return Subject(row.name, row.parsed, row.photos, row.templates, row.created_at, row.id, also)
 
 
-def rename_subject(connection: Connection, who: SubjectKey, new: str) -> None:
-    """Give a subject another name; `SubjectExistsError` when it is taken."""
-    subject_id = require_subject(connection, who)
-    taken = find_subject(connection, new)
-    if taken is not None and taken != subject_id:
-        names = f"{shlex.quote(_name(connection, subject_id))} {shlex.quote(new)}"
-        raise SubjectExistsError(
-            f"{new!r} is enrolled already.", f"To make them one person: facesearch people merge {names}"
-        )
-    update(connection, SubjectRow, SubjectRow.id == subject_id, {"name": clean_name(new)})
-
-
-def _name(connection: Connection, subject_id: int) -> str:
+def name_of(connection: Connection, subject_id: int) -> str:
+    """A subject's own name."""
     return connection.scalars(sa.select(SubjectRow.name).where(SubjectRow.id == subject_id)).one()
 
 
-def merge_subjects(connection: Connection, source: SubjectKey, target: SubjectKey) -> None:
-    """All faces of `source` become `target`'s; attributes that `target` lacks come along; `source` goes."""
-    source_id, target_id = require_subject(connection, source), require_subject(connection, target)
-    if source_id == target_id:
-        raise ConfigError(f"{source!r} cannot be merged with itself.", "Name two different people.")
-    update(connection, FaceRow, FaceRow.subject_id == source_id, {"subject_id": target_id})
-    add_attributes(connection, target_id, _attributes(connection, source_id))
-    connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == source_id))
+def require_free(connection: Connection, subject_id: int, new: str) -> str:
+    """A name, clean, that a subject may take; `SubjectExistsError` where it is another's, as name or alias."""
+    holder = find_subject(connection, new)
+    if holder is not None and holder != subject_id:
+        own, other = name_of(connection, subject_id), name_of(connection, holder)
+        also = "" if other == clean_name(new) else f" It is another name of {other!r}."
+        raise SubjectExistsError(
+            f"{new!r} is enrolled already.{also}",
+            f"To make them one person: facesearch people merge {shlex.quote(own)} {shlex.quote(other)}",
+        )
+    return clean_name(new)
 
 
 def remove_subject(connection: Connection, who: SubjectKey) -> tuple[int, list[int]]:
@@ -226,10 +277,21 @@ def remove_subject(connection: Connection, who: SubjectKey) -> tuple[int, list[i
     return remove_orphan_photos(connection, photos), ids
 
 
-def remove_faceless_subjects(connection: Connection) -> int:
-    """Remove subjects without any face; returns how many there were."""
+def remove_faceless_subjects(connection: Connection, entry: Entry | None = None) -> int:
+    """Remove subjects without any face of whom nothing else is known; returns how many there were.
+
+    Those with attributes or other names stay, and those to whom a person moved photos: a person said these.
+    """
     used = sa.exists().where(FaceRow.subject_id == SubjectRow.id)
-    return connection.execute(sa.delete(SubjectRow).where(~used)).rowcount
+    named = sa.exists().where(AliasRow.subject_id == SubjectRow.id)
+    decided = sa.exists().where(DecisionRow.subject_id == SubjectRow.id)
+    bare = sa.and_(~used, ~named, ~decided, sa.type_coerce(SubjectRow.attributes, sa.Text) == "{}")
+    if entry is None:
+        return connection.execute(sa.delete(SubjectRow).where(bare)).rowcount
+    ids = connection.scalars(sa.select(SubjectRow.id).where(bare)).all()
+    for key in ids:
+        entry.delete(SubjectRow, SubjectRow.id == key, of=key)
+    return len(ids)
 
 
 def remove_orphan_photos(connection: Connection, photo_ids: Sequence[int]) -> int:

@@ -8,8 +8,9 @@ entry per line:
 
 An entry stands for one row of the database: a subject (its id and when it was made) or a template (its id, its
 checksum, and when its photo was enrolled). Ids alone would not do, as a restored database hands them out again;
-somebody who is enrolled anew gets other rows, which no entry names. A third kind stands for a vector, whatever its
-ids: an imported bundle has those of another gallery.
+somebody who is enrolled anew gets other rows, which no entry names. Other kinds stand for what may bring a person
+back, whatever its ids: a vector (an imported bundle has the ids of another gallery), the content of a photo, and the
+name by which folders call the person. These are keyed hashes, too, and name nobody by themselves.
 """
 
 from __future__ import annotations
@@ -87,6 +88,11 @@ class Tombstones:
         salt = next(iter(self.sections), None) or secrets.token_bytes(32)
         return Tombstones({salt: {_digest(salt, row) for row in rows}})
 
+    def lifted(self, rows: Iterable[str]) -> Tombstones:
+        """The list without the entries of these rows."""
+        digests = {salt: {_digest(salt, row) for row in rows} for salt in self.sections}
+        return self.without(Tombstones(digests))
+
     def names(self, row: str) -> bool:
         """Whether a row, as `subject_key` and `template_key` spell it, was erased."""
         return any(_digest(salt, row) in digests for salt, digests in self.sections.items())
@@ -129,6 +135,16 @@ def subject_key(subject_id: int, created_at: str) -> str:
 def vector_key(vector: bytes) -> str:
     """A template's vector, as the database has it."""
     return f"vector {hashlib.sha256(vector).hexdigest()}"
+
+
+def name_key(name: str) -> str:
+    """A subject's name or alias, clean."""
+    return f"name {name}"
+
+
+def content_key(sha256: str, name: str | None = None) -> str:
+    """The content of a photo (SHA-256 in hex); only under this name where other people are enrolled from it too."""
+    return f"content {sha256}" if name is None else f"content {sha256} of {name}"
 
 
 def template_keys(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
