@@ -10,6 +10,7 @@ import typer
 
 from facesearch.cli.options import (
     DetSizeOption,
+    ForceOption,
     GalleryOption,
     JsonOption,
     PackOption,
@@ -52,6 +53,7 @@ def audit(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails of the faces.")
     ] = None,
+    force: ForceOption = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Pairs of each kind on the page.")] = 100,
     gallery: GalleryOption = None,
     pack: PackOption = None,
@@ -69,18 +71,22 @@ def audit(
     from facesearch.cli.output import emit, note
     from facesearch.engine.evaluation.audit import audit_templates
     from facesearch.engine.evaluation.people import gallery_templates
+    from facesearch.engine.outputs import guard_outputs
 
     if not -1 <= duplicates <= 1:
         raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")
-    with open_engine(
-        gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
-    ) as engine:
+    with (
+        open_engine(
+            gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
+        ) as engine,
+        guard_outputs(engine, force=force).optional_file(html) as page,
+    ):
         in_force = engine.threshold
         known = gallery_templates(engine.gallery)
         found = audit_templates(known, in_force.value, duplicates)
         engine.record_use("audit", {"templates": len(known.subject), "pages": int(html is not None)})
-        if html is not None:
-            _write_page(html, engine, known, found, in_force, limit)
+        if page is not None:
+            page.write(_page(engine, known, found, in_force, limit).encode())
             note(f"The page is in {html}. It shows faces and names; treat it as such.")
     if json:
         for each in found.findings:
@@ -145,9 +151,7 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
     return {photo: os.path.relpath(photo, folder) for photo in photos}
 
 
-def _write_page(
-    html: Path, engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int
-) -> None:
+def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:
     from facesearch.engine.evaluation.pictures import thumbnails
     from facesearch.evaluation.pages import audit_page
     from facesearch.names import text_path
@@ -158,7 +162,7 @@ def _write_page(
     boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in rows])
     pictures = thumbnails({names[row]: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
     look_alikes, mislabelled, duplicates = ([_pair(known, names, each) for each in findings] for findings in kinds)
-    page = audit_page(
+    return audit_page(
         title=f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}",
         threshold=in_force.value,
         basis=in_force.basis,
@@ -169,10 +173,6 @@ def _write_page(
         thumbnails=pictures,
         found=(len(found.look_alikes), len(found.mislabelled), len(found.duplicates)),
     )
-    try:
-        html.write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ConfigError(f"{html} cannot be written: {error.strerror}.", "Name a file in a folder.") from error
 
 
 def _names(known: LabelledTemplates, rows: set[int]) -> dict[int, str]:

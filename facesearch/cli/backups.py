@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli.options import GalleryOption, JsonOption, ask_key, load_settings, open_engine
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ask_key, load_settings, open_engine
 from facesearch.errors import ConfigError
 
 
@@ -18,7 +18,8 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to write; replaced if it is there.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to write.")],
+    force: ForceOption = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -27,12 +28,14 @@ def backup(
     Example: facesearch backup gallery.fsbackup
     """
     from facesearch.cli.output import emit, say
+    from facesearch.engine.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
         from facesearch.gallery.backups import write_backup
 
-        size, encrypted = write_backup(opened, file), opened.is_encrypted
+        guard_outputs(engine, force=force).check(file)
+        size, encrypted = write_backup(opened, file, force=force), opened.is_encrypted
     if json:
         emit({"file": file, "bytes": size, "encrypted": encrypted})
     else:

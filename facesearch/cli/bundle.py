@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli.options import GalleryOption, JsonOption, open_engine
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, open_engine
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: ForceOption = False,
     crops: Annotated[
         bool, typer.Option("--crops", help="With the small pictures of uploads that `serve --thumbnails` kept.")
     ] = False,
@@ -39,11 +39,13 @@ def export(
     Example: facesearch export people.bundle
     """
     from facesearch.cli.output import emit, progress_bar, say
+    from facesearch.engine.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
+        guard_outputs(engine, [sign_key] if sign_key else [], force=force).check(file)
         from facesearch.gallery.bundle_export import write_bundle
 
         with progress_bar("exporting", None, "templates") as progress:

@@ -11,6 +11,7 @@ import typer
 from facesearch.cli.evaluate_options import FacesOption, NoCacheOption, SeedOption, embed_photos
 from facesearch.cli.options import (
     DetSizeOption,
+    ForceOption,
     GalleryOption,
     JsonOption,
     PackOption,
@@ -59,6 +60,7 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="JSON", help="Write the calibration to a file as well.")
     ] = None,
+    force: ForceOption = False,
     use: Annotated[
         Path | None, typer.Option("--use", metavar="JSON", help="Put a calibration in force that --out wrote.")
     ] = None,
@@ -84,7 +86,8 @@ def calibrate(
     """
     from facesearch.cli.evaluate_output import print_calibration
     from facesearch.cli.output import emit, note
-    from facesearch.engine.evaluation.calibration import describe, write_calibration
+    from facesearch.engine.evaluation.calibration import describe
+    from facesearch.engine.outputs import guard_outputs
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError("One thing is to be done.", "Give one of --fpir 0.001, --far 1e-5, --use FILE and --forget.")
@@ -101,13 +104,16 @@ def calibrate(
             return
         if people is not None and unknown is not None:
             raise ConfigError("PEOPLE and --unknown exclude each other.", "Choose one.")
-        engine.gallery.require_model(engine.encoder.info)
-        request = _request(engine, fpir, far, subjects, split=split, extrapolate=extrapolate, seed=seed)
-        found = _calibrated(engine, request, people, unknown, faces, cache=not no_cache)
-        if not dry_run:
-            engine.adopt_calibration(found.calibration)
-    if out is not None:
-        write_calibration(out, found.calibration)
+        inputs = [each for each in (people, unknown) if each is not None]
+        with guard_outputs(engine, inputs, force=force).optional_file(out) as file:
+            engine.gallery.require_model(engine.encoder.info)
+            request = _request(engine, fpir, far, subjects, split=split, extrapolate=extrapolate, seed=seed)
+            found = _calibrated(engine, request, people, unknown, faces, cache=not no_cache)
+            if not dry_run:
+                engine.adopt_calibration(found.calibration)
+            if file is not None:
+                text = found.calibration.to_json() + "\n"
+                file.write(text.encode(), done="" if dry_run else "The threshold is in force")
     if json:
         emit(describe(found))
     else:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import GalleryOption, JsonOption, open_engine
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, open_engine
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facesearch.engine.facesearch import FaceSearch
+    from facesearch.gallery.outputs import Output
 
 EXIT_NOT_CLEAN = 1
 
@@ -34,6 +35,7 @@ def forget(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A person's name, as enrolled.")],
     yes: YesOption = False,
     receipt: ReceiptOption = None,
+    force: ForceOption = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -44,17 +46,19 @@ def forget(
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
-    with open_engine(gallery=gallery) as engine:
+    from facesearch.engine.outputs import guard_outputs
+
+    with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         subject = engine.gallery.subject(name)
         _confirm(f"Erase {subject.name} ({subject.photos} photos, {subject.templates} templates) for good?", yes)
-        found = engine.forget([name])
-    _hand_over([found], receipt, json=json)
+        _hand_over([engine.forget([name])], file, json=json)
 
 
 def expire(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list who is due.")] = False,
     yes: YesOption = False,
     receipt: ReceiptOption = None,
+    force: ForceOption = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -63,9 +67,10 @@ def expire(
     Example: facesearch people expire --dry-run
     """
     from facesearch.cli.output import emit, note, print_table
+    from facesearch.engine.outputs import guard_outputs
     from facesearch.engine.records import subject_record
 
-    with open_engine(gallery=gallery) as engine:
+    with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         due = engine.gallery.overdue()
         if dry_run or not due:
             if json and dry_run:
@@ -80,8 +85,7 @@ def expire(
                 note("Nobody is due.")
             return
         _confirm(f"Erase {len(due)} people who are due for good? `--dry-run` lists them.", yes)
-        receipts = _forget_in_groups(engine, [each.subject_id for each in due])
-    _hand_over(receipts, receipt, json=json)
+        _hand_over(_forget_in_groups(engine, [each.subject_id for each in due]), file, json=json)
 
 
 def _forget_in_groups(engine: FaceSearch, ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -98,7 +102,7 @@ def _confirm(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True)
 
 
-def _hand_over(receipts: Sequence[dict[str, Any]], file: Path | None, *, json: bool) -> None:
+def _hand_over(receipts: Sequence[dict[str, Any]], file: Output | None, *, json: bool) -> None:
     from facesearch.cli.output import emit
 
     for each in receipts:
@@ -107,7 +111,7 @@ def _hand_over(receipts: Sequence[dict[str, Any]], file: Path | None, *, json: b
         else:
             _print(each)
     if file is not None:
-        _write(file, receipts)
+        file.write(_as_text(receipts).encode(), done="The people are erased and what was printed is the receipt")
     raise typer.Exit(0 if all(each["clean"] for each in receipts) else EXIT_NOT_CLEAN)
 
 
@@ -146,14 +150,7 @@ def _print(receipt: dict[str, Any]) -> None:
     typer.echo("Nothing is left." if receipt["clean"] else "Something is left: see above.")
 
 
-def _write(file: Path, receipts: Sequence[dict[str, Any]]) -> None:
+def _as_text(receipts: Sequence[dict[str, Any]]) -> str:
     import json
 
-    text = json.dumps(receipts[0] if len(receipts) == 1 else list(receipts), ensure_ascii=False, indent=2)
-    try:
-        file.write_text(text + "\n", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ConfigError(
-            f"The people are erased, but the receipt cannot be written to {file}: {error.strerror}.",
-            "What was printed is the receipt too.",
-        ) from error
+    return json.dumps(receipts[0] if len(receipts) == 1 else list(receipts), ensure_ascii=False, indent=2) + "\n"

@@ -23,12 +23,14 @@ from facesearch.cli.evaluate_options import (
     exit_by_support,
     note_report,
     parse_rates,
+    paths_in,
     record_figures,
     require_choice,
 )
 from facesearch.cli.evaluate_search import compare, search
 from facesearch.cli.options import (
     DetSizeOption,
+    ForceOption,
     GalleryOption,
     JsonOption,
     PackOption,
@@ -83,6 +85,7 @@ def pairs(
     ],
     photos: PhotosOption = None,
     out: OutOption = None,
+    force: ForceOption = False,
     far: FarOption = None,
     flip: FlipOption = False,
     faces: FacesOption = "largest",
@@ -117,6 +120,7 @@ def pairs(
     """
     from facesearch.cli.evaluate_output import emit_verification, print_verification
     from facesearch.engine.evaluation.verification import VerificationOptions, evaluate, photos_of
+    from facesearch.engine.outputs import guard_outputs
     from facesearch.evaluation.trials import read_trials
     from facesearch.evaluation.verification import TARGETS
 
@@ -129,21 +133,25 @@ def pairs(
     wanted = photos_of(trials)
     if not wanted and (flip or aligned):
         raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
-    with open_engine(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        many=True,
-    ) as engine:
+    with (
+        open_engine(
+            gallery=gallery,
+            pack=pack,
+            provider=provider,
+            det_size=det_size,
+            precision=precision,
+            many=True,
+        ) as engine,
+        guard_outputs(engine, paths_in(path, groups, *wanted), force=force).optional_folder(out) as output,
+    ):
         if wanted:
             embedder = engine.photo_embedder(faces=faces, flip=flip, aligned=aligned, cache=not no_cache)
             embedded = embed_photos(embedder, wanted)
             model = embedder.settings
         evaluation = evaluate(trials, options, embedded=embedded, model=model, protocol=_protocol(trials, path))
-        if out is not None:
-            evaluation = _write(out, evaluation, plots)
+        if output is not None:
+            with output.unfinished() as folder:
+                evaluation = _write(folder, evaluation, plots)
         record_figures(engine, evaluation.report, out, record=bool(wanted) and not no_record)
     if json:
         emit_verification(evaluation, embedded)

@@ -59,6 +59,11 @@ def embed_photos(embedder: PhotoEmbedder, photos: Sequence[Photo]) -> Embedded:
     return embedded
 
 
+def paths_in(*inputs: Path | bytes | None) -> list[Path]:
+    """Those of the inputs that are files or folders: a photo may be in memory, an argument may be left out."""
+    return [each for each in inputs if isinstance(each, Path)]
+
+
 def note_report(out: Path | None) -> None:
     """Say where the report is."""
     from facesearch.cli.output import note

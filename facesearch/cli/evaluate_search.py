@@ -21,11 +21,13 @@ from facesearch.cli.evaluate_options import (
     exit_by_support,
     note_report,
     parse_rates,
+    paths_in,
     record_figures,
     require_choice,
 )
 from facesearch.cli.options import (
     DetSizeOption,
+    ForceOption,
     GalleryOption,
     JsonOption,
     PackOption,
@@ -36,7 +38,6 @@ from facesearch.cli.options import (
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from facesearch.engine.evaluation.comparison import Comparison
     from facesearch.evaluation.trials import SearchTrials
 
 
@@ -60,6 +61,7 @@ def search(
     k: Annotated[int, typer.Option("-k", help="R: FNIR is reported for R = 1 and R = k.")] = 20,
     photos: PhotosOption = None,
     out: OutOption = None,
+    force: ForceOption = False,
     flip: FlipOption = False,
     faces: FacesOption = "largest",
     strict: StrictOption = False,
@@ -83,6 +85,7 @@ def search(
     from facesearch.cli.evaluate_search_output import emit_identification, print_identification
     from facesearch.engine.evaluation.identification import failures, model_settings, score_searches
     from facesearch.engine.evaluation.verification import describe
+    from facesearch.engine.outputs import guard_outputs
     from facesearch.evaluation.identification import TARGETS, evaluate_searches
     from facesearch.evaluation.report import IdentificationReport, write_identification_report
 
@@ -99,18 +102,22 @@ def search(
         precision=precision,
         many=True,
     ) as engine:
-        embedder = engine.photo_embedder(faces=faces, flip=flip, cache=not no_cache)
-        everything = embed_photos(embedder, (*trials.gallery.photos, *trials.probes.photos))
-        settings = embedder.settings
-        known, searched = everything.split_at(len(trials.gallery))
-        scores = score_searches(trials, known, searched)
-        result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=seed)
-        failed = failures(known, searched)
-        about = describe(trials.source, model_settings(settings), title=f"Identification: {Path(trials.source).name}")
-        report = IdentificationReport(about, result)
-        if out is not None:
-            write_identification_report(out, report, plots=plots)
-        record_figures(engine, report, out, record=not no_record)
+        wanted = (*trials.gallery.photos, *trials.probes.photos)
+        inputs = paths_in(enrolled, probes, *wanted)
+        with guard_outputs(engine, inputs, force=force).optional_folder(out) as output:
+            embedder = engine.photo_embedder(faces=faces, flip=flip, cache=not no_cache)
+            everything = embed_photos(embedder, wanted)
+            settings = embedder.settings
+            known, searched = everything.split_at(len(trials.gallery))
+            scores = score_searches(trials, known, searched)
+            result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=seed)
+            failed = failures(known, searched)
+            title = f"Identification: {Path(trials.source).name}"
+            report = IdentificationReport(describe(trials.source, model_settings(settings), title=title), result)
+            if output is not None:
+                with output.unfinished() as folder:
+                    write_identification_report(folder, report, plots=plots)
+            record_figures(engine, report, out, record=not no_record)
     if json:
         emit_identification(trials.source, result, failed)
     else:
@@ -147,6 +154,7 @@ def compare(
         list[Path], typer.Argument(metavar="REPORT...", help="report.json files; each is set against the first.")
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="HTML", help="Write the page there.")] = None,
+    force: ForceOption = False,
     far: Annotated[
         str | None, typer.Option("--far", metavar="RATES", help="FARs to compare TAR at [those all support].")
     ] = None,
@@ -162,22 +170,17 @@ def compare(
     from facesearch.cli.evaluate_search_output import emit_differences, print_differences
     from facesearch.cli.output import note
     from facesearch.engine.evaluation.comparison import compare_reports
+    from facesearch.engine.outputs import guard_outputs
+    from facesearch.evaluation.pages import comparison_page
     from facesearch.evaluation.pages.comparison import winner
+    from facesearch.evaluation.report import SCORES
 
-    found = compare_reports(reports, parse_rates(far, ()) or None, seed)
-    if out is not None:
-        _write_page(out, found)
-        note(f"The comparison is in {out}.")
+    inputs = [file for each in reports for file in (each, each.parent / SCORES)]
+    with open_engine() as engine, guard_outputs(engine, inputs, force=force).optional_file(out) as page:
+        found = compare_reports(reports, parse_rates(far, ()) or None, seed)
+        if page is not None:
+            page.write(comparison_page(found.reports, found.differences).encode())
+            note(f"The comparison is in {out}.")
     for a, b, rows in found.differences:
         winners = [winner(a, b, row) for row in rows]
         (emit_differences if json else print_differences)(a, b, rows, winners)
-
-
-def _write_page(out: Path, found: Comparison) -> None:
-    from facesearch.evaluation.pages import comparison_page
-
-    page = comparison_page(found.reports, found.differences)
-    try:
-        out.write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}.", "Name an HTML file in a folder.") from error

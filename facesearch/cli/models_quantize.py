@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli.options import DetSizeOption, JsonOption, open_engine
+from facesearch.cli.options import DetSizeOption, ForceOption, JsonOption, open_engine
 
 if TYPE_CHECKING:
     from facesearch.vision.precision import Measurement
@@ -32,6 +32,7 @@ def quantize(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", metavar="FILE", help="Pairs of these photos, in a format that eval reads.")
     ] = None,
+    force: ForceOption = False,
     det_size: DetSizeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -55,6 +56,7 @@ def quantize(
             wanted,
             photos,
             pairs=pairs,
+            force=force,
             det_size=engine.settings.det_size or DEFAULT_DET_SIZE,
             notice=note,
         )

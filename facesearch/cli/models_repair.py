@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import JsonOption, open_engine
+from facesearch.cli.options import ForceOption, JsonOption, open_engine
 
 if TYPE_CHECKING:
     from facesearch.vision.repair_file import RepairedFile
@@ -26,7 +27,9 @@ def register(models: typer.Typer) -> None:
     models.command()(repair)
 
 
-def repair(detector: DetectorArgument, out: OutOption = None, json: JsonOption = False) -> None:
+def repair(
+    detector: DetectorArgument, out: OutOption = None, force: ForceOption = False, json: JsonOption = False
+) -> None:
     """Make a detector's file take batches of photos of any size, and prove it by running both.
 
     Each of 32 images alone and in their batch, and the first ones through the file as it was, must agree within 1e-5
@@ -36,14 +39,17 @@ def repair(detector: DetectorArgument, out: OutOption = None, json: JsonOption =
     Example: facesearch models repair buffalo_l --out det_10g.batched.onnx
     """
     from facesearch.cli.output import emit, note
+    from facesearch.engine.outputs import guard_outputs
     from facesearch.vision.repair_file import repair_file
 
     source = Path(detector)
-    if not source.is_file():
-        with open_engine() as engine:
+    with open_engine() as engine:
+        if not source.is_file():
             source = engine.packs.find(detector).detector.path
-    note("Running both files on 32 images of three sizes; a large detector takes a minute and 3 GB of memory.")
-    made = repair_file(source, out or Path(f"{source.stem}.batched.onnx"))
+        target = out or Path(f"{source.stem}.batched.onnx")
+        with guard_outputs(engine, [source], force=force).file(target) as output, output.unfinished() as unfinished:
+            note("Running both files on 32 images of three sizes; a large detector takes a minute and 3 GB of memory.")
+            made = replace(repair_file(source, unfinished), path=target)
     if json:
         emit(_record(made))
     else:

@@ -20,7 +20,7 @@ from facesearch.demo.portraits import (
 from facesearch.demo.standin import build_standin_pack
 from facesearch.engine.facesearch import FaceSearch
 from facesearch.engine.probes import draw_results
-from facesearch.errors import ConfigError
+from facesearch.gallery.files import make_folder
 from facesearch.gallery.outputs import Outputs
 from facesearch.names import path_text
 
@@ -54,10 +54,9 @@ def run_tour(keep: Path | None, say: Callable[[str], object]) -> None:
     Raises `ConfigError` where `keep` holds something already.
     """
     if keep is not None:
-        if keep.exists() and any(keep.iterdir()):
-            raise ConfigError(f"{keep} is not empty.", "Name a folder that does not exist yet.")
-        keep.mkdir(parents=True, exist_ok=True)
-        _tour(keep, say)
+        with Outputs(force=None).renewed_folder(keep):
+            make_folder(keep)
+            _tour(keep, say)
         new, gallery = (path_text(keep / name) for name in ("new", "gallery"))
         say(f"Everything is kept in {path_text(keep)}; to go on with it:\n")
         say(f'    facesearch query "{new}" --gallery "{gallery}"')

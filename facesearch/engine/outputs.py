@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def guard_outputs(engine: FaceSearch, inputs: Iterable[Path] = (), *, force: bool = False) -> Outputs:
-    """A guard that also protects the engine's gallery, enrolled photos, model packs and key file."""
+    """A guard that also protects the engine's gallery, enrolled photos, model packs and key file.
+
+    Raises `ConfigError` for an input that is a file of the gallery.
+    """
     settings = engine.settings
     gallery = settings.gallery if isinstance(settings.gallery, Path) else settings.gallery.folder
 
@@ -24,12 +27,13 @@ def guard_outputs(engine: FaceSearch, inputs: Iterable[Path] = (), *, force: boo
         yield from settings.model_folders
         if settings.pack is not None:
             yield Path(settings.pack).expanduser()
-        if settings.key_file is not None:
-            yield settings.key_file
         if engine.has_gallery:
             yield from engine.gallery.photo_paths()
 
-    return Outputs(inputs=inputs, gallery=gallery, kept=kept, force=force)
+    key_file = () if settings.key_file is None else (settings.key_file,)
+    outputs = Outputs(inputs=(*inputs, *key_file), gallery=gallery, kept=kept, force=force)
+    outputs.check_gallery()
+    return outputs
 
 
 def place_drawings(out: Path | None, given: Sequence[Path], photos: Sequence[Path]) -> dict[Path, Path]:

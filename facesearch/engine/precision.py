@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,17 +13,17 @@ from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 from facesearch.engine.evaluation.verification import VerificationOptions, evaluate, photos_of
 from facesearch.errors import ConfigError, EvaluationError, FaceSearchError
 from facesearch.evaluation.trials import read_trials
+from facesearch.gallery.outputs import Outputs
 from facesearch.types import Precision, is_photo_name
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo import read_photo_bytes
-from facesearch.vision.precision import Measurement, PrecisionRecord, read_record, write_record
+from facesearch.vision.precision import Measurement, PrecisionRecord, folder_of, read_record, write_record
 from facesearch.vision.quantize import collect_calibration, quantize_pack
 from facesearch.vision.runtime import PRECISIONS, choose_provider
 from facesearch.walking import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from facesearch.engine.evaluation.embeddings import Embedded
     from facesearch.evaluation.trials import Trials
@@ -47,15 +48,18 @@ def prepare_precision(
     pairs: Path | None = None,
     det_size: str = "auto",
     workers: int | None = None,
+    force: bool = False,
     notice: Callable[[str], None] = lambda _: None,
 ) -> PrecisionRecord:
     """Make the files of `precision`, measure it on every provider that is here, and write the record into the pack.
 
     `photos` is a folder; where it has one folder per person, or `pairs` lists pairs in it, TAR is compared, too. The
-    first photos calibrate int8; all of them (up to 1,000) measure.
+    first photos calibrate int8; all of them (up to 1,000) measure. What the pack has of this precision is replaced with
+    `force` only, and stays where anything fails.
 
     Raises:
-        ConfigError: fp32 was asked for, no photos, too few faces, or the pack's folder cannot be written to.
+        ConfigError: fp32 was asked for, no photos, too few faces, or the pack's folder cannot be written to or has this
+            precision already.
         ProviderError: nothing here computes in `precision`.
         InstallationError: int8, and `onnx` is not installed.
         ModelError: a model cannot be quantised, opened or run.
@@ -63,9 +67,28 @@ def prepare_precision(
     """
     if precision is Precision.FP32:
         raise ConfigError("fp32 is what others are measured against.", "Use --precision int8 or bf16.")
+    folder = folder_of(pack, precision)
+    if folder.exists() and not force:
+        raise ConfigError(f"The pack {pack.name} has {precision} already, in {folder}.", "Add --force to replace it.")
     providers = _providers(precision)
     trials = _labelled(photos, pairs)
     chosen: Sequence[Photo] = (photos_of(trials) if trials else _photos_in(photos))[:MOST_PHOTOS]
+    inputs = [photos, *(() if pairs is None else (pairs,)), *(each for each in chosen if isinstance(each, Path))]
+    with Outputs(inputs=inputs, force=force).renewed_folder(folder):
+        return _prepare(pack, precision, chosen, trials, providers, det_size=det_size, workers=workers, notice=notice)
+
+
+def _prepare(
+    pack: ModelPack,
+    precision: Precision,
+    chosen: Sequence[Photo],
+    trials: Trials | None,
+    providers: Sequence[str],
+    *,
+    det_size: str,
+    workers: int | None,
+    notice: Callable[[str], None],
+) -> PrecisionRecord:
     reference = Encoder(pack, provider="cpu", det_size=det_size, workers=workers)
     if precision is Precision.INT8:
         notice(f"Making int8 files of {pack.name}")

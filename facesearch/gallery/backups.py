@@ -31,6 +31,7 @@ from facesearch.gallery.erased import ErasedList
 from facesearch.gallery.erasure import erase_again
 from facesearch.gallery.files import fsync_folder, work_folder
 from facesearch.gallery.index.snapshot import remove_snapshot
+from facesearch.gallery.outputs import Outputs
 from facesearch.gallery.rows import now
 from facesearch.gallery.schema import ApiKeyRow, SubjectRow, TemplateRow
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
@@ -60,34 +61,24 @@ class Restored:
     """Names of the API keys in force, which may have been revoked since."""
 
 
-def write_backup(gallery: Gallery, file: Path) -> int:
+def write_backup(gallery: Gallery, file: Path, *, force: bool = False) -> int:
     """Write a backup of the gallery, atomically and readable by its owner alone; returns its size in bytes.
 
-    Raises `CorruptGalleryError` where the gallery is damaged, `ConfigError` where the file cannot be written, and
-    `GalleryError` for a gallery in PostgreSQL.
+    Raises `CorruptGalleryError` where the gallery is damaged, `ConfigError` where the file cannot be written, or is
+    there already and not to be replaced by `force`, and `GalleryError` for a gallery in PostgreSQL.
     """
     if not isinstance(gallery.database, SqliteDatabase):
         raise GalleryError(
             "A gallery in PostgreSQL is backed up by the server's own tools.",
             "pg_dump --format=custom --file=gallery.dump DATABASE, and pg_restore; or backups of the whole server.",
         )
-    gallery.record("backup", {})  # before the copy, so that the backup tells of itself
-    try:
-        with work_folder(file.parent) as work:
-            copy = _copy_database(gallery.database, work)
-            unfinished = work / "backup"
-            with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as out:
+    with Outputs(gallery=gallery.folder, force=force).file(file) as output:
+        gallery.record("backup", {})  # before the copy, so that the backup tells of itself
+        with output.unfinished() as unfinished:
+            copy = _copy_database(gallery.database, unfinished.parent)
+            with unfinished.open("wb") as out:
                 _write_container(out, gallery.erased(), copy, encrypted=gallery.is_encrypted)
-                out.flush()
-                os.fsync(out.fileno())
-            size = unfinished.stat().st_size
-            unfinished.replace(file)
-            fsync_folder(file.parent)
-            return size
-    except OSError as error:
-        raise ConfigError(
-            f"The backup cannot be written to {file}: {error.strerror}.", "Name a file in a folder with enough space."
-        ) from error
+            return unfinished.stat().st_size
 
 
 def _copy_database(database: SqliteDatabase, work: Path) -> Path:

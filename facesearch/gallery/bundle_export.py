@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
+from facesearch.errors import CorruptGalleryError, GalleryError
 from facesearch.gallery import models, templates
 from facesearch.gallery.bundle_file import ROWS, TOMBSTONES, BundleWriter
 from facesearch.gallery.bundle_tables import TABLES, Table, template_columns, templates_file, to_arrow
-from facesearch.gallery.files import fsync_folder, work_folder
+from facesearch.gallery.outputs import Outputs
 from facesearch.gallery.rows import require_whole, stored_columns
 from facesearch.gallery.schema import TemplateRow
 
@@ -43,34 +42,15 @@ def write_bundle(
     `ConfigError` where the file cannot be written, or is there already and not to be replaced by `force`; until the new
     one is whole, the old one stays.
     """
-    _refuse_to_replace(file, force=force)
     if gallery.is_encrypted and not unencrypted:
         raise GalleryError(
             "A bundle is not encrypted, and the gallery is.",
             "`facesearch backup` writes an encrypted copy; add --unencrypted to export it all the same.",
         )
-    gallery.record("export", {"crops": int(crops)})
-    try:
-        with work_folder(file.parent) as work:
-            unfinished = work / "bundle"
-            with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_RDWR, 0o600), "w+b") as out:
-                with BundleWriter(out) as writer:
-                    counts = _write(gallery, writer, crops=crops, key=key, progress=progress)
-                out.flush()
-                os.fsync(out.fileno())
-            _refuse_to_replace(file, force=force)  # it may have come meanwhile
-            unfinished.replace(file)
-            fsync_folder(file.parent)
-            return counts
-    except OSError as error:
-        raise ConfigError(
-            f"The bundle cannot be written to {file}: {error.strerror}.", "Name a file in a folder with enough space."
-        ) from error
-
-
-def _refuse_to_replace(file: Path, *, force: bool) -> None:
-    if not force and file.exists():
-        raise ConfigError(f"{file} is there already.", "Name another file, or add --force to replace it.")
+    with Outputs(gallery=gallery.folder, force=force).file(file) as output:
+        gallery.record("export", {"crops": int(crops)})
+        with output.unfinished() as unfinished, unfinished.open("w+b") as out, BundleWriter(out) as writer:
+            return _write(gallery, writer, crops=crops, key=key, progress=progress)
 
 
 def _write(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,10 +43,13 @@ class Output:
     _force: bool
     _durable: bool
 
-    def write(self, data: bytes) -> None:
-        """Write the file whole or not at all. Raises `ConfigError`."""
-        with self.unfinished() as file:
-            file.write_bytes(data)
+    def write(self, data: bytes, *, done: str = "") -> None:
+        """Write the file whole or not at all. Raises `ConfigError`, which says what was `done` all the same."""
+        try:
+            with self.unfinished() as file:
+                file.write_bytes(data)
+        except ConfigError as error:
+            raise ConfigError(f"{done}, but {error.message}" if done else error.message, error.hint) from error
 
     @contextmanager
     def unfinished(self) -> Iterator[Path]:
@@ -111,17 +114,18 @@ class Outputs:
         inputs: Iterable[Path] = (),
         gallery: Path | None = None,
         kept: Callable[[], Iterable[Path]] = tuple,
-        force: bool = False,
+        force: bool | None = False,
     ) -> None:
         """Guard `inputs` (files, and folders with all that is below), the gallery in a folder, and more files.
 
         `kept` names the files that the command works with besides its inputs. It is asked only where `force` would
-        replace something.
+        replace something. A `force` of None is False, of a command that has no such option.
         """
         self._inputs = tuple(inputs)
         self._gallery = gallery
         self._kept = kept
-        self._force = force
+        self._force = bool(force)
+        self._or_force = "." if force is None else ", or add --force to replace what is there."
 
     # -- checking
 
@@ -143,7 +147,7 @@ class Outputs:
         except OSError as error:
             raise _cannot_write(path, error) from error
         if held and not self._force:
-            raise ConfigError(f"{path} is not empty.", "Name a new folder, or add --force to replace files in it.")
+            raise ConfigError(f"{path} is not empty.", f"Name a new folder{self._or_force}")
         for file in held:
             if not _is_folder(file):
                 self._require_free(file)
@@ -161,7 +165,7 @@ class Outputs:
         if stat.S_ISDIR(found.st_mode):
             raise ConfigError(f"{path} is a folder.", "Name a file in it.")
         if not self._force:
-            raise ConfigError(f"{path} is there already.", "Name another file, or add --force to replace it.")
+            raise ConfigError(f"{path} is there already.", f"Name another file{self._or_force}")
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
             raise ConfigError(f"{path} is no regular file.", "Name another file.")
         if _file_id(found) in _ids(self._kept()):
@@ -202,7 +206,7 @@ class Outputs:
         return _ids(path for path in self._gallery.iterdir() if is_gallery_name(path.name))
 
     def check_gallery(self) -> None:
-        """Refuse inputs that are files of the gallery, for commands that write the gallery."""
+        """Refuse inputs that are files of the gallery: it may write those anew, whatever the command."""
         if self._gallery is None:
             return
         folder, owned = os.path.realpath(self._gallery), self._ids_of_gallery()
@@ -243,6 +247,25 @@ class Outputs:
         self.check_folder(path)
         with _held(path / _UNFINISHED) as work:
             yield OutputFolder(path, work, self._force)
+
+    @contextmanager
+    def renewed_folder(self, path: Path) -> Iterator[None]:
+        """Check a folder that the block makes anew itself; what was there comes back where the block fails."""
+        self.check_folder(path)
+        with _held(path) as work:
+            existed, before = _is_folder(path), work / _UNFINISHED
+            if existed and any(path.iterdir()):
+                path.rename(before)
+            try:
+                yield
+            except BaseException:
+                _empty(path)
+                if before.exists() or not existed:
+                    with suppress(OSError):
+                        path.rmdir()
+                if before.exists():
+                    before.rename(path)
+                raise
 
     @contextmanager
     def optional_folder(self, path: Path | None) -> Iterator[OutputFolder | None]:
@@ -301,6 +324,16 @@ def _place(unfinished: Path, path: Path, *, force: bool) -> None:
             unfinished.unlink()
             return
     unfinished.rename(path)
+
+
+def _empty(folder: Path) -> None:
+    if not _is_folder(folder):
+        return
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink()
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:

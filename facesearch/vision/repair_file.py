@@ -33,7 +33,7 @@ def repair_file(source: Path, out: Path) -> RepairedFile:
     """Repair the detector `source` into `out`, run both, and keep `out` where they agree.
 
     Raises:
-        ConfigError: `out` is the source, or cannot be written.
+        ConfigError: `out` exists, or cannot be written.
         ModelNotFoundError: `source` cannot be read.
         ModelIntegrityError: it is no ONNX model, or the result does not prove itself.
         ModelError: its graph is not that of an SCRFD.
@@ -42,8 +42,8 @@ def repair_file(source: Path, out: Path) -> RepairedFile:
         data = source.read_bytes()
     except OSError as error:
         raise ModelNotFoundError(f"{source} cannot be read: {error.strerror}.") from error
-    if out.exists() and out.samefile(source):
-        raise ConfigError("The repaired file cannot take the place of its source.", "Name another one with --out.")
+    if out.exists():
+        raise ConfigError(f"{out} is there already.", "Name another file.")
     repaired = repair(data)
     try:
         with tempfile.TemporaryDirectory(prefix=".facesearch-", dir=out.parent) as folder:

@@ -68,7 +68,7 @@ def test_the_page_shows_faces_and_survives_photos_that_are_gone(command: Command
     assert whole.count("data:image/jpeg") >= 6
     assert "no picture" not in whole
     (spoilt / MIRA / "wrong.jpg").unlink()
-    assert command("audit", "--html", page, "--limit", "1", "--duplicates", "0.5").code == 1
+    assert command("audit", "--html", page, "--force", "--limit", "1", "--duplicates", "0.5").code == 1
     cut = page.read_text()
     assert "no picture" in cut
     assert "The first 1 of" in cut

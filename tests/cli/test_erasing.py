@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -46,7 +48,7 @@ def test_forgetting_leaves_nothing_and_hands_over_a_receipt(
     assert command("query", tmp_path / "p.jpg", "-t", "0.48", "--json").records[0]["decision"] == "unknown"
 
 
-def test_forgetting_asks_first_and_an_unwritable_receipt_is_told(
+def test_nobody_is_erased_without_being_asked_or_for_a_receipt_that_cannot_be_written(
     command: Command, gallery: Path, tmp_path: Path
 ) -> None:
     run = command("people", "forget", PEOPLE[0])
@@ -54,8 +56,23 @@ def test_forgetting_asks_first_and_an_unwritable_receipt_is_told(
     assert "--yes" in run.err
     run = command("people", "forget", PEOPLE[0], "--yes", "--receipt", tmp_path / "no" / "such.json")
     assert run.code == 2
-    assert "are erased" in run.err
+    assert "cannot be written" in run.err
+    assert command("people", "show", PEOPLE[0]).code == 0
+
+
+def test_a_disk_that_is_full_when_the_receipt_is_written_is_told_with_what_was_done(
+    command: Command, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("facesearch.gallery.outputs.fsync_file", full)
+    run = command("people", "forget", PEOPLE[0], "--yes", "--receipt", tmp_path / "receipt.json")
+    assert run.code == 2
+    assert "The people are erased" in run.err
     assert f"Erased: {PEOPLE[0]}" in run.out
+    assert command("people", "show", PEOPLE[0]).code == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
 
 
 def test_what_is_left_is_named_and_is_an_exit_code(command: Command, gallery: Path) -> None:

@@ -227,14 +227,6 @@ def _missed(mates: NDArray[np.float64], people: NDArray[np.int64], threshold: fl
     return Rate(count, missed.size, interval=interval, naive=wilson(count, missed.size))
 
 
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write calibration.json; EvaluationError where that is not possible."""
-    try:
-        path.write_text(calibration.to_json() + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be written: {error.strerror}", "Choose another place.") from error
-
-
 def read_calibration_file(path: Path) -> Calibration:
     """A calibration.json; EvaluationError, naming the file, for anything else."""
     try:
