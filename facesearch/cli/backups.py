@@ -56,6 +56,7 @@ def restore(
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
     from facesearch.cli.output import emit, note, say
+    from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
@@ -68,6 +69,8 @@ def restore(
     require_gallery_libraries()
     from facesearch.errors import GalleryLockedError
     from facesearch.gallery.backups import restore_backup
+
+    require_not_of_gallery(settings, [file])
 
     try:
         restored = restore_backup(file, folder, passphrase=settings.key, force=force)

@@ -85,14 +85,15 @@ def import_(
     Example: facesearch import people.bundle --gallery copy
     """
     from facesearch.cli.output import emit, note, progress_bar, say
+    from facesearch.engine.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
     with open_engine(gallery=gallery) as engine:
-        opened = engine.ensure_gallery()
-        from facesearch.gallery.bundle_import import read_bundle
+        guard_outputs(engine, [file, verify_key] if verify_key else [file])
+        with engine.whole_gallery() as opened, progress_bar("importing", None, "templates") as progress:
+            from facesearch.gallery.bundle_import import read_bundle
 
-        with progress_bar("importing", None, "templates") as progress:
             done = read_bundle(
                 opened,
                 file,

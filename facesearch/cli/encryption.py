@@ -30,6 +30,7 @@ def init(
     Example: facesearch init --encrypted
     """
     from facesearch.cli.output import note
+    from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
@@ -42,6 +43,7 @@ def init(
             "An encrypted gallery needs a key.",
             "Name a file with it: facesearch --key-file FILE init --encrypted, or set FACESEARCH_KEY.",
         )
+    require_not_of_gallery(settings, [])
     create_gallery(settings.gallery, key)
     note(f"{settings.gallery}: an empty {'encrypted ' if encrypted else ''}gallery.")
     if encrypted:
@@ -60,6 +62,7 @@ def rekey(
     """
     from facesearch.cli.output import note
     from facesearch.config import read_key_file
+    from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
@@ -70,5 +73,6 @@ def rekey(
     new = read_key_file(new_key_file) if new_key_file else ask_key("New key of the gallery", confirm=True)
     if not new:
         raise ConfigError("There is no new key.", "Name a file with it: --new-key-file FILE")
+    require_not_of_gallery(settings, [new_key_file] if new_key_file else [])
     change_passphrase(settings.gallery, old, new)
     note(f"{settings.gallery} opens with the new key only.")

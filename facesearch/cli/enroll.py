@@ -75,6 +75,7 @@ def enroll(
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
     from facesearch.cli.output import emit, note, progress_bar
+    from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.records import enroll_record
     from facesearch.engine.sources import collect_sources
 
@@ -92,6 +93,7 @@ def enroll(
         batch=batch,
         index=index,
     ) as engine:
+        require_not_of_gallery(engine.settings, photos)
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources)) as advance:
             for outcome in engine.enroll_sources(sources, faces=faces, strict=strict, sync=sync):

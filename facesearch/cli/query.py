@@ -178,11 +178,13 @@ def verify(
     Example: facesearch verify a.jpg b.jpg
     """
     from facesearch.cli.output import emit, note, say
+    from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.records import comparison_record
 
     with open_engine(
         gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
     ) as engine:
+        require_not_of_gallery(engine.settings, [a, b])
         comparison = engine.verify(a, b, faces=faces)
     if json:
         emit(comparison_record(comparison))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -149,6 +150,17 @@ class FaceSearch:
     def ensure_gallery(self) -> Gallery:
         """The gallery, made where there is none. Raises `GalleryError`."""
         return self._parts.gallery(create=True)
+
+    @contextmanager
+    def whole_gallery(self) -> Iterator[Gallery]:
+        """The gallery; where there is none, a new one that is there when the block ends without an error."""
+        if self.has_gallery:
+            yield self.gallery
+            return
+        from facesearch.gallery.lifecycle import new_gallery
+
+        with new_gallery(self.settings.gallery) as gallery:
+            yield gallery
 
     @property
     def packs(self) -> PackStore:

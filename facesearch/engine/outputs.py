@@ -10,8 +10,9 @@ from facesearch.errors import ConfigError
 from facesearch.gallery.outputs import Outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from facesearch.config import Settings
     from facesearch.engine.facesearch import FaceSearch
 
 
@@ -21,7 +22,6 @@ def guard_outputs(engine: FaceSearch, inputs: Iterable[Path] = (), *, force: boo
     Raises `ConfigError` for an input that is a file of the gallery.
     """
     settings = engine.settings
-    gallery = settings.gallery if isinstance(settings.gallery, Path) else settings.gallery.folder
 
     def kept() -> Iterator[Path]:
         yield from settings.model_folders
@@ -30,6 +30,16 @@ def guard_outputs(engine: FaceSearch, inputs: Iterable[Path] = (), *, force: boo
         if engine.has_gallery:
             yield from engine.gallery.photo_paths()
 
+    return _guarded(settings, inputs, kept, force=force)
+
+
+def require_not_of_gallery(settings: Settings, inputs: Iterable[Path]) -> None:
+    """`ConfigError` for an input or a key file that is a file of the gallery: the gallery may write it anew."""
+    _guarded(settings, inputs, tuple, force=False)
+
+
+def _guarded(settings: Settings, inputs: Iterable[Path], kept: Callable[[], Iterable[Path]], *, force: bool) -> Outputs:
+    gallery = settings.gallery if isinstance(settings.gallery, Path) else settings.gallery.folder
     key_file = () if settings.key_file is None else (settings.key_file,)
     outputs = Outputs(inputs=(*inputs, *key_file), gallery=gallery, kept=kept, force=force)
     outputs.check_gallery()

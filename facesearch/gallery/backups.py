@@ -13,6 +13,7 @@ everybody who was erased since goes again; only a database that `check` finds wh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ from facesearch.gallery.encryption import cipher_of
 from facesearch.gallery.engines.records import engines, forget_engines
 from facesearch.gallery.erased import ErasedList
 from facesearch.gallery.erasure import erase_again
-from facesearch.gallery.files import fsync_folder, work_folder
+from facesearch.gallery.files import fsync_folder, unfinished_gallery, work_folder
 from facesearch.gallery.index.snapshot import remove_snapshot
 from facesearch.gallery.outputs import Outputs
 from facesearch.gallery.rows import now
@@ -130,23 +131,30 @@ def restore_backup(file: Path, folder: Path, *, passphrase: str | None = None, f
             "Name another folder with --gallery DIR, or add --force to put the backup in its place.",
         )
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with work_folder(folder) as work:
-            path = create_database_file(work)
-            header, packed = _unpack(file, path)
-            tombstones = read_tombstones(folder).merged(packed)
-            restored = _prepare(path, header, tombstones, passphrase)
-            _release(target, passphrase)
-            # First the list: with it, nobody comes back should the power fail before the database is in its place.
-            write_tombstones(folder, tombstones)
-            remove_snapshot(folder)
-            path.replace(target)
-            fsync_folder(folder)
-            return restored
+        if folder.is_dir():
+            return _restore_into(folder, file, passphrase)
+        with unfinished_gallery(folder) as made:
+            return _restore_into(made, file, passphrase)
     except OSError as error:
         raise GalleryError(
             f"{file} cannot be restored into {folder}: {error.strerror}.", "Check permissions and free space."
         ) from error
+
+
+def _restore_into(folder: Path, file: Path, passphrase: str | None) -> Restored:
+    target = folder / DATABASE_NAME
+    with work_folder(folder) as work:
+        path = create_database_file(work)
+        header, packed = _unpack(file, path)
+        tombstones = read_tombstones(folder).merged(packed)
+        restored = _prepare(path, header, tombstones, passphrase)
+        _release(target, passphrase)
+        # First the list: with it, nobody comes back should the power fail before the database is in its place.
+        write_tombstones(folder, tombstones)
+        remove_snapshot(folder)
+        path.replace(target)
+        fsync_folder(folder)
+        return restored
 
 
 def _unpack(file: Path, database: Path) -> tuple[dict[str, Any], Tombstones]:
@@ -169,6 +177,8 @@ def _unpack(file: Path, database: Path) -> tuple[dict[str, Any], Tombstones]:
                 out.flush()
                 os.fsync(out.fileno())
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # of writing the database
+            raise
         raise ConfigError(f"{file} cannot be read: {error.strerror}.", "Name a backup file.") from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise _damaged(file, "its header cannot be read") from error

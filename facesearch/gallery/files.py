@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 WORK_PREFIX: Final = ".facesearch-"
 _DATABASE: Final = ("gallery.db", "gallery.db-wal", "gallery.db-shm", "gallery.db-journal")
+_TOMBSTONES: Final = "gallery.tombstones"
 _GALLERY_FILES: Final = frozenset(
-    {*_DATABASE, "gallery.tombstones", "gallery.ballast", "index.cache", "index.vectors", "engine.lock"}
+    {*_DATABASE, _TOMBSTONES, "gallery.ballast", "index.cache", "index.vectors", "engine.lock"}
 )
 _LOCK_NAME: Final = "lock"
 _UNLOCKED: Final = 60.0
@@ -76,7 +77,7 @@ def place_new(unfinished: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
-        if target.exists():
+        if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target)) from None
         unfinished.rename(target)
     fsync_folder(target.parent)
@@ -113,6 +114,36 @@ def _make_locked(parent: Path) -> tuple[Path, IO[bytes]]:
         if not taken:
             return folder, file
         file.close()
+
+
+@contextmanager
+def unfinished_gallery(folder: Path) -> Iterator[Path]:
+    """A folder (0700) to make a gallery in, which becomes `folder` when the block ends without an error.
+
+    Where `folder` exists, the files move into it, the database last, and the block sees its list of erased people. A
+    failure leaves nothing behind. Raises `OSError`; `FileExistsError` where a gallery has come there meanwhile.
+    """
+    parent = folder if folder.is_dir() else folder.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    with work_folder(parent) as work:
+        made = work / "gallery"
+        made.mkdir(mode=0o700)
+        if (folder / _TOMBSTONES).exists():
+            shutil.copyfile(folder / _TOMBSTONES, made / _TOMBSTONES)
+        yield made
+        fsync_folder(made)
+        if not folder.is_dir():
+            make_folder(folder.parent)
+            made.rename(folder)
+            fsync_folder(folder.parent)
+            return
+        database = folder / _DATABASE[0]
+        if database.exists() and database.stat().st_size:
+            raise FileExistsError(errno.EEXIST, "a gallery has come there meanwhile", os.fspath(database))
+        for file in sorted(made.iterdir(), key=lambda file: file.name == database.name):
+            file.replace(folder / file.name)
+        fsync_folder(folder)
 
 
 def remove_dead_work(parent: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from facesearch.errors import GalleryError, GalleryNotFoundError
+from facesearch.gallery.files import unfinished_gallery
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.location import DatabaseUrl
 from facesearch.gallery.opening import connect, is_database
@@ -12,6 +14,8 @@ from facesearch.gallery.schema import HEAD_REVISION
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from facesearch.gallery.location import Location
 
 
@@ -19,8 +23,32 @@ def create_gallery(location: Location, passphrase: str | None = None) -> None:
     """Make an empty gallery, encrypted where there is a passphrase; `GalleryError` where there is one already."""
     if _has_gallery(location):
         raise GalleryError(f"There is a gallery in {location} already.", "Name another place with --gallery.")
-    with Gallery.open(location, create=True, passphrase=passphrase, encrypted=passphrase is not None) as gallery:
+    with new_gallery(location, passphrase) as gallery:
         gallery.record("init", {"encrypted": int(gallery.is_encrypted)})
+
+
+@contextmanager
+def new_gallery(location: Location, passphrase: str | None = None) -> Iterator[Gallery]:
+    """A gallery that is there when the block ends without an error, encrypted where there is a passphrase.
+
+    In a folder nothing is left of it otherwise. Raises `GalleryError` where none can be made.
+    """
+    encrypted = passphrase is not None
+    if isinstance(location, DatabaseUrl):
+        with Gallery.open(location, create=True, passphrase=passphrase, encrypted=encrypted) as gallery:
+            yield gallery
+        return
+    try:
+        with (
+            unfinished_gallery(location) as folder,
+            Gallery.open(folder, create=True, passphrase=passphrase, encrypted=encrypted) as gallery,
+        ):
+            yield gallery
+    except OSError as error:
+        raise GalleryError(
+            f"No gallery can be made in {location}: {error.strerror or error}.",
+            "Name another folder with --gallery DIR.",
+        ) from error
 
 
 def _has_gallery(location: Location) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from facesearch.errors import ConfigError
-from facesearch.gallery.files import fsync_file, fsync_folder, is_gallery_name, make_folder, work_folder
+from facesearch.gallery.files import fsync_file, fsync_folder, is_gallery_name, make_folder, place_new, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,7 +41,6 @@ class Output:
     path: Path
     _work: Path
     _force: bool
-    _durable: bool
 
     def write(self, data: bytes, *, done: str = "") -> None:
         """Write the file whole or not at all. Raises `ConfigError`, which says what was `done` all the same."""
@@ -58,12 +57,9 @@ class Output:
         try:
             yield file
             file.chmod(0o600)
-            if self._durable:
-                fsync_file(file)
+            fsync_file(file)
             make_folder(self.path.parent)
             _place(file, self.path, force=self._force)
-            if self._durable:
-                fsync_folder(self.path.parent)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         finally:
@@ -94,11 +90,11 @@ class OutputFolder:
             if self.path.exists():
                 for file in sorted(folder.iterdir()):
                     _place(file, self.path / file.name, force=self._force)
-                fsync_folder(self.path)
             else:
                 make_folder(self.path.parent)
+                fsync_folder(folder)
                 folder.rename(self.path)
-            fsync_folder(self.path.parent)
+                fsync_folder(self.path.parent)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         finally:
@@ -223,14 +219,11 @@ class Outputs:
     # -- writing
 
     @contextmanager
-    def file(self, path: Path, *, durable: bool = True) -> Iterator[Output]:
-        """Check a file, and hold a work folder beside it for the block: a place that cannot be written is told first.
-
-        `durable` makes the file survive a power cut.
-        """
+    def file(self, path: Path) -> Iterator[Output]:
+        """Check a file, and hold a work folder beside it: a place that cannot be written is told before the block."""
         self.check(path)
         with _held(path) as work:
-            yield Output(path, work, self._force, durable)
+            yield Output(path, work, self._force)
 
     @contextmanager
     def optional_file(self, path: Path | None) -> Iterator[Output | None]:
@@ -278,11 +271,7 @@ class Outputs:
 
     @contextmanager
     def files(self, places: Mapping[Path, Path]) -> Iterator[dict[Path, Output]]:
-        """Check the place of each key, and hold a work folder; an `Output` by key.
-
-        Missing folders are made when a file is written. The files are not made to survive a power cut: there may be
-        thousands.
-        """
+        """Check the place of each key, and hold a work folder; an `Output` by key. Missing folders are made later."""
         for path in places.values():
             self._require_free(path)
         if not places:
@@ -290,7 +279,7 @@ class Outputs:
             return
         top = Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in places.values()]))  # noqa: PTH100, PTH120
         with _held(top / _UNFINISHED) as work:
-            yield {key: Output(path, work, self._force, _durable=False) for key, path in places.items()}
+            yield {key: Output(path, work, self._force) for key, path in places.items()}
 
 
 @contextmanager
@@ -308,22 +297,12 @@ def _held(path: Path) -> Iterator[Path]:
 
 
 def _place(unfinished: Path, path: Path, *, force: bool) -> None:
-    """Give a file its name. Without `force`, `FileExistsError` where something has come there meanwhile."""
+    """Give a file its name, durably. Without `force`, `FileExistsError` where something has come there meanwhile."""
     if force:
         unfinished.replace(path)
-        return
-    if os.name != "nt":
-        try:
-            os.link(unfinished, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links
-            if os.path.lexists(path):
-                raise FileExistsError(f"{path} is there already") from None
-        else:
-            unfinished.unlink()
-            return
-    unfinished.rename(path)
+        fsync_folder(path.parent)
+    else:
+        place_new(unfinished, path)
 
 
 def _empty(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from facesearch.cli.app import app
@@ -32,9 +34,14 @@ class Run:
 Command = Callable[..., Run]
 
 
+_get_command = functools.cache(typer.main.get_command)
+"""Making the command tree takes 60 ms: once for the run, not once for each command."""
+
+
 @pytest.fixture
-def command() -> Command:
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs `facesearch ARGS...`; a traceback is a failure."""
+    monkeypatch.setattr("typer.testing._get_command", _get_command)
 
     def run(*args: str | Path) -> Run:
         result = CliRunner().invoke(app, [str(arg) for arg in args])

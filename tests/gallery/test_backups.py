@@ -138,7 +138,7 @@ def test_a_cut_backup_is_refused(gallery: Gallery, tmp_path: Path, cut: int) -> 
     (tmp_path / "b").write_bytes(data[:cut])
     with pytest.raises(CorruptGalleryError, match="cannot be restored"):
         restore_backup(tmp_path / "b", tmp_path / "again")
-    assert list((tmp_path / "again").iterdir()) == []
+    assert not (tmp_path / "again").exists()
 
 
 def test_no_flipped_bit_is_restored(gallery: Gallery, tmp_path: Path) -> None:

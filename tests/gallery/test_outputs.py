@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from facesearch.errors import ConfigError, FaceSearchError
 from facesearch.gallery.files import is_gallery_name
+from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.lifecycle import create_gallery
 from facesearch.gallery.outputs import Outputs
 from tests.gallery.makers import enroll, make_gallery
 
@@ -165,3 +171,30 @@ def test_an_input_with_a_name_of_the_gallery_is_refused_where_the_gallery_is_wri
             Outputs(inputs=[given], gallery=gallery).check_gallery()
     (gallery / "people.bundle").write_bytes(b"a bundle")
     Outputs(inputs=[gallery / "people.bundle"], gallery=gallery).check_gallery()
+
+
+def test_a_gallery_that_is_made_when_the_process_is_killed_is_not_there_and_its_rest_goes(tmp_path: Path) -> None:
+    killed = f"""
+import os, pathlib, signal
+from facesearch.gallery.files import unfinished_gallery
+with unfinished_gallery(pathlib.Path({str(tmp_path / "new" / "gallery")!r})) as folder:
+    (folder / "gallery.db").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
+    assert [name.startswith(".facesearch-") for name in names(tmp_path)] == [True]
+    create_gallery(tmp_path / "gallery")
+    assert names(tmp_path) == ["gallery"]
+
+
+def test_a_new_gallery_in_a_folder_that_exists_keeps_its_list_of_the_erased(tmp_path: Path) -> None:
+    with make_gallery(tmp_path / "old") as old:
+        enroll(old, "Ada", 1)
+        old.erase(["Ada"])
+    (tmp_path / "new").mkdir()
+    shutil.copy(tmp_path / "old" / "gallery.tombstones", tmp_path / "new")
+    (tmp_path / "new" / "notes.txt").write_text("mine")
+    create_gallery(tmp_path / "new")
+    with Gallery.open(tmp_path / "new") as gallery:
+        assert len(gallery.erased())
+    assert (tmp_path / "new" / "notes.txt").read_text() == "mine"
