@@ -54,9 +54,12 @@ def _names_files_in_unicode() -> bool:
     return True
 
 
-def _can_serve() -> bool:
+def _can_serve(address: str, family: socket.AddressFamily) -> bool:
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        with (
+            socket.create_server((address, 0), family=family) as server,
+            socket.create_connection(server.getsockname()[:2]),
+        ):
             return True
     except OSError:
         return False
@@ -74,8 +77,10 @@ CAPABILITIES: Final = {
         {"facesearch.machine._STATM": "/nowhere/statm"},
     ),
     "loopback": Capability(
-        "Nothing can be served on 127.0.0.1: it is no address here, or no port is free.", _can_serve
+        "Nothing can be served on 127.0.0.1: no such address, or no free port.",
+        lambda: _can_serve("127.0.0.1", socket.AF_INET),
     ),
+    "ipv6": Capability("Nothing can be served on ::1.", lambda: _can_serve("::1", socket.AF_INET6)),
     "permissions": Capability("Permissions of files do not bind root.", _is_bound_by_permissions),
     "unicode_names": Capability("The locale has no names of files in Unicode.", _names_files_in_unicode),
 }

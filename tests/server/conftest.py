@@ -123,7 +123,7 @@ class Process:
 @contextmanager
 def serve_process(gallery: Path, *options: str) -> Iterator[Process]:
     """A server process, ended when the block ends."""
-    require("loopback")
+    require("ipv6" if "::1" in options else "loopback")
     command = [sys.executable, "-m", "facesearch", "serve", "--port", "0", "--gallery", str(gallery)]
     with subprocess.Popen([*command, "--provider", "cpu", *options], stdout=subprocess.PIPE, text=True) as process:
         try:

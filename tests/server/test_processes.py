@@ -144,6 +144,12 @@ def test_an_address_of_another_machine_is_refused_with_what_to_choose(host: str,
     assert hint in (caught.value.hint or "")
 
 
+def test_a_server_on_an_ipv6_address_tells_its_url_and_answers(gallery: Path, unknown: bytes) -> None:
+    with serve_process(gallery, "--host", "::1") as server, Client(server.url) as client:
+        assert server.url.startswith("http://[::1]:")
+        assert name_of(client, unknown) is None
+
+
 def test_a_port_in_use_is_refused_with_what_to_choose() -> None:
     require("loopback")
     with (
