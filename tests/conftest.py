@@ -12,7 +12,12 @@ from hypothesis import settings
 from tests.capabilities import describe_lacks, require, without_what_is_lacking
 from tests.servers import describe_engines
 
-pytest_plugins = ["tests.fixtures_standin", "tests.fixtures_engines", "tests.fixtures_postgres"]
+pytest_plugins = [
+    "tests.fixtures_standin",
+    "tests.fixtures_engines",
+    "tests.fixtures_postgres",
+    "tests.fixtures_unreadable",
+]
 
 _ASSETS_VARIABLE = "FACESEARCH_TEST_ASSETS"
 

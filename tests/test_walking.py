@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from facesearch.walking import SYSTEM_NAMES, Unread, is_gone, walk
+from tests.fixtures_unreadable import Refuse
 
 
 def touch(path: Path) -> Path:
@@ -68,23 +66,6 @@ def test_a_link_that_leads_out_is_followed(tmp_path: Path) -> None:
 def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert [each.path for each in walk(tmp_path).unread] == [tmp_path / "loop"]
-
-
-Refuse = Callable[[Path, OSError], None]
-
-
-@pytest.fixture
-def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
-    """Makes a folder one that the system does not list."""
-    honest, refused = os.scandir, dict[Path, OSError]()
-
-    def scandir(path: Any) -> Iterator[os.DirEntry[str]]:
-        if Path(path) in refused:
-            raise refused[Path(path)]
-        return honest(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    return refused.__setitem__
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
 
 
 def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:
+    from facesearch.cli.output import note
     from facesearch.engine.evaluation.pictures import thumbnails
     from facesearch.evaluation.pages import audit_page
     from facesearch.names import text_path
@@ -161,6 +162,8 @@ def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: 
     names = _names(known, rows)
     boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in rows])
     pictures = thumbnails({names[row]: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
+    if len(pictures) < len(rows):
+        note(f"{len(rows) - len(pictures)} photos are gone or cannot be read: the page has empty frames for them.")
     look_alikes, mislabelled, duplicates = ([_pair(known, names, each) for each in findings] for findings in kinds)
     return audit_page(
         title=f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}",

@@ -38,7 +38,8 @@ def register(app: typer.Typer) -> None:
 
 def enroll(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Folders with one folder per person, photos, or a CSV.")
+        list[Path],
+        typer.Argument(metavar="PATH...", readable=False, help="Folders with one folder per person, photos, or a CSV."),
     ],
     subject: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Enroll all these photos as this one person.")
@@ -105,6 +106,8 @@ def enroll(
         summary.print()
     if not summary.usable:
         raise typer.Exit(3)
+    if summary.inaccessible:
+        raise typer.Exit(1)
 
 
 class Summary:
@@ -136,6 +139,11 @@ class Summary:
         """Whether any photo was of use."""
         return any(not name.startswith("rejected") for name in self._counts)
 
+    @property
+    def inaccessible(self) -> int:
+        """How many files and folders were not looked at."""
+        return self._counts["rejected: inaccessible"]
+
     def print(self) -> None:
         """The table on stdout, what needs a look on stderr."""
         from facesearch.cli.output import note, print_table
@@ -150,6 +158,8 @@ class Summary:
             note(f"... and {self._flags - SHOWN} more; --json lists all of them.")
         if self._counts["rejected: multiple_faces"]:
             note("Photos with several faces: --faces largest enrolls the largest face of each.")
+        if self.inaccessible:
+            note(f"{self.inaccessible} files or folders could not be read. What is enrolled from them stays enrolled.")
         if self._passed_over:
             kinds = [kind for kind, _ in self._passed_over.most_common(KINDS)]
             more = ", ..." if len(self._passed_over) > KINDS else ""

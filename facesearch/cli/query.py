@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from facesearch.gallery.outputs import Output
     from facesearch.types import Face, Rejection, SearchResult, Template
 
-PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
+PhotosArgument = Annotated[
+    list[Path], typer.Argument(metavar="PHOTO...", readable=False, help="Photos, or folders of photos.")
+]
 
 EXIT_MATCH, EXIT_NO_MATCH, EXIT_NO_FACE = 0, 1, 3
 
@@ -128,9 +130,10 @@ def query(
 
 def _query_exit(results: Sequence[SearchResult]) -> int:
     decisions = {result.decision.value for result in results}
-    if "match" in decisions:
-        return EXIT_MATCH
-    return EXIT_NO_MATCH if decisions & {"unknown", "ambiguous"} else EXIT_NO_FACE
+    if not decisions & {"match", "unknown", "ambiguous"}:
+        return EXIT_NO_FACE
+    unread = any(each.rejection is not None and each.rejection.reason == "inaccessible" for each in results)
+    return EXIT_MATCH if "match" in decisions and not unread else EXIT_NO_MATCH
 
 
 def _query_row(result: SearchResult) -> Sequence[object]:
@@ -244,7 +247,13 @@ def detect(
                 write_embeddings(vectors, kept, engine.model)
     if not json:
         print_table(("photo", "face", "score", "width", "height", "box"), rows)
-    raise typer.Exit(0 if any(row[1] is not None for row in rows) else EXIT_NO_FACE)
+    raise typer.Exit(_detect_exit(rows))
+
+
+def _detect_exit(rows: Sequence[Sequence[object]]) -> int:
+    if not any(row[1] is not None for row in rows):
+        return EXIT_NO_FACE
+    return EXIT_NO_MATCH if any(str(row[-1]).startswith("inaccessible") for row in rows) else 0
 
 
 def _detect_photo(

@@ -37,9 +37,10 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
                 raise _unreadable("It is not a regular file.")
             data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
     except IsADirectoryError as error:
-        raise _unreadable("It is not a regular file.") from error
+        message = "It is a folder, and the photos in it were not looked at."
+        raise PhotoError(message, reason=Reason.INACCESSIBLE) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise PhotoError(f"The photo cannot be read: {cause_of(error)}.", reason=Reason.INACCESSIBLE) from error
+        raise PhotoError(f"It cannot be read: {cause_of(error)}.", reason=Reason.INACCESSIBLE) from error
     if data is None or len(data) > max_bytes:
         raise PhotoError(
             f"The photo is larger than {max_bytes / 2**20:.0f} MB.",

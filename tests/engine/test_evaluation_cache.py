@@ -137,12 +137,16 @@ def test_a_changed_photo_is_embedded_again(enrolled: FaceSearch, people_folder: 
     assert embedder.embed([photo]).computed == 1
 
 
-def test_a_photo_that_cannot_be_read_is_a_failure(enrolled: FaceSearch, tmp_path: Path) -> None:
+def test_a_photo_that_cannot_be_used_is_a_failure(enrolled: FaceSearch, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.jpg")
-    photos = [tmp_path / "empty.jpg", tmp_path / "pipe.jpg", tmp_path / "nowhere.jpg"]
-    found = PhotoEmbedder(enrolled.encoder).embed(photos)
-    assert all(each.template is None and each.reason for each in found.photos)
+    found = PhotoEmbedder(enrolled.encoder).embed([tmp_path / "empty.jpg", tmp_path / "pipe.jpg"])
+    assert found.reasons == {"unreadable": 2}
+
+
+def test_a_photo_that_is_not_there_is_refused_by_name(enrolled: FaceSearch, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"1 of 1 photos cannot be read: .*nowhere\.jpg"):
+        PhotoEmbedder(enrolled.encoder).embed([tmp_path / "nowhere.jpg"])
 
 
 def test_limits_turn_poor_faces_into_failures(enrolled: FaceSearch, people_folder: Path) -> None:

@@ -20,6 +20,7 @@ from facesearch.types import Face, Precision, Quality, Template, Vectors
 from facesearch.vision import openvino_session
 from facesearch.vision.packs import ModelPack, PackStore
 from facesearch.vision.precision import PrecisionRecord, read_record
+from tests.fixtures_unreadable import Refuse
 
 pytest.importorskip("onnx")
 if find_spec("openvino") is None:  # importing it here would tell its makers so
@@ -184,6 +185,13 @@ def test_too_few_faces_are_no_measurement() -> None:
     vectors = embedded(unit(np.random.default_rng(1).standard_normal((30, 8))), (0,))
     with pytest.raises(ConfigError, match="29 photos"):
         measure(vectors, vectors)
+
+
+def test_a_folder_that_cannot_be_read_is_refused(testpack_dir: Path, tmp_path: Path, refuse: Refuse) -> None:
+    (tmp_path / "locked").mkdir()
+    refuse(tmp_path / "locked", PermissionError(13, "Permission denied"))
+    with pytest.raises(ConfigError, match="locked cannot be read: Permission denied"):
+        prepare_precision(PackStore([testpack_dir.parent]).find(testpack_dir), Precision.INT8, tmp_path)
 
 
 def test_too_few_faces_to_calibrate_on_and_no_folder_are_refused(testpack_dir: Path, photos: Path) -> None:

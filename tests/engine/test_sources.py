@@ -87,6 +87,56 @@ def test_the_same_photo_given_twice_counts_once(tmp_path: Path) -> None:
     assert len(collect_sources([tmp_path, tmp_path]).items) == 1
 
 
+def test_the_same_photo_through_a_link_counts_once(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "people" / "Ada" / "1.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "people", target_is_directory=True)
+    (source,) = collect_sources([tmp_path / "link" / "Ada" / "1.jpg", tmp_path / "people", tmp_path / "link"]).items
+    assert (source.subject, source.said) == ("Ada", True)
+    assert [source.path for source in collect_sources([tmp_path / "people", tmp_path / "link"]).items] == [photo]
+
+
+def test_hard_links_in_two_folders_are_two_photos(tmp_path: Path) -> None:
+    os.link(touch(tmp_path / "Ada" / "1.jpg"), touch(tmp_path / "Bob" / "2.jpg").with_name("1.jpg"))
+    assert len(collect_sources([tmp_path]).items) == 3
+
+
+def test_names_composed_and_decomposed_and_with_backslashes_are_kept_as_they_are(tmp_path: Path) -> None:
+    names = ["Ren\u00e9", "Zoe\u0308", *(["Ada\\Lovelace"] if os.sep == "/" else [])]
+    for name in names:
+        touch(tmp_path / name / "1.jpg")
+    assert {source.subject for source in collect_sources([tmp_path]).items} == set(names)
+
+
+def test_folders_of_the_system_that_are_given_are_passed_over_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    touch(tmp_path / "@eaDir" / "1.jpg")
+    touch(tmp_path / ".private" / "Ada" / "1.jpg")
+    sources = collect_sources([tmp_path / "@eaDir", tmp_path / ".private"])
+    assert [source.subject for source in sources.items] == ["Ada"]
+    assert sources.passed_over == [tmp_path / "@eaDir"]
+
+
+def test_one_name_for_everything_holds_for_a_manifest(tmp_path: Path) -> None:
+    (source,) = collect_sources([write_csv(tmp_path, "photo,subject,team\n1.jpg,Bob,x\n")], "Ada").items
+    assert (source.subject, source.said, source.attributes) == ("Ada", True, {"team": "x"})
+
+
+def test_one_per_file_names_every_photo_but_those_of_a_manifest(tmp_path: Path) -> None:
+    touch(tmp_path / "portraits" / "2023" / "Ada.jpg")
+    touch(tmp_path / "portraits" / "Bob.jpg")
+    manifest = write_csv(tmp_path, "photo,subject\n1.jpg,Cy\n")
+    sources = collect_sources([tmp_path / "portraits", manifest], one_per_file=True)
+    assert [(source.subject, source.said) for source in sources.items] == [("Ada", True), ("Bob", True), ("Cy", True)]
+
+
+def test_a_folder_without_photos_is_never_synced(tmp_path: Path) -> None:
+    touch(tmp_path / "people" / "Ada" / "1.jpg")
+    (tmp_path / "unmounted").mkdir()
+    with pytest.raises(ConfigError, match="unmounted holds none"):
+        collect_sources([tmp_path / "people", tmp_path / "unmounted"], sync=True)
+    with pytest.raises(ConfigError, match="--sync needs a folder"):
+        collect_sources([tmp_path / "people" / "Ada" / "1.jpg"], sync=True)
+
+
 @pytest.mark.parametrize("photo_first", [True, False])
 def test_a_photo_given_by_name_and_through_its_folder_is_the_folders(tmp_path: Path, photo_first: bool) -> None:
     photo = touch(tmp_path / "Ada" / "1.jpg")

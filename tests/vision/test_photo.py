@@ -324,12 +324,12 @@ def test_what_is_no_regular_file_is_unreadable(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     empty = tmp_path / "empty.jpg"
     empty.touch()
-    for path in (pipe, tmp_path, empty, Path("/dev/zero")):
+    for path in (pipe, empty, Path("/dev/zero")):
         assert reading(path) == Reason.UNREADABLE
 
 
-def test_what_is_not_there_is_inaccessible(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.jpg", tmp_path / "missing" / "1.jpg", Path("a\0b.jpg")):
+def test_what_is_not_there_and_a_folder_are_inaccessible(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.jpg", tmp_path / "missing" / "1.jpg", Path("a\0b.jpg"), tmp_path):
         assert reading(path) == Reason.INACCESSIBLE
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from facesearch.engine.evaluation.cache import Embedding, EmbeddingCache
 from facesearch.errors import ConfigError, EvaluationError, PhotoError
+from facesearch.evaluation.trials.refusal import listed
 from facesearch.types import Face, Reason, Rejection, Template
 from facesearch.vision.alignment import ARCFACE_TEMPLATE, CROP_SIZE
 from facesearch.vision.decoding import decode_guarded
@@ -71,7 +72,7 @@ def _limited(embedding: Embedding, limits: Limits) -> Embedding:
 
 
 class PhotoEmbedder:
-    """Embeds photos for an evaluation: no quality limits, one face per photo, nothing raised for a bad photo."""
+    """Embeds photos for an evaluation: no quality limits, one face per photo, nothing raised for a damaged photo."""
 
     def __init__(
         self,
@@ -111,15 +112,13 @@ class PhotoEmbedder:
         }
 
     def embed(self, photos: Sequence[Photo], advance: Callable[[], None] = lambda: None) -> Embedded:
-        """One embedding per photo; `advance` is called for each. Raises `ModelError`."""
-        hashes: list[str] = []
-        unread: dict[Photo, Embedding] = {}
-        for photo in photos:
-            try:
-                hashes.append(hashlib.sha256(_load(photo)).hexdigest())
-            except PhotoError as error:
-                hashes.append("")
-                unread[photo] = Embedding("", None, error.reason)
+        """One embedding per photo; `advance` is called for each.
+
+        Raises `ModelError`, and `EvaluationError` where photos are missing or cannot be read, before any is embedded.
+        """
+        hashed = [_hashed(photo) for photo in photos]
+        _require_read(photos, hashed)
+        hashes = [each.sha256 for each in hashed]
         known = self._cache.load(filter(None, hashes)) if self._cache else {}
         for _ in range(sum(sha256 in known for sha256 in hashes)):
             advance()
@@ -135,11 +134,7 @@ class PhotoEmbedder:
                 fresh = []
         self._keep(fresh)
         found = known | made
-        changed = Embedding("", None, Reason.INACCESSIBLE.value)  # a file that was written to since it was hashed
-        results = (
-            found.get(sha256) or unread.get(photo, changed) for sha256, photo in zip(hashes, photos, strict=True)
-        )
-        return Embedded(tuple(results), len(made))
+        return Embedded(tuple(found.get(each.sha256, each) for each in hashed), len(made))
 
     def _keep(self, fresh: Sequence[Embedding]) -> None:
         if self._cache:
@@ -183,3 +178,22 @@ def _embedding(photo: EncodedPhoto[Photo]) -> Embedding:
     if photo.rejection is not None:
         return Embedding(photo.sha256, None, photo.rejection.reason.value, photo.faces_found)
     return Embedding(photo.sha256, photo.templates[0], "", photo.faces_found)
+
+
+def _hashed(photo: Photo) -> Embedding:
+    """The photo's SHA-256 and no vector: what stays of it where the file cannot be read, or not a second time."""
+    try:
+        return Embedding(hashlib.sha256(_load(photo)).hexdigest(), None, Reason.UNREADABLE.value)
+    except PhotoError as error:
+        return Embedding("", None, error.reason)
+
+
+def _require_read(photos: Sequence[Photo], hashed: Sequence[Embedding]) -> None:
+    """Raise `EvaluationError`, by name, for files that could not be looked at: rates over the rest would be others."""
+    pairs = zip(photos, hashed, strict=True)
+    unread = [str(photo) for photo, each in pairs if each.reason == Reason.INACCESSIBLE]
+    if unread:
+        raise EvaluationError(
+            f"{len(unread):,} of {len(photos):,} photos cannot be read: {listed(unread, len(unread))}.",
+            "Give permission, or leave them out.",
+        )
