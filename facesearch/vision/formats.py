@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from facesearch.errors import PhotoError
+from facesearch.vision import jpeg
 from facesearch.vision.decode_protocol import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
@@ -38,6 +39,9 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF 2.32, tag 0x0112: what the camera held where, and what undoes it; any other value is upright already."""
+
+_TIFF_SIZE: Final = (256, 257)
+"""Tags of width and height in a TIFF."""
 
 _quiet_lock = threading.Lock()
 
@@ -66,6 +70,12 @@ def decode_image(data: bytes) -> Image.Image:
             "The photo needs more memory than a photo may.", reason="too_large", hint="Save a smaller copy as JPEG."
         ) from error
     except Exception as error:  # hostile bytes make the parsers raise nearly anything, and none of it is ours
+        if _is_unsupported(data, kind, error):
+            raise PhotoError(
+                f"This kind of {kind} cannot be read.",
+                reason="unsupported_format",
+                hint="Export it as an ordinary JPEG or PNG.",
+            ) from error
         raise _unreadable(f"The photo is damaged or cut off ({kind}).", "Copy or export it again.") from error
 
 
@@ -98,21 +108,81 @@ def _sniff(data: bytes) -> str:
 
 
 def _decode(data: bytes, kind: str) -> Image.Image:
+    try:
+        image = _load(data, kind)
+    except (OSError, ValueError) as error:
+        if kind == "JPEG" and "truncated" in str(error):
+            whole = jpeg.decode_without_end(data, lambda ended: _load(ended, kind))
+        else:
+            whole = _load(_without_exif(data), kind) if kind == "AVIF" else None
+        if whole is None:
+            raise
+        image = whole
+    orientation = _exif_orientation(image.getexif)
+    return _upright(_to_rgb(image), orientation)
+
+
+def _load(data: bytes, kind: str) -> Image.Image:
     with _quiet():
         image: Image.Image = Image.open(BytesIO(data), formats=[kind])
         _check_pixels(image.size)
         if kind == "TIFF":
             image.load()  # here, because it may warn, and because it applies the orientation and drops the tag
     image.load()
-    with _quiet():
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    image = _to_rgb(image)
+    return image
+
+
+def _exif_orientation(read: Callable[[], Image.Exif]) -> object:
+    """None where the metadata are damaged: the pixels are sound all the same."""
+    try:
+        with _quiet():
+            return read().get(_ORIENTATION_TAG)
+    except Exception:  # noqa: BLE001  # as in `decode_image`
+        return None
+
+
+def _without_exif(data: bytes) -> bytes:
+    """An AVIF file whose EXIF data, which may be damaged, no decoder looks for."""
+    return data.replace(b"Exif", b"skip")
+
+
+def _upright(image: Image.Image, orientation: object) -> Image.Image:
     undo = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if undo is None else image.transpose(undo)
 
 
+def _is_unsupported(data: bytes, kind: str, error: Exception) -> bool:
+    """Whether the photo is of a kind that is not read, rather than damaged."""
+    text = str(error).lower()
+    if "truncated" in text:
+        return False
+    if "unsupported" in text:
+        return True
+    if kind == "JPEG":
+        return not jpeg.is_ordinary(data)
+    return kind == "TIFF" and isinstance(error, UnidentifiedImageError) and _has_tiff_directory(data)
+
+
+def _has_tiff_directory(data: bytes) -> bool:
+    """Whether the description of a TIFF is whole: then Pillow refuses what it says, such as samples of 64 bits."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    stream = BytesIO(data)
+    try:
+        with _quiet():
+            directory = ImageFileDirectory_v2(stream.read(16 if b"+" in data[2:4] else 8))
+            stream.seek(directory.next)
+            directory.load(stream)
+    except Exception:  # noqa: BLE001  # as in `decode_image`
+        return False
+    return all(tag in directory for tag in _TIFF_SIZE)
+
+
 def _decode_heif(data: bytes) -> Image.Image:
-    """libheif applies the container's own rotation and mirroring, which replace EXIF orientation in HEIF."""
+    """libheif applies the container's rotation and mirroring. Only where it has none does EXIF orientation count.
+
+    HEIF says that EXIF orientation never counts, and Samsung's cameras write nothing else.
+    """
     try:
         import pillow_heif
     except ImportError as error:
@@ -124,7 +194,30 @@ def _decode_heif(data: bytes) -> Image.Image:
     photo = pillow_heif.open_heif(data)
     _check_pixels(photo.size)
     image: Image.Image = photo.to_pillow()
-    return _to_rgb(image)
+    image = _to_rgb(image)
+    if any(box in _box(data, b"meta") for box in (b"irot", b"imir")):
+        return image
+
+    def exif() -> Image.Exif:
+        found = Image.Exif()
+        found.load(photo.info["exif"] or b"")
+        return found
+
+    return _upright(image, _exif_orientation(exif))
+
+
+def _box(data: bytes, name: bytes) -> bytes:
+    """The first box of that name at the top of an ISO base media file; empty where there is none."""
+    at = 0
+    while len(header := data[at : at + 16]) == 16:
+        size = int.from_bytes(header[:4])
+        size = int.from_bytes(header[8:]) if size == 1 else size or len(data) - at  # ISO/IEC 14496-12, 4.2
+        if header[4:8] == name:
+            return data[at : at + size]
+        if size < 8:
+            break
+        at += size
+    return b""
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

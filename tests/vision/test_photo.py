@@ -21,6 +21,7 @@ from PIL import Image
 from facesearch.errors import PhotoError
 from facesearch.types import Reason
 from facesearch.vision.decode_protocol import MAX_PIXELS
+from facesearch.vision.jpeg import lacks_end
 from facesearch.vision.photo import decode_photo, is_photo_name, read_photo_bytes
 
 if TYPE_CHECKING:
@@ -193,15 +194,151 @@ def test_no_cut_point_yields_other_pixels(kind: str, options: dict[str, Any]) ->
     assert accepted == 0 or kind == "PNG"
 
 
-def test_a_jpeg_without_its_last_byte_is_refused() -> None:
-    data = encoded(Image.fromarray(scene()), "JPEG")
-    for missing in range(1, 40):
-        assert refusal(data[:-missing]) == Reason.UNREADABLE
+JPEGS: list[dict[str, Any]] = [
+    {"quality": 90},
+    {"quality": 90, "progressive": True},
+    {"quality": 30, "subsampling": "4:2:0"},
+    {"quality": 90, "restart_marker_blocks": 3},
+    {"quality": 90, "progressive": True, "restart_marker_rows": 1},
+    {"quality": 75, "optimize": True},
+]
+
+
+@pytest.mark.parametrize("options", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_without_its_end_marker_is_used_where_no_pixel_is_missing(mode: str, options: dict[str, Any]) -> None:
+    data = encoded(Image.fromarray(scene(61, 43)).convert(mode), "JPEG", **options)
+    whole = decode_photo(data)
+    assert not lacks_end(data)
+    for end in (len(data) - 2, len(data) - 1):
+        assert lacks_end(data[:end])
+        np.testing.assert_array_equal(decode_photo(data[:end]), whole)
+
+
+@pytest.mark.parametrize("options", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_lacks_pixels_is_refused(mode: str, options: dict[str, Any]) -> None:
+    data = encoded(Image.fromarray(scene(61, 43)).convert(mode), "JPEG", **options)
+    whole = decode_photo(data)
+    markers = [at for at in range(len(data) - 1) if data[at] == 0xFF and data[at + 1] not in (0, 0xFF)]
+    ends = {*range(len(data) - 60, len(data) - 2), *markers, *(at + 1 for at in markers), *(at + 2 for at in markers)}
+    refused = 0
+    for end in sorted(ends - {len(data) - 2, len(data) - 1, len(data)}):
+        outcome = decoded_or_reason(data[:end])
+        if isinstance(outcome, np.ndarray):  # what was cut off is padding
+            np.testing.assert_array_equal(outcome, whole)
+        else:
+            refused += 1
+    assert refused > 50
+
+
+def test_flat_pixels_that_are_missing_are_missed() -> None:
+    data = encoded(Image.new("RGB", (400, 400), (90, 90, 90)), "JPEG", quality=50)
+    assert {refusal(data[:-missing]) for missing in range(4, 200)} == {Reason.UNREADABLE}
 
 
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
     data = encoded(Image.fromarray(scene()), "JPEG")
     np.testing.assert_array_equal(decode_photo(data + b"trailer" * 9), decode_photo(data))
+
+
+MALFORMED_EXIF = [
+    b"Exif\0\0garbage",
+    b"\0",
+    b"Exif\0\0II*\0\xff\xff\xff\xff",
+    b"Exif\0\0MM\0*\0\0\0\x08\0\5\1",
+    b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\2\0\1\0\0\0\6\0\0\0\0\0\0\0",
+]
+
+
+@pytest.mark.parametrize("exif", MALFORMED_EXIF)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
+def test_malformed_exif_costs_no_pixels(kind: str, exif: bytes) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    image = Image.fromarray(scene(64, 48))
+    sound = b"Exif\0\0II*\0\x08\0\0\0" + bytes(60)
+    quality = {} if kind == "PNG" else {"quality": 95}
+    if kind in ("AVIF", "HEIF"):  # whose writers check it
+        data = encoded(image, kind, exif=sound, **quality).replace(
+            sound[6:], exif.removeprefix(b"Exif\0\0").ljust(len(sound) - 6, b"\xff")
+        )
+    else:
+        data = encoded(image, kind, exif=exif, **quality)
+    assert np.abs(decode_photo(data).astype(int) - scene(64, 48)).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("rotation_box", [True, False])
+def test_a_heic_photo_is_turned_once(orientation: int, rotation_box: bool) -> None:
+    """With a rotation box, and with EXIF orientation alone as Samsung's cameras write it."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turns = {1: 0, 3: 2, 6: 1, 8: 3}[orientation]
+    buffer = BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(np.ascontiguousarray(np.rot90(scene(64, 48), turns)))).save(
+        buffer, quality=95, exif=exif.tobytes()
+    )
+    data = buffer.getvalue()
+    assert (b"irot" in data) == (orientation != 1)
+    if not rotation_box:
+        data = data.replace(b"irot", b"free")
+    pixels = decode_photo(data)
+    assert pixels.shape == (48, 64, 3)
+    assert np.abs(pixels.astype(int) - scene(64, 48)).mean() < 4
+
+
+def with_tag(tiff: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF with another value of a tag."""
+    at = struct.unpack_from("<I", tiff, 4)[0] + 2
+    changed = bytearray(tiff)
+    while struct.unpack_from("<H", changed, at)[0] != tag:
+        at += 12
+    struct.pack_into("<I", changed, at + 8, value)
+    return bytes(changed)
+
+
+def with_frame(jpeg: bytes, frame: int, bits: int = 8) -> bytes:
+    """A JPEG whose header says that it is of another kind."""
+    changed = bytearray(jpeg)
+    at = jpeg.index(b"\xff\xc0")
+    changed[at + 1], changed[at + 4] = frame, bits
+    return bytes(changed)
+
+
+def unsupported() -> dict[str, bytes]:
+    image, deep = Image.fromarray(scene()), np.random.default_rng(3).random((40, 60, 3))
+    jpeg, tiff = encoded(image, "JPEG"), encoded(image, "TIFF")
+    bmp = bytearray(encoded(image, "BMP"))
+    bmp[30] = 5  # a PNG within
+    return {
+        "lossless": with_frame(jpeg, 0xC3),
+        "progressive arithmetic": with_frame(jpeg, 0xCA),
+        "hierarchical": with_frame(jpeg, 0xC5),
+        "12 bits": with_frame(jpeg, 0xC1, bits=12),
+        "float32": cv2.imencode(".tiff", deep.astype(np.float32))[1].tobytes(),
+        "float64": cv2.imencode(".tiff", deep)[1].tobytes(),
+        "JPEG 2000 in TIFF": with_tag(tiff, 259, 34712),
+        "LERC": with_tag(tiff, 259, 34887),
+        "raw sensor": with_tag(tiff, 262, 32803),
+        "BMP of PNG": bytes(bmp),
+    }
+
+
+@pytest.mark.parametrize("name", list(unsupported()))
+def test_what_is_not_supported_is_not_called_damaged(name: str) -> None:
+    with pytest.raises(PhotoError) as caught:
+        decode_photo(unsupported()[name])
+    assert caught.value.reason == Reason.UNSUPPORTED_FORMAT
+    assert caught.value.hint == "Export it as an ordinary JPEG or PNG."
+
+
+def test_what_is_supported_and_cut_off_is_called_damaged() -> None:
+    image = Image.fromarray(scene())
+    for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF"):
+        data = encoded(image, kind)
+        assert {refusal(data[: len(data) * percent // 100]) for percent in (40, 60, 80)} == {Reason.UNREADABLE}, kind
 
 
 @pytest.mark.parametrize(
