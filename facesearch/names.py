@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -74,4 +73,4 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _unescape(match: re.Match[str]) -> str:
-    return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", sys.getfilesystemencodeerrors())
+    return os.fsdecode(bytes.fromhex(match[0].replace("\\x", "")))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,18 @@ def test_a_folder_whose_name_is_not_utf8_is_read_as_latin_1() -> None:
     assert person_name("Zo\udceb") == "Zoë"
     assert person_name("Zo\udcc3\udcab") == "Zoë"  # UTF-8, where the locale is the C locale
     assert person_name("Zoë 李") == "Zoë 李"
+
+
+@pytest.mark.needs("unicode_names")
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux has locales without Unicode.")
+def test_a_name_comes_back_in_a_locale_without_unicode(tmp_path: Path) -> None:
+    (tmp_path / "Zoë").mkdir()
+    program = (
+        "import sys; from pathlib import Path; from facesearch.names import path_text, text_path\n"
+        "found, = Path(sys.argv[1]).iterdir(); assert text_path(path_text(found)) == found\n"
+        "print(sys.getfilesystemencoding())"
+    )
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"ascii\n"

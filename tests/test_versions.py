@@ -175,7 +175,7 @@ def test_listing_people_starts_no_decoder_and_opens_no_model(tmp_path: Path) -> 
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={"FACESEARCH_GALLERY": str(tmp_path / "gallery"), "PATH": "", "HOME": str(tmp_path)},
     )

@@ -154,7 +154,7 @@ def test_the_log_tells_who_did_what_without_names(command: Command, gallery: Pat
 
 def test_a_changed_log_is_noticed(command: Command, gallery: Path) -> None:
     connection = sqlite3.connect(gallery / "gallery.db")
-    connection.execute("UPDATE audit_events SET actor = 'nobody'")
+    connection.execute("UPDATE audit_events SET actor = 'somebody else'")
     connection.commit()
     connection.close()
     assert command("log").code == 4
