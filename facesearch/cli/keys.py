@@ -25,11 +25,15 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _store(gallery: str | None) -> Iterator[KeyStore]:
+def _store(gallery: str | None, *, create: bool = False) -> Iterator[KeyStore]:
     from facesearch.gallery.keys import KeyStore
 
     with open_engine(gallery=gallery) as engine:
-        yield KeyStore(engine.ensure_gallery().database)
+        if not create:
+            yield KeyStore(engine.gallery.database)
+            return
+        with engine.whole_gallery() as opened:
+            yield KeyStore(opened.database)
 
 
 def create(
@@ -51,7 +55,7 @@ def create(
     from facesearch.cli.output import emit, note
 
     scopes = scope or ["read"]
-    with _store(gallery) as store:
+    with _store(gallery, create=True) as store:
         key = store.create(name, scopes)
     if json:
         emit({"name": name, "scopes": sorted(scopes), "key": key})

@@ -61,7 +61,9 @@ def place_drawings(out: Path | None, given: Sequence[Path], photos: Sequence[Pat
     one_photo = len(given) == 1 and not given[0].is_dir()
     if one_photo and out.suffix and not out.is_dir():
         if not can_draw_as(out.suffix):
-            raise ConfigError(f"A photo cannot be written as {out.suffix}.", "Use .jpg, .png or .webp.")
+            raise ConfigError(
+                f"A photo cannot be written as {out.suffix}.", "Use .jpg, .png or .webp, or a folder that exists."
+            )
         return {given[0]: out}
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, and drawings of a folder or several photos need one folder.", _FOLDER)

@@ -154,9 +154,9 @@ class Outputs:
         if link is None:
             return
         found = _followed(path) or link
-        if _file_id(found) in self._ids_of_inputs():
+        if _file_id(found) in self._input_ids:
             raise ConfigError(f"{path} is one of the inputs.", "Name another file: inputs are never replaced.")
-        if _file_id(found) in self._ids_of_gallery():
+        if _file_id(found) in self._gallery_ids:
             raise _of_gallery(path)
         if stat.S_ISDIR(found.st_mode):
             raise ConfigError(f"{path} is a folder.", "Name a file in it.")
@@ -164,7 +164,7 @@ class Outputs:
             raise ConfigError(f"{path} is there already.", f"Name another file{self._or_force}")
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
             raise ConfigError(f"{path} is no regular file.", "Name another file.")
-        if _file_id(found) in _ids(self._kept()):
+        if _file_id(found) in self._kept_ids:
             raise ConfigError(
                 f"{path} is an enrolled photo, or a file of a model pack or a key.",
                 "Name another file: these are never replaced.",
@@ -193,10 +193,16 @@ class Outputs:
     def _walked_folders(self) -> set[_FileId]:
         return {_file_id(status) for each in self._inputs if _is_folder(each) for _, status, _ in _walk(each)}
 
-    def _ids_of_inputs(self) -> set[_FileId]:
+    @cached_property
+    def _input_ids(self) -> set[_FileId]:
         return _ids(self._inputs)
 
-    def _ids_of_gallery(self) -> set[_FileId]:
+    @cached_property
+    def _kept_ids(self) -> set[_FileId]:
+        return _ids(self._kept())
+
+    @cached_property
+    def _gallery_ids(self) -> set[_FileId]:
         if self._gallery is None or not _is_folder(self._gallery):
             return set()
         return _ids(path for path in self._gallery.iterdir() if is_gallery_name(path.name))
@@ -205,7 +211,7 @@ class Outputs:
         """Refuse inputs that are files of the gallery: it may write those anew, whatever the command."""
         if self._gallery is None:
             return
-        folder, owned = os.path.realpath(self._gallery), self._ids_of_gallery()
+        folder, owned = os.path.realpath(self._gallery), self._gallery_ids
         for path in self._inputs:
             place = Path(os.path.realpath(path))
             status = _followed(path)

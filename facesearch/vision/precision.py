@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from facesearch.vision.packfolder import ModelPack
 
 RECORD: Final = "precision.json"
-_AGAIN: Final = "Make it again: facesearch models quantize PACK PHOTOS"
+_AGAIN: Final = "Make it again: facesearch models quantize PACK PHOTOS --force"
 
 
 @dataclass(frozen=True, slots=True)

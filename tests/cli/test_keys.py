@@ -33,3 +33,13 @@ def test_an_address_that_cannot_be_used_is_an_error(command: Command, gallery: P
     run = command("serve", "--host", "192.0.2.1", "--port", "0")
     assert run.code == 2
     assert "192.0.2.1" in run.err
+
+
+def test_a_gallery_is_made_for_a_key_and_for_nothing_less(command: Command, tmp_path: Path) -> None:
+    for arguments in (["list"], ["revoke", "shop"], ["create", "no name"]):
+        assert command("keys", *arguments, "--gallery", tmp_path / "new").code in (2, 4)
+        assert list(tmp_path.iterdir()) == []
+    assert command("keys", "create", "shop", "--gallery", tmp_path / "new").code == 0
+    assert [each["name"] for each in command("keys", "list", "--json", "--gallery", tmp_path / "new").records] == [
+        "shop"
+    ]
