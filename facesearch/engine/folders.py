@@ -35,10 +35,10 @@ def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> l
     """Return the photos to enroll, those of each folder without sub-folders as one person, named after the folder.
 
     Such a folder is one person where somebody is enrolled under its name, or where its photos agree with each other:
-    three quarters of the pairs among up to 12 of them match at the threshold in force. Several folders beside each
-    other are one person each unless their photos disagree; those that are all the folders of their parent are so
-    without a look at their photos, as if the parent was given. Folders that hold photos of what was said already, by
-    `--as`, a manifest or a parent folder, need no decision.
+    three quarters of the pairs among up to 12 of them match at the threshold in force. Where folders beside each other
+    are given, one of too few photos is a person, too. Where all folders of a parent are given, as a shell does for
+    `people/*`, each is a person, as if the parent was given. Photos of which `--as`, a manifest or a parent folder says
+    whom they show need no decision.
 
     Raises `ConfigError` for a folder of which it is unclear. Nothing is written.
     """
@@ -47,11 +47,16 @@ def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> l
         if not item.said and item.path.parent in undecided:
             undecided[item.path.parent].append(item.path)
     undecided = {folder: photos for folder, photos in undecided.items() if photos}
-    clear = _known(undecided, engine) | _whole_families(undecided)
+    if not undecided:
+        return sources.items
+    families = _families(sources.flat)
+    whole = {parent for parent, names in families.items() if _is_whole(parent, names)}
+    known = _known(undecided, engine)
     for folder, photos in undecided.items():
-        if folder not in clear:
-            several = sum(each.parent == folder.parent for each in undecided) > 1
-            _require_one_person(folder, photos, engine, faces, lenient=several)
+        if not _can_be_a_person(folder):
+            raise _unclear(f"The name of {folder} is no person's.")
+        if folder not in known and folder.parent not in whole:
+            _require_one_person(folder, photos, engine, faces, lenient=len(families[folder.parent]) > 1)
     return [
         replace(item, subject=person_name(item.path.parent.name), said=True)
         if not item.said and item.path.parent in undecided
@@ -69,15 +74,17 @@ def _known(folders: Collection[Path], engine: FaceSearch) -> set[Path]:
     return {folder for folder, name in names.items() if name in ids}
 
 
-def _whole_families(folders: Collection[Path]) -> set[Path]:
-    """Those of the folders that, two or more together, are all the folders of their parent."""
+def _families(folders: Collection[Path]) -> dict[Path, set[str]]:
+    """The names of the folders by their parents."""
     families: defaultdict[Path, set[str]] = defaultdict(set)
     for folder in folders:
         families[folder.parent].add(folder.name)
-    return {
-        parent / name for parent, names in families.items() if len(names) > 1 and _folders_in(parent) <= names
-        for name in names
-    }  # fmt: skip
+    return families
+
+
+def _is_whole(parent: Path, names: Collection[str]) -> bool:
+    """Whether several folders of that parent were given, and none was left out."""
+    return len(names) > 1 and _folders_in(parent) <= set(names)
 
 
 def _folders_in(parent: Path) -> set[str]:
@@ -101,8 +108,6 @@ def _require_one_person(
     folder: Path, photos: Sequence[Path], engine: FaceSearch, faces: FacePolicy, *, lenient: bool
 ) -> None:
     """Raise `ConfigError` unless the folder is one person; a `lenient` one is where too few photos can be compared."""
-    if not _can_be_a_person(folder):
-        raise _unclear(f"{folder} is named like nobody.")
     scores = _scores_within(_sample(photos), engine, faces)
     if not len(scores):
         if lenient:

@@ -63,7 +63,7 @@ class Sources:
     folders: list[Path] = field(default_factory=list)
     """Absolute folders that were searched: what `--sync` may remove from."""
     flat: list[Path] = field(default_factory=list)
-    """Those of them that hold photos and have none in sub-folders: nobody said whether each is one person."""
+    """Those of them without photos in sub-folders: where they hold photos, nobody said whether each is one person."""
     passed_over: list[Path] = field(default_factory=list)
     """Files that are no photos by their names, and folders of the system that were given."""
     unread: list[Unread] = field(default_factory=list)
@@ -164,7 +164,7 @@ def _collect_folder(sources: Sources, folder: Path, naming: _Naming, *, sync: bo
         below = path.parts[depth:]
         sources.items.append(naming.named(path, below[0] if len(below) > 1 else None))
     sources.folders.append(folder)
-    if photos and not found.unread and all(path.parent == folder for path in photos):
+    if all(path.parent == folder for path in photos) and all(each.path == folder for each in found.unread):
         sources.flat.append(folder)
     sources.passed_over += (path for path in found.files if not is_photo_name(path))
     sources.unread += found.unread
@@ -176,15 +176,16 @@ def find_photos(paths: Iterable[Path]) -> list[Path]:
     A folder that cannot be read stands among them: it is a photo that is `inaccessible`. Raises `ConfigError` where
     there is nothing to look at.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for path in paths:
-        if not os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
-            found[path] = None
-        elif not is_system_folder(path):
-            found |= dict.fromkeys(photos_in(path))
+        is_folder = os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
+        if is_folder and is_system_folder(path):
+            continue
+        for photo in photos_in(path) if is_folder else [path]:
+            found.setdefault(os.path.abspath(photo), photo)  # noqa: PTH100  # Path.resolve would follow links
     if not found:
         raise ConfigError("There are no photos in what was given.", "Name photos, or a folder with photos in it.")
-    return list(found)
+    return list(found.values())
 
 
 def photos_in(folder: Path) -> list[Path]:

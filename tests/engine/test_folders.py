@@ -65,6 +65,14 @@ def test_the_folder_of_somebody_enrolled_stays_theirs(
     assert looked_at == []
 
 
+def test_the_folder_of_somebody_who_was_renamed_stays_theirs(engine: FaceSearch, people: Path) -> None:
+    run(engine, people / "Mira Quill")
+    engine.gallery.rename_subject("Mira Quill", "M. Q.")
+    write_photo(people / "Mira Quill" / "new.jpg", draw_portrait(PEOPLE.index("Mira Quill"), 9))
+    assert statuses(run(engine, people / "Mira Quill")) == {"unchanged": 4, "enrolled": 1}
+    assert photos_of(engine.gallery) == {"M. Q.": 5}
+
+
 def test_a_new_photo_in_the_folder_of_somebody_enrolled_is_theirs(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     write_photo(people / "Mira Quill" / "new.jpg", draw_portrait(PEOPLE.index("Mira Quill"), 9))
@@ -134,7 +142,7 @@ def test_a_single_photo_is_an_error_without_models(engine: FaceSearch, tmp_path:
 
 def test_a_hidden_folder_is_nobodys_name(engine: FaceSearch, people: Path) -> None:
     folder = (people / "Mira Quill").rename(people.parent / ".photos")
-    with pytest.raises(ConfigError, match="named like nobody"):
+    with pytest.raises(ConfigError, match="is no person's"):
         run(engine, folder)
     assert statuses(run(engine, folder, subject="Mira Quill")) == {"enrolled": 4}
 
@@ -166,6 +174,7 @@ def test_all_folders_of_a_parent_are_people_as_if_the_parent_was_given(
 ) -> None:
     write_photo(people / "Ada" / "1.jpg", draw_portrait(7, 0))
     (people / "@eaDir").mkdir()
+    (people / "Empty").mkdir()
     write_photo(people / "loose.jpg", draw_portrait(8, 0))
     outcomes = run(engine, *sorted(people.iterdir()))  # people/* of a shell
     assert statuses(outcomes) == {"enrolled": 14, "passed_over": 1}

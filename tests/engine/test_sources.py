@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facesearch.engine.sources import collect_sources, read_manifest
+from facesearch.engine.sources import collect_sources, find_photos, read_manifest
 from facesearch.errors import ConfigError
 
 
@@ -157,6 +157,17 @@ def test_only_a_file_of_its_own_is_nobodys_word(tmp_path: Path) -> None:
     assert said(tmp_path, manifest) == {"Ada": True, "Bob": False, "Cy": True}
     assert said(tmp_path / "Bob.jpg") == {"Bob": False}
     assert said(tmp_path / "Bob.jpg", subject="Robert") == {"Robert": True}
+
+
+def test_photos_to_search_with_are_found_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b/1.jpg", "a/2.jpg", "a/@eaDir/2.jpg", "a/notes.txt", "photo.raw"):
+        touch(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    folder, given = Path("a"), Path("photo.raw")
+    found = find_photos([given, folder, folder / "2.jpg", tmp_path / "a", Path("b"), folder / "@eaDir"])
+    assert found == [given, folder / "2.jpg", Path("b/1.jpg")]
+    with pytest.raises(ConfigError, match="no photos in what was given"):
+        find_photos([folder / "@eaDir"])
 
 
 def write_csv(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:

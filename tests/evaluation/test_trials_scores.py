@@ -143,12 +143,13 @@ def test_wrong_embeddings_are_refused(tmp_path: Path, arrays: dict[str, np.ndarr
 
 
 def test_a_folder_of_people_is_read_without_what_is_no_photo(tmp_path: Path) -> None:
-    for name in ("Ada/1.jpg", "Ada/2.PNG", "Bo/1.jpg", "Bo/notes.txt", ".cache/1.jpg", "loose.jpg"):
+    photos = ("Ada/1.jpg", "Ada/2.PNG", "Ada/old/3.jpg", "Bo/1.jpg")
+    for name in (*photos, "Bo/notes.txt", ".cache/1.jpg", "@eaDir/1.jpg", "Bo/@eaDir/1.jpg", "loose.jpg"):
         _file(tmp_path, name)
     people = read_trials(tmp_path)
     assert isinstance(people, PhotoSet)
-    assert people.names == ("Ada/1.jpg", "Ada/2.PNG", "Bo/1.jpg")
-    assert people.subject_ids == ("Ada", "Ada", "Bo")
+    assert people.names == photos
+    assert people.subject_ids == ("Ada", "Ada", "Ada", "Bo")
 
 
 def test_search_folders_tell_mates_from_strangers(tmp_path: Path) -> None:
