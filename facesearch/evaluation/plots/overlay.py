@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from facesearch.evaluation.results.verification import ErrorCurve, RocBand
 
+LEGEND = 32
+"""Characters of a name in the legend: longer ones leave no room for the curves."""
+
 
 @styled
 def roc_overlay(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]]) -> Figure:
@@ -33,7 +36,7 @@ def roc_overlay(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]]) -> Fig
         split = int(np.searchsorted(far, edge))
         # The pale part ends where the full one begins.
         axes.step(far[: split + 1], tar[: split + 1], where="post", color=colour, linestyle=dash, alpha=0.4)
-        axes.step(far[split:], tar[split:], where="post", color=colour, linestyle=dash, label=name)
+        axes.step(far[split:], tar[split:], where="post", color=colour, linestyle=dash, label=_fitting(name))
         if band is not None:
             lowest = min(lowest, draw_ribbon(axes, far, band, colour, alpha=0.12))
     floor = nice_floor(lowest)
@@ -41,3 +44,8 @@ def roc_overlay(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]]) -> Fig
     note(axes, f"pale: fewer than {LOW_SUPPORT} errors")
     axes.legend(loc="lower right")
     return figure
+
+
+def _fitting(name: str) -> str:
+    """A name, or its end, as short as a legend needs it."""
+    return name if len(name) <= LEGEND else f"...{name[3 - LEGEND :]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from functools import wraps
 from html import escape
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -48,6 +49,7 @@ WIDTH, HEIGHT = 5.6, 3.9
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    "text.parse_math": False,  # names are no formulas
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -112,7 +114,8 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     # Without dates the same result makes the same bytes.
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name may be of any script
         FigureCanvasAgg(figure).print_figure(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata)
     return buffer.getvalue()
 
