@@ -63,7 +63,7 @@ function sentence(text) {
 }
 
 /** The last part of a path. */
-export const fileName = (path) => path.split(/[\\/]/u).at(-1);
+export const fileName = (path) => path.split(/\/|\\(?!x[0-9a-f]{2})/u).at(-1);
 
 /** What a photo of the gallery is called on the page. */
 export const photoName = (photo) => (photo.startsWith("upload:") ? "Uploaded photo" : fileName(photo));

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+
+import pytest
 
 from facesearch import FaceSearch
 from facesearch.gallery.photos import NewPhoto
@@ -165,3 +168,24 @@ def test_photos_are_removed_and_added(tab: Tab, people_folder: Path, scenes_fold
     page.get_by_role("button", name="Face 1 of 5").click()
     page.get_by_role("button", name="This is Mira Quill").click()
     page.get_by_text("5 photos, 5 templates").wait_for()
+
+
+def test_a_photo_whose_name_is_no_text_is_shown_and_searched(
+    engine: FaceSearch, open_tab: Open, people_folder: Path, tmp_path: Path
+) -> None:
+    name = "Q\udcffQ\n\u202e<b>.jpg"
+    photo = tmp_path / "new" / "Ada" / name
+    photo.parent.mkdir(parents=True)
+    try:
+        shutil.copy(people_folder / "Mira Quill" / "1.jpg", photo)
+    except OSError:
+        pytest.skip("this file system has names in Unicode alone")
+    list(engine.enroll(tmp_path / "new"))
+    shown = r"Q\xffQ\x0a\xe2\x80\xae<b>.jpg"
+    with serving(engine) as url:
+        tab = open_tab(url)
+        open_person(tab, "Ada")
+        assert tab.page.locator(".photo-card b").first.inner_text() == shown
+        assert tab.page.get_by_role("button", name=f"Remove {shown}").count() == 1
+        page = tab.search(people_folder / "Mira Quill" / "1.jpg")
+        page.locator(".face-panel small", has_text=shown).first.wait_for()
