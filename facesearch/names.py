@@ -45,7 +45,22 @@ def listed_path(folder: Path, text: str) -> Path:
     A list is text, so that it cannot hold a name that is no text.
     """
     exact = folder / text
-    return exact if os.path.exists(exact) else folder / text_path(text)  # noqa: PTH110  # False for names of any length
+    return exact if is_there(exact) else folder / text_path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file or folder is there; nothing is where no file system takes the name or nobody may look."""
+    return os.path.exists(path)  # noqa: PTH110  # Path.exists raises OSError
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, likewise."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there, likewise."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def person_name(name: str) -> str:

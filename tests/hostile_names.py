@@ -26,3 +26,39 @@ def hostile_names(seed: int, count: int) -> list[str]:
     while len(names) < count:
         names["".join(source.choices(PIECES, k=source.choice((1, 1, 2, 3, 5, 8))))] = None
     return list(names)
+
+
+UNDECODABLE = b"Q\xffQ"
+"""Bytes that are not UTF-8, between letters that show what became of them."""
+AFTER_A_LINE_BREAK = "BROKEN"
+"""What follows a line break in a name: a line that begins with it is a name that broke a line."""
+
+FILE_NAMES = (
+    UNDECODABLE,
+    f"first\n{AFTER_A_LINE_BREAK}".encode(),
+    f"first\r{AFTER_A_LINE_BREAK}".encode(),
+    f"first\u2028{AFTER_A_LINE_BREAK}".encode(),
+    b"tab\there",
+    b"\x1b[2Jescape",
+    b"\xc2\x9b2Jescape",
+    "Zo\u00eb".encode(),
+    "Zoe\u0308".encode(),
+    "\u202egpj".encode(),
+    "\u05d0\u05d1 \N{GRINNING FACE} \u674e".encode(),
+    b"n" * 250,
+    b"~",
+    b"[ab]*? {c}",
+    b"%41 %s %00",
+    b"$(id);`id`;${HOME}",
+    b"-rf",
+    b"--gallery=x",
+    b"'single' \"double\"",
+    b"<img src=x onerror=alert(1)>",
+    b"' OR 1=1; --",
+    b" blanks ",
+    b"back\\slash\\xff\\x0a",
+    b"upload:0",
+    b"&amp;#65;",
+    b"=1+1",
+)
+"""Names of files and folders as bytes, each of which Linux keeps."""

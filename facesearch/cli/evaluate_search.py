@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +35,7 @@ from facesearch.cli.options import (
     open_engine,
 )
 from facesearch.errors import ConfigError
+from facesearch.names import is_folder
 
 if TYPE_CHECKING:
     from facesearch.evaluation.trials import SearchTrials
@@ -143,7 +143,7 @@ def read_searches(enrolled: Path, probes: Path | None, photos: Path | None, *, s
         return split_people(read_people(enrolled), seed)
     if probes is None:
         return read_search_folders(enrolled)
-    if all(map(os.path.isdir, (enrolled, probes))):
+    if is_folder(enrolled) and is_folder(probes):
         known, searched = read_people(enrolled), read_people(probes)
         return require_new_photos(SearchTrials(f"{known.source} and {searched.source}", known, searched))
     return read_manifests(enrolled, probes, photos)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facesearch.cli.options import ForceOption, JsonOption, open_engine
+from facesearch.names import is_file
 
 if TYPE_CHECKING:
     from facesearch.vision.repair_file import RepairedFile
@@ -44,7 +45,7 @@ def repair(
 
     source = Path(detector)
     with open_engine() as engine:
-        if not source.is_file():
+        if not is_file(source):
             source = engine.packs.find(detector).detector.path
         target = out or Path(f"{source.stem}.batched.onnx")
         with guard_outputs(engine, [source], force=force).file(target) as output, output.unfinished() as unfinished:

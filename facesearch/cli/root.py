@@ -68,6 +68,12 @@ class FaceSearchGroup(TyperGroup):
             # The reader (head, less) went away: nobody is left to tell. Keep the interpreter from flushing at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            named = printable(str(error.filename))
+            typer.secho(f"Error: {named} cannot be used: {error.strerror}.", fg=typer.colors.RED, err=True)
+            raise typer.Exit(EXIT_USAGE) from None
 
 
 @contextmanager

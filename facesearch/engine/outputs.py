@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
 from facesearch.gallery.outputs import Outputs
+from facesearch.names import is_folder, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,16 +59,16 @@ def place_drawings(out: Path | None, given: Sequence[Path], photos: Sequence[Pat
 
     if out is None:
         return {}
-    one_photo = len(given) == 1 and not given[0].is_dir()
-    if one_photo and out.suffix and not out.is_dir():
+    one_photo = len(given) == 1 and not is_folder(given[0])
+    if one_photo and out.suffix and not is_folder(out):
         if not can_draw_as(out.suffix):
             raise ConfigError(
                 f"A photo cannot be written as {out.suffix}.", "Use .jpg, .png or .webp, or a folder that exists."
             )
         return {given[0]: out}
-    if out.exists() and not out.is_dir():
+    if is_there(out) and not is_folder(out):
         raise ConfigError(f"{out} is a file, and drawings of a folder or several photos need one folder.", _FOLDER)
-    if not one_photo and can_draw_as(out.suffix) and not out.is_dir():
+    if not one_photo and can_draw_as(out.suffix) and not is_folder(out):
         raise ConfigError(f"{out} is named like one photo, but a folder or several photos were given.", _FOLDER)
     top = _shared_folder(given)
     places: dict[Path, Path] = {}

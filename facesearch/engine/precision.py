@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from facesearch.engine.evaluation.verification import VerificationOptions, evalu
 from facesearch.errors import ConfigError, EvaluationError, FaceSearchError
 from facesearch.evaluation.trials import read_trials
 from facesearch.gallery.outputs import Outputs
+from facesearch.names import is_folder
 from facesearch.types import Precision, is_photo_name
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo import read_photo_bytes
@@ -167,7 +167,7 @@ def _providers(precision: Precision) -> list[str]:
 
 def _labelled(photos: Path, pairs: Path | None) -> Trials | None:
     """Who is on the photos: by `pairs`, or by one folder per person; None where nobody says."""
-    if not os.path.isdir(photos):  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
+    if not is_folder(photos):
         raise ConfigError(f"There is no folder {photos}.", "Name a folder with photos like those you search.")
     if pairs is not None:
         return read_trials(pairs, photos)

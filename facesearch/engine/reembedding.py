@@ -152,10 +152,11 @@ class ModelChange:
 
     def retire(self, model: str, *, allow_missing: bool = False) -> Retired:
         """Remove a model, named by its id or its pack, with its templates for good. Raises `GalleryError`."""
-        named = [each.info.model_id for each in self.models.all() if model in (each.info.model_id, each.info.pack)]
+        text = path_text(model)
+        named = [each.info.model_id for each in self.models.all() if text in (each.info.model_id, each.info.pack)]
         if len(named) > 1:
-            raise GalleryError(f"The pack {model} has several models here: {', '.join(named)}.", "Name one of them.")
-        return self.models.retire(named[0] if named else model, allow_missing=allow_missing)
+            raise GalleryError(f"The pack {text} has several models here: {', '.join(named)}.", "Name one of them.")
+        return self.models.retire(named[0] if named else text, allow_missing=allow_missing)
 
 
 class Reembedding:

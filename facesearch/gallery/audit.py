@@ -64,6 +64,7 @@ def events(
     if since is not None:
         query = query.where(AuditRow.at >= since)
     if action is not None:
+        action = printable(action)
         within = sa.func.substr(AuditRow.action, 1, len(action) + 1) == f"{action}."
         query = query.where((AuditRow.action == action) | within)
     rows = connection.execute(query.limit(last)).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from facesearch.gallery.index.snapshot import read_snapshot
 from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
 from facesearch.gallery.uploads import is_upload
+from facesearch.names import is_file
 from facesearch.types import Finding
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:
         problem = _photo_problem(photo)
         if problem is not None:
             yield Finding(ok=False, subject="photos", detail=f"{photo.file.path} {problem}")
-        elif os.path.isfile(photo.file.path):  # noqa: PTH113  # never raises, unlike Path.is_file
+        elif is_file(photo.file.path):
             whole += 1
         else:
             missing += 1

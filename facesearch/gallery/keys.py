@@ -15,6 +15,7 @@ from facesearch.errors import ConfigError
 from facesearch.gallery import audit
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import ApiKeyRow
+from facesearch.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +94,7 @@ class KeyStore:
         """Remove a key; running servers refuse it within a second. Raises `ConfigError` where there is none."""
 
         def revoke(connection: Connection) -> None:
-            if not connection.execute(sa.delete(ApiKeyRow).where(ApiKeyRow.name == name)).rowcount:
+            if not connection.execute(sa.delete(ApiKeyRow).where(ApiKeyRow.name == printable(name))).rowcount:
                 raise ConfigError(f"There is no key called {name!r}.", "facesearch keys list")
             audit.record(connection, "keys.revoke", {"key": name})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from facesearch.errors import ConfigError, FaceSearchError, ModelIntegrityError, ModelNotFoundError
-from facesearch.names import path_text, text_path
+from facesearch.names import is_folder, path_text, text_path
 from facesearch.vision.known_packs import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack
 from facesearch.vision.packfolder import (
     SHA256_PATTERN,
@@ -119,7 +119,7 @@ class PackStore:
             return self._find_known(self._registry[text])
         folder = Path(text).expanduser()
         for place in (folder, text_path(text), *(base / text for base in self._folders)):
-            if place.is_dir():
+            if is_folder(place):
                 return read_pack_folder(place)
         if folder.is_absolute() or len(folder.parts) > 1 or isinstance(name_or_folder, Path):
             raise ModelNotFoundError(f"There is no folder {folder}.", self._known_names())

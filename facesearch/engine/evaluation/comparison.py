@@ -9,6 +9,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.report import read_report_scores, read_verification_report
 from facesearch.evaluation.trials import scored_pairs
 from facesearch.evaluation.uncertainty import compare
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +57,11 @@ def compare_reports(paths: Sequence[Path], targets: Sequence[float] | None = Non
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """What tells the reports apart: the file's name, or its folder's where all are called report.json."""
-    stems = [path.stem for path in paths]
+    stems = [path_text(path.stem) for path in paths]
     if len(set(stems)) == len(stems):
         return stems
-    folders = [path.resolve().parent.name for path in paths]
-    return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
+    folders = [path_text(path.resolve().parent.name) for path in paths]
+    return folders if len(set(folders)) == len(folders) else [path_text(path) for path in paths]
 
 
 def _supported(reports: Sequence[VerificationReport]) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from facesearch.errors import EvaluationError
@@ -13,6 +12,7 @@ from facesearch.evaluation.trials.pickled import read_insightface_bin
 from facesearch.evaluation.trials.scores import read_bob_scores, read_scores_csv
 from facesearch.evaluation.trials.table import header_of
 from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, PhotoSet, ScoreTrials, SearchTrials
+from facesearch.names import is_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def read_trials(path: Path, photos: Path | None = None) -> Trials:
     A folder is SearchTrials where it holds gallery/ and probe/ or unknown/, else one PhotoSet of a folder per person.
     Raises EvaluationError for a format that is not known, and whatever that format's reader refuses.
     """
-    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
+    if is_folder(path):
         return read_search_folders(path) if is_search_folder(path) else read_people(path)
     head = _head(path)
     if path.suffix.lower() == ".npz" or head.startswith(b"PK\x03\x04"):

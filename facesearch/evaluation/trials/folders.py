@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.refusal import refusal
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
-from facesearch.names import path_text, person_name
+from facesearch.names import is_folder, path_text, person_name
 from facesearch.types import is_photo_name
 from facesearch.walking import is_gone, walk
 
@@ -28,7 +27,7 @@ def is_search_folder(root: Path) -> bool:
 
 
 def _holds(root: Path, name: str) -> bool:
-    return os.path.isdir(root / name)  # noqa: PTH112  # Path.is_dir raises where `root` has no permission
+    return is_folder(root / name)
 
 
 def read_people(root: Path) -> PhotoSet:
