@@ -43,6 +43,8 @@ PHOTO_SUFFIXES = frozenset(
 
 The suffix decides nothing else: a photo's format is told by its content, and a file given by name is always read.
 """
+_MOST_DIGITS = 17
+"""Decimal places of a number below 1 that tell any two floats apart."""
 MAX_SCORE_SHIFT = 0.02
 """Templates of two precisions may meet in one gallery where 99 of 100 scores move by less than this (cosine)."""
 
@@ -50,6 +52,14 @@ MAX_SCORE_SHIFT = 0.02
 def is_photo_name(path: Path) -> bool:
     """Whether a file found in a folder is taken for a photo: by its suffix, and hidden files never are."""
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+
+
+def told_apart(value: float, limit: float, digits: int = 0) -> tuple[str, str]:
+    """Both numbers with as many decimal places as show that they differ, and with `digits` at least."""
+    shown = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+    if shown[0] == shown[1] and value != limit and digits < _MOST_DIGITS:
+        return told_apart(value, limit, digits + 1)
+    return shown
 
 
 class Precision(StrEnum):

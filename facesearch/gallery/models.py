@@ -12,7 +12,7 @@ from facesearch.errors import GalleryConflictError, GalleryError, ModelMismatchE
 from facesearch.gallery.revisions import renew_token
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import FaceRow, ModelRow, TemplateRow
-from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift
+from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift, told_apart
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
@@ -141,7 +141,9 @@ def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
         return
     shift = mixing_shift(active, other)
     how = (
-        f"by up to {shift:.3f}, and less than {MAX_SCORE_SHIFT:g} is allowed" if isfinite(shift) else "nobody knows how"
+        "by up to {}, and less than {} is allowed".format(*told_apart(shift, MAX_SCORE_SHIFT, 3))
+        if isfinite(shift)
+        else "nobody knows how"
     )
     raise ModelMismatchError(
         f"The gallery's templates were computed with --precision {ours}, and these are with --precision {theirs}: "

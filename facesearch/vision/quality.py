@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from facesearch.types import Face, Pixels, Quality, Reason, Rejection
+from facesearch.types import Face, Pixels, Quality, Reason, Rejection, told_apart
 from facesearch.versions import require
 
 if TYPE_CHECKING:
@@ -129,25 +129,18 @@ def _distance_to_middle(face: Face, photo_size: tuple[int, int]) -> float:
 def judge(face: Face, quality: Quality, limits: Limits) -> Rejection | None:
     """Why the face is not good enough, or None where it is."""
     if quality.size < limits.min_size:
-        return Rejection(
-            Reason.FACE_TOO_SMALL, f"The face is {quality.size:.0f} pixels wide; {limits.min_size:g} are needed."
-        )
+        size, limit = told_apart(quality.size, limits.min_size)
+        return Rejection(Reason.FACE_TOO_SMALL, f"The face is {size} pixels wide; at least {limit} are needed.")
     if face.detection_score < limits.min_detection_score:
-        return Rejection(
-            Reason.LOW_DETECTION_SCORE,
-            f"The detection score is {face.detection_score:.2f}; {limits.min_detection_score:g} is needed.",
-        )
+        score, limit = told_apart(face.detection_score, limits.min_detection_score, 2)
+        return Rejection(Reason.LOW_DETECTION_SCORE, f"The detection score is {score}; at least {limit} is needed.")
     if quality.sharpness < limits.min_sharpness:
-        return Rejection(
-            Reason.BLURRED, f"The sharpness is {quality.sharpness:.0f}; {limits.min_sharpness:g} is needed."
-        )
+        sharpness, limit = told_apart(quality.sharpness, limits.min_sharpness)
+        return Rejection(Reason.BLURRED, f"The sharpness is {sharpness}; at least {limit} is needed.")
     if not abs(quality.yaw) <= limits.max_yaw:
-        return Rejection(
-            Reason.EXTREME_POSE, f"The face is turned by {abs(quality.yaw):.2f}; at most {limits.max_yaw:g} is allowed."
-        )
+        yaw, limit = told_apart(abs(quality.yaw), limits.max_yaw, 2)
+        return Rejection(Reason.EXTREME_POSE, f"The face is turned by {yaw}; at most {limit} is allowed.")
     if abs(quality.roll) > limits.max_roll:
-        return Rejection(
-            Reason.EXTREME_POSE,
-            f"The face is tilted by {abs(quality.roll):.0f} degrees; at most {limits.max_roll:g} are allowed.",
-        )
+        roll, limit = told_apart(abs(quality.roll), limits.max_roll)
+        return Rejection(Reason.EXTREME_POSE, f"The face is tilted by {roll} degrees; at most {limit} are allowed.")
     return None

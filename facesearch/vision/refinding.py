@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from facesearch.types import Reason, Rejection
+from facesearch.types import Reason, Rejection, told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +59,10 @@ def refind(boxes: Sequence[Box], faces: Sequence[Face]) -> list[int | Rejection]
 def _choose(row: NDArray[np.float64]) -> int | Rejection:
     best = int(row.argmax())
     if row[best] < SAME_FACE:
+        overlap, needed = told_apart(float(row[best]), SAME_FACE, 2)
         return Rejection(
             Reason.FACE_NOT_FOUND,
-            f"No face was found where the enrolled one is: the best overlap is {row[best]:.2f} of {SAME_FACE:g}.",
+            f"No face was found where the enrolled one is: the best overlap is {overlap}; at least {needed} is needed.",
         )
     if len(row) > 1 and row[best] - np.delete(row, best).max() < CLEARLY:
         return Rejection(Reason.MULTIPLE_FACES, "It is not clear which of the faces found is the enrolled one.")

@@ -52,6 +52,28 @@ def test_sharpness_falls_with_blur_and_is_zero_without_structure() -> None:
     assert measure(face(), GREY).sharpness == 0
 
 
+@pytest.mark.parametrize(
+    ("quality", "score", "words"),
+    [
+        (Quality(12, 20, 0, 0), 0.9, "12 pixels wide; at least 40 are needed"),
+        (Quality(39.96, 20, 0, 0), 0.9, "39.96 pixels wide; at least 40.00 are needed"),
+        (Quality(40, 20, 0, 0), 0.31, "score is 0.31; at least 0.60 is needed"),
+        (Quality(40, 20, 0, 0), 0.5996, "score is 0.5996; at least 0.6000 is needed"),
+        (Quality(40, 4.6, 0, 0), 0.9, "sharpness is 5; at least 20 is needed"),
+        (Quality(40, 19.6, 0, 0), 0.9, "sharpness is 19.6; at least 20.0 is needed"),
+        (Quality(40, math.nextafter(20, 0), 0, 0), 0.9, "sharpness is 19.999999999999996; at least 20.00"),
+        (Quality(40, 20, -0.9, 0), 0.9, "turned by 0.90; at most 0.60 is allowed"),
+        (Quality(40, 20, 0.6004, 0), 0.9, "turned by 0.6004; at most 0.6000 is allowed"),
+        (Quality(40, 20, math.inf, 0), 0.9, "turned by inf; at most 0.60 is allowed"),
+        (Quality(40, 20, 0, -35.02), 0.9, "tilted by 35.02 degrees; at most 35.00 are allowed"),
+    ],
+)
+def test_a_message_shows_the_digit_that_decided(quality: Quality, score: float, words: str) -> None:
+    rejection = judge(face(score=score), quality, LIMITS)
+    assert rejection is not None
+    assert words in rejection.detail
+
+
 def test_each_limit_holds_at_its_value_and_not_beyond() -> None:
     good = Quality(size=40, sharpness=20, yaw=-0.6, roll=-35)
     assert judge(face(score=0.6), good, LIMITS) is None
