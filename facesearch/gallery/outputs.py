@@ -166,7 +166,7 @@ class Outputs:
             raise ConfigError(f"{path} is no regular file.", "Name another file.")
         if _file_id(found) in self._kept_ids:
             raise ConfigError(
-                f"{path} is an enrolled photo, or a file of a model pack or a key.",
+                f"{path} is an enrolled photo or a file of a model pack.",
                 "Name another file: these are never replaced.",
             )
 
