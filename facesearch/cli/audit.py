@@ -147,8 +147,9 @@ def _table(known: LabelledTemplates, findings: Sequence[Finding]) -> tuple[Seque
 
 
 def _short_names(photos: Sequence[str]) -> dict[str, str]:
-    folder = os.path.commonpath([os.path.dirname(photo) for photo in photos])  # noqa: PTH120  # names may be any bytes
-    return {photo: os.path.relpath(photo, folder) for photo in photos}
+    files = [photo for photo in photos if os.path.isabs(photo)]  # noqa: PTH117  # the others were uploaded
+    folder = os.path.commonpath([os.path.dirname(photo) for photo in files]) if files else ""  # noqa: PTH120
+    return {**dict(zip(photos, photos, strict=True)), **{photo: os.path.relpath(photo, folder) for photo in files}}
 
 
 def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:

@@ -88,3 +88,13 @@ def test_an_empty_gallery_and_wrong_options_are_refused(command: Command, galler
     for name in PEOPLE:
         command("people", "remove", name, "--yes")
     assert command("audit").code == 2
+
+
+def test_uploads_are_listed_beside_files(command: Command, gallery: Path, tmp_path: Path) -> None:
+    write_photo(tmp_path / "new.jpg", draw_portrait(0, 10))
+    with FaceSearch.open(gallery, provider="cpu") as engine:
+        (outcome,) = engine.enroll_uploads([(tmp_path / "new.jpg").read_bytes()], MIRA)
+        assert outcome.status == "enrolled"
+    run = command("audit", "--duplicates", "0.5")
+    assert run.code == 1
+    assert f"{MIRA}/1.jpg" in run.out
