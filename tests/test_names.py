@@ -74,7 +74,10 @@ def test_errors_rejections_and_findings_quote_any_name_printably() -> None:
 def test_a_list_names_a_file_exactly_or_by_its_text(tmp_path: Path) -> None:
     exact, undecodable = tmp_path / r"caf\xe9.jpg", tmp_path / "caf\udce8.jpg"
     exact.touch()
-    undecodable.touch()
+    try:
+        undecodable.touch()
+    except OSError:
+        pytest.skip("this file system has names in Unicode alone")
     assert listed_path(tmp_path, r"caf\xe9.jpg") == exact
     assert listed_path(tmp_path, r"caf\x5cxe9.jpg") == exact
     assert listed_path(tmp_path, r"caf\xe8.jpg") == undecodable
