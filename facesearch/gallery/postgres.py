@@ -260,14 +260,13 @@ def _prepare_connection(dbapi: Any, _record: object) -> None:
             f"The server is PostgreSQL {dbapi.info.server_version // 10000}, and facesearch needs 13 or newer.",
             "Upgrade the server, or use a gallery in a folder.",
         )
+    encoding = dbapi.info.parameter_status("server_encoding")  # text in a database of SQL_ASCII comes as bytes
+    if encoding != "UTF8":
+        raise GalleryError(
+            f"The database {dbapi.info.dbname} keeps text as {encoding}, and a gallery needs UTF8.",
+            "Make another: createdb -E UTF8 -T template0 NAME",
+        )
     with dbapi.cursor() as cursor:
-        cursor.execute("SHOW server_encoding")
-        (encoding,) = cursor.fetchone()
-        if encoding != "UTF8":
-            raise GalleryError(
-                f"The database keeps text as {encoding}, which cannot hold every name.",
-                "Make it with: createdb --encoding=UTF8 --template=template0 DATABASE",
-            )
         cursor.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         # A server may be told to acknowledge before it writes; what facesearch acknowledges is on disk.
         cursor.execute(

@@ -287,13 +287,19 @@ def test_a_server_that_may_only_be_read_is_searched(
             enroll(gallery, "bob", 2)
 
 
-def test_an_old_server_and_an_encoding_that_cannot_hold_every_name_are_refused(
-    postgres_server: PostgresServer, folder: Path
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_an_encoding_that_cannot_hold_every_name_is_refused_by_name(
+    postgres_server: PostgresServer, folder: Path, encoding: str
 ) -> None:
-    postgres_server.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    with pytest.raises(GalleryError, match="keeps text as LATIN1"):
-        Gallery.open(postgres_server.location("latin", folder), create=True)
+    name = f"in_{encoding.lower()}"
+    postgres_server.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    for create in (False, True):
+        with pytest.raises(GalleryError, match=f"The database {name} keeps text as {encoding}") as caught:
+            Gallery.open(postgres_server.location(name, folder), create=create)
+        assert "createdb -E UTF8 -T template0" in (caught.value.hint or "")
 
+
+def test_an_old_server_is_refused() -> None:
     class Old:
         class info:  # noqa: N801
             server_version = 120004
