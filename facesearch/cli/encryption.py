@@ -37,14 +37,16 @@ def init(
     require_gallery_libraries()
     from facesearch.gallery.lifecycle import create_gallery
 
-    key = settings.key or ask_key("New key of the gallery", confirm=True) if encrypted else None
+    key = settings.key
+    if encrypted and not key:
+        key = ask_key("New key of the gallery", confirm=True)
     if encrypted and not key:
         raise ConfigError(
             "An encrypted gallery needs a key.",
             "Name a file with it: facesearch --key-file FILE init --encrypted, or set FACESEARCH_KEY.",
         )
     require_not_of_gallery(settings, [])
-    create_gallery(settings.gallery, key)
+    create_gallery(settings.gallery, key, encrypted=encrypted)
     note(f"{settings.gallery}: an empty {'encrypted ' if encrypted else ''}gallery.")
     if encrypted:
         note("Keep the key and a copy of it elsewhere: without it the gallery is lost.")

@@ -95,6 +95,8 @@ def enroll(
         index=index,
     ) as engine:
         require_not_of_gallery(engine.settings, photos)
+        if engine.settings.key:
+            engine.ensure_gallery()  # a key that is of no use is an error before models are downloaded
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources)) as advance:
             for outcome in engine.enroll_sources(sources, faces=faces, strict=strict, sync=sync):

@@ -159,7 +159,7 @@ class FaceSearch:
             return
         from facesearch.gallery.lifecycle import new_gallery
 
-        with new_gallery(self.settings.gallery) as gallery:
+        with new_gallery(self.settings.gallery, self.settings.key) as gallery:
             yield gallery
 
     @property

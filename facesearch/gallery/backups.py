@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
 from facesearch.gallery import audit
 from facesearch.gallery.check import check_database
-from facesearch.gallery.encryption import cipher_of
+from facesearch.gallery.encryption import cipher_of, refuse_key_of_plain
 from facesearch.gallery.engines.records import engines, forget_engines
 from facesearch.gallery.erased import ErasedList
 from facesearch.gallery.erasure import erase_again
@@ -205,6 +205,8 @@ def _damaged(file: Path, why: str) -> CorruptGalleryError:
 
 def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphrase: str | None) -> Restored:
     """Bring a restored database to this version's schema and to today: whoever was erased since goes again."""
+    if passphrase:
+        refuse_key_of_plain(path, "The backup")
     database = SqliteDatabase(path, cipher_of(path, passphrase))
     try:
         database.upgrade()

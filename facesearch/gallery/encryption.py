@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from facesearch.errors import GalleryLockedError, InstallationError
+from facesearch.errors import ConfigError, GalleryLockedError, InstallationError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,8 @@ ROUNDS: Final = 256_000
 _SALT: Final = 16
 _PAGE: Final = 16384
 _PLAIN: Final = b"SQLite format 3\0"
+KEY_SOURCES: Final = "--key-file, FACESEARCH_KEY_FILE, FACESEARCH_KEY"
+"""How a person gives a key."""
 _FEWEST, _MOST = 16, 128
 """How often each byte value is in a page of ciphertext: 64 times on average with a deviation of 8, so six of them."""
 
@@ -75,6 +77,17 @@ def is_encrypted(path: Path) -> bool:
         return False
     counts = np.bincount(np.frombuffer(page, np.uint8), minlength=256)
     return bool(counts.min() >= _FEWEST and counts.max() <= _MOST)
+
+
+def refuse_key_of_plain(path: Path, what: str) -> None:
+    """Raise `ConfigError` where a database is plain: somebody who gives a key believes that it is encrypted."""
+    with path.open("rb") as file:
+        plain = file.read(len(_PLAIN)) == _PLAIN
+    if plain:
+        raise ConfigError(
+            f"{what} is not encrypted, but a key was given.",
+            f"Give no key ({KEY_SOURCES}), or make an encrypted gallery with `facesearch init --encrypted`.",
+        )
 
 
 def cipher_of(path: Path, passphrase: str | None) -> Cipher | None:

@@ -100,10 +100,10 @@ class Gallery:
     ) -> Self:
         """Open the gallery there; with `create`, make one where there is none, encrypted with `encrypted`.
 
-        `passphrase` is the key of an encrypted gallery; a plain one needs none and ignores it. `index` is how this
-        process searches. `milvus` is needed where the gallery's vectors are there, or are to be moved there. Raises
-        `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError`, `GalleryUnavailableError` or
-        `CorruptGalleryError`.
+        `passphrase` is the key of an encrypted gallery; with a plain one, there or to be made, it is a `ConfigError`.
+        `index` is how this process searches. `milvus` is needed where the gallery's vectors are there, or are to be
+        moved there. Raises `GalleryNotFoundError`, `GalleryLockedError`, `SchemaOutdatedError`,
+        `GalleryUnavailableError` or `CorruptGalleryError`.
         """
         database = open_database(location, create=create, passphrase=passphrase, encrypted=encrypted)
         folder = location.folder if isinstance(location, DatabaseUrl) else location

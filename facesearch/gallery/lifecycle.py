@@ -9,7 +9,7 @@ from facesearch.errors import GalleryError, GalleryNotFoundError
 from facesearch.gallery.files import unfinished_gallery
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.location import DatabaseUrl
-from facesearch.gallery.opening import connect, is_database
+from facesearch.gallery.opening import connect, is_database, useless_key
 from facesearch.gallery.schema import HEAD_REVISION
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase
 
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
     from facesearch.gallery.location import Location
 
 
-def create_gallery(location: Location, passphrase: str | None = None) -> None:
-    """Make an empty gallery, encrypted where there is a passphrase; `GalleryError` where there is one already."""
+def create_gallery(location: Location, passphrase: str | None = None, *, encrypted: bool = False) -> None:
+    """Make an empty gallery. Raises `GalleryError` where there is one, `ConfigError` for a key of a plain one."""
     if _has_gallery(location):
         raise GalleryError(f"There is a gallery in {location} already.", "Name another place with --gallery.")
-    with new_gallery(location, passphrase) as gallery:
+    with new_gallery(location, passphrase, encrypted=encrypted) as gallery:
         gallery.record("init", {"encrypted": int(gallery.is_encrypted)})
 
 
 @contextmanager
-def new_gallery(location: Location, passphrase: str | None = None) -> Iterator[Gallery]:
-    """A gallery that is there when the block ends without an error, encrypted where there is a passphrase.
+def new_gallery(location: Location, passphrase: str | None = None, *, encrypted: bool = False) -> Iterator[Gallery]:
+    """A gallery that is there when the block ends without an error.
 
-    In a folder nothing is left of it otherwise. Raises `GalleryError` where none can be made.
+    In a folder nothing is left of it otherwise. Raises `GalleryError` where none can be made, `ConfigError` for a key
+    of a plain one.
     """
-    encrypted = passphrase is not None
     if isinstance(location, DatabaseUrl):
         with Gallery.open(location, create=True, passphrase=passphrase, encrypted=encrypted) as gallery:
             yield gallery
         return
+    if passphrase and not encrypted:
+        raise useless_key(location)
     try:
         with (
             unfinished_gallery(location) as folder,

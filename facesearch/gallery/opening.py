@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from facesearch.errors import (
+    ConfigError,
     CorruptGalleryError,
     DiskFullError,
     GalleryError,
@@ -13,10 +14,11 @@ from facesearch.errors import (
     GalleryNotFoundError,
 )
 from facesearch.gallery.ballast import shrink_ballast
-from facesearch.gallery.encryption import Cipher, cipher_of
+from facesearch.gallery.encryption import KEY_SOURCES, Cipher, cipher_of, refuse_key_of_plain
 from facesearch.gallery.files import make_folder, place_new, work_folder
 from facesearch.gallery.location import DatabaseUrl, Location
 from facesearch.gallery.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
+from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +65,7 @@ def connect(
 ) -> Database:
     """The database there, of whatever schema. Raises as `Gallery.open` does, `SchemaOutdatedError` apart."""
     if isinstance(location, DatabaseUrl):
-        return _connect_to_server(location, encrypted=encrypted)
+        return _connect_to_server(location, passphrase=passphrase, encrypted=encrypted)
     path = location / DATABASE_NAME
     if not is_database(path):
         if not create:
@@ -73,8 +75,20 @@ def connect(
             )
         if encrypted and not passphrase:
             raise GalleryLockedError("An encrypted gallery needs a key.", "Give a passphrase.")
+        if passphrase and not encrypted:
+            raise useless_key(location)
         _make_database(path, Cipher.new(passphrase) if encrypted and passphrase else None)
+    if passphrase:
+        refuse_key_of_plain(path, f"The gallery in {path_text(location)}")
     return SqliteDatabase(path, cipher_of(path, passphrase))
+
+
+def useless_key(folder: Path) -> ConfigError:
+    """Return the error for a key with which a gallery would be made that it does not encrypt."""
+    return ConfigError(
+        f"A new gallery in {path_text(folder)} would not be encrypted, but a key was given.",
+        f"Make it with `facesearch init --encrypted`, or give no key ({KEY_SOURCES}).",
+    )
 
 
 def _make_database(path: Path, cipher: Cipher | None) -> None:
@@ -100,12 +114,17 @@ def _make_database(path: Path, cipher: Cipher | None) -> None:
         ) from error
 
 
-def _connect_to_server(location: DatabaseUrl, *, encrypted: bool) -> Database:
+def _connect_to_server(location: DatabaseUrl, *, passphrase: str | None, encrypted: bool) -> Database:
     from facesearch.gallery.postgres import PostgresDatabase  # here: only who has such a gallery has the driver
 
     if encrypted:
         raise GalleryError(
             "facesearch encrypts galleries in folders only.", "Encrypt the disk of the database server instead."
+        )
+    if passphrase:
+        raise ConfigError(
+            f"The gallery in {location} is not encrypted by facesearch, but a key was given.",
+            f"Give no key ({KEY_SOURCES}), and encrypt the disk of the database server.",
         )
     try:
         make_folder(location.folder)

@@ -157,7 +157,7 @@ def creating(stop: Callable[[], None]) -> Work:
 def creating_encrypted(stop: Callable[[], None]) -> Work:
     def work(folder: Path) -> None:
         stop()
-        create_gallery(folder / "locked", KEY)
+        create_gallery(folder / "locked", KEY, encrypted=True)
 
     return work
 

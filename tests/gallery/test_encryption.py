@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facesearch.errors import CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
+from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
 from facesearch.gallery.backups import restore_backup, write_backup
 from facesearch.gallery.check import check_gallery
 from facesearch.gallery.encryption import is_encrypted
@@ -30,7 +30,7 @@ NAME = "Anna Amsel the first"
 @pytest.fixture
 def locked(folder: Path) -> Path:
     """A folder with an encrypted gallery of one person."""
-    create_gallery(folder, KEY)
+    create_gallery(folder, KEY, encrypted=True)
     with Gallery.open(folder, passphrase=KEY) as gallery:
         gallery.adopt(MODEL)
         enroll(gallery, NAME, 1, 2, 3)
@@ -99,12 +99,29 @@ def test_the_key_of_a_gallery_in_use_is_not_changed(locked: Path) -> None:
 
 def test_a_plain_gallery_has_no_key(folder: Path) -> None:
     create_gallery(folder)
-    with pytest.raises(GalleryError, match="not encrypted"):
-        change_passphrase(folder, KEY, OTHER)
+    for old in (KEY, None):
+        with pytest.raises(FaceSearchError, match="not encrypted"):
+            change_passphrase(folder, old, OTHER)
     with pytest.raises(GalleryError, match="already"):
-        create_gallery(folder, KEY)
-    with Gallery.open(folder, passphrase=KEY) as gallery:  # a key in the environment is no mistake
-        assert not gallery.is_encrypted
+        create_gallery(folder, KEY, encrypted=True)
+
+
+def test_a_key_for_a_plain_gallery_is_refused_and_makes_none(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would not be encrypted") as caught:
+        Gallery.open(folder, create=True, passphrase=KEY)
+    assert "facesearch init --encrypted" in (caught.value.hint or "")
+    assert not folder.exists()
+    with make_gallery(folder) as gallery:
+        write_backup(gallery, tmp_path / "b")
+    with pytest.raises(ConfigError, match="is not encrypted, but a key was given"):
+        Gallery.open(folder, passphrase=KEY)
+    with pytest.raises(ConfigError, match="The backup is not encrypted"):
+        restore_backup(tmp_path / "b", tmp_path / "again", passphrase=KEY)
+    assert not (tmp_path / "again" / DATABASE_NAME).exists()
+    damaged = (folder / DATABASE_NAME).read_bytes()
+    (folder / DATABASE_NAME).write_bytes(b"x" * 100 + damaged[100:])
+    with pytest.raises(CorruptGalleryError):  # of a damaged file nobody knows whether it was encrypted
+        Gallery.open(folder, passphrase=KEY)
 
 
 def test_backups_stay_encrypted_and_erased_people_erased(locked: Path, tmp_path: Path) -> None:
