@@ -8,12 +8,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import httpx
 import numpy as np
 
+from facesearch import arguments
 from facesearch.errors import (
     ConfigError,
     EngineUnavailableError,
@@ -51,8 +54,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
-Image: TypeAlias = Path | str | bytes
-"""A photo: a path, or the bytes of a file."""
+    from PIL.Image import Image as PillowImage
+
+    from facesearch.types import Pixels
+
+Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
+"""A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow."""
 
 PAGE: Final = 200
 """People asked for at a time."""
@@ -72,16 +79,26 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """`key` is one of `facesearch keys create`; `transport` replaces the network, for a proxy or a test."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(
+        if not arguments.text("url", url).startswith(("http://", "https://")):
+            raise ConfigError(f"{url} is no address of a server.", "For example: http://127.0.0.1:8000")
+        headers = {"Authorization": f"Bearer {arguments.text('key', key)}"} if key is not None else {}
+        arguments.number("timeout", timeout, 0)
+        self._open_http = httpx.Client(
             base_url=f"{url.rstrip('/')}/v1", headers=headers, timeout=timeout, transport=transport
         )
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections. Closing again does nothing; any other use raises `ConfigError` from then on."""
+        self._open_http.close()
+
+    @property
+    def _http(self) -> httpx.Client:
+        if self._open_http.is_closed:
+            raise ConfigError("The client is closed.", "Open another: Client(url)")
+        return self._open_http
 
     def __enter__(self) -> Self:
+        _ = self._http
         return self
 
     def __exit__(
@@ -113,14 +130,21 @@ class Client:
 
         With `degraded`, a gallery whose engine is down is no error: see whether the results are `complete`.
         """
-        pairs = [f"{name}={value}" for name, value in (where or {}).items()]
-        wanted = {"k": k, "where": pairs, "margin": margin, "degraded": degraded or None, "threshold": threshold}
+        wanted = {
+            "k": arguments.whole("k", k, 1),
+            "where": _pairs(where),
+            "margin": None if margin is None else arguments.number("margin", margin, 0),
+            "degraded": arguments.flag("degraded", degraded) or None,
+            "threshold": _threshold(threshold),
+        }
         records = self._post("/identify", photo=[image], params=wanted)["results"]
         return [_search_result(_name(image), record) for record in records]
 
     def verify(self, a: Image, b: Image, *, faces: str = "single", threshold: float | None = None) -> Comparison:
         """Compare the faces of two photos 1:1. Raises `PhotoError`, `NoFaceError` or `MultipleFacesError`."""
-        record = self._post("/verify", a=[a], b=[b], params={"faces": faces, "threshold": threshold})
+        record = self._post(
+            "/verify", a=[a], b=[b], params={"faces": _policy(faces), "threshold": _threshold(threshold)}
+        )
         in_force = Threshold(record["threshold"], record["threshold_basis"])
         return Comparison(_name(a), _name(b), record["score"], in_force)
 
@@ -140,13 +164,13 @@ class Client:
 
         `faces`: `single`, `largest`, `all`, or the position of the face that is meant, best detection first.
         """
-        images = [photos] if isinstance(photos, str | Path | bytes) else photos
+        images = _images(photos)
         fields = {
-            "subject": subject,
-            "attributes": json.dumps(dict(attributes or {})),
-            "faces": str(faces),
-            "strict": "true" if strict else "false",
-            "any_quality": "true" if any_quality else "false",
+            "subject": arguments.text("subject", subject),
+            "attributes": json.dumps({} if attributes is None else arguments.texts("attributes", attributes)),
+            "faces": _policy(faces) if isinstance(faces, str) else str(arguments.whole("faces", faces, 0)),
+            "strict": "true" if arguments.flag("strict", strict) else "false",
+            "any_quality": "true" if arguments.flag("any_quality", any_quality) else "false",
         }
         for image in images:
             (record,) = self._post("/subjects", photo=[image], fields=fields)["results"]
@@ -156,7 +180,9 @@ class Client:
 
     def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> Iterator[Subject]:
         """Everybody in the gallery by name, or those with these attributes or this part of a name."""
-        pairs = [f"{name}={value}" for name, value in (where or {}).items()]
+        pairs = _pairs(where)
+        if search is not None:
+            arguments.text("search", search)
         after: str | None = None
         while True:
             page = self._request(
@@ -177,7 +203,9 @@ class Client:
 
     def rename_subject(self, who: str | int, new: str) -> Subject:
         """Give a subject another name; `SubjectExistsError` when it is taken."""
-        return _subject(self._request("PATCH", f"/subjects/{self._id(who)}", json={"subject": new}))
+        return _subject(
+            self._request("PATCH", f"/subjects/{self._id(who)}", json={"subject": arguments.text("new", new)})
+        )
 
     def merge_subjects(self, source: str | int, target: str | int) -> Subject:
         """Make `source`'s faces `target`'s and remove `source`."""
@@ -186,7 +214,7 @@ class Client:
 
     def set_attributes(self, who: str | int, changes: Mapping[str, str | None]) -> Subject:
         """Change a subject's attributes; None removes one."""
-        body = {"attributes": dict(changes)}
+        body = {"attributes": arguments.texts("changes", changes, removable=True)}
         return _subject(self._request("PATCH", f"/subjects/{self._id(who)}/attributes", json=body))
 
     def forget(self, who: Sequence[str | int]) -> list[dict[str, Any]]:
@@ -194,16 +222,17 @@ class Client:
 
         Raises `UnknownSubjectError` before anything is changed.
         """
-        ids = [self.subject(each).subject_id for each in who]
+        ids = [self.subject(each).subject_id for each in arguments.people("who", who)]
         return [self._request("DELETE", f"/subjects/{each}") for each in dict.fromkeys(ids)]
 
     def remove_photo(self, who: str | int, photo_id: int) -> int:
         """Remove an enrolled photo; returns how many templates went."""
-        return int(self._request("DELETE", f"/subjects/{self._id(who)}/photos/{photo_id}")["templates"])
+        number = arguments.whole("photo_id", photo_id, 0)
+        return int(self._request("DELETE", f"/subjects/{self._id(who)}/photos/{number}")["templates"])
 
     def thumbnail(self, photo_id: int) -> bytes:
         """A JPEG of a photo's first face; `GalleryError` where the server has none."""
-        return self._send("GET", f"/photos/{photo_id}/thumbnail").content
+        return self._send("GET", f"/photos/{arguments.whole('photo_id', photo_id, 0)}/thumbnail").content
 
     # -- what scores mean
 
@@ -247,6 +276,7 @@ class Client:
     # -- HTTP
 
     def _id(self, who: str | int) -> int:
+        who = arguments.person("who", who)
         if isinstance(who, int):
             return who
         for subject in self.subjects(search=who):
@@ -307,21 +337,64 @@ def _error(response: httpx.Response) -> FaceSearchError:
     return ServerError(detail, hint)
 
 
+def _pairs(where: Mapping[str, str] | None) -> list[str]:
+    wanted = {} if where is None else arguments.texts("where", where)
+    return [f"{name}={value}" for name, value in wanted.items()]
+
+
+def _policy(faces: str) -> str:
+    if faces not in ("single", "largest", "all"):
+        raise ConfigError(f"faces is {arguments.shown(faces)}.", "Use one of: single, largest, all.")
+    return faces
+
+
+def _threshold(value: float | None) -> float | None:
+    return None if value is None else arguments.number("threshold", value, -1, 1)
+
+
+def _images(photos: Iterable[Image] | Image) -> list[Image]:
+    """The photos in a list, or the one that is given alone; `ConfigError` where one cannot be a photo."""
+    several = isinstance(photos, Iterable) and not isinstance(photos, str | Path | bytes | np.ndarray)
+    images: list[Image] = list(photos) if several else [photos]  # type: ignore[arg-type, list-item]
+    for image in images:
+        arguments.photo(image)
+    return images
+
+
 def _read(image: Image) -> bytes:
+    """The bytes of the file; pixels as PNG, which keeps them as they are."""
+    arguments.photo(image)
     if isinstance(image, bytes):
         return image
+    if not isinstance(image, str | Path):
+        return _png(image)
     try:
         return Path(image).read_bytes()
     except OSError as error:
         raise PhotoError(f"{image} cannot be read: {error.strerror}.", reason=Reason.INACCESSIBLE) from error
 
 
+def _png(image: Pixels | PillowImage) -> bytes:
+    from PIL import Image as Pillow
+
+    from facesearch.vision.formats import upright_copy
+
+    file = BytesIO()
+    upright = Pillow.fromarray(image) if isinstance(image, np.ndarray) else upright_copy(image)
+    upright.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def _name(image: Image) -> str:
-    return "<bytes>" if isinstance(image, bytes) else path_text(image)
+    if isinstance(image, str | Path):
+        return path_text(image)
+    if isinstance(image, bytes):
+        return "<bytes>"
+    return "<array>" if isinstance(image, np.ndarray) else "<image>"
 
 
 def _file_name(image: Image) -> str:
-    return "photo" if isinstance(image, bytes) else path_text(Path(image).name)
+    return path_text(Path(image).name) if isinstance(image, str | Path) else "photo"
 
 
 def _face(record: Mapping[str, Any]) -> Face | None:

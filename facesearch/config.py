@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facesearch import arguments
 from facesearch.errors import ConfigError
 from facesearch.gallery.location import DatabaseUrl, MilvusServer, parse_location
 from facesearch.types import IndexKind
@@ -73,23 +74,21 @@ class Settings:
         """Combine flags (the arguments) with the environment. Raises `ConfigError` for values that make no sense."""
         env = os.environ if environ is None else environ
         cache = Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache()
-        chosen_pack = pack or env.get("FACESEARCH_PACK")
-        chosen_size = det_size or env.get("FACESEARCH_DET_SIZE")
         # The key itself is never an argument: others could read it.
         chosen_key = key_file or _path(env.get("FACESEARCH_KEY_FILE"))
         return cls(
-            gallery=_location(gallery or env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY, cache),
-            pack=str(chosen_pack) if chosen_pack else None,
-            provider=provider or env.get("FACESEARCH_PROVIDER") or DEFAULT_PROVIDER,
-            det_size=str(chosen_size) if chosen_size else None,
-            precision=precision or env.get("FACESEARCH_PRECISION") or None,
+            gallery=_location(env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY if gallery is None else gallery, cache),
+            pack=_chosen("pack", os.fspath(pack) if isinstance(pack, Path) else pack, env),
+            provider=_chosen("provider", provider, env) or DEFAULT_PROVIDER,
+            det_size=_chosen("det_size", str(det_size) if type(det_size) is int else det_size, env),
+            precision=_chosen("precision", precision, env),
             threshold=_threshold(threshold, env),
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
             cache=cache,
-            workers=_count("--workers", workers),
-            batch=_count("--batch", batch),
-            index=_index(index or env.get("FACESEARCH_INDEX") or IndexKind.AUTO),
+            workers=_count("workers", workers),
+            batch=_count("batch", batch),
+            index=_index(_chosen("index", index, env) or IndexKind.AUTO),
             key=read_key_file(chosen_key) if chosen_key else env.get("FACESEARCH_KEY") or None,
             key_file=chosen_key,
             milvus=_milvus(env),
@@ -99,15 +98,18 @@ class Settings:
 def _location(chosen: Location | str, cache: Path) -> Location:
     if isinstance(chosen, DatabaseUrl):
         return chosen
-    return parse_location(chosen, cache) if isinstance(chosen, str) else chosen.expanduser()
+    if isinstance(chosen, str) and chosen:
+        return parse_location(chosen, cache)
+    return arguments.path("gallery", chosen).expanduser()
 
 
-def _count(flag: str, value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise ConfigError(
-            f"{flag} {value} is no number of photos or faces.", f"Give {flag} 1 or more, or leave it out."
-        )
-    return value
+def _chosen(name: str, value: object, env: Mapping[str, str]) -> str | None:
+    """The argument, else the variable of that name."""
+    return env.get(f"FACESEARCH_{name.upper()}") or None if value is None else arguments.text(name, value)
+
+
+def _count(name: str, value: int | None) -> int | None:
+    return None if value is None else arguments.whole(name, value, 1)
 
 
 def _index(chosen: str) -> IndexKind:
@@ -122,8 +124,8 @@ def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
     if flag is None and not text:
         return None
     try:
-        value = float(text or 0) if flag is None else float(flag)
-    except ValueError:
+        value = float(text or 0) if flag is None else arguments.number("threshold", flag, -1, 1)
+    except (ValueError, ConfigError):
         value = float("nan")
     if not -1 <= value <= 1:
         raise ConfigError(

@@ -31,6 +31,9 @@
 
 from __future__ import annotations
 
+from copyreg import __newobj__  # type: ignore[attr-defined]  # what pickle itself uses
+from typing import Any
+
 from facesearch.names import printable
 
 
@@ -45,6 +48,10 @@ class FaceSearchError(Exception):
         self.message = printable(message)
         self.hint = None if hint is None else printable(hint)
         super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without calling the constructor, whose arguments differ: an error crosses process borders whole."""
+        return __newobj__, (type(self), *self.args), self.__dict__
 
 
 class ConfigError(FaceSearchError):

@@ -7,7 +7,7 @@ is what is searched for, a *score* is the cosine similarity of two templates (-1
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -107,8 +107,31 @@ class Decision(StrEnum):
     """The photo or the face cannot be searched; the reason says why."""
 
 
+class ByValue:
+    """Equality and hash by the fields' values, arrays included: an object equals its copy and what was pickled.
+
+    Arrays are equal where their types, shapes and bytes are. Whoever writes into one changes the hash.
+    """
+
+    __slots__ = ()
+
+    def _values(self) -> tuple[object, ...]:
+        values = (getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]  # dataclasses only
+        return tuple(
+            (each.dtype.str, each.shape, each.tobytes()) if isinstance(each, np.ndarray) else each for each in values
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ByValue) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Face:
+class Face(ByValue):
     """One detected face, in pixels of the upright photo."""
 
     box: NDArray[np.float32]
@@ -149,7 +172,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Template:
+class Template(ByValue):
     """A face turned into a vector by one model."""
 
     vector: Vector
@@ -235,7 +258,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SearchResult:
+class SearchResult(ByValue):
     """What the gallery says about one face of a probe photo."""
 
     photo: str

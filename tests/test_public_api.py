@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,13 @@ def test_every_exported_name_exists_and_the_list_is_sorted() -> None:
     assert facesearch.__all__ == sorted(facesearch.__all__)
     for name in facesearch.__all__:
         assert getattr(facesearch, name).__name__ == name
-    assert set(dir(facesearch)) == set(facesearch.__all__)
+    assert set(dir(facesearch)) == {*facesearch.__all__, "__version__"}
+
+
+def test_the_version_is_the_projects_and_costs_nothing_until_it_is_asked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert facesearch.__version__ == project["version"] == version("facesearch")
+    assert printed_by("import sys, facesearch; print('importlib.metadata' in sys.modules)") == "False"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from facesearch import arguments
 from facesearch.config import Settings
 from facesearch.engine import probes
 from facesearch.engine.checking import check_parts
@@ -38,7 +39,8 @@ from facesearch.types import (
 from facesearch.vision.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from facesearch.engine.evaluation.embeddings import PhotoEmbedder
@@ -76,8 +78,12 @@ class FaceSearch:
 
         `ask_key` is asked for the key of an encrypted gallery where the settings have none.
         """
+        if not isinstance(settings, Settings):
+            raise ConfigError(
+                f"The settings are {arguments.shown(settings)}.", 'Open an engine with FaceSearch.open("data").'
+            )
         self.settings = settings
-        self._parts = Parts(settings, progress, notice, ask_key)
+        self._opened = Parts(settings, progress, notice, ask_key)
         self._queries = QueryLog(notice)
 
     @classmethod
@@ -115,10 +121,20 @@ class FaceSearch:
         )
 
     def close(self) -> None:
-        """Write the queries into the audit log and the index cache if it is behind, and close the gallery."""
-        self._parts.close(self._queries.write)
+        """Write the queries into the audit log and the index cache if it is behind, and close the gallery.
+
+        Closing again does nothing; any other use of a closed engine raises `ConfigError`.
+        """
+        self._opened.close(self._queries.write)
+
+    @property
+    def _parts(self) -> Parts:
+        if self._opened.is_closed:
+            raise ConfigError("The engine is closed.", "Open another: FaceSearch.open(...)")
+        return self._opened
 
     def __enter__(self) -> Self:
+        _ = self._parts
         return self
 
     def __exit__(
@@ -133,6 +149,8 @@ class FaceSearch:
 
         Raises `ModelNotFoundError` where the pack is not on this machine: none is downloaded.
         """
+        if pack is not None:
+            arguments.text("pack", pack)
         other = type(self)(replace(self.settings, pack=pack) if pack else self.settings)
         other._parts.share(self.ensure_gallery(), self.packs.find(pack) if pack else self.pack)
         return other
@@ -207,7 +225,7 @@ class FaceSearch:
     @property
     def threshold_warning(self) -> str | None:
         """Why the threshold in force no longer holds what it promises, or None."""
-        if self.settings.threshold is not None or not self.has_gallery:
+        if not self.has_gallery or self.settings.threshold is not None:
             return None
         return outgrown(self.calibration, self.gallery.counts()["subjects"])
 
@@ -237,8 +255,12 @@ class FaceSearch:
         the next run goes on from there. People who were forgotten stay out without `bring_back_erased`, and photos that
         a person removed without `bring_back_removed`.
         """
-        paths = [photos] if isinstance(photos, (str, Path)) else photos
-        sources = collect_sources([Path(path) for path in paths], subject, one_per_file=one_per_file, sync=sync)
+        _ = self._parts  # a closed engine says so first
+        paths = arguments.paths("photos", photos)
+        if subject is not None:
+            arguments.text("subject", subject)
+        arguments.flags(one_per_file=one_per_file, sync=sync)
+        sources = collect_sources(paths, subject, one_per_file=one_per_file, sync=sync)
         yield from self.enroll_sources(
             sources,
             faces=faces,
@@ -260,6 +282,9 @@ class FaceSearch:
     ) -> Iterator[EnrollOutcome]:
         """`enroll` for photos that were collected already."""
         policy = parse_policy(faces)
+        arguments.flags(
+            strict=strict, sync=sync, bring_back_erased=bring_back_erased, bring_back_removed=bring_back_removed
+        )
         items = settle_folders(sources, self, policy)
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
@@ -287,7 +312,7 @@ class FaceSearch:
         subject: str,
         *,
         attributes: Mapping[str, str] | None = None,
-        faces: FaceChoice = FacePolicy.SINGLE,
+        faces: str | int = FacePolicy.SINGLE,
         strict: bool = False,
         any_quality: bool = False,
         bring_back_erased: bool = False,
@@ -298,11 +323,17 @@ class FaceSearch:
         detection first. `any_quality` takes faces that are too poor for a gallery otherwise. `bring_back_erased` takes
         somebody who was forgotten.
         """
+        _require_uploads(photos)
+        arguments.text("subject", subject)
+        if attributes is not None:
+            arguments.texts("attributes", attributes)
+        choice = parse_choice(faces)
+        arguments.flags(strict=strict, any_quality=any_quality, bring_back_erased=bring_back_erased)
+        limits = NO_LIMITS if any_quality else ENROLL_LIMITS
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
-        limits = NO_LIMITS if any_quality else ENROLL_LIMITS
         options = EnrollOptions(
-            self.threshold.value, faces=faces, limits=limits, strict=strict, bring_back_erased=bring_back_erased
+            self.threshold.value, faces=choice, limits=limits, strict=strict, bring_back_erased=bring_back_erased
         )
         sources = [upload(data, subject, attributes) for data in photos]
         outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
@@ -339,6 +370,7 @@ class FaceSearch:
 
     def count_query(self, results: Sequence[SearchResult]) -> None:
         """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
+        _ = self._parts  # a closed engine writes nothing any more
         self._queries.count(results)
 
     def record_use(self, action: str, counts: Mapping[str, int]) -> None:
@@ -389,13 +421,21 @@ class FaceSearch:
         """
         from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 
+        policy = parse_policy(faces)
+        arguments.flags(flip=flip, aligned=aligned, cache=cache)
         encoder = self._parts.make_encoder(flip=True) if flip else self.encoder
         # Plain vectors beside an encrypted gallery would give away what it protects.
         folder = self.settings.cache / "embeddings" if cache and not self._parts.is_encrypted else None
-        return PhotoEmbedder(encoder, faces=parse_policy(faces), aligned=aligned, cache=folder)
+        return PhotoEmbedder(encoder, faces=policy, aligned=aligned, cache=folder)
 
     def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
         """Put a calibration in force; `ModelMismatchError`, beginning with `source`, where other models made it."""
+        from facesearch.evaluation.calibration import Calibration
+
+        if not isinstance(calibration, Calibration):
+            raise ConfigError(
+                f"The calibration is {arguments.shown(calibration)}.", "Read one: Calibration.from_json(text)"
+            )
         info = self.encoder.info
         self.gallery.require_model(info)
         require_calibration_of(calibration, info, source)
@@ -406,6 +446,8 @@ class FaceSearch:
 
         It is not where there is no gallery, where it is locked, or where its templates are of another model.
         """
+        if not {"model_id", "kind"} <= arguments.mapping("The evaluation", document).keys():
+            raise ConfigError("The evaluation names no model.", "Give what evaluation.digest.digest returns.")
         made_with = None if self._parts.is_locked else self._parts.made_with()
         if made_with is None or made_with.model_id != document["model_id"]:
             return False
@@ -436,7 +478,7 @@ class FaceSearch:
         """
         from facesearch.engine.erasure import forget_people
 
-        return forget_people(self.gallery, self.settings.cache, who)
+        return forget_people(self.gallery, self.settings.cache, arguments.people("who", who))
 
     # -- health
 
@@ -470,11 +512,24 @@ class FaceSearch:
         """
         if kind is None:
             return self.gallery.rebuild_index(progress)
-        return self.gallery.move_index(parse_engine(kind), progress)
+        return self.gallery.move_index(parse_engine(arguments.text("kind", kind)), progress)
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
         """Prove that database, templates, index, photos and models agree; `fix` mends what `check_gallery` can."""
-        return check_parts(self._parts, fix=fix)
+        return check_parts(self._parts, fix=arguments.flag("fix", fix))
+
+
+def _require_uploads(photos: object) -> None:
+    if isinstance(photos, (str, bytes)) or not isinstance(photos, Sequence):
+        raise ConfigError(f"photos is {arguments.shown(photos)}.", "Give a list with the bytes of each photo.")
+    for each in photos:
+        if not isinstance(each, bytes):
+            raise ConfigError(f"An item of photos is {arguments.shown(each)}.", "Give the bytes of the photo's file.")
+
+
+def parse_choice(faces: str | int) -> FaceChoice:
+    """A face policy by name, or the position of a face; `ConfigError` for anything else."""
+    return parse_policy(faces) if isinstance(faces, str) else arguments.whole("faces", faces, 0)
 
 
 def parse_policy(text: str) -> FacePolicy:

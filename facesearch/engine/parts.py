@@ -47,6 +47,7 @@ class Parts:
         self._ask_key = ask_key
         self._lock = threading.RLock()
         self._gallery: Gallery | None = None
+        self.is_closed = False
 
     def share(self, gallery: Gallery, pack: ModelPack) -> None:
         """Use these, which somebody else has opened."""
@@ -54,8 +55,9 @@ class Parts:
         self.pack = pack
 
     def close(self, last: Callable[[Gallery], None]) -> None:
-        """Close the gallery, if it is open, once `last` has had it."""
+        """Close the gallery, if it is open, once `last` has had it; closing again does nothing."""
         with self._lock:
+            self.is_closed = True
             if self._gallery is not None:
                 last(self._gallery)
                 self._gallery.close()

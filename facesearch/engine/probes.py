@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from facesearch.errors import ConfigError, MultipleFacesError, NoFaceError, PhotoError
+from facesearch import arguments
+from facesearch.errors import MultipleFacesError, NoFaceError, PhotoError
 from facesearch.gallery.decision import DEFAULT_MARGIN, decide
 from facesearch.names import path_text
 from facesearch.types import (
@@ -33,13 +34,16 @@ from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, ju
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from PIL.Image import Image as PillowImage
+
     from facesearch.gallery.gallery import Gallery
     from facesearch.gallery.outputs import Output
     from facesearch.types import Vector, Vectors
     from facesearch.vision.encoder import Encoder
 
-Image: TypeAlias = Path | str | bytes | Pixels
-"""A photo: a path, the bytes of a file, or pixels (height, width, 3) uint8, RGB and upright."""
+Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
+"""A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow, whose
+EXIF orientation is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +61,31 @@ class SearchOptions:
     """Where the gallery's engine is down, search what the database has of the newest templates."""
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError(f"k is {self.k}, but at least one candidate has to be asked for.", "Give -k 1 or more.")
-        if not self.margin >= 0:
-            raise ConfigError(f"The margin is {self.margin}, which is below 0.", "Give --margin 0 to switch it off.")
+        """Raise `ConfigError` for values that make no sense."""
+        arguments.whole("k", self.k, 1)
+        arguments.number("margin", self.margin, 0)
+        arguments.flag("degraded", self.degraded)
+        if self.where is not None:
+            arguments.texts("where", self.where)
 
 
 def image_name(image: Image) -> str:
     """How results refer to the photo: its path as text, or what kind of object was given."""
     if isinstance(image, (str, Path)):
         return path_text(image)
-    return "<bytes>" if isinstance(image, bytes) else "<array>"
+    if isinstance(image, bytes):
+        return "<bytes>"
+    return "<image>" if arguments.is_pillow(image) else "<array>"
 
 
 def expect(*images: Image) -> None:
-    """Let a decoder start in the background, while the gallery and the models are opened, if a photo needs one."""
-    if not all(isinstance(image, np.ndarray) for image in images):
+    """Let a decoder start in the background, while the gallery and the models are opened, if a photo needs one.
+
+    Raises `ConfigError` for what cannot be a photo.
+    """
+    for image in images:
+        arguments.photo(image)
+    if any(isinstance(image, (str, Path, bytes)) for image in images):
         start_decoding()
 
 
@@ -82,11 +95,11 @@ def load_image(image: Image) -> Pixels:
         return decode_guarded(read_photo_bytes(Path(image)))
     if isinstance(image, bytes):
         return decode_guarded(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ConfigError(
-            f"An array of shape {image.shape} and type {image.dtype} is no photo.",
-            "Give (height, width, 3) uint8 in RGB order; OpenCV's arrays are BGR: image[:, :, ::-1].",
-        )
+    if not isinstance(image, np.ndarray):
+        from facesearch.vision.formats import upright_copy
+
+        return np.asarray(upright_copy(image))
+    arguments.pixels(image)
     return np.ascontiguousarray(image)
 
 

@@ -73,7 +73,8 @@ class PostgresDatabase(Database):
             hide_parameters=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "facesearch"},
         )
-        event.listen(self.engine, "connect", _prepare_connection)
+        # First of all: SQLAlchemy's own questions fail in a database of another encoding.
+        event.listen(self.engine, "connect", _prepare_connection, insert=True)
         self._outside = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property

@@ -178,6 +178,21 @@ def _has_tiff_directory(data: bytes) -> bool:
     return all(tag in directory for tag in _TIFF_SIZE)
 
 
+def upright_copy(image: Image.Image) -> Image.Image:
+    """Return a copy of an image that the caller opened or made, upright and of mode RGB, as `decode_image` does.
+
+    Raises `PhotoError` as `decode_image` does.
+    """
+    try:
+        _check_pixels(image.size)
+        image.load()
+        return _upright(_to_rgb(image.copy()), _exif_orientation(image.getexif))
+    except PhotoError:
+        raise
+    except Exception as error:  # a file that is opened may be damaged
+        raise _unreadable("The image is damaged or cut off, or was closed.", "Open or export it again.") from error
+
+
 def _decode_heif(data: bytes) -> Image.Image:
     """libheif applies the container's rotation and mirroring. Only where it has none does EXIF orientation count.
 
