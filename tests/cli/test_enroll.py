@@ -74,4 +74,4 @@ def test_workers_and_batch_change_no_outcome(command: Command, gallery: Path, tm
     assert [record["status"] for record in run.records] == ["enrolled"] * 3
     refused = command("enroll", tmp_path / "new", "--workers", "0")
     assert refused.code == 2
-    assert "--workers 0" in refused.err
+    assert "workers is 0" in refused.err
