@@ -225,7 +225,7 @@ def test_neither_is_made_of_anything_else() -> None:
             Client(url)  # type: ignore[arg-type]  # on purpose
     for options in ({"key": 5}, {"key": ""}, {"timeout": "1"}, {"timeout": True}, {"timeout": -1}):
         with pytest.raises(ConfigError):
-            Client(**options)  # type: ignore[arg-type]  # on purpose
+            Client(**options)
 
 
 # -- images of Pillow

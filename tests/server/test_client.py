@@ -43,6 +43,7 @@ HERE_ALONE = {
     "open": "a client is made with a URL",
     "beside": "of several models on one machine",
     "encode": "vectors never leave the server",
+    "encode_faces": "nor do they of each face",
     "photo_embedder": "nor do they for an evaluation",
     "enroll_sources": "of folders on the engine's disk",
     "enroll_uploads": "that is what Client.enroll does",

@@ -184,8 +184,9 @@ def test_thumbnails_are_shown_where_the_server_is_told_to(
         assert crop.content.startswith(b"\xff\xd8\xff"), "of an upload a crop is kept"
         shown.delete(f"/v1/subjects/{find(shown, 'New')['id']}")
         assert shown.get(f"/v1/photos/{uploaded}/thumbnail").status_code == 404
+    folder = engine.gallery.folder
     engine.close()
-    assert crop.content not in b"".join(path.read_bytes() for path in engine.gallery.folder.iterdir())
+    assert crop.content not in b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 def test_a_thumbnail_is_cut_from_the_bytes_that_were_enrolled_only(
