@@ -77,6 +77,7 @@ ENROLLING: dict[str, list[Any]] = {
     "strict": NO_FLAGS,
     "any_quality": NO_FLAGS,
 }
+BACK = dict.fromkeys(("bring_back_erased", "bring_back_removed"), NO_FLAGS)
 Wrong = list[tuple[Call, list[Any], dict[str, Any], dict[str, list[Any]]]]
 ENGINE: Wrong = [
     (plain("identify"), NO_PHOTOS, {}, {**SEARCHING, "margin": [*SEARCHING["margin"], None]}),
@@ -94,6 +95,7 @@ ENGINE: Wrong = [
             "strict": NO_FLAGS,
             "sync": NO_FLAGS,
             "one_per_file": NO_FLAGS,
+            **BACK,
         },
     ),
     (
@@ -106,7 +108,7 @@ ENGINE: Wrong = [
         lambda opened, **options: list(opened.enroll_sources(Sources(), **options)),
         [],
         {},
-        {"faces": NO_POLICIES, "strict": NO_FLAGS, "sync": NO_FLAGS},
+        {"faces": NO_POLICIES, "strict": NO_FLAGS, "sync": NO_FLAGS, **BACK},
     ),
     (plain("forget"), NO_LISTS, {}, {}),
     (plain("reindex"), [5, "", "some", True, []], {}, {}),

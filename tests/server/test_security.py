@@ -98,8 +98,9 @@ def test_a_key_is_random_and_only_its_hash_is_kept(engine: FaceSearch, keys: Key
     assert len(key) >= 4 + 43  # 256 bits in base64
     with engine.gallery.database.read() as connection:
         assert set(connection.scalars(sa.select(ApiKeyRow.digest))) == {hash_key(key), hash_key(other)}
+    folder = engine.gallery.folder
     engine.close()
-    assert key.encode() not in b"".join(path.read_bytes() for path in engine.gallery.folder.iterdir())
+    assert key.encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(("name", "scopes"), [("a b", ["read"]), ("", ["read"]), ("a", []), ("a", ["root"])])
