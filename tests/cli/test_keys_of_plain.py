@@ -38,7 +38,7 @@ def test_no_command_makes_a_plain_gallery_with_a_key(
         ("enroll", people_folder, "--pack", standin_pack),
         ("import", tmp_path / "bundle"),
         ("restore", tmp_path / "backup"),
-        ("keys", "list"),
+        ("keys", "create", "web"),
         ("serve", "--pack", standin_pack),
     ]
     monkeypatch.setenv("FACESEARCH_KEY_FILE", str(key_file))

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from io import BytesIO
 from operator import attrgetter
@@ -360,6 +361,8 @@ def call(opened: Any, *, name: str, needed: list[inspect.Parameter]) -> object:
     positional = [given[each.name] for each in needed if each.kind is not each.KEYWORD_ONLY]
     named = {each.name: given[each.name] for each in needed if each.kind is each.KEYWORD_ONLY}
     found = getattr(opened, name)(*positional, **named)
+    if isinstance(found, AbstractContextManager):
+        found.__enter__()
     return list(found) if inspect.isgenerator(found) else found
 
 
