@@ -104,8 +104,7 @@ class Enrolment:
         for folder in sync:
             yield from self._remove_vanished(folder, may_hold)
         yield from self._embed(self._planner.left)
-        if sync:
-            self._run = self._gallery.remove_faceless(self._run)
+        self._run = self._gallery.remove_faceless(self._run)
 
     def _remove_vanished(self, folder: Path, may_hold: Callable[[Path], bool]) -> Iterator[EnrollOutcome]:
         """Remove what was enrolled from below `folder` and is no longer there."""

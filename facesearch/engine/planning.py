@@ -338,11 +338,12 @@ class Planner:
         batch.add(outcome, self.refusal(todo, rejection, sha256))
 
     def refusal(self, todo: Todo, rejection: Rejection, sha256: str | None) -> RefusedPhoto | None:
-        """The refusal as the gallery remembers it; None where it does not."""
-        if todo.source.data is not None or rejection.reason in NOT_REMEMBERED:
+        """The change that the refusal makes; None where it makes none."""
+        remembered = rejection.reason not in NOT_REMEMBERED
+        if todo.source.data is not None or not (remembered or todo.enrolled):
             return None  # an upload is never asked for by this name again
         stored = StoredRejection(sha256 or None, todo.size, todo.mtime_ns, self._policy, rejection)
-        return RefusedPhoto(todo.source.path, stored)
+        return RefusedPhoto(todo.source.path, stored, remembered)
 
     @property
     def left(self) -> Sequence[Todo]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from facesearch.gallery.revisions import Revision
     from facesearch.types import ModelInfo, Vector
 
-_SAYS_NOTHING: Final = {Reason.UNREADABLE}
+_SAYS_NOTHING: Final = {Reason.UNREADABLE, Reason.INACCESSIBLE, Reason.MODEL_FAILURE}
 """Refusals that do not tell what a file holds."""
 
 Change: TypeAlias = NewPhoto | MovedPhoto | RefusedPhoto
@@ -128,7 +128,7 @@ def _refuse(connection: Connection, refused: Sequence[RefusedPhoto], effect: Eff
 
     It stays where the file cannot be read: it may be half written.
     """
-    rejections.remember_rejections(connection, refused)
+    rejections.remember_rejections(connection, [each for each in refused if each.remembered])
     contents = {
         each.path: each.rejection.sha256
         for each in refused

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
-from facesearch.errors import SchemaOutdatedError
+from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
 from facesearch.gallery.migrating import run_migrations
 from facesearch.gallery.schema import HEAD_REVISION
 
@@ -77,7 +77,10 @@ class Database(ABC):
         """The schema revision; None where there is no schema yet."""
         with self.read() as connection:
             exists = sa.inspect(connection).has_table("alembic_version")
-            return connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if exists else None
+            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if exists else None
+        if isinstance(found, bytes):  # a damaged file can hold any type anywhere
+            raise CorruptGalleryError(f"The schema version of {self.place} is damaged.", "Restore it from a backup.")
+        return found
 
     def require_head(self) -> None:
         """Raise `SchemaOutdatedError` unless the schema is the one this code works with."""

@@ -305,7 +305,7 @@ class Gallery:
 
         def work(connection: Connection, effect: Effect) -> Commit:
             active = self._bind(connection, changes)
-            entry = Entry(connection, "enroll", entry_id=run)
+            entry = Entry(connection, journal.ENROLL, entry_id=run)
             if lift:
                 self.erased_list.lift(connection, lift)
             applied = apply_changes(connection, changes, active, effect, entry)
@@ -320,7 +320,7 @@ class Gallery:
         """Remove photos that are no longer on disk; their people stay until `remove_faceless`. Returns the `run`."""
 
         def work(connection: Connection, effect: Effect) -> int | None:
-            entry = Entry(connection, "enroll", entry_id=run)
+            entry = Entry(connection, journal.ENROLL, entry_id=run)
             effect.removed += people.remove_vanished(entry, paths)
             return entry.id
 
@@ -328,9 +328,11 @@ class Gallery:
 
     def remove_faceless(self, run: int | None = None) -> int | None:
         """Remove people without photos of whom nothing else is known. Returns the `run`."""
+        if not self._transactions.read(subjects.faceless_subjects):
+            return run
 
         def work(connection: Connection) -> int | None:
-            entry = Entry(connection, "enroll", entry_id=run)
+            entry = Entry(connection, journal.ENROLL, entry_id=run)
             subjects.remove_faceless_subjects(connection, entry)
             return entry.id
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from facesearch.errors import GalleryError
 from facesearch.gallery import audit
 from facesearch.gallery.column_types import JsonText
+from facesearch.gallery.decisions import decide
 from facesearch.gallery.rows import insert, insert_all, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import (
     AliasRow,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 KEPT_DAYS: Final = 30
 """Days for which a removal can be undone. After that its vectors and pictures are deleted from the journal."""
+ENROLL: Final = "enroll"
 UNDO: Final = "undo"
 _TABLES: Final[dict[str, type[Base]]] = {
     row.__tablename__: row for row in (SubjectRow, AliasRow, PhotoRow, FaceRow, TemplateRow, CropRow, DecisionRow)
@@ -251,6 +253,8 @@ def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
     redo = Entry(connection, UNDO, {**entry.detail, "entry": entry.entry_id, "undone": entry.action})
     for change in changes:
         _revert(redo, change, entry.entry_id)
+    if entry.action == ENROLL:
+        _decide_against(redo, changes)
     update(connection, JournalRow, JournalRow.id == entry.entry_id, {"undone_by": redo.id})
     if entry.action == UNDO:  # what that had undone is in force again
         update(connection, JournalRow, JournalRow.id == entry.detail["entry"], {"undone_by": None})
@@ -274,6 +278,15 @@ def _find(connection: Connection, entry_id: int | None) -> JournalEntry:
             f"To make it hold again: facesearch undo {entry.undone_by}",
         )
     return entry
+
+
+def _decide_against(redo: Entry, changes: Sequence[Row[Any]]) -> None:
+    """Note whose the photos are that a source had moved: the undoing is a person's word, and newer."""
+    moved = [c.row_id for c in changes if c.table_name == PhotoRow.__tablename__ and c.before and c.after]
+    for chunk in chunks(moved):
+        query = sa.select(PhotoRow.sha256, PhotoRow.label, PhotoRow.owner_id).where(PhotoRow.id.in_(chunk))
+        for sha256, label, owner_id in redo.connection.execute(query).all():
+            decide(redo, sha256, label, owner_id, of=owner_id)
 
 
 def _revert(redo: Entry, change: Row[Any], entry_id: int) -> None:

@@ -321,13 +321,11 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int, entry
             "Run the same command again.",
         )
     update(connection, PhotoRow, same, values)
-    label = {"label": moved.label}
-    if owner_id == subject_id:
-        update(connection, PhotoRow, same, label)
-    else:
-        values = {**label, "owner_id": subject_id}
-        entry.update(PhotoRow, same, values, of=owner_id, other=subject_id)
-        values = {"subject_id": subject_id, "origin": "enrolled"}
-        entry.update(FaceRow, FaceRow.photo_id == photo.photo_id, values, of=owner_id, other=subject_id)
+    # What a source said is no correction: undoing the move leaves the label, so that the next run does not move again.
+    update(connection, PhotoRow, same, {"label": moved.label})
+    if owner_id != subject_id:
+        entry.update(PhotoRow, same, {"owner_id": subject_id}, of=owner_id, other=subject_id)
+        faces = {"subject_id": subject_id, "origin": "enrolled"}
+        entry.update(FaceRow, FaceRow.photo_id == photo.photo_id, faces, of=owner_id, other=subject_id)
     forget_rejections(connection, [file.path])
     return removed

@@ -34,10 +34,12 @@ class StoredRejection:
 
 @dataclass(frozen=True, slots=True)
 class RefusedPhoto:
-    """A photo that was refused, to be remembered."""
+    """A photo that was refused."""
 
     path: Path
     rejection: StoredRejection
+    remembered: bool = True
+    """Whether the gallery keeps the refusal: of people who were forgotten it keeps no path."""
 
 
 def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredRejection]:

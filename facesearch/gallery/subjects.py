@@ -277,20 +277,26 @@ def remove_subject(connection: Connection, who: SubjectKey) -> tuple[int, list[i
     return remove_orphan_photos(connection, photos), ids
 
 
-def remove_faceless_subjects(connection: Connection, entry: Entry | None = None) -> int:
-    """Remove subjects without any face of whom nothing else is known; returns how many there were.
+def faceless_subjects(connection: Connection) -> list[int]:
+    """The row ids of subjects without any face of whom nothing else is known.
 
     Those with attributes or other names stay, and those to whom a person moved photos: a person said these.
     """
     used = sa.exists().where(FaceRow.subject_id == SubjectRow.id)
     named = sa.exists().where(AliasRow.subject_id == SubjectRow.id)
     decided = sa.exists().where(DecisionRow.subject_id == SubjectRow.id)
-    bare = sa.and_(~used, ~named, ~decided, sa.type_coerce(SubjectRow.attributes, sa.Text) == "{}")
-    if entry is None:
-        return connection.execute(sa.delete(SubjectRow).where(bare)).rowcount
-    ids = connection.scalars(sa.select(SubjectRow.id).where(bare)).all()
+    bare = sa.type_coerce(SubjectRow.attributes, sa.Text) == "{}"
+    return list(connection.scalars(sa.select(SubjectRow.id).where(~used, ~named, ~decided, bare)))
+
+
+def remove_faceless_subjects(connection: Connection, entry: Entry | None = None) -> int:
+    """Remove `faceless_subjects`; returns how many there were."""
+    ids = faceless_subjects(connection)
     for key in ids:
-        entry.delete(SubjectRow, SubjectRow.id == key, of=key)
+        if entry is not None:
+            entry.delete(SubjectRow, SubjectRow.id == key, of=key)
+    for start in range(0, len(ids) if entry is None else 0, AT_ONCE):
+        connection.execute(sa.delete(SubjectRow).where(SubjectRow.id.in_(ids[start : start + AT_ONCE])))
     return len(ids)
 
 

@@ -8,7 +8,7 @@ import pytest
 from facesearch.gallery import templates
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.location import DatabaseUrl
-from tests.gallery.makers import make_gallery
+from tests.gallery.makers import MODEL, make_gallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,4 +68,5 @@ def second(place: Location, gallery: Gallery, tmp_path: Path) -> Iterator[Galler
     """The same gallery as another process opens it, or one on a server another machine, with a cache of its own."""
     elsewhere = DatabaseUrl(place.url, tmp_path / "elsewhere") if isinstance(place, DatabaseUrl) else place
     with Gallery.open(elsewhere) as other:
+        other.adopt(MODEL)
         yield other

@@ -49,8 +49,10 @@ def template(vector: Vector, model_id: str = MODEL.model_id) -> Template:
     return Template(vector, model_id, FACE, QUALITY)
 
 
-def photo_file(path: Path | str, content: int = 0, mtime_ns: int = 1) -> PhotoFile:
-    return PhotoFile(ROOT / path, hashlib.sha256(b"%d" % content).hexdigest(), 100, mtime_ns)
+def photo_file(path: Path | str, content: int | None = None, mtime_ns: int = 1) -> PhotoFile:
+    """A file whose content is named by a number, else by its path."""
+    named = str(path) if content is None else str(content)
+    return PhotoFile(ROOT / path, hashlib.sha256(named.encode()).hexdigest(), 100, mtime_ns)
 
 
 def new_photo(
@@ -58,7 +60,7 @@ def new_photo(
     path: Path | str,
     vectors: Sequence[Vector],
     attributes: Mapping[str, str] | None = None,
-    content: int = 0,
+    content: int | None = None,
 ) -> NewPhoto:
     templates = tuple(template(vector) for vector in vectors)
     return NewPhoto(photo_file(path, content), subject, attributes or {}, 640, 480, templates)

@@ -163,7 +163,7 @@ def test_changed_photos_are_faults_and_missing_ones_are_not(gallery: Gallery, tm
     for path in (whole, changed):
         path.write_bytes(b"1")
     folder.mkdir()
-    photos = [new_photo("anna", path, [unit(1)], content=1) for path in (whole, changed, missing, folder)]
+    photos = [new_photo(path.name, path, [unit(1)], content=1) for path in (whole, changed, missing, folder)]
     gallery.commit(photos)
     assert photo_file("x", 1).sha256 == photos[0].file.sha256
     changed.write_bytes(b"2")

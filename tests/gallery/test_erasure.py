@@ -148,7 +148,8 @@ def test_the_audit_and_the_list_of_erased_people_hold_no_name_and_no_vector(gall
         {"subjects": 1, "photos": 2, "templates": 2, "refused_photos": 0},
     )
     text = (folder / TOMBSTONES_NAME).read_text()
-    assert len(text.splitlines()) == 1 + 1 + 2 * 2  # the salt, the person, and each template by its row and its vector
+    # The salt; the person's row and name; each template by its row and its vector; each photo by its content.
+    assert len(text.splitlines()) == 1 + 2 + 2 * 2 + 2
     assert "anna" not in text
     assert (folder / TOMBSTONES_NAME).stat().st_mode & 0o777 == 0o600
 
