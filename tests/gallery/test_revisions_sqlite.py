@@ -267,13 +267,20 @@ def test_an_index_that_caught_up_equals_the_database_whatever_came_between(
     FolderWalk(gallery, tmp_path, seed).walk(300)
 
 
+def opened_for_enrolment(folder: Path) -> Gallery:
+    """The gallery, for templates of `MODEL` also while it is empty."""
+    gallery = Gallery.open(folder)
+    gallery.adopt(MODEL)
+    return gallery
+
+
 class Pair:
     """Two processes of one gallery, which change it in turn, fail, save, close, and put an older database back."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.choose, self.fresh = folder, random.Random(seed), iter(range(100, 10_000))
         make_gallery(folder).close()
-        self.both = [Gallery.open(folder) for _ in range(2)]
+        self.both = [opened_for_enrolment(folder) for _ in range(2)]
         self.people: list[int] = []
         self.backup: tuple[bytes, list[int]] | None = None
 
@@ -315,7 +322,7 @@ class Pair:
     def reopen(self) -> None:
         place = self.choose.randrange(2)
         self.both[place].close()
-        self.both[place] = Gallery.open(self.folder)
+        self.both[place] = opened_for_enrolment(self.folder)
 
     def put_back(self) -> None:
         """A database of earlier, beside a cache of later."""
@@ -326,7 +333,7 @@ class Pair:
             path.write_bytes(data)
         else:
             self.backup = path.read_bytes(), list(self.people)
-        self.both = [Gallery.open(self.folder) for _ in range(2)]
+        self.both = [opened_for_enrolment(self.folder) for _ in range(2)]
 
     def look(self, gallery: Gallery | None = None) -> None:
         gallery = gallery or self.one()
