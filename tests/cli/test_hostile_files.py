@@ -167,6 +167,12 @@ def people(world: World) -> None:
     world.run("people expire", "--dry-run", json_too=True)
     world.run("people expire", "--yes", "--json", "--receipt", world.receipts)
     world.run("enroll", world.people, codes=(0, 3))
+    (listed,) = (photo for photo in world.scenes.iterdir() if "stranger" in photo.name)
+    manifest = world.root / f"manifest{HOSTILE}.csv"
+    with manifest.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("photo", "subject"), (path_text(listed.relative_to(world.root)), "Stranger")])
+    world.run("enroll", manifest)
+    assert photo_of(world, "Stranger") == listed
 
 
 def probes(world: World) -> None:
