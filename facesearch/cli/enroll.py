@@ -21,6 +21,7 @@ from facesearch.cli.options import (
     WorkersOption,
     open_engine,
 )
+from facesearch.walking import is_system_folder
 
 if TYPE_CHECKING:
     from facesearch.types import EnrollOutcome
@@ -117,6 +118,7 @@ class Summary:
 
     def __init__(self) -> None:
         self._passed_over: Counter[str] = Counter()
+        self._system_folders: list[str] = []
         self._counts: Counter[str] = Counter()
         self._flagged: list[str] = []
         self._flags = 0
@@ -124,8 +126,11 @@ class Summary:
     def add(self, outcome: EnrollOutcome) -> None:
         """Count one outcome."""
         if outcome.status.value == "passed_over":
-            photo = Path(outcome.photo)
-            self._passed_over[photo.suffix.lower() or photo.name] += 1
+            path = Path(outcome.photo)
+            if is_system_folder(path):
+                self._system_folders.append(path.name)
+            else:
+                self._passed_over[path.suffix.lower() or path.name] += 1
             return
         rejected = outcome.status.value == "rejected"
         reason = outcome.rejection.reason.value if outcome.rejection else ""
@@ -161,7 +166,10 @@ class Summary:
         if self._counts["rejected: multiple_faces"]:
             note("Photos with several faces: --faces largest enrolls the largest face of each.")
         if self.inaccessible:
-            note(f"{self.inaccessible} files or folders could not be read. What is enrolled from them stays enrolled.")
+            what = "1 file or folder" if self.inaccessible == 1 else f"{self.inaccessible} files or folders"
+            note(f"{what} could not be read. What is enrolled from there stays enrolled.")
+        if self._system_folders:
+            note(f"Folders of the system were passed over: {', '.join(self._system_folders)}.")
         if self._passed_over:
             kinds = [kind for kind, _ in self._passed_over.most_common(KINDS)]
             more = ", ..." if len(self._passed_over) > KINDS else ""

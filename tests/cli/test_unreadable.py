@@ -44,7 +44,7 @@ def test_enroll_names_a_folder_without_permission_and_enrolls_the_others(
     assert run.code == 1
     assert str(people / PEOPLE[1]) in run.err
     assert "Permission denied" in run.err
-    assert "1 files or folders could not be read." in run.err
+    assert "1 file or folder could not be read." in run.err
     assert [line.split() for line in run.out.splitlines() if "inaccessible" in line] == [
         ["rejected:", "inaccessible", "1"]
     ]
@@ -136,7 +136,10 @@ def test_files_that_are_no_photos_are_listed_and_counted_in_words(
     passed = [record for record in run.records if record["status"] == "passed_over"]
     assert [Path(record["photo"]).name for record in passed] == ["film.MOV", "notes.txt"]
     assert all(record["subject"] is record["reason"] is None for record in passed)
-    assert "2 files are no photos by their names (.mov, .txt)." in command("enroll", people, *small_gallery).err
+    (people / "@eaDir").mkdir()
+    said = command("enroll", *sorted(people.iterdir()), *small_gallery).err
+    assert "2 files are no photos by their names (.mov, .txt)." in said
+    assert "Folders of the system were passed over: @eaDir." in said
 
 
 def test_a_photo_given_by_its_name_is_read_whatever_it_is_called(
