@@ -16,6 +16,7 @@ import numpy as np
 
 from facesearch.engine.planning import LOOKUP, Batch, Planner, Todo, groups_of, stored_outcome
 from facesearch.gallery.photos import NewPhoto, StoredPhoto
+from facesearch.gallery.tombstones import vector_key
 from facesearch.names import path_text
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.vision.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
@@ -203,7 +204,10 @@ class Enrolment:
             detection_score=max(template.face.detection_score for template in photo.templates),
         )
         batch.add(outcome, change)
-        batch.lift += self._planner.erased_entries(todo, photo.sha256)
+        lifted = self._planner.erased_entries(todo, photo.sha256)
+        if lifted:  # an import must not keep out what this brings back
+            vectors = (np.asarray(template.vector, "<f4").tobytes() for template in photo.templates)
+            batch.lift += [*lifted, *map(vector_key, vectors)]
         self._pending += [(subject, template) for template in photo.templates]
 
     def _refuse(self, todo: Todo, rejection: Rejection, sha256: str | None, batch: Batch) -> None:

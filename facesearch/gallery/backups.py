@@ -213,7 +213,7 @@ def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphr
         with database.write() as connection:
             erased = ErasedList(path.parent, beside=True)
             erased.take_over(connection, tombstones, of_others=False)
-            gone = len(erase_again(connection, erased.read(connection)))
+            gone = len(erase_again(connection, erased.read_own(connection)))
             # What an engine holds belongs to the gallery that the backup was made of, which may live on.
             forget_engines(connection, [engine.row for engine in engines(connection)])
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})

@@ -2,6 +2,9 @@
 
 What is listed here is format 1, whatever the database's schema comes to be. Ids are those of the gallery that was
 exported; JSON is text; box and landmarks are float32 in pixels; path is a file name's bytes, which need not be Unicode.
+
+What people decided comes along: aliases, whose each photo is, who said so, and decisions about contents. The journal of
+corrections stays with its gallery: a correction can be undone only where it was made.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import pyarrow as pa
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.gallery.schema import (
+    AliasRow,
     CalibrationRow,
     CropRow,
+    DecisionRow,
     FaceRow,
     ModelRow,
     PhotoRow,
@@ -40,7 +45,7 @@ class Table:
     name: str
     row: type[Sealed]
     columns: Mapping[str, str]
-    """Kind by name: int, real, bool, text, json, bytes, sha256, or floats:N."""
+    """Kind by name: int, real, bool, text, json, bytes, sha256, or floats:N; a `?` behind it where it may be null."""
 
     @property
     def file(self) -> str:
@@ -66,7 +71,13 @@ TABLES: Final = (
             "created_at": "text",
         },
     ),
-    Table("subjects", SubjectRow, {"id": "int", "name": "text", "attributes": "json", "created_at": "text"}),
+    Table(
+        "subjects",
+        SubjectRow,
+        {"id": "int", "name": "text", "attributes": "json", "said": "json", "created_at": "text"},
+    ),
+    Table("aliases", AliasRow, {"id": "int", "subject_id": "int", "name": "text", "created_at": "text"}),
+    Table("decisions", DecisionRow, {"id": "int", "sha256": "sha256", "label": "text", "subject_id": "int?"}),
     Table(
         "photos",
         PhotoRow,
@@ -79,6 +90,9 @@ TABLES: Final = (
             "width": "int",
             "height": "int",
             "enrolled_at": "text",
+            "owner_id": "int",
+            "label": "text",
+            "conflict": "int?",
         },
     ),
     Table(
@@ -95,6 +109,7 @@ TABLES: Final = (
             "sharpness": "real",
             "yaw": "real",
             "roll": "real",
+            "origin": "text",
         },
     ),
     Table("calibrations", CalibrationRow, {"id": "int", "model_id": "int", "document": "json", "created_at": "text"}),
@@ -129,7 +144,7 @@ def templates_file(model_row: int) -> str:
 
 
 def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
-    """How Parquet has these columns; only `sha256?` may be null."""
+    """How Parquet has these columns."""
     return pa.schema([pa.field(name, _arrow_type(kind), nullable=kind.endswith("?")) for name, kind in columns.items()])
 
 
@@ -144,9 +159,8 @@ def _arrow_type(kind: str) -> pa.DataType:
         "json": pa.string(),
         "bytes": pa.binary(),
         "sha256": pa.binary(32),
-        "sha256?": pa.binary(32),
     }
-    return types[kind]
+    return types[kind.removesuffix("?")]
 
 
 def to_arrow(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.gallery import audit
-from facesearch.gallery.erasure import erase_again
+from facesearch.gallery.erasure import erase_again, find_in_journal
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns, update
 from facesearch.gallery.schema import ErasedRow
 from facesearch.gallery.tombstones import Tombstones, erased_rows, read_tombstones, write_tombstones
@@ -49,9 +49,11 @@ class ErasedList:
         return Tombstones({salt: each for salt, each in listed.sections.items() if salt not in others})
 
     def back(self, connection: Connection) -> tuple[int, int]:
-        """(people, templates) that were erased and are there all the same."""
-        people, templates = erased_rows(connection, self.read_own(connection))
-        return len(people), len(templates)
+        """(people, templates) that were erased and are there all the same, or could be brought back by an undo."""
+        own = self.read_own(connection)
+        people, templates = erased_rows(connection, own)
+        past = find_in_journal(connection, own)
+        return len({*people, *past.subjects}), len(templates) + past.templates
 
     def add(self, connection: Connection, rows: Sequence[str]) -> None:
         """Put rows on the list, as `tombstones` spells them. Raises `GalleryError`.
@@ -74,7 +76,7 @@ class ErasedList:
             digests = kept.sections[row.salt] & _entries(row.digests)
             update(connection, ErasedRow, ErasedRow.id == row.id, {"digests": b"".join(sorted(digests))})
         self.keep_copy(kept)
-        audit.record(connection, "people.bring_back", {"entries": len(rows)})
+        audit.record(connection, "people.bring_back", {"entries": len(listed) - len(kept)})
 
     def take_over(self, connection: Connection, others: Tombstones, *, of_others: bool) -> None:
         """Put the entries of another list on this one. Raises `GalleryError`.

@@ -38,7 +38,7 @@ from facesearch.gallery.tombstones import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -117,13 +117,10 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     enrolled = [key for key in found.ids if _is_enrolled(connection, key)]
     removed = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
     shared = _contents_of_others(connection, found.contents)
-    listed.add(connection, [*found.keys, *keys, *map(vector_key, found.vectors), *_returns(found, shared)])
-    connection.execute(sa.delete(DecisionRow).where(DecisionRow.subject_id.in_(found.ids)))
-    for chunk in chunks(found.names):
-        connection.execute(sa.delete(DecisionRow).where(DecisionRow.label.in_(chunk)))
-    journal.forget(connection, found.ids, found.names)
-    rejections = forget_refusals(connection, found.names)
     others = _vectors_of_others(connection, found.vectors)
+    vectors = map(vector_key, found.vectors - others)
+    listed.add(connection, [*found.keys, *keys, *vectors, *_returns(found, shared)])
+    rejections = _forget_words(connection, found.ids, found.names)
     counts = {"subjects": len(found.ids), "photos": removed, "templates": len(keys), "refused_photos": rejections}
     audit.record(connection, "people.forget", counts)
     return Erased(
@@ -223,20 +220,68 @@ def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:
 
 
 def erase_again(connection: Connection, tombstones: Tombstones) -> list[int]:
-    """Remove whoever is on the list; the ids of the templates that went."""
+    """Remove whoever is on the list, also from the journal; the ids of the templates that went."""
     subject_ids, template_ids = erased_rows(connection, tombstones)
-    names = [
-        name
-        for chunk in chunks(subject_ids)
-        for name in connection.scalars(sa.select(SubjectRow.name).where(SubjectRow.id.in_(chunk)))
-    ]
+    past = find_in_journal(connection, tombstones)
+    names = _names(connection, subject_ids) + past.names
     removed = set(template_ids)
     for key in subject_ids:
         removed.update(subjects.remove_subject(connection, key)[1])
     remove_faces(connection, template_ids)
-    if subject_ids or template_ids:
-        forget_refusals(connection, names)
+    if subject_ids or template_ids or past.entries:
+        _forget_words(connection, [*subject_ids, *past.subjects], names, past.entries)
     return sorted(removed)
+
+
+@dataclass(slots=True)
+class ErasedPast:
+    """What the journal could bring back of people who are on the list."""
+
+    subjects: set[int] = field(default_factory=set)
+    """People who were removed, or merged into others."""
+    names: list[str] = field(default_factory=list)
+    templates: int = 0
+    entries: set[int] = field(default_factory=set)
+    """Entries that removed any of this."""
+
+
+def find_in_journal(connection: Connection, tombstones: Tombstones) -> ErasedPast:
+    """What the journal of a restored database could bring back of the people who are on the list."""
+    found = ErasedPast()
+    for entry_id, table, row in journal.removed_rows(connection) if len(tombstones) else ():
+        if table == SubjectRow.__tablename__ and tombstones.names(subject_key(row["id"], row["created_at"])):
+            found.subjects.add(row["id"])
+            found.names.append(row["name"])
+        elif table == TemplateRow.__tablename__ and tombstones.names(vector_key(row["vector"])):
+            found.templates += 1
+        elif table != PhotoRow.__tablename__ or not tombstones.names(content_key(row["sha256"].hex())):
+            continue
+        found.entries.add(entry_id)
+    return found
+
+
+def _names(connection: Connection, subject_ids: Sequence[int]) -> list[str]:
+    """What these people are called."""
+    return [
+        name
+        for chunk in chunks(subject_ids)
+        for key, column in ((SubjectRow.id, SubjectRow.name), (AliasRow.subject_id, AliasRow.name))
+        for name in connection.scalars(sa.select(column).where(key.in_(chunk)))
+    ]
+
+
+def _forget_words(
+    connection: Connection, subject_ids: Sequence[int], names: Sequence[str], entries: Iterable[int] = ()
+) -> int:
+    """Delete what was decided about people, what the journal has of them, and refusals that name them.
+
+    Returns how many refusals there were.
+    """
+    for column, values in ((DecisionRow.subject_id, subject_ids), (DecisionRow.label, names)):
+        for chunk in chunks(values):
+            connection.execute(sa.delete(DecisionRow).where(column.in_(chunk)))
+    journal.forget(connection, subject_ids, names, entries)
+    return forget_refusals(connection, names)
 
 
 def _take_crops(connection: Connection, photo_ids: Sequence[int]) -> list[bytes]:

@@ -38,7 +38,7 @@ from facesearch.gallery.schema import (
 from facesearch.gallery.templates import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
 
@@ -227,6 +227,14 @@ def images(connection: Connection, subject_ids: Sequence[int]) -> dict[str, list
     return found
 
 
+def removed_rows(connection: Connection) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Every row that was removed and that the journal has as it was, with its entry and table."""
+    query = sa.select(JournalChangeRow.entry_id, JournalChangeRow.table_name, JournalChangeRow.before)
+    gone = JournalChangeRow.before.is_not(None) & JournalChangeRow.after.is_(None)
+    for row in connection.execute(query.where(gone).execution_options(yield_per=512)):
+        yield row.entry_id, row.table_name, _unpack(row.before)
+
+
 # -- undoing
 
 
@@ -388,13 +396,15 @@ _NAMES: Final[dict[type[Base], str]] = {
 # -- forgetting
 
 
-def forget(connection: Connection, subject_ids: Iterable[int], names: Iterable[str]) -> None:
+def forget(connection: Connection, subject_ids: Iterable[int], names: Iterable[str], whole: Iterable[int] = ()) -> None:
     """Delete what the journal has of these people, who may be removed already.
 
     Entries that only concern them can no longer be undone; their words go, and so do those of entries that say one of
-    these names. What entries changed for others stays undoable.
+    these names. What entries changed for others stays undoable, but for the entries of `whole`, which go altogether.
     """
-    entry_ids: set[int] = set()
+    entry_ids = set(whole)
+    for chunk in chunks(list(entry_ids)):
+        connection.execute(sa.delete(JournalChangeRow).where(JournalChangeRow.entry_id.in_(chunk)))
     for subject_id in subject_ids:
         concerned = _concerns(subject_id)
         entry_ids.update(connection.scalars(sa.select(JournalChangeRow.entry_id).where(concerned)))

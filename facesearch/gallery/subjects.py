@@ -198,10 +198,13 @@ def changed_attributes(connection: Connection, subject_id: int, changes: Mapping
     return kept
 
 
-def add_attributes(connection: Connection, subject_id: int, given: Mapping[str, str]) -> None:
-    """Give a subject those of these attributes that it lacks."""
-    values = {**clean_attributes(given), **attributes(connection, subject_id)}
-    update(connection, SubjectRow, SubjectRow.id == subject_id, {"attributes": values})
+def add_attributes(connection: Connection, subject_id: int, given: Mapping[str, str], said: Mapping[str, str]) -> None:
+    """Give a subject those of these attributes that it lacks, and what sources said of them."""
+    chosen = SubjectRow.id == subject_id
+    own = connection.execute(sa.select(SubjectRow.attributes, SubjectRow.said).where(chosen)).one()
+    values = {"attributes": {**given, **own.attributes}, "said": {**said, **own.said}}
+    if (values["attributes"], values["said"]) != (own.attributes, own.said):
+        update(connection, SubjectRow, chosen, values)
 
 
 def attributes(connection: Connection, subject_id: int) -> dict[str, str]:

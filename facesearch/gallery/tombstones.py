@@ -113,10 +113,11 @@ def read_tombstones(folder: Path) -> Tombstones:
 
 def write_tombstones(folder: Path, tombstones: Tombstones) -> None:
     """Replace the gallery's list, durably. Raises `GalleryError`."""
-    if not len(tombstones):
+    file = folder / TOMBSTONES_NAME
+    if not len(tombstones) and not file.exists():
         return
     try:
-        write_whole(folder / TOMBSTONES_NAME, tombstones.format().encode())
+        write_whole(file, tombstones.format().encode())
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from facesearch.gallery.bundle_export import write_bundle
 from facesearch.gallery.bundle_import import read_bundle
 from facesearch.gallery.gallery import Gallery
+from facesearch.gallery.models import bind_model
 from facesearch.gallery.rows import keep_ids
 from facesearch.gallery.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.gallery.templates import checksum
@@ -30,7 +31,8 @@ MADE_AT_ONCE = 10_000
 def make(folder: Path, count: int) -> None:
     """`count` photos with a template each, every four of one person."""
     with Gallery.open(folder, create=True) as gallery:
-        gallery.adopt(ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_size": "640"}))
+        model = ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_size": "640"})
+        gallery.change(lambda connection: bind_model(gallery.database, connection, model))
         for start in range(1, count + 1, MADE_AT_ONCE):
             with gallery.database.write() as connection:
                 put(connection, range(start, min(start + MADE_AT_ONCE, count + 1)))
@@ -40,17 +42,29 @@ def put(connection: Connection, ids: range) -> None:
     vectors = units(ids.start, len(ids), DIMENSION)
     people = [key // PHOTOS_EACH + 1 for key in ids if key % PHOTOS_EACH == 0 or key == 1]
     face: dict[str, Any] = {"box": bytes(16), "landmarks": bytes(40), "detection_score": 0.9, "size": 50.0}
-    face |= {"sharpness": 90.0, "yaw": 0.0, "roll": 0.0}
-    photo = {"size": 1, "mtime_ns": 1, "width": 640, "height": 480, "enrolled_at": WHEN}
+    face |= {"sharpness": 90.0, "yaw": 0.0, "roll": 0.0, "origin": "enrolled"}
+    photo = {"size": 1, "mtime_ns": 1, "width": 640, "height": 480, "enrolled_at": WHEN, "label": "", "conflict": None}
     keep_ids(
         connection,
         SubjectRow,
-        [{"id": key, "name": f"Person {key}", "attributes": {"team": "a"}, "created_at": WHEN} for key in people],
+        [
+            {"id": key, "name": f"Person {key}", "attributes": {"team": "a"}, "said": {}, "created_at": WHEN}
+            for key in people
+        ],
     )
     keep_ids(
         connection,
         PhotoRow,
-        [{"id": key, "path": b"/photos/%d.jpg" % key, "sha256": key.to_bytes(32, "big"), **photo} for key in ids],
+        [
+            {
+                "id": key,
+                "path": b"/photos/%d.jpg" % key,
+                "sha256": key.to_bytes(32, "big"),
+                "owner_id": key // PHOTOS_EACH + 1,
+                **photo,
+            }
+            for key in ids
+        ],
     )
     keep_ids(
         connection,

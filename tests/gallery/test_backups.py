@@ -18,10 +18,12 @@ from facesearch.gallery.keys import KeyStore
 from facesearch.gallery.rawscan import scan_files
 from facesearch.gallery.sqlite import DATABASE_NAME
 from facesearch.gallery.tombstones import TOMBSTONES_NAME, Tombstones
-from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, new_photo, unit
+from tests.gallery.makers import MODEL, ROOT, enroll, found_subject, make_gallery, new_photo, unit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from facesearch.gallery.erasure import Erased
 
 PEOPLE = [f"person number {number:03}" for number in range(30)]
 
@@ -237,3 +239,77 @@ def test_a_backup_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(head + old + hashlib.sha256(head + old).digest())
     restored = restore_backup(tmp_path / "b", tmp_path / "again")
     assert (restored.subjects, restored.templates) == (2, 3)
+
+
+@pytest.fixture
+def journaled(gallery: Gallery) -> Gallery:
+    """Anna, whom the journal could bring back in several ways, and Ben, whom it has to keep."""
+    for seed in range(1, 7):
+        gallery.commit([new_photo("Annabella" if seed < 4 else "Ben", f"{seed}.jpg", [unit(seed)], content=seed)])
+    gallery.commit(
+        [new_photo("Zoe Zimmer", "7.jpg", [unit(7)], content=7), new_photo("Maximilian", "8.jpg", [unit(8)], content=8)]
+    )
+    gallery.rename_subject("Annabella", "Anna Amsel")
+    gallery.remove_photos([ROOT / "1.jpg", ROOT / "4.jpg"])
+    gallery.merge_subjects("Zoe Zimmer", "Anna Amsel")
+    gallery.remove_subject("Maximilian")
+    return gallery
+
+
+def erase_and_prove(gallery: Gallery, folder: Path) -> Erased:
+    erased = gallery.erase(["Anna Amsel", "Maximilian"])
+    gallery.database.checkpoint()
+    assert traces_in(folder, erased) == 0
+    return erased
+
+
+def traces_in(folder: Path, erased: Erased) -> int:
+    groups = [erased.traces.vectors, [b"Annabella", b"Anna Amsel", b"Zoe Zimmer", b"Maximilian"], erased.traces.paths]
+    return sum(sum(each.hits) for each in scan_files([folder], groups))
+
+
+def require_only_ben(gallery: Gallery) -> None:
+    assert [each.name for each in gallery.subjects()] == ["Ben"]
+    assert all(found_subject(gallery, seed) is None for seed in (1, 2, 3, 7, 8))
+    for entry in gallery.history():
+        if entry.undoable:
+            gallery.undo(entry.entry_id)
+    assert [each.name for each in gallery.subjects()] == ["Ben"]
+    assert found_subject(gallery, 1) is None
+    assert all(each.ok for each in check_gallery(gallery) if each.subject != "photos")
+
+
+def test_the_journal_of_an_older_backup_brings_back_nobody(journaled: Gallery, folder: Path, tmp_path: Path) -> None:
+    write_backup(journaled, tmp_path / "old")
+    erased = erase_and_prove(journaled, folder)
+    journaled.close()
+    restore_backup(tmp_path / "old", folder, force=True)
+    assert traces_in(folder, erased) == 0
+    with Gallery.open(folder) as restored:
+        require_only_ben(restored)
+
+
+def test_check_finds_the_erased_in_the_journal_of_a_replaced_database(
+    gallery: Gallery, folder: Path, tmp_path: Path
+) -> None:
+    enroll(gallery, "Maximilian", 8)
+    enroll(gallery, "Ben", 5)
+    gallery.remove_subject("Maximilian")
+    gallery.database.checkpoint()
+    shutil.copy(folder / DATABASE_NAME, tmp_path / "copy")
+    gallery.erase(["Maximilian"])
+    gallery.close()
+    shutil.copy(tmp_path / "copy", folder / DATABASE_NAME)
+    with Gallery.open(folder) as replaced:
+        (fault,) = [each.detail for each in check_gallery(replaced) if not each.ok and each.subject != "photos"]
+        assert "1 people and 1 templates that were erased are back" in fault
+        assert any(each.fixed for each in check_gallery(replaced, fix=True))
+        require_only_ben(replaced)
+
+
+def test_the_last_of_the_erased_who_comes_back_is_off_the_list_and_its_copy(gallery: Gallery, folder: Path) -> None:
+    gallery.change(lambda connection: gallery.erased_list.add(connection, ["name Anna"]))
+    assert (folder / TOMBSTONES_NAME).stat().st_size > 0
+    gallery.change(lambda connection: gallery.erased_list.lift(connection, ["name Anna"]))
+    assert len(gallery.erased()) == 0
+    assert gallery.events()[-1].detail == {"entries": 1}

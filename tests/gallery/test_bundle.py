@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,11 @@ from facesearch.gallery.check import check_gallery
 from facesearch.gallery.crops import CropStore
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.location import Location
+from facesearch.gallery.photos import NewPhoto
 from facesearch.gallery.reembedding import GalleryModels
 from facesearch.gallery.schema import TemplateRow
 from facesearch.gallery.templates import checksum
+from facesearch.gallery.tombstones import TOMBSTONES_NAME
 from facesearch.types import Candidate
 from tests.gallery.makers import (
     DIMENSION,
@@ -43,6 +48,7 @@ from tests.gallery.makers import (
     make_gallery,
     moved_photo,
     new_photo,
+    photo_file,
     photo_of_other_model,
     refused_photo,
     unit,
@@ -287,6 +293,157 @@ def test_whoever_was_erased_stays_out_unless_told_otherwise(
         assert all(finding.ok for finding in check_gallery(other))
 
 
+@pytest.fixture
+def decided(people: Gallery) -> Gallery:
+    """The same people, after somebody corrected them."""
+    people.commit([said_photo("Mira", "m1.jpg", 30), said_photo("Mira", "m2.jpg", 31), said_photo("Ada", "m3.jpg", 32)])
+    people.rename_subject("Mira", "M. Q.")
+    people.add_alias("M. Q.", "Quill")
+    people.move_photos([ROOT / "m3.jpg"], "M. Q.")
+    people.confirm_photos([ROOT / "m1.jpg"])
+    people.remove_photos([ROOT / "m2.jpg"])
+    (template_id, *_) = people.find_photos([ROOT / "1.jpg"])[ROOT / "1.jpg"].template_ids
+    people.commit([replace(said_photo("Ben", "m4.jpg", 33, {"team": "b"}), conflict=template_id)])
+    return people
+
+
+def said_photo(subject: str, path: str, seed: int, attributes: Mapping[str, str] | None = None) -> NewPhoto:
+    return replace(new_photo(subject, path, [unit(seed)], attributes, content=seed), label=subject)
+
+
+def decisions(gallery: Gallery) -> dict[tuple[str, str], str | None]:
+    return gallery.decisions([photo_file("", seed).sha256 for seed in range(40)])
+
+
+def test_what_people_decided_comes_along(decided: Gallery, other: Gallery, tmp_path: Path) -> None:
+    write_bundle(decided, tmp_path / "b", crops=True)
+    with other:
+        read_bundle(other, tmp_path / "b")
+        assert contents(other) == contents(decided)
+        assert other.subject("Mira").aliases == ("Mira", "Quill")
+        assert other.history() == [], "corrections can be undone where they were made"
+    with make_gallery(tmp_path / "third") as third:
+        enroll(third, "Dan", 6, 7)
+        read_bundle(third, tmp_path / "b")
+        assert decisions(third) == decisions(decided)
+        assert set(decisions(third).values()) == {"M. Q.", None}
+        for name in ("M. Q.", "Ben"):
+            expected, found = decided.photos_of_subject(name), third.photos_of_subject(name)
+            assert [(each.photo, each.origin) for each in found] == [(each.photo, each.origin) for each in expected]
+        assert third.subject("Quill").name == "M. Q."
+        (odd,) = third.find_photos([ROOT / "m4.jpg"]).values()
+        assert (odd.label, odd.conflict) == ("Ben", third.find_photos([ROOT / "1.jpg"])[ROOT / "1.jpg"].template_ids[0])
+        assert third.known_subjects(["Ben"])["Ben"].said == {"team": "b"}
+        assert all(finding.ok for finding in check_gallery(third))
+
+
+@pytest.mark.parametrize("renamed_here", [True, False])
+def test_a_merge_finds_people_by_their_other_names(
+    people: Gallery, other: Gallery, tmp_path: Path, renamed_here: bool
+) -> None:
+    with other:
+        other.adopt(MODEL)
+        enroll(other, "Ada", 20)
+        enroll(other, "Benjamin", 21)
+        (other if renamed_here else people).rename_subject("Ada", "A. L.")
+        people.add_alias("Ben", "Benjamin")
+        people.add_alias("Ben", "Benny")
+        write_bundle(people, tmp_path / "b")
+        with pytest.raises(GalleryError, match="2 people of the bundle"):
+            read_bundle(other, tmp_path / "b")
+        done = read_bundle(other, tmp_path / "b", merge=True)
+        assert (done.merged, done.subjects) == (2, 1)
+        ada = other.subject("Ada")
+        assert (ada.name, *ada.aliases) == (("A. L.", "Ada") if renamed_here else ("Ada", "A. L."))
+        assert (ada.photos, other.subject("Ben").aliases) == (3, ("Ben", "Benny"))
+        before = contents(other)
+        assert read_bundle(other, tmp_path / "b", merge=True).subjects == 0
+        assert contents(other) == before
+        assert all(finding.ok for finding in check_gallery(other))
+
+
+def test_people_whom_the_gallery_made_one_have_a_photo_once(people: Gallery, other: Gallery, tmp_path: Path) -> None:
+    people.commit([new_photo("Ben", "copy.jpg", [unit(2)], content=2)])
+    write_bundle(people, tmp_path / "b")
+    with other:
+        other.adopt(MODEL)
+        enroll(other, "Ada", 20)
+        other.add_alias("Ada", "Ben")
+        done = read_bundle(other, tmp_path / "b", merge=True)
+        assert (done.photos, done.photos_known) == (4, 1)
+        assert other.subject("Ada").photos == 4
+        assert all(finding.ok for finding in check_gallery(other))
+
+
+def test_what_the_gallery_decided_about_a_photo_stays(decided: Gallery, other: Gallery, tmp_path: Path) -> None:
+    write_bundle(decided, tmp_path / "b")
+    with other:
+        other.adopt(MODEL)
+        other.commit([said_photo("Mira", "m2.jpg", 31), said_photo("Ada", "m3.jpg", 32)])
+        other.move_photos([ROOT / "m3.jpg"], "Zoe", create=True)
+        read_bundle(other, tmp_path / "b", merge=True)
+        assert decisions(other) == {(photo_file("", 32).sha256, "Ada"): "Zoe"}
+        assert [each.photo.name for each in other.photos_of_subject("Mira")] == ["m2.jpg", "m1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("called", "seed", "content"),
+    [("Ada", 50, 50), ("Ada", 1, 1), ("Somebody", 50, 1), ("Somebody", 1, 50)],
+    ids=["name", "everything", "content", "vector"],
+)
+def test_nothing_that_was_erased_comes_in(other: Gallery, tmp_path: Path, called: str, seed: int, content: int) -> None:
+    attributes = {"team": "a"}
+    with make_gallery(tmp_path / "source") as source:
+        source.commit([new_photo(called, "x.jpg", [unit(seed)], attributes, content=content)])
+        source.add_alias(called, "Somebody else")
+        enroll(source, "Ben", 3)
+        write_bundle(source, tmp_path / "b")
+    with other:
+        other.adopt(MODEL)
+        enroll(other, "Zoe", 40)
+        enroll(other, "Ada", 1)
+        other.erase(["Ada"])
+        done = read_bundle(other, tmp_path / "b")
+        assert (done.subjects, done.photos, done.faces, done.templates, done.erased) == (1, 1, 1, 1, 1)
+        assert done.erased_subjects == (called == "Ada")
+        assert [(each.name, each.aliases) for each in other.subjects()] == [("Ben", ()), ("Zoe", ())]
+        other.remove_subject("Ben")
+        done = read_bundle(other, tmp_path / "b", bring_back_erased=True)
+        assert (done.subjects, done.erased, done.erased_subjects) == (2, 0, 0)
+        assert other.events(action="people.bring_back")[-1].detail["entries"] != 0
+        other.remove_subject(called)
+        other.remove_subject("Ben")
+        assert read_bundle(other, tmp_path / "b").erased == 0, "the list names them no more"
+        assert all(finding.ok for finding in check_gallery(other))
+
+
+def test_somebody_who_was_enrolled_again_is_not_kept_out_by_the_name(
+    people: Gallery, other: Gallery, bundle: Path
+) -> None:
+    with other:
+        other.adopt(MODEL)
+        enroll(other, "Ada", 50)
+        other.erase(["Ada"])
+        enroll(other, "Ada", 51)
+        done = read_bundle(other, bundle, merge=True)
+        assert (done.merged, done.erased, done.erased_subjects) == (1, 0, 0)
+        assert other.subject("Ada").photos == 3
+
+
+def test_an_older_list_in_the_folder_holds_for_an_empty_gallery(people: Gallery, bundle: Path, tmp_path: Path) -> None:
+    people.erase(["Ada"])
+    for folder in ("kept", "back"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(people.folder / TOMBSTONES_NAME, tmp_path / folder)
+    with Gallery.open(tmp_path / "kept", create=True) as kept:
+        done = read_bundle(kept, bundle)
+        assert (done.erased, done.erased_subjects, kept.counts()["subjects"]) == (2, 1, 2)
+        assert all(finding.ok for finding in check_gallery(kept))
+    with Gallery.open(tmp_path / "back", create=True) as back:
+        assert read_bundle(back, bundle, bring_back_erased=True).subjects == 3
+        assert all(finding.ok for finding in check_gallery(back)), "nobody is to be erased again"
+
+
 def test_damage_anywhere_is_noticed_and_changes_nothing(people: Gallery, bundle: Path, tmp_path: Path) -> None:
     whole, expected = bundle.read_bytes(), contents(people)
     seed = random.randrange(2**32)
@@ -317,14 +474,20 @@ def test_damage_anywhere_is_noticed_and_changes_nothing(people: Gallery, bundle:
     assert noticed >= 50
 
 
+PHOTO = [1, b"/a.jpg", bytes(32), 1, 1, 9, 9, "2026-01-01", 1, "Ada", None]
+FACE = [1, 1, 1, bytes(16), bytes(40), 0.9, 50.0, 9.0, 0.0, 0.0, "enrolled"]
+
+
 def write_raw(file: Path, changes: dict[str, list[list[Any]]], *, vectors: list[list[Any]] | None = None) -> None:
     """A bundle with one person, but for the tables in `changes`."""
-    box, marks, vector = bytes(16), bytes(40), unit(1).tobytes()
+    vector = unit(1).tobytes()
     tables: dict[str, list[list[Any]]] = {
         "models": [[1, MODEL.model_id, "p", DIMENSION, "d", "e", "{}", 0.4, "b", True, "2026-01-01"]],
-        "subjects": [[1, "Ada", "{}", "2026-01-01"]],
-        "photos": [[1, b"/a.jpg", bytes(32), 1, 1, 9, 9, "2026-01-01"]],
-        "faces": [[1, 1, 1, box, marks, 0.9, 50.0, 9.0, 0.0, 0.0]],
+        "subjects": [[1, "Ada", "{}", "{}", "2026-01-01"]],
+        "aliases": [],
+        "decisions": [],
+        "photos": [PHOTO],
+        "faces": [FACE],
         "calibrations": [],
         "rejections": [],
     } | changes
@@ -347,20 +510,36 @@ def test_a_bundle_made_by_hand_is_as_good_as_any(tmp_path: Path) -> None:
         assert all(finding.ok for finding in check_gallery(gallery))
 
 
-FACE = [1, 1, 1, bytes(16), bytes(40), 0.9, 50.0, 9.0, 0.0, 0.0]
 LONG = (2 * unit(1)).tobytes()
 
 
 @pytest.mark.parametrize(
     ("changes", "vectors"),
     [
-        ({"subjects": [[1, "A\nda", "{}", ""]]}, None),
-        ({"subjects": [[1, "Ada", '{"a b": "c"}', ""]]}, None),
-        ({"subjects": [[1, "Ada", "[]", ""]]}, None),
-        ({"subjects": [[1, "Ada", '{"a": 1}', ""]]}, None),
-        ({"subjects": [[2, "Ada", "{}", ""], [1, "Ben", "{}", ""]]}, None),
-        ({"subjects": [[1, "Ada", "{}", ""], [2, "Ada", "{}", ""]]}, None),
-        ({"subjects": [[2**62, "Ada", "{}", ""]]}, None),
+        ({"subjects": [[1, "A\nda", "{}", "{}", ""]]}, None),
+        ({"subjects": [[1, "Ada", '{"a b": "c"}', "{}", ""]]}, None),
+        ({"subjects": [[1, "Ada", "[]", "{}", ""]]}, None),
+        ({"subjects": [[1, "Ada", '{"a": 1}', "{}", ""]]}, None),
+        ({"subjects": [[1, "Ada", "{}", '{"a": 1}', ""]]}, None),
+        ({"subjects": [[2, "Ada", "{}", "{}", ""], [1, "Ben", "{}", "{}", ""]]}, None),
+        ({"subjects": [[1, "Ada", "{}", "{}", ""], [2, "Ada", "{}", "{}", ""]]}, None),
+        ({"subjects": [[2**62, "Ada", "{}", "{}", ""]]}, None),
+        ({"aliases": [[1, 1, "A\nda", ""]]}, None),
+        ({"aliases": [[1, 1, "Ada", ""]]}, None),
+        ({"aliases": [[1, 1, "A.", ""], [2, 1, "A.", ""]]}, None),
+        ({"aliases": [[1, 7, "A.", ""]]}, None),
+        ({"decisions": [[1, bytes(32), "A\nda", None]]}, None),
+        ({"photos": [[*PHOTO[:8], 7, "Ada", None]]}, None),
+        ({"photos": [[*PHOTO[:9], "A\nda", None]]}, None),
+        ({"photos": [PHOTO, [2, b"/b.jpg", *PHOTO[2:]]]}, None),
+        ({"faces": [[*FACE[:-1], "guessed"]]}, None),
+        (
+            {
+                "subjects": [[1, "Ada", "{}", "{}", ""], [2, "Ben", "{}", "{}", ""]],
+                "faces": [[1, 1, 2, *FACE[3:]]],
+            },
+            None,
+        ),
         ({"models": [[1, "m", "p", 9, "d", "e", "{}", 0.4, "b", True, ""]]}, None),
         ({"models": [[1, "m", "p", DIMENSION, "d", "e", "{}", 0.4, "b", False, ""]]}, None),
         ({"rejections": [[1, b"/x", None, 1, 1, "p", "no_reason", "d", ""]]}, None),
