@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.gallery.location import DatabaseUrl
+from tests.capabilities import require
 
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
@@ -19,6 +20,7 @@ SHARED = "shared_gallery"
 @pytest.fixture(scope="session")
 def postgres_binaries() -> Path:
     """The folder of the server's programs."""
+    require("proc")  # processes of a server are found there
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     from tests.postgres_server import find_binaries
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.capabilities import require
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
@@ -80,6 +82,7 @@ Operation = Write | Truncate | Sync | Create | MakeFolder | Rename | Unlink | Sa
 
 def record(command: Sequence[str], root: Path) -> list[Operation]:
     """Run a command and return what it did below `root`, which is empty; the test is skipped without strace."""
+    require("proc")  # strace finds the names of files there
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: no writes can be recorded")
     trace, said = root.with_name("trace"), root.with_name("said")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,15 @@ from facesearch.gallery.engines.records import EngineKind
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.location import MilvusServer
 from tests.gallery.makers import DIMENSION, enroll, make_gallery, unit
-from tests.servers import free_port, kill_group, require_milvus, restart_milvus, start_milvus, wait_until
+from tests.servers import (
+    free_port,
+    has_milvus_server,
+    kill_group,
+    require_milvus,
+    restart_milvus,
+    start_milvus,
+    wait_until,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL.")
 
@@ -136,8 +143,8 @@ def _parse(line: bytes) -> tuple[str, int]:
 
 @pytest.mark.parametrize("kills", [pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
 def test_a_killed_milvus_is_told_what_it_missed(scratch: Path, tmp_path: Path, kills: int) -> None:
-    if not shutil.which("milvus-server"):
-        pytest.skip("The Milvus server is not installed.")
+    if not has_milvus_server():
+        pytest.skip("There is no Milvus server that can run here.")
     rng, ledger, port = chance(), Ledger(), free_port()
     folder = scratch / "gallery"
     (tmp_path / "server").mkdir()
