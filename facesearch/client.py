@@ -408,6 +408,11 @@ def _rejection(record: Mapping[str, Any]) -> Rejection | None:
     return Rejection(Reason(record["reason"]), record["detail"]) if record["reason"] else None
 
 
+def _note(record: Mapping[str, Any]) -> str | None:
+    note: str | None = None if record["reason"] else record["detail"]
+    return note
+
+
 def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
     return SearchResult(
         photo=photo,
@@ -429,6 +434,7 @@ def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
         margin=record["margin"],
         rejection=_rejection(record),
         complete=record.get("complete", True),
+        note=_note(record),
     )
 
 
@@ -441,6 +447,7 @@ def _outcome(photo: str, record: Mapping[str, Any]) -> EnrollOutcome:
         faces=record["faces"],
         template_ids=tuple(record["template_ids"]),
         detection_score=record["detection_score"],
+        note=_note(record),
     )
 
 

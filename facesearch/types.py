@@ -274,6 +274,8 @@ class SearchResult(ByValue):
     rejection: Rejection | None = None
     complete: bool = True
     """Whether everybody was searched: False where the gallery's engine was down, and only its newest templates were."""
+    note: str | None = None
+    """What somebody should know of the photo, although it was searched, in words."""
 
     @property
     def best(self) -> Candidate | None:

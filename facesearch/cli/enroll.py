@@ -135,10 +135,10 @@ class Summary:
         rejected = outcome.status.value == "rejected"
         reason = outcome.rejection.reason.value if outcome.rejection else ""
         self._counts[f"rejected: {reason}" if rejected else outcome.status.value] += 1
-        if outcome.rejection:
+        if said := outcome.rejection.detail if outcome.rejection else outcome.note:
             self._flags += 1
             if self._flags <= SHOWN:
-                detail = f"{reason:18} {outcome.photo}: {outcome.rejection.detail}"
+                detail = f"{reason:18} {outcome.photo}: {said}"
                 self._flagged.append(f"{outcome.status.value:9} {detail}")
 
     @property

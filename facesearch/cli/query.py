@@ -118,14 +118,22 @@ def query(
         in_force, warning = engine.threshold, engine.threshold_warning
     if warning:
         note(f"Warning: {warning}")
-    if not all(result.complete for result in results):
-        note("Warning: the gallery's engine is down: only the newest templates were searched.")
+    _say_notes(results)
     if csv:
         print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
     elif not json:
         print_table(("photo", "face", "decision", "subject", "score", "next"), map(_query_row, results))
         note(f"A face matches at a score of {in_force.value:g} or more ({in_force.basis}).")
     raise typer.Exit(_query_exit(results))
+
+
+def _say_notes(results: Sequence[SearchResult]) -> None:
+    from facesearch.cli.output import note
+
+    for photo, remark in dict.fromkeys((result.photo, result.note) for result in results if result.note):
+        note(f"{photo}: {remark}")
+    if not all(result.complete for result in results):
+        note("Warning: the gallery's engine is down: only the newest templates were searched.")
 
 
 def _query_exit(results: Sequence[SearchResult]) -> int:
@@ -182,13 +190,18 @@ def verify(
     """
     from facesearch.cli.output import emit, note, say
     from facesearch.engine.outputs import require_not_of_gallery
+    from facesearch.engine.probes import note_of
     from facesearch.engine.records import comparison_record
+    from facesearch.names import path_text
 
     with open_engine(
         gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
     ) as engine:
         require_not_of_gallery(engine.settings, [a, b])
         comparison = engine.verify(a, b, faces=faces)
+    for photo in (a, b):
+        if remark := note_of(photo):
+            note(f"{path_text(photo)}: {remark}")
     if json:
         emit(comparison_record(comparison))
     else:
@@ -259,18 +272,21 @@ def _detect_exit(rows: Sequence[Sequence[object]]) -> int:
 def _detect_photo(
     engine: FaceSearch, path: Path, out: Output | None, kept: list[tuple[Path, Template]] | None, *, json: bool
 ) -> list[Sequence[object]]:
-    from facesearch.cli.output import emit
-    from facesearch.engine.probes import draw_faces
+    from facesearch.cli.output import emit, note
+    from facesearch.engine.probes import draw_faces, note_of
     from facesearch.engine.records import face_record
     from facesearch.names import path_text
 
     found = _faces_of(engine, path, kept)
+    remark = None if found[0][0] is None else note_of(path)
+    if remark:
+        note(f"{path_text(path)}: {remark}")
     drawn = [(face, f"{face.detection_score:.2f}", True) for face, _ in found if face is not None]
     if out is not None and drawn:
         draw_faces(path, drawn, out)
     if json:
         for index, (face, why) in enumerate(found):
-            reason, detail = (why.reason.value, why.detail) if why else (None, None)
+            reason, detail = (why.reason.value, why.detail) if why else (None, remark)
             emit(
                 {
                     **face_record(path_text(path), None if face is None else index, face),

@@ -202,6 +202,7 @@ class Enrolment:
             rejection=conflict.rejection if conflict else None,
             faces=len(photo.templates),
             detection_score=max(template.face.detection_score for template in photo.templates),
+            note=photo.note,
         )
         batch.add(outcome, change)
         lifted = self._planner.erased_entries(todo, photo.sha256)

@@ -28,7 +28,7 @@ from facesearch.types import (
 )
 from facesearch.vision.alignment import align
 from facesearch.vision.decoding import decode_guarded, start_decoding
-from facesearch.vision.photo import read_photo_bytes
+from facesearch.vision.photo import note_on, read_photo_bytes
 from facesearch.vision.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
 
 if TYPE_CHECKING:
@@ -91,10 +91,23 @@ def expect(*images: Image) -> None:
 
 def load_image(image: Image) -> Pixels:
     """Pixels (height, width, 3) uint8, RGB, upright. Raises `PhotoError`, or `ConfigError` for a wrong array."""
-    if isinstance(image, (str, Path)):
-        return decode_guarded(read_photo_bytes(Path(image)))
-    if isinstance(image, bytes):
-        return decode_guarded(image)
+    return load_noted(image)[0]
+
+
+def load_noted(image: Image) -> tuple[Pixels, str | None]:
+    """`load_image`, and what somebody should know of the photo although it can be used."""
+    if isinstance(image, (str, Path, bytes)):
+        data = image if isinstance(image, bytes) else read_photo_bytes(Path(image))
+        return decode_guarded(data), note_on(data)
+    return _own_pixels(image), None
+
+
+def note_of(photo: Path) -> str | None:
+    """What somebody should know of a photo that could be decoded. Raises `PhotoError` where it is gone meanwhile."""
+    return note_on(read_photo_bytes(photo))
+
+
+def _own_pixels(image: PillowImage | Pixels) -> Pixels:
     if not isinstance(image, np.ndarray):
         from facesearch.vision.formats import upright_copy
 
@@ -114,6 +127,8 @@ class Probe:
     """For each face the aligned crop (112, 112, 3), or why a score of it would mean nothing."""
     rejection: Rejection | None = None
     """Why the photo cannot be used: it is none, or no face is in it."""
+    note: str | None = None
+    """What somebody should know of it, although it can be used."""
 
     @property
     def usable(self) -> list[Pixels]:
@@ -137,7 +152,7 @@ def prepare_probe(encoder: Encoder, image: Image, *, name: str | None = None) ->
 def _find(encoder: Encoder, image: Image, name: str | None) -> tuple[Probe, Pixels | None]:
     called = name or image_name(image)
     try:
-        pixels = load_image(image)
+        pixels, note = load_noted(image)
     except PhotoError as error:
         return Probe(called, (), rejection=_reason(error)), None
     try:
@@ -146,7 +161,7 @@ def _find(encoder: Encoder, image: Image, name: str | None) -> tuple[Probe, Pixe
         return Probe(called, (), rejection=_reason(error)), None
     if not faces:
         return Probe(called, (), rejection=Rejection(Reason.FACE_NOT_FOUND, "No face was found.")), None
-    return Probe(called, faces), pixels
+    return Probe(called, faces, note=note), pixels
 
 
 def _crop(pixels: Pixels, face: Face) -> Pixels | Rejection:
@@ -224,7 +239,7 @@ def decide_probe(probe: Probe, found: Sequence[Sequence[Candidate]], options: Se
     return [
         _unusable(probe.name, index, face, crop, options)
         if isinstance(crop, Rejection)
-        else _decided(probe.name, index, face, next(remaining), options)
+        else replace(_decided(probe.name, index, face, next(remaining), options), note=probe.note)
         for index, (face, crop) in enumerate(zip(probe.faces, probe.crops, strict=True))
     ]
 

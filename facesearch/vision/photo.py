@@ -52,6 +52,15 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
+def note_on(data: bytes) -> str | None:
+    """What somebody should know of a photo that can be decoded all the same, in words."""
+    from facesearch.vision.jpeg import lacks_end
+
+    if data.startswith(b"\xff\xd8") and lacks_end(data):
+        return "The photo lacks its end marker, and none of its pixels."
+    return None
+
+
 def decode_photo(data: bytes) -> Pixels:
     """Upright RGB pixels (height, width, 3) uint8 of an encoded photo, read-only, decoded in this process.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 from facesearch.errors import PhotoError
 from facesearch.types import Face, Pixels, Quality, Reason, Rejection, Template
 from facesearch.vision.alignment import align
+from facesearch.vision.photo import note_on
 from facesearch.vision.pipeline import Pipeline
 from facesearch.vision.quality import FaceChoice, Limits, choose_faces, judge, measure
 
@@ -34,6 +35,8 @@ class EncodedPhoto(Generic[T]):
     """Faces the detector found, whether or not they were used."""
     unused: tuple[tuple[Face, Rejection], ...] = ()
     """Faces the policy chose, and the limits refused or the recogniser failed on."""
+    note: str | None = None
+    """What somebody should know of the photo, although it can be decoded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,8 @@ class DecodedPhoto(Generic[T]):
     sha256: str
     pixels: Pixels | None
     rejection: Rejection | None = None
+    note: str | None = None
+    """As in `EncodedPhoto`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +101,7 @@ class PhotoSteps(Generic[T]):
             return DecodedPhoto(source, "", None, _why(data))
         digest = hashlib.sha256(data).hexdigest()
         try:
-            return DecodedPhoto(source, digest, self._decode(data, take))
+            return DecodedPhoto(source, digest, self._decode(data, take), note=note_on(data))
         except PhotoError as error:
             return DecodedPhoto(source, digest, None, _why(error))
 
@@ -105,14 +110,15 @@ class PhotoSteps(Generic[T]):
         if pixels is None:
             return PreparedPhoto(EncodedPhoto(source, digest, None, (), decoded.rejection))
         size = (pixels.shape[1], pixels.shape[0])
+        outcome: EncodedPhoto[T] = EncodedPhoto(source, digest, size, (), None, note=decoded.note)
         try:
             found = self._detect(pixels)
         except PhotoError as error:
-            return PreparedPhoto(EncodedPhoto(source, digest, size, (), _why(error)))
+            return PreparedPhoto(replace(outcome, rejection=_why(error)))
         chosen = choose_faces(found, self._policy, size)
         if isinstance(chosen, Rejection):
-            return PreparedPhoto(EncodedPhoto(source, digest, size, (), chosen, len(found)))
-        return _crop(EncodedPhoto(source, digest, size, (), None, len(found)), pixels, chosen, self._limits)
+            return PreparedPhoto(replace(outcome, rejection=chosen, faces_found=len(found)))
+        return _crop(replace(outcome, faces_found=len(found)), pixels, chosen, self._limits)
 
     def weight(self, prepared: PreparedPhoto[T]) -> int:
         return len(prepared.crops)
