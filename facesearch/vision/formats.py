@@ -159,7 +159,7 @@ def _is_unsupported(data: bytes, kind: str, error: Exception) -> bool:
     if "unsupported" in text:
         return True
     if kind == "JPEG":
-        return not jpeg.is_ordinary(data)
+        return jpeg.is_special(data)
     return kind == "TIFF" and isinstance(error, UnidentifiedImageError) and _has_tiff_directory(data)
 
 

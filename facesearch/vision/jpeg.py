@@ -52,10 +52,10 @@ class _Structure:
         return wanted > 0 and len(self.missing) == wanted and not any(self.missing.values())
 
 
-def is_ordinary(data: bytes) -> bool:
-    """Whether it is of a kind that every decoder knows: Huffman-coded, with 8 bits per sample."""
+def is_special(data: bytes) -> bool:
+    """Whether its header says that it is of a kind that few decoders know: not Huffman-coded with 8 bits per sample."""
     structure = _read(data)
-    return structure.frame in _ORDINARY and structure.bits == 8
+    return structure.frame != 0 and (structure.frame not in _ORDINARY or structure.bits != 8)
 
 
 def lacks_end(data: bytes) -> bool:

@@ -339,6 +339,8 @@ def test_what_is_supported_and_cut_off_is_called_damaged() -> None:
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF"):
         data = encoded(image, kind)
         assert {refusal(data[: len(data) * percent // 100]) for percent in (40, 60, 80)} == {Reason.UNREADABLE}, kind
+    for start in range(3, 200):
+        assert refusal(encoded(image, "JPEG")[:start]) == Reason.UNREADABLE
 
 
 @pytest.mark.parametrize(
