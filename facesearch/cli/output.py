@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from facesearch.cli.hints import pasteable
 from facesearch.names import path_text, printable
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
-    typer.echo(printable(text), err=True)
+    typer.echo(printable(pasteable(text)), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -18,7 +18,9 @@ from facesearch.cli.options import (
     ProviderOption,
     WorkersOption,
     open_engine,
+    refuse_idle,
 )
+from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reembed(
+    context: typer.Context,
     activate: Annotated[
         bool, typer.Option("--activate", help="Then search with the new templates: one transaction.")
     ] = False,
@@ -72,6 +75,10 @@ def reembed(
 
     if rollback and (activate or pack):
         raise ConfigError("--rollback goes back to the model before.", "Use it without --activate and --pack.")
+    if rollback:
+        refuse_idle(context, ("det_size", "precision"), "--rollback takes those of the model before")
+    elif not activate:
+        refuse_idle(context, ("allow_missing",), "nothing is switched without --activate or --rollback")
     with open_engine(
         gallery=gallery,
         pack=pack,
@@ -95,7 +102,7 @@ def reembed(
             else:
                 _tell_next(engine, missing)
     if missing:
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_NEGATIVE)
 
 
 def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> int:
@@ -129,18 +136,18 @@ def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> in
 
 def _tell_next(engine: FaceSearch, missing: int) -> None:
     from facesearch.cli.output import note
+    from facesearch.gallery.models import options_of
 
     active, new = engine.gallery.model(), engine.model
     if missing:
         note(f"{missing} enrolled faces have no template of {new.model_id}.")
     if active is None or active.model_id == new.model_id:
         return
-    old_pack, new_pack = shlex.quote(active.pack), shlex.quote(new.pack)
     note(f"Searches still use {active.model_id}. On labelled photos, compare the two:")
-    note(f"  facesearch eval PEOPLE --pack {old_pack} --out old")
-    note(f"  facesearch eval PEOPLE --pack {new_pack} --out new")
+    note(f"  facesearch eval PEOPLE {options_of(active)} --out old")
+    note(f"  facesearch eval PEOPLE {options_of(new)} --out new")
     note("  facesearch eval compare old/report.json new/report.json")
-    note(f"Then: facesearch reembed --pack {new_pack} --activate")
+    note(f"Then: facesearch reembed {options_of(new)} --activate")
 
 
 def _tell_switch(switch: Switch, *, json: bool) -> None:
@@ -156,9 +163,10 @@ def _tell_switch(switch: Switch, *, json: bool) -> None:
     if switch.missing:
         note(f"{switch.missing} enrolled faces have no template of it: no search finds them.")
     if switch.previous != model_id:
-        note("Thresholds and calibrations belong to a model and did not carry over: facesearch calibrate")
+        note("Thresholds and calibrations belong to a model and did not carry over: facesearch calibrate --fpir 0.001")
         note("Running servers follow by themselves; restart other programs that have the gallery open.")
-        note(f"Back: facesearch reembed --rollback. For good: facesearch models retire {switch.previous}")
+        note("Back: facesearch reembed --rollback")
+        note(f"For good: facesearch models retire {shlex.quote(switch.previous)}")
 
 
 def retire(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError, ModelMismatchError, ModelNotFoundError
@@ -35,7 +36,7 @@ def _with_pack(engine: FaceSearch, pack: str, active: ModelInfo) -> FaceSearch:
     try:
         found = engine.beside(pack)
     except (ConfigError, ModelNotFoundError) as error:
-        how = f"Run `facesearch models pull {pack}` here" if pack in KNOWN_PACKS else "Copy it there"
+        how = f"Run `facesearch models pull {shlex.quote(pack)}` here" if pack in KNOWN_PACKS else "Copy it there"
         raise ModelNotFoundError(
             f"The gallery's model is {active.model_id}, and its pack {pack} is not on this machine.",
             f"{how}, and it is taken up by itself; or start again with --pack and the folder of that pack.",

@@ -146,7 +146,7 @@ class ModelChange:
         if encoder.info.model_id != info.model_id:
             raise ModelMismatchError(
                 f"The pack {info.pack} makes templates of {encoder.info.model_id} now, not of {info.model_id}.",
-                "Put the files back that made the gallery; `facesearch models info` shows a pack's.",
+                "Put the files back that made the gallery; `facesearch models info PACK` shows a pack's.",
             )
         return encoder
 

@@ -42,7 +42,7 @@ def read_calibration(document: Mapping[str, Any] | None) -> Calibration | None:
     except EvaluationError as error:
         raise CorruptGalleryError(
             f"The gallery's calibration cannot be used: {error.message}",
-            "Make it again: facesearch calibrate, or remove it: facesearch calibrate --forget",
+            "Make it again: `facesearch calibrate --fpir 0.001`. Or remove it: `facesearch calibrate --forget`.",
         ) from error
 
 

@@ -226,12 +226,12 @@ def _read(path: Path, kind: str, report: type[_R]) -> _R:
     if schema != f"facesearch.{kind}":
         raise EvaluationError(
             f"{path}: is no report of a {kind} evaluation but {schema or 'something else'}",
-            "Give the report.json that facesearch eval --out wrote.",
+            "Give the report.json that `facesearch eval PATH --out DIR` wrote.",
         )
     if document.get("version") != VERSION:
         raise EvaluationError(
             f"{path}: has version {document.get('version')}, this facesearch reads {VERSION}",
-            "Make the report again with this version: facesearch eval.",
+            "Make the report again with this version: facesearch eval PATH --out DIR",
         )
     try:
         return from_json(report, document["report"])

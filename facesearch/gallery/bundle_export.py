@@ -45,7 +45,7 @@ def write_bundle(
     if gallery.is_encrypted and not unencrypted:
         raise GalleryError(
             "A bundle is not encrypted, and the gallery is.",
-            "`facesearch backup` writes an encrypted copy; add --unencrypted to export it all the same.",
+            "`facesearch backup FILE` writes an encrypted copy; add --unencrypted to export it all the same.",
         )
     with Outputs(gallery=gallery.folder, force=force).file(file) as output:
         gallery.record("export", {"crops": int(crops)})

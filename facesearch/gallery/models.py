@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,13 @@ def require_made_by(active_id: str, model_id: str | None) -> None:
         )
 
 
+def options_of(info: ModelInfo) -> str:
+    """The options that make a command use this model, its arithmetic and its detection size."""
+    det_size = info.settings.get("det_size", "auto")
+    size = "" if det_size == "auto" else f" --det-size {det_size}"
+    return f"--pack {shlex.quote(info.pack)} --precision {_arithmetic_of(info)}{size}"
+
+
 def _arithmetic_of(info: ModelInfo) -> str:
     """As the options that ask for it."""
     provider = info.settings.get("provider")
@@ -148,8 +156,8 @@ def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
     raise ModelMismatchError(
         f"The gallery's templates were computed with --precision {ours}, and these are with --precision {theirs}: "
         f"their scores differ, {how}.",
-        f"Use --precision {ours}; measure the difference with `facesearch models quantize`; or change the gallery with "
-        f"`facesearch reembed --precision {theirs}`.",
+        f"Use --precision {ours}; measure the difference with `facesearch models quantize PACK PHOTOS`; or change the "
+        f"gallery with `facesearch reembed --precision {theirs}`.",
     )
 
 

@@ -183,7 +183,7 @@ class GalleryModels:
             if missing and not allow_missing:
                 raise GalleryError(
                     f"{missing} enrolled faces have no template of {model_id}: no search would find them.",
-                    f"Make them with `facesearch reembed --pack {new.info.pack}`; "
+                    f"Make them with `facesearch reembed {models.options_of(new.info)}`; "
                     "add --allow-missing to go without these faces.",
                 )
             if new.active:
@@ -245,7 +245,8 @@ def _require(connection: Connection, model_id: str) -> StoredModel:
     if found is None:
         known = ", ".join(each.info.model_id for each in models.all_models(connection)) or "none"
         raise GalleryError(
-            f"The gallery has no templates of {model_id}.", f"It has those of: {known}. Make them: facesearch reembed"
+            f"The gallery has no templates of {model_id}.",
+            f"It has those of: {known}. Make them: facesearch reembed --pack NAME",
         )
     return found
 

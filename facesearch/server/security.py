@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 1.0
 """How long a list of keys is trusted: a key that was revoked works no longer than this."""
 
-bearer = HTTPBearer(auto_error=False, scheme_name="key", description="A key of `facesearch keys create`.")
+bearer = HTTPBearer(auto_error=False, scheme_name="key", description="A key of `facesearch keys create NAME`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class KeyRing:
                 HTTPStatus.UNAUTHORIZED,
                 "unauthorized",
                 "A valid key is needed." if presented is None else "The key is not valid.",
-                "Send `Authorization: Bearer KEY`; `facesearch keys create` makes one.",
+                "Send `Authorization: Bearer KEY`; `facesearch keys create NAME` makes one.",
                 {"WWW-Authenticate": "Bearer"},
             )
         return Caller(found.name, found.scopes)

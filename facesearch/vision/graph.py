@@ -35,7 +35,7 @@ _RUNTIME_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _OPENING_NODES = 8
 REPAIRED_FROM = "facesearch.repaired_from"
 """Key of a model's metadata: the SHA-256 of the file that `facesearch.vision.repair` made it from."""
-_HINT = "Fetch the file again with `facesearch models pull`, or export the model without it."
+_HINT = "Fetch the file again with `facesearch models pull PACK`, or export the model without it."
 
 # message -> (field, number, type); "[]" marks a repeated field, a capital a message of this table, enums are int32.
 _SCHEMA: dict[str, tuple[tuple[str, int, str], ...]] = {

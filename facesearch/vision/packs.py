@@ -284,7 +284,7 @@ def _expected_sha256(file: KnownFile, folder: Path) -> str | None:
     if not SHA256_PATTERN.fullmatch(recorded):
         raise ModelIntegrityError(
             f"{sidecar} is damaged: it does not begin with a SHA-256.",
-            "Delete it and the model, and fetch the pack again with `facesearch models pull`.",
+            "Delete it and the model, and fetch the pack again with `facesearch models pull PACK`.",
         )
     return recorded
 

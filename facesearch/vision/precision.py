@@ -7,6 +7,7 @@ makes; bf16 is how OpenVINO runs the pack's own files.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,9 +110,11 @@ def in_precision(pack: ModelPack, precision: Precision) -> ModelPack:
     record = read_record(pack, precision)
     folder = folder_of(pack, precision)
     if record is None or not all((folder / name).is_file() for name, _ in record.files.values()):
+        own = pack.recognizer.path.parent
+        reference = shlex.quote(str(own) if (own / "pack.toml").is_file() else pack.name)
         raise ModelNotFoundError(
             f"The pack {pack.name} has no int8 files.",
-            f"Make them with photos like those you search: facesearch models quantize {pack.name} people/",
+            f"Make them with photos like those you search: facesearch models quantize {reference} people/",
         )
     detector, recognizer = pack.detector, pack.recognizer
     if "detector" in record.files:

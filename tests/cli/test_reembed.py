@@ -28,7 +28,7 @@ def test_a_gallery_goes_to_another_model_and_back(
     (before,) = command("query", probe, "--json").records
     run = command("reembed", "--pack", new_pack)
     assert run.code == 0
-    assert f"--pack '{new_pack}' --activate" in run.err
+    assert f"facesearch reembed --pack '{new_pack}' --precision fp32 --activate" in run.err
     assert "facesearch eval compare old/report.json new/report.json" in run.err
     assert command("query", probe, "--json").records == [before]
     assert list(command("info", "--json").records[0]["other_models"].values()) == [48]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -83,7 +84,7 @@ def photos_of(trials: Trials) -> tuple[Photo, ...]:
     if isinstance(trials, SearchTrials):
         raise EvaluationError(
             f"{trials.source}: holds gallery/ and probes, which are 1:N trials",
-            f"Run: facesearch eval search {trials.source}",
+            f"Run: facesearch eval search {shlex.quote(str(trials.source))}",
         )
     return trials.photos if isinstance(trials, PairTrials | PhotoSet) else ()
 

@@ -126,8 +126,8 @@ def _low_support(point: OperatingPoint, errors: int) -> Html:
     needed = round(30 / point.target_far)
     return paragraph(
         f"It rests on {errors:,} false match{'' if errors == 1 else 'es'}. A figure to rely on takes 30, which "
-        f"is about "
-        f"{needed:,} non-mated comparisons. For a gallery of many people set the threshold with facesearch calibrate.",
+        f"is about {needed:,} non-mated comparisons. For a gallery of many people set the threshold with "
+        "`facesearch calibrate --fpir 0.001`.",
         css="warn",
     )
 

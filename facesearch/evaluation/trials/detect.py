@@ -61,7 +61,7 @@ def _read_text_format(path: Path, first: str, photos: Path | None) -> Trials:
         return read_pairs_csv(path, photos)
     if "image" in header:
         raise EvaluationError(
-            f"{path}: is a 1:N manifest", "Give the gallery's and the probes': facesearch eval search GALLERY PROBES."
+            f"{path}: is a 1:N manifest", "Give the gallery's and the probes': facesearch eval search GALLERY PROBES"
         )
     if len(cells) == 2 and all(cell.isdigit() for cell in cells):
         if photos is None:

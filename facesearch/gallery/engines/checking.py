@@ -44,7 +44,7 @@ def _look(keeper: Engines, engine: Engine, *, fix: bool) -> Iterator[Finding]:
             remove_retired(keeper)
         yield Finding(ok=fix, subject="engine", detail=f"{detail}; removed" if fix else detail, fixed=fix)
     elif not engine.active:
-        detail = f"a move to {engine.kind} was begun: facesearch reindex --index {engine.kind} goes on with it"
+        detail = f"a move to {engine.kind} was begun: `facesearch reindex --index {engine.kind}` goes on with it"
         yield Finding(ok=True, subject="engine", detail=detail)
     else:
         yield _compared(keeper, engine, fix=fix)
