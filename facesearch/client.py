@@ -416,7 +416,7 @@ def _note(record: Mapping[str, Any]) -> str | None:
 def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
     return SearchResult(
         photo=photo,
-        face_index=record["face"],
+        face_number=record["face"],
         face=_face(record),
         decision=Decision(record["decision"]),
         threshold=Threshold(record["threshold"], record["threshold_basis"]),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from facesearch import arguments
 from facesearch.errors import ConfigError
 from facesearch.gallery.location import DatabaseUrl, MilvusServer, parse_location
-from facesearch.types import IndexKind
+from facesearch.types import IndexKind, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,8 @@ class Settings:
 
     gallery: Location
     """A folder, or a PostgreSQL database."""
+    gallery_is_named: bool
+    """Whether a flag or variable names the gallery, so that it has to be there to be read; else it is `data`."""
     pack: str | None
     provider: str
     det_size: str | None
@@ -76,8 +78,10 @@ class Settings:
         cache = Path(env["FACESEARCH_CACHE"]).expanduser() if env.get("FACESEARCH_CACHE") else _user_cache()
         # The key itself is never an argument: others could read it.
         chosen_key = key_file or _path(env.get("FACESEARCH_KEY_FILE"))
+        named_gallery = (env.get("FACESEARCH_GALLERY") or None) if gallery is None else gallery
         return cls(
-            gallery=_location(env.get("FACESEARCH_GALLERY") or DEFAULT_GALLERY if gallery is None else gallery, cache),
+            gallery=_location(DEFAULT_GALLERY if named_gallery is None else named_gallery, cache),
+            gallery_is_named=named_gallery is not None,
             pack=_chosen("pack", os.fspath(pack) if isinstance(pack, Path) else pack, env),
             provider=_chosen("provider", provider, env) or DEFAULT_PROVIDER,
             det_size=_chosen("det_size", str(det_size) if type(det_size) is int else det_size, env),
@@ -120,19 +124,17 @@ def _index(chosen: str) -> IndexKind:
 
 
 def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
-    text = env.get("FACESEARCH_THRESHOLD")
-    if flag is None and not text:
+    given = env.get("FACESEARCH_THRESHOLD") or None if flag is None else flag
+    if given is None:
         return None
     try:
-        value = float(text or 0) if flag is None else arguments.number("threshold", flag, -1, 1)
+        value = float(given) if flag is None else arguments.number("threshold", flag, -1, 1)
     except (ValueError, ConfigError):
-        value = float("nan")
-    if not -1 <= value <= 1:
         raise ConfigError(
-            f"The threshold {text if flag is None else flag} is no cosine similarity.",
+            f"The threshold {given} is no cosine similarity.",
             "Give a number between -1 and 1; scores of one person are usually above 0.4.",
-        )
-    return value
+        ) from None
+    return Threshold(value, "given").value
 
 
 def _path(text: str | None) -> Path | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from facesearch.errors import ConfigError
 from facesearch.names import printable
 
 if TYPE_CHECKING:
@@ -249,12 +250,24 @@ class Candidate:
     photo_id: int
 
 
+def is_cosine(value: float) -> bool:
+    """Whether a number can be a score or a threshold: -1 to 1; NaN cannot."""
+    return -1 <= value <= 1
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A similarity threshold and where it comes from."""
+    """A similarity threshold and where it comes from. Raises `ConfigError` for a value that is no cosine."""
 
     value: float
     basis: str
+
+    def __post_init__(self) -> None:
+        if not is_cosine(self.value):
+            raise ConfigError(
+                f"The threshold {self.value!r} is no cosine similarity.",
+                "Give a number between -1 and 1; scores of one person are usually above 0.4.",
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,8 +275,8 @@ class SearchResult(ByValue):
     """What the gallery says about one face of a probe photo."""
 
     photo: str
-    face_index: int | None
-    """Position among the photo's faces, largest detection score first; None where the photo has no usable face."""
+    face_number: int | None
+    """From 1 on, best detection first, as tables, pages and `faces=` count; None where no face was found."""
     face: Face | None
     decision: Decision
     threshold: Threshold

@@ -319,9 +319,9 @@ class FaceSearch:
     ) -> list[EnrollOutcome]:
         """Enroll photos that have no file as one person: an outcome for each, in their order, all on disk.
 
-        The photos themselves are not kept. `faces` is a policy, or the position of the face that is meant, best
-        detection first. `any_quality` takes faces that are too poor for a gallery otherwise. `bring_back_erased` takes
-        somebody who was forgotten.
+        The photos themselves are not kept. `faces` is a policy, or the number of the face that is meant, from 1 on,
+        best detection first. `any_quality` takes faces that are too poor for a gallery otherwise. `bring_back_erased`
+        takes somebody who was forgotten.
         """
         _require_uploads(photos)
         arguments.text("subject", subject)
@@ -384,8 +384,9 @@ class FaceSearch:
         """Compare the faces of two photos 1:1.
 
         `faces`: `single` (one face, or one that dominates) or `largest`. Raises `PhotoError`, `NoFaceError` or
-        `MultipleFacesError`.
+        `MultipleFacesError`; `GalleryNotFoundError` where a gallery is named and not there.
         """
+        self._parts.require_named_gallery()
         policy = parse_policy(faces)
         if policy is FacePolicy.ALL:
             raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
@@ -393,22 +394,25 @@ class FaceSearch:
         return probes.verify(self.encoder, a, b, self.threshold, policy)
 
     def detect(self, image: Image) -> list[Face]:
-        """All faces of a photo, best detection first. Raises `PhotoError`."""
+        """All faces of a photo, best detection first. Raises `PhotoError`, and `GalleryNotFoundError` as `verify`."""
         probes.expect(image)
+        self._parts.require_named_gallery()
         return self.encoder.detect(probes.load_image(image))
 
     def encode(self, image: Image) -> list[Template]:
         """All faces of a photo with their vectors, best detection first.
 
         Raises `PhotoError`, also where a face has no vector (`extreme_pose`, `model_failure`): `encode_faces` tells
-        which one, and gives the others.
+        which one, and gives the others. Raises `GalleryNotFoundError` as `verify`.
         """
         probes.expect(image)
+        self._parts.require_named_gallery()
         return self.encoder.encode(probes.load_image(image))
 
     def encode_faces(self, image: Image) -> list[tuple[Face, Template | Rejection]]:
-        """All faces of a photo, best detection first, each with its vector or why it has none. Raises `PhotoError`."""
+        """All faces of a photo, best detection first, each with its vector or why it has none. Raises as `detect`."""
         probes.expect(image)
+        self._parts.require_named_gallery()
         return self.encoder.encode_faces(probes.load_image(image))
 
     def photo_embedder(
@@ -417,8 +421,10 @@ class FaceSearch:
         """Embeds photos for an evaluation, with the models of this engine.
 
         `faces`: `largest` or `single`. `flip` sums each crop's vector with that of its mirror image. `aligned` takes
-        photos as aligned 112x112 crops. `cache` keeps vectors in the folder of `FACESEARCH_CACHE`.
+        photos as aligned 112x112 crops. `cache` keeps vectors in the folder of `FACESEARCH_CACHE`. Raises
+        `GalleryNotFoundError` where a gallery is named and not there.
         """
+        self._parts.require_named_gallery()
         from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 
         policy = parse_policy(faces)

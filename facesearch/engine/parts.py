@@ -82,6 +82,14 @@ class Parts:
                 )
             return self._gallery
 
+    def require_named_gallery(self) -> None:
+        """Raise `GalleryNotFoundError` where the settings name a gallery that is not there.
+
+        What works without a gallery would otherwise use another model and another threshold than was asked for.
+        """
+        if self._settings.gallery_is_named:
+            self.gallery()
+
     @property
     def has_gallery(self) -> bool:
         """Whether there is a gallery to search."""

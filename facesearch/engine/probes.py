@@ -237,24 +237,24 @@ def decide_probe(probe: Probe, found: Sequence[Sequence[Candidate]], options: Se
         return [_unusable(probe.name, None, None, probe.rejection, options)]
     remaining = iter(found)
     return [
-        _unusable(probe.name, index, face, crop, options)
+        _unusable(probe.name, number, face, crop, options)
         if isinstance(crop, Rejection)
-        else replace(_decided(probe.name, index, face, next(remaining), options), note=probe.note)
-        for index, (face, crop) in enumerate(zip(probe.faces, probe.crops, strict=True))
+        else replace(_decided(probe.name, number, face, next(remaining), options), note=probe.note)
+        for number, (face, crop) in enumerate(zip(probe.faces, probe.crops, strict=True), 1)
     ]
 
 
 def _decided(
-    name: str, index: int, face: Face, candidates: Sequence[Candidate], options: SearchOptions
+    name: str, number: int, face: Face, candidates: Sequence[Candidate], options: SearchOptions
 ) -> SearchResult:
     decision, margin = decide(candidates, options.threshold.value, options.margin)
-    return SearchResult(name, index, face, decision, options.threshold, tuple(candidates[: options.k]), margin)
+    return SearchResult(name, number, face, decision, options.threshold, tuple(candidates[: options.k]), margin)
 
 
 def _unusable(
-    name: str, index: int | None, face: Face | None, rejection: Rejection, options: SearchOptions
+    name: str, number: int | None, face: Face | None, rejection: Rejection, options: SearchOptions
 ) -> SearchResult:
-    return SearchResult(name, index, face, Decision.UNUSABLE, options.threshold, rejection=rejection)
+    return SearchResult(name, number, face, Decision.UNUSABLE, options.threshold, rejection=rejection)
 
 
 def _reason(error: PhotoError) -> Rejection:

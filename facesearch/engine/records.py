@@ -8,7 +8,16 @@ from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from facesearch.engine.reembedding import ReembedOutcome
-    from facesearch.types import Comparison, EnrolledPhoto, EnrollOutcome, Face, Finding, SearchResult, Subject
+    from facesearch.types import (
+        Comparison,
+        EnrolledPhoto,
+        EnrollOutcome,
+        Face,
+        Finding,
+        SearchResult,
+        Subject,
+        Threshold,
+    )
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:
@@ -43,11 +52,11 @@ def reembed_record(outcome: ReembedOutcome) -> dict[str, Any]:
     }
 
 
-def face_record(photo: str, index: int | None, face: Face | None) -> dict[str, Any]:
-    """One detected face; nulls where there is none."""
+def face_record(photo: str, number: int | None, face: Face | None) -> dict[str, Any]:
+    """One detected face, counted from 1; nulls where there is none."""
     return {
         "photo": photo,
-        "face": index,
+        "face": number,
         "box": [rounded(value, 3) for value in face.box.tolist()] if face else None,
         "landmarks": [[rounded(value, 3) for value in point] for point in face.landmarks.tolist()] if face else None,
         "detection_score": rounded(face.detection_score) if face else None,
@@ -58,15 +67,14 @@ def search_record(result: SearchResult) -> dict[str, Any]:
     """One searched face."""
     best = result.best
     return {
-        **face_record(result.photo, result.face_index, result.face),
+        **face_record(result.photo, result.face_number, result.face),
         "decision": result.decision.value,
         "reason": result.rejection.reason.value if result.rejection else None,
         "detail": result.rejection.detail if result.rejection else result.note,
         "subject": best.subject if best and result.decision.value in {"match", "ambiguous"} else None,
         "score": rounded(best.score) if best else None,
         "margin": rounded(result.margin),
-        "threshold": rounded(result.threshold.value),
-        "threshold_basis": result.threshold.basis,
+        **threshold_record(result.threshold),
         "candidates": [
             {
                 "subject": each.subject,
@@ -82,14 +90,18 @@ def search_record(result: SearchResult) -> dict[str, Any]:
     }
 
 
+def threshold_record(threshold: Threshold) -> dict[str, Any]:
+    """The threshold in force, and what it rests on."""
+    return {"threshold": rounded(threshold.value), "threshold_basis": threshold.basis}
+
+
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
     """A 1:1 comparison."""
     return {
         "a": comparison.a,
         "b": comparison.b,
         "score": rounded(comparison.score),
-        "threshold": rounded(comparison.threshold.value),
-        "threshold_basis": comparison.threshold.basis,
+        **threshold_record(comparison.threshold),
         "match": comparison.is_match,
     }
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.results.rates import Flag, Interval
 from facesearch.evaluation.strictness import build
+from facesearch.types import is_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from facesearch.types import ModelInfo
 
-CALIBRATE_AGAIN = "Run `facesearch calibrate` again."
+CALIBRATE_AGAIN = "Make it again: facesearch calibrate --fpir 0.001"
 SCHEMA = 1
 """Version of calibration.json."""
 
@@ -38,7 +39,10 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold and everything a person or the engine must know before relying on it: calibration.json."""
+    """A threshold and everything a person or the engine must know before relying on it: calibration.json.
+
+    Raises `EvaluationError` for a threshold that is no cosine and for numbers that contradict each other.
+    """
 
     threshold: float
     metric: Metric
@@ -66,6 +70,14 @@ class Calibration:
     detector_sha256: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Preprocessing and detector settings as plain JSON values."""
+
+    def __post_init__(self) -> None:
+        if not is_cosine(self.threshold):
+            raise EvaluationError(
+                f"The calibration's threshold {self.threshold!r} is no cosine similarity: it is not between -1 and 1.",
+                hint=CALIBRATE_AGAIN,
+            )
+        _require_consistent(self)
 
     def bound_to(self, model: ModelInfo) -> Calibration:
         """The same for one model and its settings: a threshold means nothing for another."""
@@ -99,7 +111,6 @@ class Calibration:
             calibration: Calibration = build(cls, values)
         except ValueError as error:
             raise EvaluationError(f"The calibration is damaged: {error}.", hint=CALIBRATE_AGAIN) from error
-        _require_consistent(calibration)
         return calibration
 
 

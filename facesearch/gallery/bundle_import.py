@@ -33,7 +33,7 @@ from facesearch.gallery.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, 
 from facesearch.gallery.standing import Standing, read_standing
 from facesearch.gallery.templates import checksum, chunks
 from facesearch.gallery.tombstones import Tombstones, content_key, name_key, subject_key, template_keys, vector_key
-from facesearch.types import Reason
+from facesearch.types import Reason, is_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -199,6 +199,7 @@ class Import:
     def _import_models(self) -> None:
         stored = models.active_model(self._connection, hold=True)
         for row in (row for rows in self._rows("models") for row in rows):
+            _require_cosine(row["threshold"], "its model")
             if row["active"] and stored is not None and row["model_id"] != stored[1].model_id:
                 raise ModelMismatchError(
                     f"The bundle's templates are of {row['model_id']}, the gallery's of {stored[1].model_id}.",
@@ -240,7 +241,7 @@ class Import:
         if taken and not self._merge:
             raise GalleryError(
                 f"{len(taken)} people of the bundle have names that are in the gallery: {_few(taken)}.",
-                "Where they are the same people: --merge. Otherwise rename them first: facesearch people rename",
+                "Where they are the same people: --merge. Otherwise rename first: facesearch people rename NAME NEW",
             )
         self._done.merged = len(taken)
 
@@ -470,6 +471,8 @@ class Import:
         if not self.is_fresh:
             return
         for rows in self._rows("calibrations"):
+            for row in rows:
+                _require_cosine(row["document"].get("threshold"), "its calibration")
             self._insert("calibrations", [{**row, "model_id": self._models[row["model_id"]][0]} for row in rows])
         for rows in self._rows("rejections"):
             for row in rows:
@@ -508,6 +511,11 @@ def _require_clean(name: str) -> None:
 def _require_label(label: str) -> None:
     if label:
         _require_clean(label)
+
+
+def _require_cosine(threshold: object, whose: str) -> None:
+    if not isinstance(threshold, int | float) or not is_cosine(threshold):
+        raise ValueError(f"the threshold of {whose} is no cosine similarity: {threshold!r}")
 
 
 def _vectors(rows: Sequence[dict[str, Any]], dimension: int) -> NDArray[np.float32]:

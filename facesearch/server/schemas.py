@@ -38,7 +38,7 @@ class FaceRecord(BaseModel):
 
     photo_index: int = Field(description="Position of the photo in the request.")
     photo: str
-    face: int | None = Field(description="Position among the photo's faces, best detection first.")
+    face: int | None = Field(description="From 1 on, best detection first.")
     box: Box | None
     landmarks: list[list[float]] | None = Field(description="Eyes, nose, mouth corners: (5, 2) in pixels.")
     detection_score: float | None

@@ -36,7 +36,7 @@ class FacePolicy(StrEnum):
 
 
 FaceChoice: TypeAlias = FacePolicy | int
-"""Which faces are meant: a policy, or one face by its position, best detection first."""
+"""Which faces are meant: a policy, or one face by its number: from 1 on, best detection first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,9 @@ def choose_faces(faces: Sequence[Face], policy: FaceChoice, photo_size: tuple[in
     if not faces:
         return Rejection(Reason.FACE_NOT_FOUND, "No face was found.")
     if isinstance(policy, int):
-        if 0 <= policy < len(faces):
-            return [faces[policy]]
-        return Rejection(Reason.FACE_NOT_FOUND, f"There is no face {policy}: {len(faces)} were found, from 0 on.")
+        if 1 <= policy <= len(faces):
+            return [faces[policy - 1]]
+        return Rejection(Reason.FACE_NOT_FOUND, f"There is no face {policy}: {len(faces)} were found.")
     if policy is FacePolicy.ALL:
         return list(faces)
     by_area = sorted(faces, key=lambda face: -face.area)

@@ -81,7 +81,7 @@ def test_probes_round_trip(client: Client, engine: FaceSearch, scenes_folder: Pa
     for scene in ("group.jpg", "stranger.jpg", "landscape.jpg"):
         photo = scenes_folder / scene
         for ours, theirs in zip(client.identify(photo, k=3), engine.identify(photo, k=3), strict=True):
-            assert (ours.photo, ours.face_index, ours.decision) == (theirs.photo, theirs.face_index, theirs.decision)
+            assert (ours.photo, ours.face_number, ours.decision) == (theirs.photo, theirs.face_number, theirs.decision)
             assert (ours.threshold, ours.rejection) == (theirs.threshold, theirs.rejection)
             assert [each.subject for each in ours.candidates] == [each.subject for each in theirs.candidates]
             assert [each.score for each in ours.candidates] == pytest.approx(

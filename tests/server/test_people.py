@@ -82,16 +82,24 @@ def test_photos_that_cannot_be_used_are_told_with_their_reasons(api: httpx.Clien
 def test_one_face_of_several_can_be_chosen(api: httpx.Client, scenes_folder: Path) -> None:
     group = scenes_folder / "group.jpg"
     faces = api.post("/v1/identify", files=photos(group)).json()["results"]
-    unknown = [face["face"] for face in faces if face["decision"] == "unknown"] or [len(faces) - 1]
-    chosen = faces[unknown[0]]
+    unknown = [face["face"] for face in faces if face["decision"] == "unknown"] or [len(faces)]
+    chosen = faces[unknown[0] - 1]
     answer = enroll(api, "From the group", group, faces=str(chosen["face"]))
     assert answer.status_code == 201
     photo = api.get(f"/v1/subjects/{answer.json()['subject']['id']}/photos").json()["photos"][0]
     assert photo["faces"][0]["box"] == pytest.approx(chosen["box"], abs=0.01)
-    other = enroll(api, "Somebody else", group, faces=str((unknown[0] + 1) % len(faces)))
+    other = enroll(api, "Somebody else", group, faces=str(unknown[0] % len(faces) + 1))
     assert other.status_code == 201, "the same photo, for another of its people"
-    refused = enroll(api, "From the group", scenes_folder / "stranger.jpg", faces="7")
-    assert refused.json()["results"][0]["reason"] == "face_not_found"
+    for number in ("0", "7"):
+        refused = enroll(api, "From the group", scenes_folder / "stranger.jpg", faces=number)
+        assert refused.json()["results"][0]["reason"] == "face_not_found"
+
+
+def test_faces_are_counted_from_1(api: httpx.Client, scenes_folder: Path) -> None:
+    group = scenes_folder / "group.jpg"
+    for path in ("identify", "detect"):
+        results = api.post(f"/v1/{path}", files=photos(group)).json()["results"]
+        assert [each["face"] for each in results] == [1, 2, 3, 4, 5]
 
 
 def test_a_photo_of_somebody_else_is_reported_or_refused(api: httpx.Client, people_folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_detect_answers_every_face_or_why_there_is_none(
     group, empty = scenes_folder / "group.jpg", scenes_folder / "landscape.jpg"
     records = read_only.post("/v1/detect", files=photos(group, empty)).json()["results"]
     with FaceSearch.open(enrolled_gallery, provider="cpu") as engine:
-        expected = [face_record("group.jpg", index, face) for index, face in enumerate(engine.detect(group))]
+        expected = [face_record("group.jpg", number, face) for number, face in enumerate(engine.detect(group), 1)]
     found = [{key: record[key] for key in expected[0]} for record in records[:-1]]
     assert found == expected
     assert (records[-1]["photo"], records[-1]["reason"]) == ("landscape.jpg", "face_not_found")

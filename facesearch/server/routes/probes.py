@@ -44,7 +44,7 @@ async def detect(request: Request, state: StateOf, _: Reader) -> dict[str, Any]:
             "reason": probe.rejection.reason.value if probe.rejection else None,
             "detail": probe.rejection.detail if probe.rejection else probe.note,
         }
-        records = [face_record(probe.name, number, face) for number, face in enumerate(probe.faces)]
+        records = [face_record(probe.name, number, face) for number, face in enumerate(probe.faces, 1)]
         results += [{"photo_index": index, **each, **why} for each in records or [face_record(probe.name, None, None)]]
     return {"results": results}
 

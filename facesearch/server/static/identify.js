@@ -54,7 +54,7 @@ async function search(files) {
 }
 
 /** Search one photo; `face` is chosen when it is done. */
-async function ask(mine, signal, face = 0) {
+async function ask(mine, signal, face = 1) {
   mine.state = "searching";
   tell(mine);
   try {
