@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facesearch.cli.options import (
-    DetSizeOption,
     ForceOption,
     GalleryOption,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
     ThresholdOption,
     open_engine,
+    refuse_idle,
 )
+from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from facesearch.evaluation.pages import AuditPair
     from facesearch.types import Threshold
 
-EXIT_FOUND = 1
 SHOWN = 20
 """Rows of each kind in the terminal; --json has them all."""
 TITLES = {
@@ -46,6 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
+    context: typer.Context,
     threshold: ThresholdOption = None,
     duplicates: Annotated[
         float, typer.Option("--duplicates", metavar="SCORE", help="Cosine from which photos are near-duplicates.")
@@ -56,15 +54,11 @@ def audit(
     force: ForceOption = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Pairs of each kind on the page.")] = 100,
     gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare the gallery with itself: people who match each other, photos with a wrong label, near-duplicates.
 
-    Exit code: 0 nothing to look at, 1 something is, 2 usage, 4 gallery or model error.
+    Exit code: 0 nothing to look at, 1 something is.
 
     Example: facesearch audit --html audit.html
     """
@@ -75,10 +69,10 @@ def audit(
 
     if not -1 <= duplicates <= 1:
         raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")
+    if html is None:
+        refuse_idle(context, ("limit",), "it limits the page of --html")
     with (
-        open_engine(
-            gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
-        ) as engine,
+        open_engine(gallery=gallery, threshold=threshold) as engine,
         guard_outputs(engine, force=force).optional_file(html) as page,
     ):
         in_force = engine.threshold
@@ -93,7 +87,7 @@ def audit(
             emit(_record(known, each))
     else:
         _print(known, found, in_force)
-    raise typer.Exit(EXIT_FOUND if found.findings else 0)
+    raise typer.Exit(EXIT_NEGATIVE if found.findings else 0)
 
 
 def _record(known: LabelledTemplates, found: Finding) -> dict[str, Any]:

@@ -18,12 +18,29 @@ from facesearch.cli.options import (
     PrecisionOption,
     ProviderOption,
     open_engine,
+    refuse_idle,
+    require_there,
 )
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from facesearch.engine.evaluation.calibration import Calibrated, Request
     from facesearch.engine.facesearch import FaceSearch
+
+WORK = (
+    "people",
+    "unknown",
+    "subjects",
+    "split",
+    "extrapolate",
+    "out",
+    "dry_run",
+    "faces",
+    "seed",
+    "no_cache",
+    "provider",
+)
+"""Parameters that say how a new threshold is found."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate(
+    context: typer.Context,
     people: Annotated[
         Path | None,
         typer.Argument(metavar="[PEOPLE]", help="One folder per person; without it the gallery's own templates."),
@@ -80,8 +98,6 @@ def calibrate(
 
     It refuses a rate that the data cannot support, and says how much data would.
 
-    Exit code: 0 done, 2 data or usage that cannot be used, 4 gallery or model error.
-
     Example: facesearch calibrate --fpir 0.001
     """
     from facesearch.cli.evaluate_output import print_calibration
@@ -90,7 +106,12 @@ def calibrate(
     from facesearch.engine.outputs import guard_outputs
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
-        raise ConfigError("One thing is to be done.", "Give one of --fpir 0.001, --far 1e-5, --use FILE and --forget.")
+        raise ConfigError(
+            "calibrate needs exactly one of --fpir, --far, --use and --forget.",
+            "For example: facesearch calibrate --fpir 0.001",
+        )
+    _refuse_idle(context, people, unknown, settled=forget or use is not None)
+    require_there(path for path in (people, unknown) if path is not None)
     with open_engine(
         gallery=gallery,
         pack=pack,
@@ -100,10 +121,8 @@ def calibrate(
         many=True,
     ) as engine:
         if forget or use is not None:
-            _adopt_or_forget(engine, use)
+            _adopt_or_forget(engine, use, json=json)
             return
-        if people is not None and unknown is not None:
-            raise ConfigError("PEOPLE and --unknown exclude each other.", "Choose one.")
         inputs = [each for each in (people, unknown) if each is not None]
         with guard_outputs(engine, inputs, force=force).optional_file(out) as file:
             engine.gallery.require_model(engine.encoder.info)
@@ -118,19 +137,34 @@ def calibrate(
         emit(describe(found))
     else:
         print_calibration(found)
-    note("Nothing was changed (--dry-run)." if dry_run else "The threshold is in force; facesearch info shows it.")
+    note("Nothing was changed (--dry-run)." if dry_run else "The threshold is in force; `facesearch info` shows it.")
 
 
-def _adopt_or_forget(engine: FaceSearch, use: Path | None) -> None:
-    from facesearch.cli.output import note
+def _refuse_idle(context: typer.Context, people: Path | None, unknown: Path | None, *, settled: bool) -> None:
+    """Refuse what would do nothing; `settled` says that no threshold is looked for."""
+    if settled:
+        refuse_idle(context, WORK, "no threshold is looked for with --use and --forget")
+    if people is not None and unknown is not None:
+        raise ConfigError("PEOPLE and --unknown exclude each other.", "Choose one.")
+    if people is None and unknown is None:
+        refuse_idle(context, ("faces", "no_cache", "provider"), "the gallery's own templates are used, and no photos")
+
+
+def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> None:
+    from facesearch.cli.output import emit, note
     from facesearch.engine.evaluation.calibration import read_calibration_file
+    from facesearch.engine.records import threshold_record
 
     if use is None:
         removed = engine.gallery.forget_calibration()
+        if json:
+            emit({"removed": removed, **threshold_record(engine.threshold)})
         note(f"{removed} calibration{'' if removed == 1 else 's'} removed; the model pack's threshold is in force.")
         return
     engine.adopt_calibration(read_calibration_file(use), str(use))
     in_force = engine.threshold
+    if json:
+        emit(threshold_record(in_force))
     note(f"In force: {in_force.value:g} ({in_force.basis}).")
 
 
@@ -150,7 +184,7 @@ def _request(
     target = far if fpir is None else fpir
     assert target is not None
     if not 0 < target < 1:
-        raise ConfigError(f"{target:g} is no rate to aim at.", "Give a rate between 0 and 1, as 0.001.")
+        raise ConfigError(f"The rate {target:g} is not between 0 and 1.", "Give a rate above 0 and below 1, as 0.001.")
     if far is not None and (extrapolate or subjects is not None):
         raise ConfigError("A FAR knows no gallery size and is not extrapolated.", "Use --fpir with these options.")
     metric = Metric.FAR if fpir is None else Metric.FPIR

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli.options import GalleryOption, ask_key, load_settings
+from facesearch.cli.options import GalleryOption, JsonOption, ask_key, load_settings
 from facesearch.errors import ConfigError
 
 
@@ -22,6 +22,7 @@ def init(
         bool, typer.Option("--encrypted", help="Encrypt everything; without the key nobody can read it again.")
     ] = False,
     gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Make an empty gallery. `enroll` makes one too; this one can be encrypted.
 
@@ -29,7 +30,7 @@ def init(
 
     Example: facesearch init --encrypted
     """
-    from facesearch.cli.output import note
+    from facesearch.cli.output import emit, note
     from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.parts import require_gallery_libraries
 
@@ -47,6 +48,8 @@ def init(
         )
     require_not_of_gallery(settings, [])
     create_gallery(settings.gallery, key, encrypted=encrypted)
+    if json:
+        emit({"gallery": str(settings.gallery), "encrypted": encrypted})
     note(f"{settings.gallery}: an empty {'encrypted ' if encrypted else ''}gallery.")
     if encrypted:
         note("Keep the key and a copy of it elsewhere: without it the gallery is lost.")
@@ -57,12 +60,13 @@ def rekey(
         Path | None, typer.Option("--new-key-file", metavar="FILE", help="The new key; else you are asked for it.")
     ] = None,
     gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Encrypt an encrypted gallery with another key. Backups keep the key they were made with.
 
     Example: facesearch rekey --new-key-file new.key
     """
-    from facesearch.cli.output import note
+    from facesearch.cli.output import emit, note
     from facesearch.config import read_key_file
     from facesearch.engine.outputs import require_not_of_gallery
     from facesearch.engine.parts import require_gallery_libraries
@@ -77,4 +81,6 @@ def rekey(
         raise ConfigError("There is no new key.", "Name a file with it: --new-key-file FILE")
     require_not_of_gallery(settings, [new_key_file] if new_key_file else [])
     change_passphrase(settings.gallery, old, new)
+    if json:
+        emit({"gallery": str(settings.gallery), "rekeyed": True})
     note(f"{settings.gallery} opens with the new key only.")

@@ -20,7 +20,9 @@ from facesearch.cli.options import (
     ThresholdOption,
     WorkersOption,
     open_engine,
+    refuse_idle_index,
 )
+from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.walking import is_system_folder
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def enroll(
+    context: typer.Context,
     photos: Annotated[
         list[Path],
         typer.Argument(metavar="PATH...", readable=False, help="Folders with one folder per person, photos, or a CSV."),
@@ -72,6 +75,8 @@ def enroll(
     Run it as often as you like: photos that have not changed cost next to nothing. What it reports as enrolled is on
     disk; stop it anywhere, and the same command goes on from there.
 
+    Exit code: 0 some photo was of use, 1 so it was but something could not be read, 3 none was.
+
     Example: facesearch enroll people/
 
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
@@ -98,6 +103,7 @@ def enroll(
         require_not_of_gallery(engine.settings, photos)
         if engine.settings.key:
             engine.ensure_gallery()  # a key that is of no use is an error before models are downloaded
+        refuse_idle_index(context, engine)
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources)) as advance:
             for outcome in engine.enroll_sources(sources, faces=faces, strict=strict, sync=sync):
@@ -107,10 +113,7 @@ def enroll(
                     emit(enroll_record(outcome))
     if not json:
         summary.print()
-    if not summary.usable:
-        raise typer.Exit(3)
-    if summary.inaccessible:
-        raise typer.Exit(1)
+    raise typer.Exit(summary.exit_code)
 
 
 class Summary:
@@ -142,9 +145,11 @@ class Summary:
                 self._flagged.append(f"{outcome.status.value:9} {detail}")
 
     @property
-    def usable(self) -> bool:
-        """Whether any photo was of use."""
-        return any(not name.startswith("rejected") for name in self._counts)
+    def exit_code(self) -> int:
+        """Whether any photo was of use, and whether everything was looked at."""
+        if all(name.startswith("rejected") for name in self._counts):
+            return EXIT_PHOTO
+        return EXIT_NEGATIVE if self._counts["rejected: inaccessible"] else 0
 
     @property
     def inaccessible(self) -> int:

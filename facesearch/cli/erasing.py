@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, open_engine
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, open_engine, refuse_idle
+from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.outputs import Output
-
-EXIT_NOT_CLEAN = 1
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ReceiptOption = Annotated[
@@ -41,8 +40,7 @@ def forget(
 ) -> None:
     """Erase a person from gallery, caches and restored backups; prove it by a raw scan, and print a receipt.
 
-    The photo files themselves stay. Exit code: 0 nothing is left, 1 something is (the receipt says what), 2 usage, 4
-    gallery error.
+    The photo files themselves stay. Exit code: 0 nothing is left, 1 something is: the receipt says what.
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
@@ -55,6 +53,7 @@ def forget(
 
 
 def expire(
+    context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list who is due.")] = False,
     yes: YesOption = False,
     receipt: ReceiptOption = None,
@@ -70,6 +69,8 @@ def expire(
     from facesearch.engine.outputs import guard_outputs
     from facesearch.engine.records import subject_record
 
+    if dry_run:
+        refuse_idle(context, ("yes", "receipt"), "--dry-run erases nobody")
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         due = engine.gallery.overdue()
         if dry_run or not due:
@@ -112,7 +113,7 @@ def _hand_over(receipts: Sequence[dict[str, Any]], file: Output | None, *, json:
             _print(each)
     if file is not None:
         file.write(_as_text(receipts).encode(), done="The people are erased and what was printed is the receipt")
-    raise typer.Exit(0 if all(each["clean"] for each in receipts) else EXIT_NOT_CLEAN)
+    raise typer.Exit(0 if all(each["clean"] for each in receipts) else EXIT_NEGATIVE)
 
 
 def _print(receipt: dict[str, Any]) -> None:

@@ -37,14 +37,18 @@ from facesearch.cli.options import (
     PrecisionOption,
     ProviderOption,
     open_engine,
+    refuse_idle,
 )
-from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from facesearch.engine.evaluation.verification import Evaluation
     from facesearch.evaluation.trials import Trials
 
 DEFAULT_COMMAND = "pairs"
+PHOTO_OPTIONS = (
+    "flip", "faces", "aligned", "no_cache", "no_record", "gallery", "pack", "provider", "det_size", "precision",
+)  # fmt: skip
+"""Options that say how photos are embedded, and where the figures of that are kept."""
 
 
 class EvalGroup(TyperGroup):
@@ -64,7 +68,7 @@ def register(app: typer.Typer) -> None:
         subcommand_metavar="PATH | COMMAND [ARGS]...",
         no_args_is_help=True,
         rich_markup_mode=None,
-        help="Error rates with their intervals: facesearch eval PATH on labelled pairs, search for 1:N, compare.\n\n"
+        help="Error rates with their intervals: PATH for labelled pairs, search for 1:N, compare for reports.\n\n"
         "`facesearch eval PATH` is short for `facesearch eval pairs PATH`: see its --help.\n\n"
         "Example: facesearch eval pairs.txt --photos lfw/ --out report/",
     )
@@ -75,6 +79,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pairs(
+    context: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(
@@ -114,8 +119,6 @@ def pairs(
 ) -> None:
     """TAR at FAR, EER, AUC and more on labelled pairs of photos, scores or vectors, with 95 % intervals.
 
-    Exit code: 0 done, 2 trials or usage that cannot be used, 3 with --strict an unsupported point, 4 model error.
-
     Example: facesearch eval pairs.txt --photos lfw/ --out report/
     """
     from facesearch.cli.evaluate_output import emit_verification, print_verification
@@ -131,8 +134,12 @@ def pairs(
     trials = read_trials(path, photos)
     embedded, model = None, None
     wanted = photos_of(trials)
-    if not wanted and (flip or aligned):
-        raise ConfigError(f"{path} holds no photos.", "Leave out --flip and --aligned: they say how to embed photos.")
+    if not wanted:
+        refuse_idle(context, PHOTO_OPTIONS, f"{path} holds no photos")
+    if aligned:
+        refuse_idle(context, ("faces", "det_size"), "with --aligned no faces are looked for")
+    if out is None:
+        refuse_idle(context, ("plots",), "plots are written with --out")
     with (
         open_engine(
             gallery=gallery,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError, GalleryError
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from facesearch.evaluation.report import IdentificationReport, VerificationReport
     from facesearch.evaluation.results.rates import Flag
     from facesearch.evaluation.trials import Photo
-
-EXIT_UNSUPPORTED = 3
-"""With --strict: a requested operating point that the data do not support."""
 
 FarOption = Annotated[
     str | None, typer.Option("--far", metavar="RATES", help="FARs to report TAR at, as 1e-3,1e-4 [1e-1 ... 1e-6].")
@@ -44,7 +42,7 @@ NoRecordOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of everything that is drawn: same seed, same figures.")]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Exit with 3 when the data do not support a requested point.")
+    bool, typer.Option("--strict", help="Exit with 1 when the data do not support a requested point.")
 ]
 
 
@@ -93,11 +91,11 @@ def record_figures(
 
 
 def exit_by_support(strict: bool, flags: Iterable[Flag | None]) -> None:
-    """With --strict, end with `EXIT_UNSUPPORTED` where a point is unsupported."""
+    """With --strict, end with `EXIT_NEGATIVE` where a point is unsupported."""
     from facesearch.evaluation.results.rates import Flag
 
     if strict and Flag.UNSUPPORTED in flags:
-        raise typer.Exit(EXIT_UNSUPPORTED)
+        raise typer.Exit(EXIT_NEGATIVE)
 
 
 def parse_rates(text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:
@@ -109,7 +107,9 @@ def parse_rates(text: str | None, default: tuple[float, ...]) -> tuple[float, ..
     except ValueError:
         rates = ()
     if not rates or any(not 0 < rate <= 1 for rate in rates):
-        raise ConfigError(f"{text!r} is no list of rates.", "Give rates above 0 and up to 1, as 1e-3,1e-4.")
+        raise ConfigError(
+            f"{text!r} cannot be used as rates: they are numbers above 0 and up to 1.", "For example: 1e-3,1e-4"
+        )
     return tuple(dict.fromkeys(rates))
 
 

@@ -33,6 +33,7 @@ from facesearch.cli.options import (
     PrecisionOption,
     ProviderOption,
     open_engine,
+    refuse_idle,
 )
 from facesearch.errors import ConfigError
 from facesearch.names import is_folder
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 def search(
+    context: typer.Context,
     enrolled: Annotated[
         Path,
         typer.Argument(
@@ -78,8 +80,6 @@ def search(
 ) -> None:
     """How often searches miss somebody enrolled (FNIR) and alarm for strangers (FPIR), with 95 % intervals.
 
-    Exit code: 0 done, 2 trials or usage that cannot be used, 3 with --strict an unsupported point, 4 model error.
-
     Example: facesearch eval search people/ --split --out report/
     """
     from facesearch.cli.evaluate_search_output import emit_identification, print_identification
@@ -93,6 +93,10 @@ def search(
     if k < 1:
         raise ConfigError(f"-k {k} is no rank.", "Give -k 1 or more.")
     targets = parse_rates(fpir, TARGETS)
+    if out is None:
+        refuse_idle(context, ("plots",), "plots are written with --out")
+    if enrolled.is_dir():
+        refuse_idle(context, ("photos",), f"{enrolled} is a folder, and --photos is for lists")
     trials = read_searches(enrolled, probes, photos, split=split, seed=seed)
     with open_engine(
         gallery=gallery,
@@ -162,8 +166,6 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Reports of the same people side by side, with paired differences; no winner where the interval covers 0.
-
-    Exit code: 0 done, 2 reports that cannot be compared.
 
     Example: facesearch eval compare small/report.json large/report.json --out compare.html
     """

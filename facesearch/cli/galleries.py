@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facesearch.cli import backups, bundle, encryption, log
+from facesearch.cli.hints import pasteable
 from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
@@ -16,6 +17,7 @@ from facesearch.cli.options import (
     load_settings,
     open_engine,
 )
+from facesearch.cli.root import EXIT_NEGATIVE
 
 if TYPE_CHECKING:
     from facesearch.types import Finding
@@ -93,12 +95,12 @@ def check(
                 say(_line(finding))
     if not json:
         typer.echo("The gallery is sound." if sound else "The gallery has faults.")
-    raise typer.Exit(0 if sound else 1)
+    raise typer.Exit(0 if sound else EXIT_NEGATIVE)
 
 
 def _line(finding: Finding) -> str:
     mark = "fixed" if finding.fixed else "ok" if finding.ok else "FAULT"
-    return f"{mark:6} {finding.subject:10} {finding.detail}"
+    return f"{mark:6} {finding.subject:10} {pasteable(finding.detail)}"
 
 
 def reindex(
@@ -137,12 +139,12 @@ def reindex(
         typer.echo(f"The index holds {count} templates.")
 
 
-def upgrade(gallery: GalleryOption = None) -> None:
+def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
     """Bring the gallery's database to the schema of this version.
 
     Example: facesearch db upgrade
     """
-    from facesearch.cli.output import note
+    from facesearch.cli.output import emit, note
     from facesearch.engine.parts import require_gallery_libraries
 
     require_gallery_libraries()
@@ -151,4 +153,6 @@ def upgrade(gallery: GalleryOption = None) -> None:
     settings = load_settings(gallery=gallery)
     place = settings.gallery
     before, after = upgrade_gallery(place, settings.key)
+    if json:
+        emit({"gallery": str(place), "schema_before": before, "schema": after})
     note(f"{place}: schema {before or 'none'} -> {after}" if before != after else f"{place}: schema {after} is current")

@@ -83,14 +83,18 @@ def list_keys(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
 
 def revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")], gallery: GalleryOption = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")],
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Revoke a key: running servers refuse it within a second.
 
     Example: facesearch keys revoke web-shop
     """
-    from facesearch.cli.output import note
+    from facesearch.cli.output import emit, note
 
     with _store(gallery) as store:
         store.revoke(name)
+    if json:
+        emit({"revoked": name})
     note(f"The key {name} works no longer.")

@@ -9,6 +9,7 @@ import typer
 from facesearch.cli import models_quantize, models_repair
 from facesearch.cli.options import JsonOption, open_engine
 from facesearch.cli.reembed import retire
+from facesearch.cli.root import EXIT_NEGATIVE
 
 PackArgument = Annotated[str, typer.Argument(metavar="PACK", help="A pack's name, or a folder.")]
 
@@ -60,22 +61,26 @@ def list_packs(json: JsonOption = False) -> None:
     print_table(("pack", "what it is", "on this machine"), rows)
 
 
-def pull(pack: PackArgument) -> None:
+def pull(pack: PackArgument, json: JsonOption = False) -> None:
     """Download a pack, verify it, and keep what is needed of it.
 
     Example: facesearch models pull buffalo_l
     """
-    from facesearch.cli.output import DownloadProgress, note, say
+    from facesearch.cli.output import DownloadProgress, emit, note, say
 
     with open_engine() as engine:
         pulled = engine.packs.pull(pack, progress=DownloadProgress(), notice=note)
-    say(f"{pulled.name} is in {pulled.recognizer.path.parent}")
+    folder = pulled.recognizer.path.parent
+    if json:
+        emit({"pack": pulled.name, "folder": folder})
+    else:
+        say(f"{pulled.name} is in {folder}")
 
 
 def verify(pack: PackArgument, json: JsonOption = False) -> None:
     """Compare the SHA-256 of a pack's files with what they should be.
 
-    Exit code: 0 they are right, 4 they are not, or the pack is not here.
+    Exit code: 0 they are right, 1 they are not, 4 the pack is not here.
 
     Example: facesearch models verify buffalo_l
     """
@@ -88,7 +93,7 @@ def verify(pack: PackArgument, json: JsonOption = False) -> None:
             emit({"file": each.path, "ok": each.ok, "detail": each.detail})
         else:
             say(f"{'ok' if each.ok else 'FAULT':6} {each.path}: {each.detail}")
-    raise typer.Exit(0 if all(each.ok for each in checks) else 4)
+    raise typer.Exit(0 if all(each.ok for each in checks) else EXIT_NEGATIVE)
 
 
 def info(pack: PackArgument, json: JsonOption = False) -> None:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 import typer
 
+from facesearch.cli.hints import Typed, typed
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from facesearch.config import Settings
     from facesearch.engine.facesearch import FaceSearch
 
@@ -110,7 +113,9 @@ def load_settings(**flags: Unpack[EngineFlags]) -> Settings:
     """What flags and environment say."""
     from facesearch.config import Settings
 
-    return Settings.load(**flags, key_file=_key_file.get())
+    settings = Settings.load(**flags, key_file=_key_file.get())
+    typed.set(Typed(str(settings.gallery) if flags.get("gallery") else None, _key_file.get()))
+    return settings
 
 
 def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> str | None:
@@ -134,6 +139,35 @@ def open_engine(*, many: bool = False, **flags: Unpack[EngineFlags]) -> FaceSear
 
         flags["workers"] = workers_for_many()
     return FaceSearch(load_settings(**flags), progress=DownloadProgress(), notice=note, ask_key=ask_key)
+
+
+def refuse_idle(context: typer.Context, names: Collection[str], why: str) -> None:
+    """Raise `ConfigError` where one of these parameters was typed, because it would do nothing. `why` ends a sentence.
+
+    Variables are let be: they are set for many commands.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            metavar = str(parameter.metavar or parameter.name).strip("[]")
+            called = parameter.opts[0] if parameter.opts[0].startswith("-") else metavar
+            raise ConfigError(f"{called} would do nothing: {why}.", "Leave it out.")
+
+
+def refuse_idle_index(context: typer.Context, engine: FaceSearch) -> None:
+    """Raise `ConfigError` where --index was typed and an external engine searches the gallery."""
+    if engine.has_gallery and (kind := engine.gallery.engines.describe()):
+        refuse_idle(context, ("index",), f"the gallery is searched by {kind}; `facesearch reindex` moves it")
+
+
+def require_there(paths: Iterable[Path]) -> None:
+    """Raise `ConfigError` for a path that is not there, before any work. What cannot be read is another matter."""
+    from facesearch.names import path_text
+    from facesearch.walking import is_gone
+
+    for path in paths:
+        if is_gone(path):
+            raise ConfigError(f"There is no {path_text(path)}.", "Check the path.")
 
 
 def parse_pairs(pairs: list[str] | None) -> dict[str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facesearch.cli import erasing
 from facesearch.cli.options import GalleryOption, JsonOption, open_engine, parse_pairs
 from facesearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facesearch.types import Subject
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name, as enrolled.")]
 
@@ -76,6 +79,7 @@ def rename(
     name: NameArgument,
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Give a person another name.
 
@@ -83,13 +87,15 @@ def rename(
     """
     with open_engine(gallery=gallery) as engine:
         engine.gallery.rename_subject(name, new)
-    _done(f"{name} is now called {new}.")
+        subject = engine.gallery.subject(new)
+    _done(f"{name} is now called {new}.", subject, json=json)
 
 
 def merge(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The entry that goes.")],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The entry that gets its photos.")],
     gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Make two entries one person: SOURCE's photos become TARGET's.
 
@@ -97,13 +103,15 @@ def merge(
     """
     with open_engine(gallery=gallery) as engine:
         engine.gallery.merge_subjects(source, target)
-    _done(f"{source} and {target} are one person now: {target}.")
+        subject = engine.gallery.subject(target)
+    _done(f"{source} and {target} are one person now: {target}.", subject, json=json)
 
 
 def set_attributes(
     name: NameArgument,
     pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="KEY= removes the attribute.")],
     gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Set a person's attributes, to search with `query --where`.
 
@@ -113,13 +121,14 @@ def set_attributes(
     with open_engine(gallery=gallery) as engine:
         engine.gallery.set_attributes(name, changes)
         subject = engine.gallery.subject(name)
-    _done(f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}")
+    _done(f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}", subject, json=json)
 
 
 def remove(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     gallery: GalleryOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Remove a person with all photos and templates from the gallery. The photo files themselves stay.
 
@@ -136,7 +145,7 @@ def remove(
                 f"Remove {name} ({subject.photos} photos, {subject.templates} templates) for good?", abort=True
             )
         photos, templates = engine.gallery.remove_subject(name)
-    _done(f"{name} is removed: {photos} photos, {templates} templates.")
+    _done(f"{name} is removed: {photos} photos, {templates} templates.", subject, json=json)
 
 
 def _attributes(attributes: object) -> str:
@@ -144,7 +153,12 @@ def _attributes(attributes: object) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(attributes.items()))
 
 
-def _done(text: str) -> None:
-    from facesearch.cli.output import say
+def _done(text: str, subject: Subject, *, json: bool) -> None:
+    """Say what was done, or print the person it was done to."""
+    from facesearch.cli.output import emit, say
+    from facesearch.engine.records import subject_record
 
-    say(text)
+    if json:
+        emit(subject_record(subject))
+    else:
+        say(text)

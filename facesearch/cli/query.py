@@ -19,11 +19,14 @@ from facesearch.cli.options import (
     ThresholdOption,
     open_engine,
     parse_pairs,
+    refuse_idle_index,
+    require_there,
 )
+from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.outputs import Output
@@ -33,7 +36,7 @@ PhotosArgument = Annotated[
     list[Path], typer.Argument(metavar="PHOTO...", readable=False, help="Photos, or folders of photos.")
 ]
 
-EXIT_MATCH, EXIT_NO_MATCH, EXIT_NO_FACE = 0, 1, 3
+DEFAULT_K = 5
 
 CSV_COLUMNS = (
     "photo", "face", "x1", "y1", "x2", "y2", "detection_score", "decision", "reason", "subject", "score", "margin",
@@ -49,8 +52,12 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
+    context: typer.Context,
     photos: PhotosArgument,
-    k: Annotated[int, typer.Option("-k", help="People on the candidate list of each face.")] = 5,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", help="People on the candidate list of each face [5; given, the table shows them all]."),
+    ] = None,
     threshold: ThresholdOption = None,
     index: IndexOption = None,
     margin: Annotated[
@@ -77,11 +84,11 @@ def query(
 ) -> None:
     """Who is in these photos? Every face is searched among everybody enrolled.
 
-    Exit code: 0 some face matched, 1 none did, 2 usage, 3 no usable face or photo, 4 gallery or model error.
+    Exit code: 0 some face matched, 1 none did or something could not be read, 3 no face was usable.
 
     Example: facesearch query photo.jpg --annotate who.jpg
     """
-    from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar
+    from facesearch.cli.output import emit, note, print_csv, progress_bar
     from facesearch.engine.outputs import guard_outputs, place_drawings
     from facesearch.engine.probes import draw_results
     from facesearch.engine.records import search_record
@@ -101,13 +108,16 @@ def query(
         threshold=threshold,
         index=index,
     ) as engine:
+        refuse_idle_index(context, engine)
         wanted = parse_pairs(where)
         with (
             guard_outputs(engine, photos, force=force).files(places) as drawings,
             progress_bar("searching", len(paths)) as advance,
         ):
             for path in paths:
-                found = engine.identify(path, k=k, where=wanted, margin=margin, degraded=degraded)
+                found = engine.identify(
+                    path, k=DEFAULT_K if k is None else k, where=wanted, margin=margin, degraded=degraded
+                )
                 results += found
                 advance()
                 if json:
@@ -122,7 +132,8 @@ def query(
     if csv:
         print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
     elif not json:
-        print_table(("photo", "face", "decision", "subject", "score", "next"), map(_query_row, results))
+        nobody = f"nobody has {' and '.join(where)}" if where else "nobody is enrolled"
+        _print_results(results, nobody, every_candidate=k is not None)
         note(f"A face matches at a score of {in_force.value:g} or more ({in_force.basis}).")
     raise typer.Exit(_query_exit(results))
 
@@ -136,31 +147,51 @@ def _say_notes(results: Sequence[SearchResult]) -> None:
         note("Warning: the gallery's engine is down: only the newest templates were searched.")
 
 
+def _print_results(results: Sequence[SearchResult], nobody: str, *, every_candidate: bool) -> None:
+    """A row per face with the best candidate and the next, or a row per candidate.
+
+    `nobody` says why a face has no candidate.
+    """
+    from facesearch.cli.output import print_table
+
+    if every_candidate:
+        rows = (row for result in results for row in _candidate_rows(result, nobody))
+        print_table(("photo", "face", "decision", "rank", "subject", "score"), rows)
+    else:
+        rows = (_query_row(result, nobody) for result in results)
+        print_table(("photo", "face", "decision", "subject", "score", "next"), rows)
+
+
 def _query_exit(results: Sequence[SearchResult]) -> int:
     decisions = {result.decision.value for result in results}
-    if not decisions & {"match", "unknown", "ambiguous"}:
-        return EXIT_NO_FACE
-    unread = any(each.rejection is not None and each.rejection.reason == "inaccessible" for each in results)
-    return EXIT_MATCH if "match" in decisions and not unread else EXIT_NO_MATCH
+    unread = any(result.rejection and result.rejection.reason == "inaccessible" for result in results)
+    if "match" in decisions and not unread:
+        return 0
+    return EXIT_NEGATIVE if decisions - {"unusable"} else EXIT_PHOTO
 
 
-def _query_row(result: SearchResult) -> Sequence[object]:
-    decision = result.decision.value
-    where = None if result.face_index is None else result.face_index + 1
+def _query_row(result: SearchResult, nobody: str) -> Sequence[object]:
     if result.rejection is not None:
-        return (
-            result.photo,
-            where,
-            f"{decision}: {result.rejection.reason.value}",
-            result.rejection.detail,
-            None,
-            None,
-        )
+        return (*_face_and_decision(result), result.rejection.detail, None, None)
     shown = [f"{each.subject} {each.score:.3f}" for each in result.candidates]
-    if decision == "unknown":
-        return (result.photo, where, decision, None, None, shown[0] if shown else "nobody is enrolled")
+    if result.decision == "unknown":
+        return (*_face_and_decision(result), None, None, shown[0] if shown else nobody)
     best = result.candidates[0]
-    return (result.photo, where, decision, best.subject, best.score, shown[1] if len(shown) > 1 else None)
+    return (*_face_and_decision(result), best.subject, best.score, shown[1] if len(shown) > 1 else None)
+
+
+def _candidate_rows(result: SearchResult, nobody: str) -> Iterator[Sequence[object]]:
+    """A row for each candidate; the face stands in the first."""
+    if not result.candidates:
+        yield (*_face_and_decision(result), None, result.rejection.detail if result.rejection else nobody, None)
+    for rank, each in enumerate(result.candidates, 1):
+        face = _face_and_decision(result) if rank == 1 else (None, None, None)
+        yield (*face, rank, each.subject, each.score)
+
+
+def _face_and_decision(result: SearchResult) -> tuple[object, object, object]:
+    reason = f": {result.rejection.reason.value}" if result.rejection else ""
+    return (result.photo, result.face_number, f"{result.decision.value}{reason}")
 
 
 def _csv_row(record: dict[str, Any]) -> list[object]:
@@ -184,7 +215,7 @@ def verify(
 ) -> None:
     """Do two photos show the same person?
 
-    Exit code: 0 they match, 1 they do not, 2 usage, 3 no usable face or photo, 4 model error.
+    Exit code: 0 they match, 1 they do not, 3 no usable face or photo.
 
     Example: facesearch verify a.jpg b.jpg
     """
@@ -194,6 +225,7 @@ def verify(
     from facesearch.engine.records import comparison_record
     from facesearch.names import path_text
 
+    require_there((a, b))
     with open_engine(
         gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
     ) as engine:
@@ -208,7 +240,7 @@ def verify(
         verdict = "same person" if comparison.is_match else "different people"
         say(f"{verdict}: score {comparison.score:.3f}, threshold {comparison.threshold.value:g}")
         note(f"The threshold is: {comparison.threshold.basis}.")
-    raise typer.Exit(EXIT_MATCH if comparison.is_match else EXIT_NO_MATCH)
+    raise typer.Exit(0 if comparison.is_match else EXIT_NEGATIVE)
 
 
 def detect(
@@ -232,7 +264,7 @@ def detect(
 ) -> None:
     """Find the faces in photos, without searching anybody.
 
-    Exit code: 0 some face was found, 3 none was, 2 usage, 4 model error.
+    Exit code: 0 some face was found, 1 so it was but something could not be read, 3 none was.
 
     Example: facesearch detect party/ --annotate found/
     """
@@ -264,9 +296,10 @@ def detect(
 
 
 def _detect_exit(rows: Sequence[Sequence[object]]) -> int:
-    if not any(row[1] is not None for row in rows):
-        return EXIT_NO_FACE
-    return EXIT_NO_MATCH if any(str(row[-1]).startswith("inaccessible") for row in rows) else 0
+    if all(row[1] is None for row in rows):
+        return EXIT_PHOTO
+    unread = any(row[1] is None and str(row[-1]).startswith("inaccessible") for row in rows)
+    return EXIT_NEGATIVE if unread else 0
 
 
 def _detect_photo(
@@ -285,15 +318,10 @@ def _detect_photo(
     if out is not None and drawn:
         draw_faces(path, drawn, out)
     if json:
-        for index, (face, why) in enumerate(found):
+        for number, (face, why) in enumerate(found, 1):
             reason, detail = (why.reason.value, why.detail) if why else (None, remark)
-            emit(
-                {
-                    **face_record(path_text(path), None if face is None else index, face),
-                    "reason": reason,
-                    "detail": detail,
-                }
-            )
+            record = face_record(path_text(path), None if face is None else number, face)
+            emit({**record, "reason": reason, "detail": detail})
     return [_face_row(path, number, face, why) for number, (face, why) in enumerate(found, 1)]
 
 

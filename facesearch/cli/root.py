@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from facesearch.cli.hints import pasteable
 from facesearch.cli.options import use_key_file
 from facesearch.errors import (
     ConfigError,
@@ -26,15 +27,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+EXIT_NEGATIVE = 1
+"""Done, and the answer is no or something needs a look: no match, a fault, a finding, a missed limit."""
 EXIT_USAGE = 2
+"""A wrong option or value, a path that is not there, a file of data that cannot be used."""
 EXIT_PHOTO = 3
+"""No photo or face could be used."""
 EXIT_GALLERY_OR_MODEL = 4
+"""The gallery, the models or this machine cannot do it: no such gallery, nobody of that name, another model, ..."""
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done, and the answer is no or something needs a look; 2 wrong usage; "
+    "3 no photo or face could be used; 4 gallery or model error; 130 stopped."
+)
+RESUMABLE = frozenset({"enroll", "reembed"})
+"""Commands that report what is on disk while they work."""
 
 
 def exit_code(error: FaceSearchError) -> int:
-    """2 for what the user typed or handed in, 3 for photos, 4 for galleries and models."""
+    """The code of a command that ended with this error."""
     if isinstance(error, ConfigError | EvaluationError):
         return EXIT_USAGE
     return EXIT_PHOTO if isinstance(error, PhotoError | FaceCountError) else EXIT_GALLERY_OR_MODEL
@@ -57,12 +69,14 @@ class FaceSearchGroup(TyperGroup):
             typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
             if error.hint:
                 command = error.hint.startswith("facesearch ")
-                typer.echo(f"       {'Run: ' if command else ''}{error.hint}", err=True)
+                typer.echo(f"       {'Run: ' if command else ''}{pasteable(error.hint)}", err=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
-            typer.echo(
-                "\nStopped. Everything that was reported is on disk; the same command goes on from here.", err=True
-            )
+            kept = "Everything that was reported is on disk; the same command goes on from here."
+            typer.echo(f"\nStopped. {kept if ctx.invoked_subcommand in RESUMABLE else ''}".rstrip(), err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except typer.Abort:  # Ctrl-C at a question, or the answer no
+            typer.echo("Stopped. Nothing was changed.", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             # The reader (head, less) went away: nobody is left to tell. Keep the interpreter from flushing at exit.
@@ -96,7 +110,7 @@ def new_app(*modules: ModuleType) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Who is in this photo? Enroll a folder of people, then search it with photos.",
-        epilog="Try it without any photos of your own: facesearch demo",
+        epilog=f"{EXIT_CODES}\n\nTry it without any photos of your own: facesearch demo",
     )
     app.callback()(prepare)
     for module in modules:

@@ -10,11 +10,13 @@ from facesearch.cli.options import (
     DetSizeOption,
     GalleryOption,
     IndexOption,
+    JsonOption,
     PackOption,
     PrecisionOption,
     ProviderOption,
     ThresholdOption,
     open_engine,
+    refuse_idle_index,
 )
 from facesearch.errors import ConfigError
 
@@ -25,8 +27,12 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; any but a loopback one needs `facesearch keys create`.")
+        str,
+        typer.Option(
+            "--host", help="Address to listen on; any but a loopback one needs a key of `facesearch keys create NAME`."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     thumbnails: Annotated[
@@ -42,6 +48,7 @@ def serve(
     precision: PrecisionOption = None,
     threshold: ThresholdOption = None,
     index: IndexOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
 
@@ -49,7 +56,13 @@ def serve(
 
     Example: facesearch serve --port 8000
     """
-    from facesearch.cli.output import note, say
+    from facesearch.cli.output import emit, note, say
+
+    def ready(url: str) -> None:
+        if json:
+            emit({"url": url})
+        else:
+            say(f"facesearch is at {url}")
 
     try:
         from facesearch.server.options import ServerOptions
@@ -66,5 +79,8 @@ def serve(
         threshold=threshold,
         index=index,
     ) as engine:
+        refuse_idle_index(context, engine)
         note(engine.encoder.provider.note)
-        run(engine, options, lambda url: say(f"facesearch is at {url}"))
+        if not engine.has_gallery:
+            note(f"There is no gallery in {engine.settings.gallery} yet: an empty one is made.")
+        run(engine, options, ready)

@@ -173,11 +173,13 @@ def _collect_folder(sources: Sources, folder: Path, naming: _Naming, *, sync: bo
 def find_photos(paths: Iterable[Path]) -> list[Path]:
     """Return the photos given and those in the folders given, each once, in a stable order.
 
-    A folder that cannot be read stands among them: it is a photo that is `inaccessible`. Raises `ConfigError` where
-    there is nothing to look at.
+    A folder that cannot be read stands among them: it is a photo that is `inaccessible`. Raises `ConfigError` for a
+    path that is not there, and where there is nothing to look at.
     """
     found: dict[str, Path] = {}
     for path in paths:
+        if is_gone(path):
+            raise ConfigError(f"There is no {path_text(path)}.", "Check the path.")
         is_folder = os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises where a folder above has no permission
         if is_folder and is_system_folder(path):
             continue

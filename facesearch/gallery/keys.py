@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 import secrets
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from facesearch.errors import ConfigError
+from facesearch.errors import ConfigError, GalleryError
 from facesearch.gallery import audit
 from facesearch.gallery.rows import insert, now, require_whole, stored_columns
 from facesearch.gallery.schema import ApiKeyRow
@@ -69,7 +70,7 @@ class KeyStore:
         return [StoredKey(row.name, row.digest, frozenset(json.loads(row.scopes)), row.created_at) for row in rows]
 
     def create(self, name: str, scopes: Iterable[str]) -> str:
-        """Store a new key and return it: nobody can tell it again. Raises `ConfigError` for a name that is taken."""
+        """Store a new key and return it: nobody can tell it again. Raises `GalleryError` for a name that is taken."""
         wanted = frozenset(scopes)
         if not NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a key.", "Use up to 64 letters, digits, '_', '-' and '.'.")
@@ -82,7 +83,9 @@ class KeyStore:
 
         def create(connection: Connection) -> None:
             if connection.scalar(sa.select(ApiKeyRow.id).where(ApiKeyRow.name == name)) is not None:
-                raise ConfigError(f"There is a key called {name} already.", f"facesearch keys revoke {name}")
+                raise GalleryError(
+                    f"There is a key called {name} already.", f"facesearch keys revoke {shlex.quote(name)}"
+                )
             values = {"name": name, "digest": hash_key(key), "scopes": sorted(wanted), "created_at": now()}
             insert(connection, ApiKeyRow, values)
             audit.record(connection, "keys.create", {"key": name, "scopes": " ".join(sorted(wanted))})
@@ -91,11 +94,11 @@ class KeyStore:
         return key
 
     def revoke(self, name: str) -> None:
-        """Remove a key; running servers refuse it within a second. Raises `ConfigError` where there is none."""
+        """Remove a key; running servers refuse it within a second. Raises `GalleryError` where there is none."""
 
         def revoke(connection: Connection) -> None:
             if not connection.execute(sa.delete(ApiKeyRow).where(ApiKeyRow.name == printable(name))).rowcount:
-                raise ConfigError(f"There is no key called {name!r}.", "facesearch keys list")
+                raise GalleryError(f"There is no key called {name!r}.", "facesearch keys list")
             audit.record(connection, "keys.revoke", {"key": name})
 
         self._database.transact(revoke)

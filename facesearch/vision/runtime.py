@@ -126,20 +126,21 @@ def choose_provider(requested: str, precision: Precision = Precision.FP32) -> Pr
     are there for whoever names them.
 
     Raises:
-        ProviderError: no such provider, or it is not available here, or this processor has no bf16 arithmetic.
+        ConfigError: no such provider, or it does not compute in this precision.
+        ProviderError: it is not available here, or this processor has no bf16 arithmetic.
     """
     if requested == "auto":
         return _choose_automatically(precision)
     if requested not in PROVIDERS:
-        raise ProviderError(f"There is no provider {requested!r}.", f"Use one of: auto, {', '.join(PROVIDERS)}.")
+        raise ConfigError(f"There is no provider {requested!r}.", f"Use one of: auto, {', '.join(PROVIDERS)}.")
     if precision not in PRECISIONS[requested]:
         others = ", ".join(name for name in PROVIDERS if precision in PRECISIONS[name])
-        raise ProviderError(
+        raise ConfigError(
             f"The provider {requested} does not compute in {precision}.",
             f"Use --precision {' or '.join(sorted(PRECISIONS[requested]))}, or for {precision} --provider {others}.",
         )
     _require_here(requested, precision)
-    return ProviderChoice(requested, PROVIDERS[requested], "as asked for", precision)
+    return ProviderChoice(requested, PROVIDERS[requested], f"provider: {requested}", precision)
 
 
 def _choose_automatically(precision: Precision) -> ProviderChoice:
@@ -178,7 +179,8 @@ def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, th
         data = path.read_bytes()
     except OSError as error:
         raise ModelNotFoundError(
-            f"The model file {path.name} cannot be read: {error.strerror}.", "Run: facesearch models pull"
+            f"The model file {path.name} cannot be read: {error.strerror}.",
+            "Fetch it again: facesearch models pull PACK",
         ) from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
         raise ModelIntegrityError(

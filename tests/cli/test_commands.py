@@ -65,12 +65,14 @@ def test_the_version_is_printed(command: Command) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("query", "no-such.jpg"), 4, "enroll"),
+        (("query", "no-such.jpg"), 2, "no-such.jpg"),
+        (("query", "a.jpg"), 4, "enroll"),
         (("enroll", "no-such-folder"), 2, "no-such-folder"),
         (("enroll",), 2, "PATH"),
         (("frobnicate",), 2, "frobnicate"),
         (("people", "show", "Nobody"), 4, "no gallery"),
-        (("verify", "a.jpg", "b.jpg", "--provider", "abacus"), 4, "abacus"),
+        (("verify", "a.jpg", "b.jpg"), 2, "b.jpg"),
+        (("verify", "a.jpg", "a.jpg", "--provider", "abacus"), 2, "abacus"),
         (("detect", ".", "--pack", "buffalo_xxl"), 2, "buffalo_l"),
         (("check",), 4, "no gallery"),
         (("models", "info", "buffalo_l"), 4, "buffalo_l.zip"),

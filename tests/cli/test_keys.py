@@ -15,10 +15,10 @@ def test_a_key_is_shown_once_listed_without_itself_and_revoked(command: Command,
     assert (listed["name"], listed["scopes"]) == ("web-shop", ["enroll", "read"])
     assert key not in str(listed)
     assert "web-shop" in command("keys", "list").out
-    assert command("keys", "create", "web-shop").code == 2
+    assert command("keys", "create", "web-shop").code == 4
     assert command("keys", "revoke", "web-shop").code == 0
     assert command("keys", "list", "--json").records == []
-    assert command("keys", "revoke", "web-shop").code == 2
+    assert command("keys", "revoke", "web-shop").code == 4
 
 
 def test_a_server_others_reach_does_not_start_without_a_key(command: Command, gallery: Path) -> None:

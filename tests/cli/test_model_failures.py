@@ -107,6 +107,7 @@ def test_it_costs_its_own_photo_in_searches_and_comparisons(opened: FaceSearch, 
 
 def test_it_costs_its_own_photo_in_an_evaluation_which_does_not_remember_it(opened: FaceSearch, people: Path) -> None:
     with opened as engine:
+        engine.ensure_gallery()
         photos = sorted(people.glob("Ada/*"))
         for computed in (3, 2):
             found = engine.photo_embedder().embed(photos)
@@ -153,14 +154,14 @@ def test_it_costs_its_own_photo_when_a_gallery_is_embedded_anew(tmp_path: Path, 
 def test_one_face_of_several_costs_itself_only(tmp_path: Path, command: Command) -> None:
     pack, photo = make_pack(tmp_path / "pack", faces=TWO_FACES), tmp_path / "two.png"
     Image.fromarray(np.hstack([picture(RED)[:, :32], picture(OTHER)[:, 32:]])).save(photo)
-    with FaceSearch.open(tmp_path / "gallery", pack=pack, provider="cpu", det_size=SIZE) as engine:
+    with FaceSearch.open(pack=pack, provider="cpu", det_size=SIZE) as engine:
         (_, first), (_, second) = engine.encode_faces(photo)
         assert isinstance(first, Rejection)
         assert isinstance(second, Template)
         with pytest.raises(PhotoError) as caught:
             engine.encode(photo)
         assert caught.value.reason == Reason.MODEL_FAILURE
-    options = ("--pack", pack, "--det-size", str(SIZE), "--provider", "cpu", "--gallery", tmp_path / "none")
+    options = ("--pack", pack, "--det-size", str(SIZE), "--provider", "cpu")
     run = command("detect", photo, "--embeddings", tmp_path / "found.npz", "--json", *options)
     assert (run.code, [record["reason"] for record in run.records]) == (0, ["model_failure", None])
     with np.load(tmp_path / "found.npz") as found:
@@ -204,6 +205,7 @@ def test_photos_that_fail_after_one_that_did_not_never_blame_the_pack(opened: Fa
     for seed in range(20):
         Image.fromarray(picture(RED, 100 + seed)).save(people / "Ada" / f"red-{seed}.png")
     with opened as engine:
+        engine.ensure_gallery()
         assert len(engine.encode(people / "Ben" / "good.png")) == 1
         reasons = [each.rejection.reason for each in engine.enroll(people) if each.rejection]
     assert set(reasons) == {Reason.MODEL_FAILURE}

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, PhotoError, ProviderError
+from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, PhotoError
 from facesearch.types import Reason
 from facesearch.vision.encoder import Encoder
 from facesearch.vision.photo_steps import EncodedPhoto
@@ -274,7 +274,7 @@ def test_files_that_changed_since_they_were_pinned_are_refused(pack: ModelPack) 
 def test_wrong_settings_are_refused_at_once(pack: ModelPack) -> None:
     with pytest.raises(ConfigError):
         Encoder(pack, det_size="641")
-    with pytest.raises(ProviderError):
+    with pytest.raises(ConfigError):
         Encoder(pack, provider="abacus")
 
 

@@ -55,7 +55,7 @@ def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_provider_that_does_not_compute_so_is_refused_with_one_that_does(provider: str, precision: Precision) -> None:
     if precision in PRECISIONS[provider]:
         return
-    with pytest.raises(ProviderError, match=f"{provider} does not compute in {precision}") as caught:
+    with pytest.raises(ConfigError, match=f"{provider} does not compute in {precision}") as caught:
         choose_provider(provider, precision)
     assert "openvino" in (caught.value.hint or "")
 

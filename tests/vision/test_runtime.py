@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facesearch.errors import ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.vision import runtime
 from facesearch.vision.graph import Port, node, tensor, write_graph
 from facesearch.vision.runtime import PROVIDERS, ProviderChoice, choose_provider, open_session
@@ -101,7 +101,7 @@ def test_weights_in_another_file_are_refused_even_in_the_working_directory(
 
 
 def test_a_provider_that_does_not_exist_is_refused_with_the_list() -> None:
-    with pytest.raises(ProviderError) as caught:
+    with pytest.raises(ConfigError) as caught:
         choose_provider("gpu")
     assert all(name in (caught.value.hint or "") for name in ("auto", *PROVIDERS))
 
