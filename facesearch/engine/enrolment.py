@@ -73,8 +73,8 @@ class Enrolment:
             bring_back_erased=options.bring_back_erased,
             bring_back_removed=options.bring_back_removed,
         )
-        self._pending: list[tuple[str, Template]] = []
-        """Templates of the batch under way, which the index does not know yet."""
+        self._pending: list[tuple[str, Template, Path]] = []
+        """Templates of the batch under way, which the index does not know yet, with their subjects and photos."""
         self._run: int | None = None
         """The journal's entry of this run, once there is anything to undo."""
 
@@ -105,7 +105,8 @@ class Enrolment:
         for folder in sync:
             yield from self._remove_vanished(folder, may_hold)
         yield from self._embed(self._planner.left)
-        self._run = self._gallery.remove_faceless(self._run)
+        if sync:
+            self._run = self._gallery.remove_faceless(self._run)
 
     def _remove_vanished(self, folder: Path, may_hold: Callable[[Path], bool]) -> Iterator[EnrollOutcome]:
         """Remove what was enrolled from below `folder` and is no longer there."""
@@ -193,7 +194,7 @@ class Enrolment:
             height,
             photo.templates,
             todo.label,
-            conflict.template_id if conflict else None,
+            conflict.other if conflict else None,
         )
         outcome = EnrollOutcome(
             photo=path_text(todo.source.path),
@@ -209,7 +210,7 @@ class Enrolment:
         if lifted:  # an import must not keep out what this brings back
             vectors = (np.asarray(template.vector, "<f4").tobytes() for template in photo.templates)
             batch.lift += [*lifted, *map(vector_key, vectors)]
-        self._pending += [(subject, template) for template in photo.templates]
+        self._pending += [(subject, template, todo.source.path) for template in photo.templates]
 
     def _refuse(self, todo: Todo, rejection: Rejection, sha256: str | None, batch: Batch) -> None:
         outcome = EnrollOutcome(path_text(todo.source.path), todo.name, EnrollStatus.REJECTED, rejection)
@@ -219,19 +220,19 @@ class Enrolment:
         self, subject: str, templates: Sequence[Template], candidates: Sequence[Candidate]
     ) -> _Conflict | None:
         """The strongest match with another subject at or above the threshold, among enrolled and pending templates."""
-        others: list[tuple[float, str, int | None]] = [
+        others: list[tuple[float, str, int | Path | None]] = [
             (each.score, each.subject, each.template_id) for each in candidates if each.subject != subject
         ]
-        strangers = [(name, template) for name, template in self._pending if name != subject]
+        strangers = [each for each in self._pending if each[0] != subject]
         if strangers:
             vectors = np.array([template.vector for template in templates], np.float32)
-            scores = (vectors @ np.array([template.vector for _, template in strangers]).T).max(axis=0)
-            others += [(float(score), name, None) for score, (name, _) in zip(scores, strangers, strict=True)]
-        score, name, template_id = max(others, key=lambda each: each[:2], default=(-1.0, "", None))
+            scores = (vectors @ np.array([template.vector for _, template, _ in strangers]).T).max(axis=0)
+            others += [(float(score), name, path) for score, (name, _, path) in zip(scores, strangers, strict=True)]
+        score, name, other = max(others, key=lambda each: each[:2], default=(-1.0, "", None))
         if score < self._options.threshold:
             return None
         text = f"It matches {name} with a score of {score:.3f}."
-        return _Conflict(Rejection(Reason.IDENTITY_CONFLICT, text), template_id)
+        return _Conflict(Rejection(Reason.IDENTITY_CONFLICT, text), other)
 
     def _commit(self, batch: Batch) -> Iterator[EnrollOutcome]:
         """Put the batch on disk, then acknowledge it."""
@@ -249,8 +250,8 @@ class _Conflict:
     """A match with another subject."""
 
     rejection: Rejection
-    template_id: int | None
-    """The other's template; None where it is not committed yet."""
+    other: int | Path | None
+    """The other's template; the path of the other photo where that is of the same batch."""
 
 
 def _acknowledged(outcome: EnrollOutcome, applied: Applied) -> EnrollOutcome:

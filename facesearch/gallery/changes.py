@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
@@ -16,7 +17,6 @@ from facesearch.types import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from sqlalchemy.engine import Connection
 
@@ -174,6 +174,10 @@ def _enroll(
     for photo, of_photo in zip(fresh.values(), keys, strict=True):
         effect.added += [(*key, vector) for key, vector in zip(of_photo, vectors[photo], strict=True)]
         ids[photo] = tuple(template_id for template_id, _ in of_photo)
+    by_path = {photo.file.path: keys[0] for photo, keys in ids.items()}
+    for photo in ids:
+        if isinstance(photo.conflict, Path) and photo.conflict in by_path:
+            photos.note_conflict(connection, photo.file.path, by_path[photo.conflict])
     copies = [c for c, photo in zip(contents, new, strict=True) if photo not in ids and c not in twins]
     twins |= photos.find_copies(connection, copies) if copies else {}
     said = _say(connection, new, owners, entry)

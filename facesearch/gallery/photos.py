@@ -55,8 +55,8 @@ class NewPhoto:
     templates: tuple[Template, ...]
     label: str = ""
     """Whom the photo's source says that it shows; empty where nobody said."""
-    conflict: int | None = None
-    """A template of another subject that the photo matches."""
+    conflict: int | Path | None = None
+    """A template of another subject that the photo matches; the path where that photo is new in the same commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def _photo_values(photo: NewPhoto, owner_id: int, moment: str) -> dict[str, obje
         "enrolled_at": moment,
         "owner_id": owner_id,
         "label": photo.label,
-        "conflict": photo.conflict,
+        "conflict": photo.conflict if isinstance(photo.conflict, int) else None,
     }
 
 
@@ -294,6 +294,11 @@ def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
         removed += connection.scalars(of_photos.where(PhotoRow.path.in_(chunk)))
         connection.execute(sa.delete(PhotoRow).where(PhotoRow.path.in_(chunk)))
     return removed
+
+
+def note_conflict(connection: Connection, path: Path, template_id: int) -> None:
+    """Note a template that an enrolled photo matched."""
+    update(connection, PhotoRow, PhotoRow.path == os.fsencode(path), {"conflict": template_id})
 
 
 def vacate(connection: Connection, moved: Sequence[MovedPhoto]) -> None:

@@ -360,8 +360,10 @@ def test_nobody_is_compared_with_a_person_who_goes(engine: FaceSearch, people: P
     assert reasons(outcomes) == []
 
 
-def test_strict_says_which_enrolled_photos_are_conflicts(engine: FaceSearch, people: Path) -> None:
-    run(engine, people)
+@pytest.mark.parametrize("together", [True, False])
+def test_strict_says_which_enrolled_photos_are_conflicts(engine: FaceSearch, people: Path, together: bool) -> None:
+    if not together:
+        run(engine, people)
     (people / "Twin").mkdir()
     write_photo(people / "Twin" / "1.jpg", draw_portrait(0, 9))
     assert reasons(run(engine, people)) == ["identity_conflict"]

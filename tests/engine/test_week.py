@@ -200,6 +200,8 @@ class WeekMachine(RuleBasedStateMachine):
         person = self._person(pick)
         if person is None or person.attributes.get(key) == value:
             return
+        if value is None and not any(photo.person is person for photo in self.known.photos):
+            return  # nothing would be left of the person; the next run that removes anything removes them too
         self._correct()
         self.engine.gallery.set_attributes(person.name, {key: value})
         person.attributes.pop(key, None)
