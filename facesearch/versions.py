@@ -29,6 +29,8 @@ class Library:
     minimum: str
     distributions: tuple[str, ...]
     """Packages that bring the module; the first is the one that facesearch depends on."""
+    extra: str | None = None
+    """Which extra of facesearch brings it; None where every installation has it."""
 
 
 LIBRARIES: Final[Mapping[str, Library]] = MappingProxyType(
@@ -44,16 +46,17 @@ LIBRARIES: Final[Mapping[str, Library]] = MappingProxyType(
                 "opencv-contrib-python-headless",
             ),
         ),
-        "cryptography": Library("cryptography", "44.0", ("cryptography",)),
+        "cryptography": Library("cryptography", "44.0", ("cryptography",), "export"),
         "faiss": Library("FAISS", "1.15", ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss")),
-        "onnx": Library("ONNX", "1.21", ("onnx",)),  # older ones read files outside of their folder (CVE-2026-27489)
+        # Older ones read files outside of their folder (CVE-2026-27489).
+        "onnx": Library("ONNX", "1.21", ("onnx",), "quantize"),
         "onnxruntime": Library(
             "ONNX Runtime",
             "1.23",
             ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
         ),
-        "openvino": Library("OpenVINO", "2026.1", ("openvino",)),
-        "pyarrow": Library("PyArrow", "21.0", ("pyarrow",)),
+        "openvino": Library("OpenVINO", "2026.1", ("openvino",), "openvino"),
+        "pyarrow": Library("PyArrow", "21.0", ("pyarrow",), "export"),
     }
 )
 """By the name under which Python imports them."""
@@ -72,12 +75,13 @@ def require(module: str) -> None:
     library = LIBRARIES[module]
     found = _installed(module, library)
     if found is None:
-        raise InstallationError(f"{library.name} is not installed.", _fix(library, library.distributions[0]))
+        hint = f"Run: pip install 'facesearch[{library.extra}]'" if library.extra else _upgrade(library)
+        raise InstallationError(f"{library.name} is not installed.", hint)
     distribution, number = found
     if parse_version(number) < parse_version(library.minimum):
         raise InstallationError(
             f"{library.name} is {number}, and facesearch needs {library.minimum} or newer.",
-            _fix(library, distribution),
+            _upgrade(library, distribution),
         )
 
 
@@ -118,8 +122,8 @@ def _installed(module: str, library: Library) -> tuple[str, str] | None:
     return name, str(getattr(import_module(module), "__version__", library.minimum))
 
 
-def _fix(library: Library, distribution: str) -> str:
-    return f"Run: pip install --upgrade '{distribution}>={library.minimum}'"
+def _upgrade(library: Library, distribution: str | None = None) -> str:
+    return f"Run: pip install --upgrade '{distribution or library.distributions[0]}>={library.minimum}'"
 
 
 def _dotted(number: tuple[int, ...]) -> str:

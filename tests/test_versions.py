@@ -97,6 +97,25 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     assert caught.value.hint == "Run: pip install --upgrade 'onnxruntime>=1.23'"
 
 
+@pytest.mark.parametrize("module", LIBRARIES)
+def test_what_only_an_extra_brings_is_named_with_that_extra(
+    installed: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    package = LIBRARIES[module].distributions[0]
+    extras = [
+        name
+        for name, needed in project["optional-dependencies"].items()
+        if name != "dev" and any(re.match(rf"{package}\b", each) for each in needed)
+    ]
+    assert [LIBRARIES[module].extra] == (extras or [None])
+    installed({})
+    monkeypatch.setattr(versions, "find_spec", lambda _: None)
+    with pytest.raises(InstallationError) as caught:
+        require(module)
+    assert not extras or caught.value.hint == f"Run: pip install 'facesearch[{extras[0]}]'"
+
+
 @pytest.mark.parametrize("packages", [{}, {"opencv-python": "4.9.0", "opencv-python-headless": "4.12.0"}])
 def test_the_module_itself_is_asked_where_packages_do_not_tell(
     installed: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch, packages: dict[str, str]
