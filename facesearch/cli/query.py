@@ -341,7 +341,7 @@ def _faces_of(
             found = [(face, each if isinstance(each, Rejection) else None) for face, each in made]
     except PhotoError as error:
         return [(None, Rejection(Reason(error.reason), error.message))]
-    return found or [(None, Rejection(Reason.FACE_NOT_FOUND, "No face was found."))]
+    return found or [(None, Rejection(Reason.FACE_NOT_FOUND, engine.encoder.none_found))]
 
 
 def _face_row(path: Path, number: int, face: Face | None, why: Rejection | None) -> Sequence[object]:

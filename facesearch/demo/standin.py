@@ -27,6 +27,7 @@ licence = "part of facesearch; not trained on anyone"
 [detector]
 file = "{detector}"
 sha256 = "{detector_sha256}"
+finds = "The stand-in is no face model: it finds drawn faces only."
 
 [recognizer]
 file = "{recognizer}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections import Counter
@@ -27,12 +28,14 @@ from facesearch.gallery.outputs import Outputs
 from facesearch.names import path_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from facesearch.types import SearchResult
 
 ENROLLED_PHOTOS = 4
 """Per person; the photo asked about is another one."""
+SOMEBODY = "1-somebody.jpg"
+"""A new photo of the first person."""
 GROUP = (0, 3, STRANGER, 8, 7)
 """Who stands in the group photo, from left to right: four enrolled people and one who is not."""
 
@@ -59,13 +62,25 @@ def run_tour(keep: Path | None, say: Callable[[str], object]) -> None:
         with Outputs(force=None).renewed_folder(keep):
             make_folder(keep)
             _tour(keep, say)
-        new, gallery = (path_text(keep / name) for name in ("new", "gallery"))
-        say(f"Everything is kept in {path_text(keep)}; to go on with it:\n")
-        say(f'    facesearch query "{new}" --gallery "{gallery}"')
+        say(f"Everything is kept in {path_text(keep)}. To go on with it:\n")
+        for command in _commands(keep.absolute()):
+            say(f"    {command}")
         return
     with tempfile.TemporaryDirectory(prefix="facesearch-demo-") as folder:
         _tour(Path(folder), say)
     say("The drawings and their gallery are gone again; facesearch demo --keep DIR keeps them.")
+
+
+def _commands(folder: Path) -> Iterator[str]:
+    """What the tour did, as commands that a shell takes in whatever folder it is."""
+    gallery, somebody = folder / "gallery", folder / "new" / SOMEBODY
+    for words in (
+        ("enroll", folder / "people"),
+        ("query", folder / "new", "--annotate", folder / "drawn"),
+        ("verify", somebody, folder / "people" / PEOPLE[0] / "1.jpg"),
+        ("people", "list"),
+    ):
+        yield shlex.join(["facesearch", *map(path_text, words), "--gallery", path_text(gallery)])
 
 
 def _tour(folder: Path, say: Callable[[str], object]) -> None:
@@ -85,14 +100,14 @@ def _draw(folder: Path) -> None:
     write_people(folder / "people", photos_each=ENROLLED_PHOTOS)
     new = folder / "new"
     new.mkdir()
-    write_photo(new / "1-somebody.jpg", draw_portrait(0, ENROLLED_PHOTOS))
+    write_photo(new / SOMEBODY, draw_portrait(0, ENROLLED_PHOTOS))
     write_photo(new / "2-group.jpg", draw_group(GROUP))
     write_photo(new / "3-stranger.jpg", draw_portrait(STRANGER, 0))
     write_photo(new / "4-landscape.jpg", draw_landscape())
 
 
 def _enroll(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
-    say("\n$ facesearch enroll people/")
+    say("\nEnrolling the folder people/, twice:")
     for attempt in ("first run", "again"):
         started = time.monotonic()
         counts = Counter(outcome.status.value for outcome in engine.enroll(folder / "people"))
@@ -101,7 +116,7 @@ def _enroll(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> N
 
 
 def _query(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
-    say("\n$ facesearch query new/ --annotate found/")
+    say("\nAsking who is in the photos of new/, and drawing the answers into found/:")
     photos = sorted((folder / "new").iterdir())
     with Outputs().files({photo: folder / "found" / photo.name for photo in photos}) as drawings:
         for photo in photos:
@@ -123,8 +138,8 @@ def _describe(result: SearchResult) -> str:
 
 def _verify(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
     first, second = (folder / "people" / name / "1.jpg" for name in PEOPLE[:2])
-    somebody = folder / "new" / "1-somebody.jpg"
+    say(f"\nComparing new/{SOMEBODY} with one photo of two people:")
     for photo in (first, second):
-        comparison = engine.verify(somebody, photo)
-        say(f'\n$ facesearch verify new/{somebody.name} "people/{photo.parent.name}/{photo.name}"')
-        say(f"  {'same person' if comparison.is_match else 'different people'}: score {comparison.score:.3f}")
+        comparison = engine.verify(folder / "new" / SOMEBODY, photo)
+        verdict = "same person" if comparison.is_match else "different people"
+        say(f"  {photo.parent.name:18} {verdict}: score {comparison.score:.3f}")

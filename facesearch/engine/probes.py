@@ -160,7 +160,7 @@ def _find(encoder: Encoder, image: Image, name: str | None) -> tuple[Probe, Pixe
     except PhotoError as error:
         return Probe(called, (), rejection=_reason(error)), None
     if not faces:
-        return Probe(called, (), rejection=Rejection(Reason.FACE_NOT_FOUND, "No face was found.")), None
+        return Probe(called, (), rejection=Rejection(Reason.FACE_NOT_FOUND, encoder.none_found)), None
     return Probe(called, faces, note=note), pixels
 
 
@@ -181,7 +181,8 @@ def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: 
     called = name or image_name(image)
     with _naming(called):
         pixels = load_image(image)
-        chosen = choose_faces(encoder.detect(pixels), policy, (pixels.shape[1], pixels.shape[0]))
+        size = (pixels.shape[1], pixels.shape[0])
+        chosen = choose_faces(encoder.detect(pixels), policy, size, encoder.none_found)
     if isinstance(chosen, Rejection):
         kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
         hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."

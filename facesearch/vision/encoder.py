@@ -31,7 +31,7 @@ from facesearch.vision.photo_steps import EncodedPhoto, PhotoPipeline, PhotoStep
 from facesearch.vision.pipeline import Pipeline
 from facesearch.vision.pixel_budget import budget_for
 from facesearch.vision.precision import in_precision, read_record
-from facesearch.vision.quality import FaceChoice, Limits, measure
+from facesearch.vision.quality import NO_FACE, FaceChoice, Limits, measure
 from facesearch.vision.runtime import ProviderChoice, choose_provider, open_session
 from facesearch.vision.trust import Trust
 
@@ -106,6 +106,12 @@ class Encoder:
         self._recognizer_trust = Trust(f"The recogniser of the pack {pack.name}")
         self._info: ModelInfo | None = None
         self._batch = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
+
+    @property
+    def none_found(self) -> str:
+        """What to say of a photo in which the detector finds no face."""
+        finds = self._pack.detector.finds
+        return f"{NO_FACE} {finds}" if finds else NO_FACE
 
     @property
     def info(self) -> ModelInfo:
@@ -209,7 +215,7 @@ class Encoder:
 
         All pipelines of an encoder share one `PixelBudget`: together they hold no more pixels than one alone.
         """
-        steps = PhotoSteps(load, decode_guarded, self.detect, policy, limits, self._finish)
+        steps = PhotoSteps(load, decode_guarded, self.detect, policy, limits, self._finish, self.none_found)
         workers = self._workers or workers_for_many()
         return Pipeline(steps, workers=workers, batch=self._batch, budget=self._budget)
 

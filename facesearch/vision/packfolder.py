@@ -8,6 +8,7 @@ A `pack.toml`, with everything but the two file names optional:
     [detector]
     file = "det.onnx"           # SCRFD with landmarks, beside this file
     sha256 = "64 hex digits"
+    finds = "It finds drawn faces only."   # said where it finds none, for a detector that is not for any photo
 
     [recognizer]
     file = "rec.onnx"           # ArcFace style: 112 x 112 RGB in, one vector out
@@ -50,7 +51,7 @@ UNSTATED_LICENCE = "not stated: ask whoever gave you the weights"
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _KEYS = {
     "": {"name", "licence", "detector", "recognizer", "threshold"},
-    "detector": {"file", "sha256"},
+    "detector": {"file", "sha256", "finds"},
     "recognizer": {"file", "sha256", "input_mean", "input_std", "dimension"},
     "threshold": {"score", "basis"},
 }
@@ -65,6 +66,8 @@ class DetectorFile:
 
     path: Path
     sha256: str
+    finds: str | None = None
+    """What it finds, in a sentence, where that is not any face."""
 
     @property
     def identity(self) -> str:
@@ -154,7 +157,9 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
     return ModelPack(
         name=pack.get("name", str) or path_text(folder.name),
         licence=pack.get("licence", str) or UNSTATED_LICENCE,
-        detector=DetectorFile(detector_path, detector.sha256() or file_sha256(detector_path)),
+        detector=DetectorFile(
+            detector_path, detector.sha256() or file_sha256(detector_path), detector.get("finds", str)
+        ),
         recognizer=RecognizerFile(
             recognizer_path, recognizer.sha256() or file_sha256(recognizer_path), mean, std, dimension
         ),

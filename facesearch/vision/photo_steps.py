@@ -81,6 +81,7 @@ class PhotoSteps(Generic[T]):
         policy: FaceChoice,
         limits: Limits,
         finish: Callable[[Sequence[PreparedPhoto[T]]], list[EncodedPhoto[T]]],
+        none_found: str,
     ) -> None:
         self._load = load
         self._decode = decode
@@ -88,6 +89,7 @@ class PhotoSteps(Generic[T]):
         self._policy = policy
         self._limits = limits
         self.finish = finish
+        self._none_found = none_found
 
     def load(self, source: T) -> tuple[T, bytes | PhotoError]:
         try:
@@ -115,7 +117,7 @@ class PhotoSteps(Generic[T]):
             found = self._detect(pixels)
         except PhotoError as error:
             return PreparedPhoto(replace(outcome, rejection=_why(error)))
-        chosen = choose_faces(found, self._policy, size)
+        chosen = choose_faces(found, self._policy, size, self._none_found)
         if isinstance(chosen, Rejection):
             return PreparedPhoto(replace(outcome, rejection=chosen, faces_found=len(found)))
         return _crop(replace(outcome, faces_found=len(found)), pixels, chosen, self._limits)

@@ -15,6 +15,7 @@ from facesearch.versions import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NO_FACE: Final = "No face was found."
 DOMINANCE: Final = 2.5
 """A face whose box has at least this many times the area of the next is the subject of the photo."""
 
@@ -101,13 +102,15 @@ def measure(face: Face, crop: Pixels) -> Quality:
     )
 
 
-def choose_faces(faces: Sequence[Face], policy: FaceChoice, photo_size: tuple[int, int]) -> list[Face] | Rejection:
+def choose_faces(
+    faces: Sequence[Face], policy: FaceChoice, photo_size: tuple[int, int], none_found: str = NO_FACE
+) -> list[Face] | Rejection:
     """The faces the policy means in a photo of (width, height) pixels.
 
-    A Rejection where there is none, or with `single` where it is not clear which.
+    A Rejection where there is none, which `none_found` describes, or with `single` where it is not clear which.
     """
     if not faces:
-        return Rejection(Reason.FACE_NOT_FOUND, "No face was found.")
+        return Rejection(Reason.FACE_NOT_FOUND, none_found)
     if isinstance(policy, int):
         if 1 <= policy <= len(faces):
             return [faces[policy - 1]]
