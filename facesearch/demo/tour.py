@@ -74,12 +74,13 @@ def run_tour(keep: Path | None, say: Callable[[str], object]) -> None:
 def _commands(folder: Path) -> Iterator[str]:
     """What the tour did, as commands that a shell takes in whatever folder it is."""
     gallery, somebody = folder / "gallery", folder / "new" / SOMEBODY
-    for words in (
+    done: tuple[tuple[Path | str, ...], ...] = (
         ("enroll", folder / "people"),
         ("query", folder / "new", "--annotate", folder / "drawn"),
         ("verify", somebody, folder / "people" / PEOPLE[0] / "1.jpg"),
         ("people", "list"),
-    ):
+    )
+    for words in done:
         yield shlex.join(["facesearch", *map(path_text, words), "--gallery", path_text(gallery)])
 
 
