@@ -168,7 +168,7 @@ class Client:
         fields = {
             "subject": arguments.text("subject", subject),
             "attributes": json.dumps({} if attributes is None else arguments.texts("attributes", attributes)),
-            "faces": _policy(faces) if isinstance(faces, str) else str(arguments.whole("faces", faces, 0)),
+            "faces": _policy(faces) if isinstance(faces, str) else str(arguments.whole("faces", faces, 1)),
             "strict": "true" if arguments.flag("strict", strict) else "false",
             "any_quality": "true" if arguments.flag("any_quality", any_quality) else "false",
         }

@@ -535,7 +535,7 @@ def _require_uploads(photos: object) -> None:
 
 def parse_choice(faces: str | int) -> FaceChoice:
     """A face policy by name, or the position of a face; `ConfigError` for anything else."""
-    return parse_policy(faces) if isinstance(faces, str) else arguments.whole("faces", faces, 0)
+    return parse_policy(faces) if isinstance(faces, str) else arguments.whole("faces", faces, 1)
 
 
 def parse_policy(text: str) -> FacePolicy:

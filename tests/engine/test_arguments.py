@@ -50,7 +50,7 @@ NO_COUNTS: list[Any] = [None, True, 0, -1, 1.0, float("nan"), "5", []]
 NO_MAPPINGS: list[Any] = ["team=a", 5, [("team", "a")], {"team": 1}, {1: "a"}, {"team": None}, True]
 NO_TEXTS: list[Any] = [None, "", 5, b"x", [], True]
 NO_POLICIES: list[Any] = [None, "some", 5, True, [], {}]
-NO_CHOICES: list[Any] = [None, "some", -1, True, 1.5, []]
+NO_CHOICES: list[Any] = [None, "some", -1, 0, True, 1.5, []]
 NO_LISTS: list[Any] = [None, "Mira Quill", b"x", 5, [None], [True], [""], [1.5], [-1], {"a": 1}]
 NO_PEOPLE: list[Any] = [None, "", True, -1, 1.5, [], b"x"]
 
