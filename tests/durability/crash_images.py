@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.durability.recording import Create, MakeFolder, Operation, Rename, Said, Sync, Truncate, Unlink, Write
+from tests.durability.recording import Create, Link, MakeFolder, Operation, Rename, Said, Sync, Truncate, Unlink, Write
 
 SECTORS = (512, 4096)
 Names: TypeAlias = dict[str, int]
-Naming = Create | Rename | Unlink
+Naming = Create | Link | Rename | Unlink
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Disk:
                 self.files[file].unsafe.clear()
             case Sync(str() as folder):
                 self._sync_folder(folder)
-            case Create(path, file):
-                self.files[file] = _File()
+            case Create(path, file) | Link(path, file):
+                self.files.setdefault(file, _File())
                 self._name(path, operation)
                 self._live[path] = file
             case Rename(old, new):
@@ -98,7 +98,7 @@ class Disk:
         for operation in folder.unsafe:
             kept = id(operation) in chosen
             match operation:
-                case Create(path, file):
+                case Create(path, file) | Link(path, file):
                     inodes[path] = file
                     if kept:
                         names[path] = file

@@ -55,6 +55,14 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """One more name of a file."""
+
+    path: str
+    file: int
+
+
+@dataclass(frozen=True, slots=True)
 class MakeFolder:
     path: str
 
@@ -77,7 +85,7 @@ class Said:
     text: str
 
 
-Operation = Write | Truncate | Sync | Create | MakeFolder | Rename | Unlink | Said
+Operation = Write | Truncate | Sync | Create | Link | MakeFolder | Rename | Unlink | Said
 
 
 def record(command: Sequence[str], root: Path) -> list[Operation]:
@@ -146,10 +154,13 @@ class _Reader:
             case "rename" | "renameat" | "renameat2" if self._is_ours(strings[0]):
                 self._files[strings[1]] = self._files.pop(strings[0])
                 yield Rename(strings[0], strings[1])
+            case "link" | "linkat" if self._is_ours(strings[1]):
+                self._files[strings[1]] = self._files[strings[0]]
+                yield Link(strings[1], self._files[strings[1]])
             case "unlink" | "unlinkat" if self._is_ours(strings[0]):
                 del self._files[strings[0]]
                 yield Unlink(strings[0])
-            case "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat" | "mkdir" | "mkdirat":
+            case "rename" | "renameat" | "renameat2" | "link" | "linkat" | "unlink" | "unlinkat" | "mkdir" | "mkdirat":
                 pass
             case _:
                 yield from self._on_descriptor(name, args, result)
