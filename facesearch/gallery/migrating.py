@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_one_at_a_time = threading.Lock()
+"""Alembic keeps what it works on in global variables."""
 
 
 def run_migrations(connection: Connection) -> None:
@@ -17,7 +22,8 @@ def run_migrations(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _one_at_a_time:
+        command.upgrade(config, "head")
 
 
 def migrations_folder() -> Path:

@@ -78,6 +78,14 @@ def test_processes_that_make_the_same_gallery_at_once_share_it(tmp_path: Path) -
                 assert len(gallery.subjects()) == 3
 
 
+def test_threads_make_galleries_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(create, [tmp_path / str(number // 2) for number in range(6)], range(6)))
+    for number in range(3):
+        with Gallery.open(tmp_path / str(number)) as gallery:
+            assert len(gallery.subjects()) == 2
+
+
 def test_many_threads_read_at_once(gallery: Gallery) -> None:
     enroll(gallery, "anna", 1)
 

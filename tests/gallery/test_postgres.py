@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from facesearch.gallery.check import check_gallery
 from facesearch.gallery.gallery import Gallery
 from facesearch.gallery.lifecycle import create_gallery, upgrade_gallery
 from facesearch.gallery.location import DatabaseUrl, parse_location
-from facesearch.gallery.migrating import migrations_folder
+from facesearch.gallery.migrating import migrations_folder, run_migrations
 from facesearch.gallery.revisions import read_revision
 from facesearch.gallery.schema import HEAD_REVISION, Base
 from facesearch.gallery.sqlite import DATABASE_NAME, sqlite_module
@@ -287,6 +288,36 @@ def test_a_server_that_may_only_be_read_is_searched(
         assert found_subject(gallery, 1) == "anna"
         with pytest.raises(GalleryError, match="standby or read-only"):
             enroll(gallery, "bob", 2)
+
+
+def test_who_waits_for_another_to_make_the_gallery_finds_it_made(
+    new_postgres: Callable[[Path], DatabaseUrl], folder: Path
+) -> None:
+    place = new_postgres(folder)
+    made: list[int] = []
+
+    def make() -> None:
+        with make_gallery(place) as gallery:
+            made.extend(enroll(gallery, "anna", 1))
+
+    first = postgres.PostgresDatabase(place)
+    with first.migration() as connection:
+        run_migrations(connection)
+        waiting = in_a_thread(make)
+        with first.read() as looking:
+            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while not looking.exec_driver_sql(query).scalar_one() and waiting.is_alive():
+                time.sleep(0.01)
+    waiting.join()
+    first.close()
+    assert len(made) == 1
+
+
+def test_a_key_is_refused_before_anybody_is_asked(folder: Path) -> None:
+    nobody = DatabaseUrl("postgresql+psycopg://me@127.0.0.1:1/faces", folder)
+    for create in (False, True):
+        with pytest.raises(ConfigError, match="not encrypted by facesearch, but a key was given"):
+            Gallery.open(nobody, create=create, passphrase="correct horse")
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
