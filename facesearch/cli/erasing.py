@@ -148,7 +148,9 @@ def _print(receipt: dict[str, Any]) -> None:
     if receipt["not_searched"] and receipt["clean"]:
         typer.echo("The rows are gone, and nothing is left on this machine.")
         return
-    typer.echo("Nothing is left." if receipt["clean"] else "Something is left: see above.")
+    typer.echo(
+        "Nothing is left." if receipt["clean"] else "Something is left: the lines that begin with a file name it."
+    )
 
 
 def _as_text(receipts: Sequence[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,10 +63,12 @@ def info(
     if json:
         emit(record)
         return
-    print_table(("", ""), [(key, _text(value)) for key, value in record.items()])
+    print_table(("", ""), [(key, _shown(key, value)) for key, value in record.items()])
 
 
-def _text(value: Any) -> str:
+def _shown(key: str, value: Any) -> str | Path:
+    if key in {"gallery", "pack"} and isinstance(value, str) and "://" not in value:
+        return Path(value)
     if isinstance(value, dict):
         return ", ".join(f"{key}: {item}" for key, item in value.items())
     return "" if value is None else str(value)

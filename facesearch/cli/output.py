@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -17,6 +18,17 @@ from facesearch.names import path_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from rich.text import Text
+
+PHOTO: Final = "photo"
+"""Header of columns that name photos, whose texts are paths."""
+_ENDLESS: Final = 100_000
+"""Columns of a file or a pipe, which have no edge to wrap at."""
+_READABLE: Final = 24
+"""Columns that a text has at least to wrap in."""
+_GAP: Final = 3
+"""Columns that a column of a table takes beside its text."""
 
 
 def emit(record: Mapping[str, Any]) -> None:
@@ -54,23 +66,53 @@ def note(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on stdout; numbers to the right, names as text."""
+    """A table on stdout; numbers to the right, names as text.
+
+    It is as wide as COLUMNS or the terminal says, and as it needs to be in a file or a pipe. Text wraps between words.
+    A word or a path is never broken: where it does not fit, the table is wider.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     kept = [list(row) for row in rows]
+    room = shutil.get_terminal_size((_ENDLESS, 24)).columns - _GAP * len(columns)
+    texts = [[_as_text(name, row[index]) for row in kept] for index, name in enumerate(columns)]
+    headers = [_as_text("", name) for name in columns]
+    widths = _widths([[header, *cells] for header, cells in zip(headers, texts, strict=True)], room)
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for index, name in enumerate(columns):
+    for index, header in enumerate(headers):
         numeric = bool(kept) and all(isinstance(row[index], int | float | None) for row in kept)
-        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
-    for row in kept:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 160))  # a file or a pipe has no edge to wrap at
-    console.print(table)
+        table.add_column(header, justify="right" if numeric else "left", width=widths[index])
+    for cells in zip(*texts, strict=True):
+        table.add_row(*cells)
+    Console(width=sum(widths) + _GAP * len(columns)).print(table)
+
+
+def _as_text(column: str, value: object) -> Text:
+    from rich.text import Text
+
+    return Text(_cell(value), no_wrap=isinstance(value, Path) or column == PHOTO or None)
+
+
+def _widths(columns: Sequence[Sequence[Text]], room: int) -> list[int]:
+    """Widths that break neither a path nor a word; what `room` has beyond them goes to those that need least more."""
+    from rich.cells import cell_len
+
+    def least(text: Text) -> int:
+        if text.no_wrap:
+            return text.cell_len
+        return max(min(text.cell_len, _READABLE), *map(cell_len, text.plain.split() or [""]))
+
+    widths = [max(map(least, cells), default=0) for cells in columns]
+    wanted = [max((text.cell_len for text in cells), default=0) for cells in columns]
+    spare = room - sum(widths)
+    order = sorted(range(len(columns)), key=lambda index: wanted[index] - widths[index])
+    for left, index in zip(range(len(columns), 0, -1), order, strict=True):
+        more = max(0, min(wanted[index] - widths[index], spare // left))
+        widths[index] += more
+        spare -= more
+    return widths
 
 
 def _cell(value: object) -> str:

@@ -60,7 +60,8 @@ def conservative_threshold(best: Floats, clusters: Counts, rate: float) -> TailT
     exceeding = best > start
     if np.count_nonzero(exceeding) < FEWEST or not math.isfinite(start):
         raise EvaluationError(
-            f"{best.size} searches are too few for a fitted tail.", hint=f"It takes {math.ceil(FEWEST / SHARE)}."
+            f"{best.size} searches are too few for a fitted tail.",
+            hint=f"Search with {math.ceil(FEWEST / SHARE)} photos or more.",
         )
     if rate >= SHARE:
         raise EvaluationError(f"A rate of {rate:g} needs no extrapolation.")

@@ -253,11 +253,11 @@ class PackStore:
         return None
 
     def _not_found(self, pack: KnownPack) -> ModelNotFoundError:
-        files = " and ".join(f"{file.name} (SHA-256 {file.sha256 or 'not pinned'})" for file in pack.files)
+        files = " and ".join(file.name for file in pack.files)
+        by_hand = f"Put {files} of {pack.url} into {self._folders[0] / pack.name}."
         return ModelNotFoundError(
-            f"The model pack {pack.name} is not on this machine: {files} of {pack.url} "
-            f"(SHA-256 {pack.archive_sha256 or 'not pinned'}) belong in {self._folders[0] / pack.name}.",
-            f"facesearch models pull {pack.name}",
+            f"The model pack {pack.name} is not on this machine{', and downloads are off' if self._offline else ''}.",
+            by_hand if self._offline else f"facesearch models pull {pack.name}",
         )
 
     def _known_names(self) -> str:

@@ -382,7 +382,8 @@ def test_probes_that_are_enrolled_are_refused(command: Command, people_folder: P
     assert "again.jpg is" in run.err
     assert command("eval", "search", gallery, gallery).code == 2
     assert command("eval", "search", gallery, probes, "--split").code == 2
-    assert "is no folder" in command("eval", "search", tmp_path / "g").err
+    assert "--split" in command("eval", "search", tmp_path / "g").err
+    assert "is no folder" in command("eval", "search", tmp_path / "none").err
 
 
 # -- comparison

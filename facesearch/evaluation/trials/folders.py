@@ -44,6 +44,11 @@ def read_search_folders(root: Path) -> SearchTrials:
     unknown/ holds folders per person, or photos, each of which then counts as a person of its own. EvaluationError,
     naming the folders, for a person of probe/ who is not in gallery/ and one of unknown/ who is.
     """
+    if root.is_dir() and not _holds(root, "gallery"):
+        raise EvaluationError(
+            f"{path_text(root)} holds no folders gallery/, probe/ and unknown/",
+            "Add --split to make gallery and probes out of one folder per person, or name PROBES.",
+        )
     gallery = _photo_set(root / "gallery", root, _photos_by_person(root / "gallery"))
     enrolled = set(gallery.subject_ids)
     probes = _photos_by_person(root / "probe") if _holds(root, "probe") else []
