@@ -23,7 +23,10 @@ def check_parts(parts: Parts, *, fix: bool) -> Iterator[Finding]:
     except CorruptGalleryError as error:
         yield _failure("database", error)
         return
-    model = parts.gallery().model()
+    try:
+        model = parts.gallery().model()
+    except CorruptGalleryError:  # a finding has named the damaged row
+        return
     if model is not None:
         yield from _check_models(parts.packs, model)
 

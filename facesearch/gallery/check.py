@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.gallery import models, photos, templates
-from facesearch.gallery.check_records import check_records
+from facesearch.gallery.check_records import RESTORE, check_records
 from facesearch.gallery.engines.checking import check_engines
 from facesearch.gallery.index.base import UNIT_TOLERANCE
 from facesearch.gallery.index.rowfiles import is_row_cache
@@ -44,8 +45,8 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     """Look at everything a gallery holds, one finding after the other; damage is a finding, never an error.
 
     `fix` rebuilds what can be rebuilt from what is proven whole: the index cache, an external engine; and it erases
-    again whoever was erased and is back. Damaged templates and changed photos are named; they have to be enrolled
-    again.
+    again whoever was erased and is back. Damaged rows are named; a backup mends them. Changed photos are named; they
+    have to be enrolled again.
     """
     sound = True
     for finding in check_database(gallery.database):
@@ -98,14 +99,14 @@ def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]
             for finding in look(connection):
                 found.append(finding)  # noqa: PERF402  # what was found before an error counts
     except DAMAGED as error:
-        found.append(Finding(ok=False, subject="database", detail=f"a part of it cannot be read: {error}"))
+        found.append(Finding(ok=False, subject="database", detail=f"a part of it cannot be read ({error}): {RESTORE}"))
     return found
 
 
 def _check_database(database: Database, connection: Connection) -> Iterator[Finding]:
     problems = list(database.faults(connection, FEW))
     for problem in problems:
-        yield Finding(ok=False, subject="database", detail=problem)
+        yield Finding(ok=False, subject="database", detail=f"{problem}: {RESTORE}")
     read_revision(connection)
     if not problems:
         yield Finding(ok=True, subject="database", detail=database.sound(connection))
@@ -114,7 +115,7 @@ def _check_database(database: Database, connection: Connection) -> Iterator[Find
 def _check_schema(database: Database, connection: Connection) -> Iterator[Finding]:
     damaged = list(database.schema_faults(connection))
     for name in damaged:
-        yield Finding(ok=False, subject="schema", detail=f"{name} is not as facesearch made it")
+        yield Finding(ok=False, subject="schema", detail=f"{name} is not as facesearch made it: {RESTORE}")
     if not damaged:
         yield Finding(ok=True, subject="schema", detail="tables, indexes and triggers are as made")
 
@@ -133,7 +134,7 @@ def _check_templates(connection: Connection) -> Iterator[Finding]:
     described = templates.describe_templates(connection, damaged, proven=False)
     for template_id, problem in damaged.items():
         subject, photo, *_ = described.get(template_id, ("nobody", "no photo"))
-        detail = f"template {template_id} of {subject} ({photo}) {problem}: remove it or enroll the photo again"
+        detail = f"template {template_id} of {subject} ({photo}) {problem}: {RESTORE}"
         yield Finding(ok=False, subject="templates", detail=detail)
     if not damaged:
         yield Finding(ok=True, subject="templates", detail=f"{count} templates match their checksums")
@@ -155,7 +156,7 @@ def _check_models(connection: Connection) -> Iterator[Finding]:
     others = connection.scalar(sa.select(sa.func.count()).select_from(ModelRow).where(ModelRow.active == 0)) or 0
     count = connection.scalar(sa.select(sa.func.count()).select_from(TemplateRow)) or 0
     if active is None and count:
-        yield Finding(ok=False, subject="models", detail=f"{count} templates, but no active model")
+        yield Finding(ok=False, subject="models", detail=f"{count} templates, but no active model: {RESTORE}")
         return
     name = active[1].model_id if active else "none yet"
     yield Finding(ok=True, subject="models", detail=f"active model: {name}" + (f", {others} others" if others else ""))
@@ -171,8 +172,10 @@ def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
     """Look at the cache, against a database that is sound."""
     with gallery.database.read() as connection:
         found = _compare_cache(connection, gallery.folder)
-    if found.ok or not fix:
+    if found.ok:
         return found
+    if not fix:
+        return replace(found, detail=f"{found.detail}; `facesearch check --fix` rebuilds it")
     count = gallery.rebuild_own_index()
     return Finding(ok=True, subject="index", detail=f"{found.detail}; rebuilt from {count} templates", fixed=True)
 
@@ -259,4 +262,4 @@ def _photo_problem(photo: StoredPhoto) -> str | None:
         return None
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if digest == photo.file.sha256 else "is not the photo that was enrolled: enroll it again"
+    return None if digest == photo.file.sha256 else "is not the photo that was enrolled: enroll its folder again"

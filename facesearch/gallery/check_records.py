@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from facesearch.gallery.rows import column_names, is_whole
 from facesearch.gallery.schema import Base, FaceRow, PhotoRow, Sealed, SubjectRow
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import Connection
+
+
+RESTORE: Final = "bring back a backup with `facesearch restore FILE --force`"
+"""What mends a damaged database. Removing the person or enrolling again reads the damaged row, and fails."""
 
 
 def check_records(connection: Connection) -> Iterator[Finding]:
@@ -47,9 +51,9 @@ def _is_whole(values: Sequence[object]) -> bool:
 def _describe(row: type[Sealed], values: Sequence[object]) -> str:
     text = f"row {values[0]} ({values[1]!r}) does not match its checksum"
     if row is PhotoRow and isinstance(values[1], bytes):
-        return f"{os.fsdecode(values[1])} does not match its checksum: remove the person or enroll the photo again"
+        return f"{os.fsdecode(values[1])} does not match its checksum: {RESTORE}"
     if row is SubjectRow:
-        return f"{values[1]} does not match its checksum: remove this person and enroll the photos again"
+        return f"{values[1]} does not match its checksum: {RESTORE}"
     if row is FaceRow:
-        return f"{text}: the face of photo {values[1]} may be another person's; remove and enroll it again"
-    return text
+        return f"{text}: the face of photo {values[1]} may be another person's; {RESTORE}"
+    return f"{text}: {RESTORE}"

@@ -167,7 +167,7 @@ def test_changed_photos_are_faults_and_missing_ones_are_not(gallery: Gallery, tm
     gallery.commit(photos)
     assert photo_file("x", 1).sha256 == photos[0].file.sha256
     changed.write_bytes(b"2")
-    assert faults(gallery) == [("photos", f"{changed} is not the photo that was enrolled: enroll it again")]
+    assert faults(gallery) == [("photos", f"{changed} is not the photo that was enrolled: enroll its folder again")]
     (detail,) = [finding.detail for finding in check_gallery(gallery) if finding.subject == "photos" and finding.ok]
     assert detail.startswith("2 of 4 photos are no longer where they were")
 

@@ -42,7 +42,8 @@ def _look(keeper: Engines, engine: Engine, *, fix: bool) -> Iterator[Finding]:
         detail = f"{engine.kind} still holds vectors of this gallery, which is searched elsewhere"
         if fix:
             remove_retired(keeper)
-        yield Finding(ok=fix, subject="engine", detail=f"{detail}; removed" if fix else detail, fixed=fix)
+        done = "removed" if fix else "`facesearch check --fix` removes them"
+        yield Finding(ok=fix, subject="engine", detail=f"{detail}; {done}", fixed=fix)
     elif not engine.active:
         detail = f"a move to {engine.kind} was begun: `facesearch reindex --index {engine.kind}` goes on with it"
         yield Finding(ok=True, subject="engine", detail=detail)
@@ -62,7 +63,7 @@ def _compared(keeper: Engines, engine: Engine, *, fix: bool) -> Finding:
         return Finding(ok=True, subject="engine", detail=detail + (f", {waiting} changes wait" if waiting else ""))
     detail = "; ".join(f"{engine.kind} {words}" for words in differences)
     if not fix:
-        return Finding(ok=False, subject="engine", detail=detail)
+        return Finding(ok=False, subject="engine", detail=f"{detail}; `facesearch check --fix` mends it")
     equalise(keeper, engine)
     left, count, _ = _differences(keeper, engine)
     detail += f"; now it holds {count} templates" if not left else "; that was not mended"
