@@ -39,6 +39,7 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle,
 )
+from facesearch.names import is_folder
 
 if TYPE_CHECKING:
     from facesearch.engine.evaluation.verification import Evaluation
@@ -134,6 +135,8 @@ def pairs(
     trials = read_trials(path, photos)
     embedded, model = None, None
     wanted = photos_of(trials)
+    if is_folder(path):
+        refuse_idle(context, ("photos",), f"{path} is a folder, and --photos is for lists")
     if not wanted:
         refuse_idle(context, PHOTO_OPTIONS, f"{path} holds no photos")
     if aligned:

@@ -95,7 +95,7 @@ def search(
     targets = parse_rates(fpir, TARGETS)
     if out is None:
         refuse_idle(context, ("plots",), "plots are written with --out")
-    if enrolled.is_dir():
+    if is_folder(enrolled):
         refuse_idle(context, ("photos",), f"{enrolled} is a folder, and --photos is for lists")
     trials = read_searches(enrolled, probes, photos, split=split, seed=seed)
     with open_engine(

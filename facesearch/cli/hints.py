@@ -5,6 +5,7 @@ A message sets a command in backticks, or lets it end the line.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from contextvars import ContextVar
@@ -50,9 +51,22 @@ def _completed(match: re.Match[str]) -> str:
         return match[0]
     options, told = "", typed.get()
     if told.gallery is not None and "--gallery" not in arguments:
-        options = f" --gallery {shlex.quote(told.gallery)}"
-    key = f"--key-file {shlex.quote(str(told.key_file))} " if told.key_file is not None else ""
+        options = f" --gallery {_quoted(told.gallery)}"
+    key = f"--key-file {_quoted(str(told.key_file))} " if told.key_file is not None else ""
     return match[0].replace(f"facesearch {arguments}", f"facesearch {key}{arguments}{options}")
+
+
+def _quoted(text: str) -> str:
+    """An argument as a shell takes it, on one printable line: bytes that are no text as bash and zsh write them."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_quotes, text)) + "'"
+
+
+def _in_quotes(character: str) -> str:
+    if character.isprintable() and character not in "\\'":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def _takes_gallery(arguments: str) -> bool:

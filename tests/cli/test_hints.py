@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -163,6 +165,19 @@ def test_a_command_is_told_of_the_gallery_and_the_key_that_were_typed() -> None:
         assert pasteable("facesearch check --gallery other") == "facesearch --key-file 'the key' check --gallery other"
     finally:
         typed.reset(token)
+
+
+def test_a_name_that_is_no_text_is_quoted_on_one_printable_line(tmp_path: Path) -> None:
+    name = "it's\\ \udcff\n\u202e é"
+    token = typed.set(Typed(name))
+    try:
+        text = pasteable("Run: facesearch check")
+    finally:
+        typed.reset(token)
+    assert text.isprintable()
+    script = text.removeprefix("Run: ").replace("facesearch", "printf %s%s%s", 1)
+    printed = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+    assert printed == b"check--gallery" + os.fsencode(name)
 
 
 # Followed as they are printed

@@ -200,7 +200,8 @@ def evaluations(world: World) -> None:
     groups = world.root / f"{HOSTILE}.csv"
     groups.write_text("subject_id,group\nnobody,1\n", encoding="utf-8")
     world.run("eval pairs", world.labelled, "--groups", groups, *common, codes=(2,))
-    world.run("eval pairs", world.labelled, "--photos", world.labelled, "--json", *common)
+    world.run("eval pairs", world.labelled, "--json", *common)
+    world.run("eval pairs", world.labelled, "--photos", world.labelled, *common, codes=(2,))
     photos = [photo for folder in folders[:4] for photo in sorted(folder.iterdir())[:2]]
     names = [each["photo"] for each in world.records("detect", *photos)]
     people = [path_text(folder.name) for folder in folders]
@@ -210,7 +211,8 @@ def evaluations(world: World) -> None:
         rows = [(names[i], names[j], i // 2 == j // 2, people[i // 2], people[j // 2]) for i, j in pairs]
         csv.writer(file).writerows([("a", "b", "same", "id_a", "id_b"), *rows])
     world.run("eval pairs", listed, "--out", world.report, *common)
-    world.run("eval search", world.labelled, "--split", "--out", world.search, "--photos", world.labelled, *common)
+    world.run("eval search", world.labelled, "--split", "--out", world.search, *common)
+    world.run("eval search", world.labelled, "--split", "--photos", world.labelled, *common, codes=(2,))
     world.run("eval search", world.labelled, world.scenes, codes=(2,))
     report = world.report / "report.json"
     world.run("eval compare", report, report, "--out", world.comparison)
