@@ -90,10 +90,12 @@ class _Found:
     """What the gallery has of the people who are to be erased, in its tables and in its journal."""
 
     ids: list[int]
+    merged: set[int] = field(default_factory=set)
+    """People who are no longer enrolled, among them those who were merged into others."""
     names: list[str] = field(default_factory=list)
-    """Own names first, then aliases."""
+    """Names of those who were asked for first, then all others."""
     own: int = 0
-    """How many of the names are own names."""
+    """How many of the names are of those who were asked for."""
     since: str = ""
     """When the first of them was enrolled."""
     vectors: set[bytes] = field(default_factory=set)
@@ -109,7 +111,7 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     People who were removed, and whom the journal could bring back, are erased as well. Raises `UnknownSubjectError`
     where one of them is neither; nothing is changed then.
     """
-    found = _find(connection, list(dict.fromkeys(_require(connection, each) for each in who)))
+    found = _find_all(connection, list(dict.fromkeys(_require(connection, each) for each in who)))
     of_subjects = FaceRow.subject_id.in_(found.ids)
     photo_ids = list(connection.scalars(sa.select(FaceRow.photo_id).where(of_subjects).distinct()))
     keys = template_keys(connection, of_subjects)
@@ -121,7 +123,7 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     vectors = map(vector_key, found.vectors - others)
     listed.add(connection, [*found.keys, *keys, *vectors, *_returns(found, shared)])
     rejections = _forget_words(connection, found.ids, found.names)
-    counts = {"subjects": len(found.ids), "photos": removed, "templates": len(keys), "refused_photos": rejections}
+    counts = {"subjects": found.own, "photos": removed, "templates": len(keys), "refused_photos": rejections}
     audit.record(connection, "people.forget", counts)
     return Erased(
         subjects=tuple(found.names[: found.own]),
@@ -157,17 +159,30 @@ def _is_enrolled(connection: Connection, subject_id: int) -> bool:
     return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.id == subject_id)) is not None
 
 
-def _find(connection: Connection, ids: list[int]) -> _Found:
+def _find_all(connection: Connection, asked: list[int]) -> _Found:
+    """What the gallery has of these people, of those who were merged into them, and of removed ones of their names.
+
+    People of one name are taken for the same.
+    """
+    removed = journal.removed_subjects(connection)
+    ids = asked
+    while True:
+        found = _find(connection, ids, asked)
+        same = {key for key, row in removed.items() if row["name"] in found.names} | found.merged
+        if same <= set(ids):
+            return found
+        ids = [*ids, *sorted(same - set(ids))]
+
+
+def _find(connection: Connection, ids: list[int], asked: list[int]) -> _Found:
     found = _Found(ids)
     query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.created_at).where(SubjectRow.id.in_(ids))
     rows = [(row.id, row.name, row.created_at) for row in connection.execute(query)]
     known = journal.images(connection, ids)
-    rows += [
-        (row["id"], row["name"], row["created_at"])
-        for row in known["subjects"]
-        if not _is_enrolled(connection, row["id"])
-    ]
-    own = list(dict.fromkeys(str(name) for key, name, _ in rows if key in ids))
+    gone = [row for row in known["subjects"] if not _is_enrolled(connection, row["id"])]
+    found.merged = {row["id"] for row in gone}
+    rows += [(row["id"], row["name"], row["created_at"]) for row in gone]
+    own = list(dict.fromkeys(str(name) for key, name, _ in rows if key in asked))
     aliases = connection.scalars(sa.select(AliasRow.name).where(AliasRow.subject_id.in_(ids)))
     also = [*(name for _, name, _ in rows), *aliases, *(row["name"] for row in known["aliases"])]
     holders = subjects.ids_by_name(connection, also)

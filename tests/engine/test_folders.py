@@ -93,16 +93,20 @@ def test_photos_that_agree_are_one_person_named_after_the_folder(engine: FaceSea
     assert photos_of(engine.gallery) == {"Mira Quill": 4}
 
 
-def test_one_photo_of_somebody_else_among_many_is_forgiven(engine: FaceSearch, tmp_path: Path) -> None:
+def test_one_photo_of_somebody_else_is_told(engine: FaceSearch, tmp_path: Path) -> None:
     for variation in range(8):
         write_photo(tmp_path / "Mira" / f"{variation}.jpg", draw_portrait(0, variation))
     write_photo(tmp_path / "Mira" / "guest.jpg", draw_portrait(5, 0))
-    run(engine, tmp_path / "Mira")
+    with pytest.raises(ConfigError, match="they fall into 2 groups"):
+        run(engine, tmp_path / "Mira")
+    run(engine, tmp_path / "Mira", subject="Mira")
     assert photos_of(engine.gallery) == {"Mira": 9}
 
 
 def test_photos_of_different_people_are_an_error_that_makes_nothing(engine: FaceSearch, mixed: Path) -> None:
-    with pytest.raises(ConfigError, match=r"portraits do not agree on one person: 0 of 6 pairs match at 0\.48") as said:
+    with pytest.raises(
+        ConfigError, match=r"portraits do not agree on one person: at 0\.48 they fall into 4 groups"
+    ) as said:
         run(engine, mixed)
     assert said.value.hint is not None
     assert "--as NAME" in said.value.hint

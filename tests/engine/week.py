@@ -57,6 +57,8 @@ class Known:
         self.erased_names: set[str] = set()
         self.erased: dict[int, set[str]] = {}
         """Contents of the forgotten: under which names they stay out, or under any where that is empty."""
+        self.gone: list[Person] = []
+        """People who were removed, or of whom nothing was left: they can be brought back."""
         self.forgotten: set[int] = set()
         """Keys of the forgotten and of their photos."""
         self._keys = itertools.count(1)
@@ -89,7 +91,9 @@ class Known:
     def tidy(self) -> None:
         """People of whom nothing is left go."""
         kept = {each.person.key for each in self.photos} | {each.key for each in self.decided.values() if each}
-        self.people = [each for each in self.people if each.key in kept or each.attributes or each.others]
+        bare = [each for each in self.people if not (each.key in kept or each.attributes or each.others)]
+        self.people = [each for each in self.people if each not in bare]
+        self.gone += bare
 
     # -- what a run does
 
@@ -183,15 +187,24 @@ class Known:
         for photo in [each for each in self.photos if each.person is person]:
             self.photos.remove(photo)
             self.decided[photo.content, photo.folder] = None
+            person.lost.add(photo.content)
         self.people.remove(person)
+        self.gone.append(person)
 
     def forget(self, person: Person) -> None:
         mine = [each for each in self.photos if each.person is person]
         names = {person.name, *person.others}
+        lost = {each.content for each in mine} | person.lost
+        while same := [each for each in self.gone if each.name in names]:  # people of one name are taken for one
+            for each in same:
+                names |= {each.name, *each.others}
+                lost |= each.lost
+                self.forgotten.add(each.key)
+                self.gone.remove(each)
         self.forgotten |= {person.key, *(each.key for each in mine)}
         self.photos = [each for each in self.photos if each.person is not person]
         self.people.remove(person)
-        for content in {each.content for each in mine} | person.lost:
+        for content in lost:
             only = names if any(each.content == content for each in self.photos) else set()
             before = self.erased.get(content)
             self.erased[content] = only if before is None else (before | only if before and only else set())
@@ -203,6 +216,7 @@ class Known:
     def restored(self, now: Known) -> None:
         """This state was brought back from a backup: who was forgotten since stays so."""
         self.erased_names, self.erased, self.forgotten = now.erased_names, now.erased, now.forgotten
+        self.gone = [each for each in self.gone if each.key not in self.forgotten]
         gone = [each for each in self.people if each.key in self.forgotten]
         names = {name for each in gone for name in (each.name, *each.others)}
         self.people = [each for each in self.people if each not in gone]
