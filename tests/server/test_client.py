@@ -53,7 +53,10 @@ HERE_ALONE = {
     "count_query": "the server does",
     "model_change": "facesearch reembed, likewise",
     "reindex": "facesearch reindex, likewise",
-    **dict.fromkeys(("gallery", "has_gallery", "ensure_gallery"), "the gallery is the server's; its people are here"),
+    **dict.fromkeys(
+        ("gallery", "has_gallery", "ensure_gallery", "whole_gallery"),
+        "the gallery is the server's; its people are here",
+    ),
     **dict.fromkeys(
         ("packs", "pack", "pack_reference", "encoder", "model"), "so are the models: describe() names them"
     ),

@@ -90,9 +90,10 @@ def test_one_face_of_several_can_be_chosen(api: httpx.Client, scenes_folder: Pat
     assert photo["faces"][0]["box"] == pytest.approx(chosen["box"], abs=0.01)
     other = enroll(api, "Somebody else", group, faces=str(unknown[0] % len(faces) + 1))
     assert other.status_code == 201, "the same photo, for another of its people"
-    for number in ("0", "7"):
-        refused = enroll(api, "From the group", scenes_folder / "stranger.jpg", faces=number)
-        assert refused.json()["results"][0]["reason"] == "face_not_found"
+    refused = enroll(api, "From the group", scenes_folder / "stranger.jpg", faces="7")
+    assert refused.json()["results"][0]["reason"] == "face_not_found"
+    refused = enroll(api, "From the group", scenes_folder / "stranger.jpg", faces="0")
+    assert (refused.status_code, refused.json()["reason"]) == (422, "invalid_request")
 
 
 def test_faces_are_counted_from_1(api: httpx.Client, scenes_folder: Path) -> None:
