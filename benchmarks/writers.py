@@ -107,6 +107,7 @@ def _work(place: DatabaseUrl, number: int, photos: int) -> None:
     first = number * photos
     vectors = units(number, photos, DIMENSION)
     with Gallery.open(place) as gallery:
+        gallery.adopt(replace(MODEL, dimension=DIMENSION))
         print("ready", flush=True)
         sys.stdin.read()
         for start in range(0, photos, BATCH):

@@ -35,8 +35,8 @@ def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> l
     Such a folder is one person where somebody is enrolled under its name, or where its photos agree with each other: up
     to 12 of them are compared, and each matches another at the threshold in force, so that all are linked. (Of 60 LFW
     folders of one person 52 agree so, where three quarters of all pairs match in 48; of 300 mixtures of two people none
-    may.) Where folders beside each other
-    are given, one of too few photos is a person, too. Where all folders of a parent are given, as a shell does for
+    does, where 17 do by pairs.) Where several folders beside each other are given, it is enough that half of the photos
+    are linked, or that there are too few to compare. Where all folders of a parent are given, as a shell does for
     `people/*`, each is a person, as if the parent was given. Photos of which `--as`, a manifest or a parent folder says
     whom they show need no decision.
 
@@ -107,26 +107,30 @@ def _can_be_a_person(folder: Path) -> bool:
 def _require_one_person(
     folder: Path, photos: Sequence[Path], engine: FaceSearch, faces: FacePolicy, *, lenient: bool
 ) -> None:
-    """Raise `ConfigError` unless the folder is one person; a `lenient` one is where too few photos can be compared."""
+    """Raise `ConfigError` unless the folder is one person.
+
+    `lenient` asks for half of the photos to agree, and for none where too few can be compared.
+    """
     scores = _scores_within(_sample(photos), engine, faces)
     if len(scores) < 2:
         if lenient:
             return
         raise _unclear(f"{folder} has too few photos with a usable face to tell whether it is one person.")
     threshold = engine.threshold.value
-    groups = _count_groups(scores >= threshold)
-    if groups > 1:
+    groups = _groups(scores >= threshold)
+    if len(groups) > 1 and not (lenient and 2 * max(groups) >= len(scores)):
         raise _unclear(
-            f"The photos in {folder} do not agree on one person: at {threshold:g} they fall into {groups} groups that "
-            "match among themselves."
+            f"The photos in {folder} do not agree on one person: at {threshold:g} they fall into {len(groups)} groups "
+            "that match among themselves."
         )
 
 
-def _count_groups(matching: NDArray[np.bool_]) -> int:
-    """In how many groups photos fall, given which pairs (n, n) match: linked photos are of one group."""
+def _groups(matching: NDArray[np.bool_]) -> list[int]:
+    """How many photos are in each group of linked ones, given which pairs (n, n) match."""
     from scipy.sparse.csgraph import connected_components
 
-    return int(connected_components(matching, directed=False, return_labels=False))
+    _, labels = connected_components(matching, directed=False)
+    return [int(count) for count in np.bincount(labels)]
 
 
 def _unclear(message: str) -> ConfigError:
