@@ -75,7 +75,7 @@ def opened(tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch) -> FaceS
 
 def test_it_costs_its_own_photo_in_an_enrolment_and_the_next_run_tries_again(opened: FaceSearch, people: Path) -> None:
     for status in (EnrollStatus.ENROLLED, EnrollStatus.UNCHANGED):
-        with opened as engine:
+        with FaceSearch(opened.settings) as engine:
             outcomes = {outcome.photo.removeprefix(f"{people}/"): outcome for outcome in engine.enroll(people)}
         assert {name: outcome.status for name, outcome in outcomes.items()} == {
             "Ada/good.png": status,

@@ -112,7 +112,7 @@ GALLERY_FILES = [
     for name in ("gallery.db", "gallery.db-wal", "index.cache", "gallery.tombstones", "gallery.ballast")
 ]
 """Some of which are not there, and will be."""
-KEPT = [f"people/{BEN}/2.jpg", "pack/pack.toml", "key file"]
+KEPT = [f"people/{BEN}/2.jpg", "pack/pack.toml"]
 
 
 def path_parameters() -> Iterator[tuple[str, str]]:
@@ -169,9 +169,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, people_folder: Path) -> Path
 
 @pytest.fixture
 def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The world, in which commands run with its gallery, pack and key file."""
+    """The world, in which commands run with its gallery and pack."""
     monkeypatch.chdir(world)
-    for name, value in {"GALLERY": "gallery", "PACK": "pack", "PROVIDER": "cpu", "KEY_FILE": "key file"}.items():
+    for name, value in {"GALLERY": "gallery", "PACK": "pack", "PROVIDER": "cpu"}.items():
         monkeypatch.setenv(f"FACESEARCH_{name}", value)
     monkeypatch.setenv("FACESEARCH_CACHE", str(tmp_path / "cache"))
     return world
@@ -246,6 +246,16 @@ def test_no_folder_that_a_command_reads_can_be_its_output(
         run = command(*case.at(f"people/{ANNA}/new/report", force=True))
         assert (run.code, "a folder of inputs" in run.err) == (2, True), run
         assert snapshot(here) == before
+
+
+def test_the_key_of_a_gallery_can_be_no_output(command: Command, here: Path, tmp_path: Path) -> None:
+    secret = str(tmp_path / "secret")
+    assert command("--key-file", "key file", "init", "--encrypted", "--gallery", secret).code == 0
+    before = snapshot(here)
+    for force in ([], ["--force"]):
+        run = command("--key-file", "key file", "audit", "--gallery", secret, "--html", "key file", *force)
+        assert (run.code, any(words in run.err for words in REFUSALS)) == (2, True), run
+    assert snapshot(here) == before
 
 
 @pytest.fixture
