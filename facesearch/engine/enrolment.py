@@ -157,20 +157,17 @@ class Enrolment:
         found = iter(
             self._gallery.search_or_local(vectors, 2, model_id=self._encoder.info.model_id)[0] if len(vectors) else ()
         )
-        hashes = {photo.sha256 for photo in photos if photo.sha256 and photo.source.sha256 is None}
-        decisions = self._gallery.decisions(hashes | {photo.source.sha256 for photo in photos if photo.source.sha256})
         batch = Batch()
         self._pending = []
         for photo in photos:
             candidates = [candidate for each in islice(found, len(photo.templates)) for candidate in each]
-            self._take(photo, candidates, decisions, batch)
+            self._take(photo, candidates, batch)
         return batch
 
     def _take(
         self,
         photo: EncodedPhoto[Todo],
         candidates: Sequence[Candidate],
-        decisions: dict[tuple[str, str], str | None],
         batch: Batch,
     ) -> None:
         todo = photo.source
@@ -178,7 +175,7 @@ class Enrolment:
             assert photo.rejection is not None
             self._refuse(todo, photo.rejection, photo.sha256, batch)
             return
-        refusal, subject = self._planner.standing_of(todo, photo.sha256, decisions)
+        refusal, subject = self._planner.standing_of(todo, photo.sha256)
         conflict = self._conflict(subject, photo.templates, candidates)
         if refusal is None and conflict is not None and self._options.strict:
             refusal = conflict.rejection

@@ -26,7 +26,7 @@ from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.walking import cause_of, is_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from facesearch.engine.sources import Source
     from facesearch.gallery.changes import Change
@@ -96,6 +96,9 @@ class Planner:
         self._standing = gallery.standing()
         self._known: dict[str, KnownSubject] = {}
         """Subjects by the names and aliases that sources say."""
+        self._decisions: dict[tuple[str, str], str | None] = {}
+        self._by_person: dict[tuple[str, str], str | None] = {}
+        """Decisions by content and label, and by content and the person whom the label means."""
         self._attributes: dict[str, dict[str, str]] = {}
         self._found: list[Todo] = []
         self._holders: dict[tuple[str, str], str] = {}
@@ -124,6 +127,13 @@ class Planner:
         paths = [source.path for source in sources]
         enrolled, refused = self._gallery.find_photos(paths), self._gallery.find_rejections(paths)
         self._learn_names(sources)
+        news = [
+            stored
+            for source in sources
+            if (stored := enrolled.get(source.path)) and source.said and stored.label != source.subject
+        ]
+        self._learn({stored.label for stored in news if stored.label})
+        self._decide({stored.file.sha256 for stored in news})
         for source in sources:
             try:
                 todo = self._todo(source, enrolled.get(source.path), refused.get(source.path))
@@ -144,7 +154,31 @@ class Planner:
                 said.add(clean_name(source.subject))
             except FaceSearchError:
                 continue  # told with the photo
-        self._known.update(self._gallery.known_subjects(said - self._known.keys()))
+        self._learn(said)
+
+    def _learn(self, names: Collection[str]) -> None:
+        """Look up whose names these (clean) ones are."""
+        self._known.update(self._gallery.known_subjects(set(names) - self._known.keys()))
+
+    def _decide(self, hashes: Collection[str]) -> None:
+        """Look up what people decided about contents."""
+        if hashes and self._standing.is_any:
+            found = self._gallery.decisions(hashes)
+            self._decisions.update(found)
+            self._learn({label for _, label in found if label})
+            for (sha256, label), name in found.items():
+                self._by_person[sha256, self._person_of(label)] = name
+
+    def _person_of(self, label: str) -> str:
+        """The person whom a label means: a renamed one has several."""
+        known = self._known.get(label)
+        return known.name if known else label
+
+    def decision(self, sha256: str, label: str, otherwise: str) -> str | None:
+        """Whose a content of a label is by a person's decision, else `otherwise`; None for nobody's."""
+        if (sha256, label) in self._decisions:
+            return self._decisions[sha256, label]
+        return self._by_person.get((sha256, self._person_of(label)), otherwise)
 
     def _todo(self, source: Source, enrolled: StoredPhoto | None, refused: StoredRejection | None) -> Todo:
         subject = clean_name(source.subject)
@@ -193,12 +227,12 @@ class Planner:
         """Settle what needs no model. Photos that change places do so in one batch: they may need each other's."""
         hashes = {todo.sha256 for todo in self._found if todo.sha256 is not None}
         copies = self._gallery.photos_of_contents(hashes)
-        decisions = self._gallery.decisions(hashes)
+        self._decide(hashes)
         self._notice_replaced()
         moves, rest, left = Batch(), Batch(), list[Todo]()
         for todo in sorted(self._found, key=_is_elsewhere):
             settled = todo.sha256 is not None and self._settle(
-                todo, todo.sha256, copies.get(todo.sha256, []), decisions, moves, rest
+                todo, todo.sha256, copies.get(todo.sha256, []), moves, rest
             )
             if not settled:
                 left.append(todo)
@@ -218,7 +252,6 @@ class Planner:
         todo: Todo,
         sha256: str,
         copies: list[StoredPhoto],
-        decisions: Mapping[tuple[str, str], str | None],
         moves: Batch,
         rest: Batch,
     ) -> bool:
@@ -226,7 +259,9 @@ class Planner:
         if enrolled is not None and enrolled.file.sha256 == sha256:
             self._keep(enrolled, file, todo, rest)
             return True
-        refusal, name = self.standing_of(todo, sha256, decisions)
+        if self._settle_renamed(todo, file, copies, moves):
+            return True
+        refusal, name = self.standing_of(todo, sha256)
         if refusal is not None:
             self._refuse(todo, refusal, rest, sha256)
             return True
@@ -272,16 +307,26 @@ class Planner:
         """Whether a file may take the place of an enrolled photo: of an upload, for the same person only."""
         return name in copy.subjects if is_upload(copy.file.path) else not self._still_holds(copy)
 
-    def standing_of(
-        self, todo: Todo, sha256: str | None, decisions: Mapping[tuple[str, str], str | None]
-    ) -> tuple[Rejection | None, str]:
+    def _settle_renamed(self, todo: Todo, file: PhotoFile, copies: list[StoredPhoto], moves: Batch) -> bool:
+        """Whether the file is that of an enrolled photo, in another place, of which its source says nothing new."""
+        for copy in copies:
+            same = not self._says_something(todo, copy)
+            if same and todo.source.data is None and not is_upload(copy.file.path) and not self._still_holds(copy):
+                held = self._held_by(todo, copy.subjects[0], copies)
+                if held is None and (copy.subjects[0], file.sha256) not in self._holders:
+                    copies.remove(copy)
+                    self._keep(copy, file, todo, moves)
+                    return True
+        return False
+
+    def standing_of(self, todo: Todo, sha256: str | None) -> tuple[Rejection | None, str]:
         """Why a photo may not be enrolled, by what people decided and erased; and whose it is."""
         if self.erased_entries(todo, sha256) and not self._bring_back_erased:
-            text = "This person was forgotten. --bring-back-erased enrolls the photo all the same."
+            text = "This person was forgotten. Ask to bring the person back (--bring-back-erased) to enroll the photo."
             return Rejection(Reason.ERASED, text), todo.name
         name: str | None = todo.name
         if sha256 is not None and todo.source.data is None:  # an upload is a new statement each time
-            name = decisions.get((sha256, todo.label), todo.name)
+            name = self.decision(sha256, todo.label, todo.name)
         if name is None and not self._bring_back_removed:
             text = "It was removed from the gallery. `facesearch undo` or --bring-back-removed bring it back."
             return Rejection(Reason.REMOVED, text), todo.name
@@ -300,12 +345,27 @@ class Planner:
             self._holds[photo.photo_id] = _has_content(photo.file)
         return self._holds[photo.photo_id]
 
+    def _says_something(self, todo: Todo, stored: StoredPhoto) -> bool:
+        """Whether the source says of an enrolled photo what it did not say before.
+
+        Another name of the same person says nothing, nor does the name of somebody who was forgotten.
+        """
+        if not todo.label or todo.label == stored.label:
+            return False
+        if stored.label and self._person_of(todo.label) == self._person_of(stored.label):
+            return False
+        forgotten = name_key(todo.label) in self.erased_entries(todo, None)
+        return not forgotten and (todo.source.data is None or not stored.label)
+
     def _keep(self, stored: StoredPhoto, file: PhotoFile, todo: Todo, batch: Batch, *, name: str | None = None) -> None:
         """The templates are there already; take over a new place, time or statement where there is one."""
         self._holds[stored.photo_id] = True
-        owner, label = stored.subjects[0], stored.label
-        if todo.label and todo.label != stored.label and (todo.source.data is None or not stored.label):
-            owner, label = name or todo.name, todo.label
+        owner, label = stored.subjects[0], todo.label or stored.label
+        if self._says_something(todo, stored):
+            # A person may have said nobody of what is said now: then it says nothing of a photo that is somebody's.
+            owner = name or self.decision(stored.file.sha256, todo.label, todo.name) or owner
+        elif todo.source.data is not None or name_key(todo.label) in self.erased_entries(todo, None):
+            label = stored.label
         self._holders[owner, file.sha256] = path_text(file.path)
         attributes = self.attributes_of(todo)
         status = EnrollStatus.UNCHANGED if owner in stored.subjects else EnrollStatus.MOVED

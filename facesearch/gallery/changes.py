@@ -143,6 +143,12 @@ def _refuse(connection: Connection, refused: Sequence[RefusedPhoto], effect: Eff
 def _move(connection: Connection, moved: MovedPhoto, effect: Effect, entry: Entry) -> Applied:
     (subject_id,) = subjects.ensure_subjects(connection, [moved.subject])
     kept = subjects.say_attributes(connection, subject_id, moved.attributes, entry) if moved.attributes else []
+    twin = photos.find_copies(connection, [(moved.stored.file.sha256, subject_id)]).get(
+        (moved.stored.file.sha256, subject_id)
+    )
+    if twin is not None and twin.photo_id != moved.stored.photo_id:  # that person has the photo already
+        effect.removed += photos.drop_copy(connection, moved, subject_id, entry)
+        return Applied(twin.template_ids, twin, tuple(kept))
     effect.removed += photos.move_photo(connection, moved, subject_id, entry)
     return Applied(moved.stored.template_ids, kept_attributes=tuple(kept))
 

@@ -37,7 +37,7 @@ def find_decisions(connection: Connection, hashes: Collection[str]) -> dict[tupl
     """What was decided about contents (SHA-256 in hex), by content and label: a subject's id, or None for nobody."""
     found: dict[tuple[str, str], int | None] = {}
     for chunk in chunks([bytes.fromhex(each) for each in hashes]):
-        query = sa.select(*stored_columns(DecisionRow)).where(DecisionRow.sha256.in_(chunk))
+        query = sa.select(*stored_columns(DecisionRow)).where(DecisionRow.sha256.in_(chunk)).order_by(DecisionRow.id)
         for row in connection.execute(query):
             require_whole(DecisionRow, row)
             found[row.sha256.hex(), row.label] = row.subject_id

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import ConfigError, GalleryLockedError, InstallationError
+from facesearch.gallery.files import read_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +70,7 @@ def is_encrypted(path: Path) -> bool:
     A plain database of which something was damaged is not: then SQLite says so.
     """
     try:
-        with path.open("rb") as file:
-            page = file.read(_PAGE)
+        page = next(read_pieces(path, _PAGE), b"")
     except OSError:
         return False
     if len(page) < _PAGE or page.startswith(_PLAIN):
@@ -81,9 +81,7 @@ def is_encrypted(path: Path) -> bool:
 
 def refuse_key_of_plain(path: Path, what: str) -> None:
     """Raise `ConfigError` where a database is plain: somebody who gives a key believes that it is encrypted."""
-    with path.open("rb") as file:
-        plain = file.read(len(_PLAIN)) == _PLAIN
-    if plain:
+    if next(read_pieces(path, len(_PLAIN)), b"") == _PLAIN:
         raise ConfigError(
             f"{what} is not encrypted, but a key was given.",
             f"Give no key ({KEY_SOURCES}), or make an encrypted gallery with `facesearch init --encrypted`.",
@@ -99,8 +97,7 @@ def cipher_of(path: Path, passphrase: str | None) -> Cipher | None:
             f"The gallery in {path.parent} is encrypted, and no key was given.",
             "Name a file with the key (facesearch --key-file FILE ..., or FACESEARCH_KEY_FILE), or set FACESEARCH_KEY.",
         )
-    with path.open("rb") as file:
-        salt = file.read(_SALT)
+    salt = next(read_pieces(path, _SALT))
     return Cipher(_derive(passphrase, salt), salt)
 
 

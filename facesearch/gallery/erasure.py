@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from facesearch.errors import UnknownSubjectError
 from facesearch.gallery import audit, journal, rejections, subjects
 from facesearch.gallery.column_types import contains
+from facesearch.gallery.rows import update
 from facesearch.gallery.schema import (
     AliasRow,
     AuditRow,
@@ -295,6 +296,8 @@ def _forget_words(
     for column, values in ((DecisionRow.subject_id, subject_ids), (DecisionRow.label, names)):
         for chunk in chunks(values):
             connection.execute(sa.delete(DecisionRow).where(column.in_(chunk)))
+    for name in names:  # photos of others, whose folders are called so
+        update(connection, PhotoRow, PhotoRow.label == name, {"label": ""})
     journal.forget(connection, subject_ids, names, entries)
     return forget_refusals(connection, names)
 

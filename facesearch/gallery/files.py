@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,43 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_pieces(path: Path, size: int) -> Iterator[bytes]:
+    """Read a file, which may be a database in use, `size` bytes at a time. Raises `OSError`.
+
+    POSIX drops all locks that a process holds on a file when it closes any handle of it, SQLite's too: another process
+    would then take itself for the last one, and delete the write-ahead log that this one goes on writing. The handle
+    of a database is therefore kept for the life of the process, one for each file. Windows has no such rule.
+    """
+    if path.name not in _DATABASE or sys.platform == "win32":
+        with path.open("rb") as file:
+            while piece := file.read(size):
+                yield piece
+        return
+    descriptor, at = _kept_open(path), 0
+    while piece := os.pread(descriptor, size, at):
+        at += len(piece)
+        yield piece
+
+
+_KEPT: Final[dict[tuple[int, int], int]] = {}
+"""Handles by device and inode."""
+_KEEPING: Final = threading.Lock()
+
+
+def _kept_open(path: Path) -> int:
+    with _KEEPING:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in _KEPT:
+            descriptor = os.open(path, os.O_RDONLY)
+            opened = os.fstat(descriptor)  # the file may have been replaced in between
+            key = (opened.st_dev, opened.st_ino)
+            if key in _KEPT:
+                return descriptor
+            _KEPT[key] = descriptor
+        return _KEPT[key]
 
 
 def fsync_file(path: Path) -> None:

@@ -309,6 +309,20 @@ def vacate(connection: Connection, moved: Sequence[MovedPhoto]) -> None:
             update(connection, PhotoRow, PhotoRow.id == photo.stored.photo_id, values)
 
 
+def drop_copy(connection: Connection, moved: MovedPhoto, subject_id: int, entry: Entry) -> list[int]:
+    """Remove a photo whose source says that it shows somebody who has it already; the ids of the templates that went.
+
+    What was enrolled from the place that its file has now goes, too.
+    """
+    removed = remove_photos(connection, [moved.file.path]) if moved.file.path != moved.stored.file.path else []
+    owner_id = connection.scalar(sa.select(PhotoRow.owner_id).where(PhotoRow.id == moved.stored.photo_id))
+    if owner_id is None:
+        return removed
+    path = {"path": os.fsencode(moved.file.path)}
+    update(connection, PhotoRow, PhotoRow.id == moved.stored.photo_id, path)
+    return removed + entry.delete_photos([moved.stored.photo_id], of=owner_id, other=subject_id)
+
+
 def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int, entry: Entry) -> list[int]:
     """Take over where the photo's file is now, what its source says, and whose it is; its templates stay.
 

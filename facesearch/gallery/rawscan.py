@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from facesearch.gallery.files import read_pieces
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
@@ -80,13 +82,12 @@ def _scan(path: Path, seekers: Sequence[_Seeker]) -> ScannedFile:
     overlap = max((seeker.longest for seeker in seekers), default=0)
     hits = [0] * len(seekers)
     size = 0
-    with path.open("rb") as file:
-        kept = b""
-        while piece := file.read(PIECE):
-            size += len(piece)
-            data = kept + piece
-            end = max(len(data) - overlap, 0)
-            hits = [known + seeker.count(data, end) for known, seeker in zip(hits, seekers, strict=True)]
-            kept = data[end:]
-        hits = [known + seeker.count(kept, len(kept)) for known, seeker in zip(hits, seekers, strict=True)]
+    kept = b""
+    for piece in read_pieces(path, PIECE):
+        size += len(piece)
+        data = kept + piece
+        end = max(len(data) - overlap, 0)
+        hits = [known + seeker.count(data, end) for known, seeker in zip(hits, seekers, strict=True)]
+        kept = data[end:]
+    hits = [known + seeker.count(kept, len(kept)) for known, seeker in zip(hits, seekers, strict=True)]
     return ScannedFile(path, size, tuple(hits))

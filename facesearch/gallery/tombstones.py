@@ -139,8 +139,8 @@ def vector_key(vector: bytes) -> str:
 
 
 def name_key(name: str) -> str:
-    """A subject's name or alias, clean."""
-    return f"name {name}"
+    """A subject's name or alias, however its letters, blanks and underscores are written."""
+    return f"name {' '.join(name.replace('_', ' ').casefold().split())}"
 
 
 def content_key(sha256: str, name: str | None = None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -373,3 +375,62 @@ def test_strict_says_which_enrolled_photos_are_conflicts(engine: FaceSearch, peo
     assert reasons(outcomes) == ["identity_conflict"]
     engine.gallery.confirm_photos([people / "Twin" / "1.jpg"])
     assert reasons(run(engine, people, strict=True)) == []
+
+
+def test_a_photo_of_two_people_becomes_one_when_a_source_says_so(engine: FaceSearch, people: Path) -> None:
+    shutil.copy(people / MIRA / "1.jpg", people / OTTO / "9.jpg")
+    run(engine, people)
+    outcomes = run(engine, people, subject="Everybody")
+    assert statuses(outcomes) == {"moved": 12, "rejected": 1}
+    assert reasons(outcomes) == ["duplicate"]
+    assert statuses(run(engine, people, subject="Everybody")) == {"unchanged": 12, "rejected": 1}
+
+
+def test_another_name_of_the_same_person_says_nothing_new(engine: FaceSearch, people: Path) -> None:
+    run(engine, people)
+    engine.gallery.move_photos([people / MIRA / "1.jpg"], OTTO)
+    engine.gallery.remove_photos([people / MIRA / "2.jpg"])
+    engine.gallery.rename_subject(MIRA, "M. Q.")
+    (people / MIRA).rename(people / "M. Q.")
+    for _ in range(2):
+        outcomes = run(engine, people)
+        assert statuses(outcomes) == {"unchanged": 11, "rejected": 1}
+        assert reasons(outcomes) == ["removed"]
+        assert (engine.gallery.subject("M. Q.").photos, engine.gallery.subject(OTTO).photos) == (2, 5)
+
+
+def test_a_decision_holds_after_a_detour(engine: FaceSearch, people: Path) -> None:
+    run(engine, people)
+    engine.gallery.move_photos([people / MIRA / "1.jpg"], OTTO)
+    run(engine, people, subject="Everybody")
+    run(engine, people)
+    assert engine.gallery.subject(OTTO).photos == 5
+
+
+def test_the_name_of_somebody_forgotten_is_nobody_s_by_a_detour(engine: FaceSearch, people: Path) -> None:
+    run(engine, people)
+    engine.gallery.move_photos([people / MIRA / "1.jpg"], OTTO)
+    assert engine.forget([MIRA])["clean"]
+    assert statuses(run(engine, people)) == {"unchanged": 9, "rejected": 3}
+    (people / MIRA / "1.jpg").rename(people / MIRA / "m.jpg")
+    assert statuses(run(engine, people)) == {"unchanged": 9, "rejected": 3}
+    assert engine.gallery.subject(OTTO).photos == 5
+    photo = people.parent / "new.jpg"
+    write_photo(photo, draw_portrait(STRANGER, 1))
+    assert statuses(run(engine, photo, subject="Guest")) == {"enrolled": 1}
+    for name in (MIRA, "mira quill", "MIRA  QUILL", "Mira_Quill"):
+        (outcome,) = run(engine, photo, subject=name)
+        assert (outcome.status, outcome.subject) == ("unchanged", "Guest")
+
+
+def test_what_is_committed_after_somebody_was_forgotten_is_kept(engine: FaceSearch, people: Path) -> None:
+    """Reading the database's files must not drop the locks that SQLite has on them in this process."""
+    run(engine, people)
+    engine.forget([MIRA])
+    look = "import sys; from facesearch import FaceSearch; e = FaceSearch.open(sys.argv[1]); e.gallery.subjects(); "
+    close = [sys.executable, "-c", look + "e.close()", engine.settings.gallery]
+    subprocess.run([*map(str, close)], check=True)  # the last process to close deletes the write-ahead log
+    engine.gallery.set_attributes(OTTO, {"consent": "withdrawn"})
+    code = look + f"print(dict(e.gallery.subject({OTTO!r}).attributes))"
+    told = subprocess.run([sys.executable, "-c", code, str(engine.settings.gallery)], capture_output=True, check=True)
+    assert told.stdout.decode().strip() == "{'consent': 'withdrawn'}"

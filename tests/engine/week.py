@@ -35,11 +35,8 @@ class Photo:
     content: int
     person: Person
     path: str
-
-    @property
-    def folder(self) -> str:
-        """Whom its source said last that it shows."""
-        return folder_of(self.path)
+    folder: str
+    """Whom its source said last that it shows; empty once that name is forgotten."""
 
 
 def folder_of(path: str) -> str:
@@ -68,19 +65,41 @@ class Known:
     def called(self, name: str) -> Person | None:
         return next((each for each in self.people if name == each.name or name in each.others), None)
 
+    def meant(self, folder: str) -> object:
+        """Whom a folder's name means: another name of a person means the same."""
+        person = self.called(folder)
+        return person.key if person else folder
+
+    def decision(self, content: int, folder: str) -> Person | str | None:
+        """Whose a content is by decision, None for nobody's; a word where nothing was decided."""
+        if (content, folder) in self.decided:
+            return self.decided[content, folder]
+        found = [who for (c, f), who in self.decided.items() if c == content and self.meant(f) == self.meant(folder)]
+        return found[-1] if found else "nothing"
+
+    def is_forgotten(self, folder: str) -> bool:
+        return folder in self.erased_names and self.called(folder) is None
+
     def stays_out(self, content: int, folder: str) -> bool:
-        if folder in self.erased_names and self.called(folder) is None:
+        if self.is_forgotten(folder):
             return True
         if content in self.erased and (not self.erased[content] or folder in self.erased[content]):
             return True
-        return self.decided.get((content, folder), "nothing") is None
+        return self.decision(content, folder) is None
 
     def whose(self, content: int, folder: str) -> Person:
-        found = self.decided.get((content, folder)) or self.called(folder)
+        decided = self.decision(content, folder)
+        found = decided if isinstance(decided, Person) else self.called(folder)
         if found is None:
             found = Person(next(self._keys), folder)
             self.people.append(found)
         return found
+
+    def is_news(self, folder: str, photo: Photo) -> bool:
+        """Whether a folder says of a photo what its source did not say before."""
+        if folder == photo.folder or self.is_forgotten(folder):
+            return False
+        return not photo.folder or self.meant(folder) != self.meant(photo.folder)
 
     def held(self, content: int, person: Person) -> Photo | None:
         return next((each for each in self.photos if each.content == content and each.person is person), None)
@@ -99,9 +118,12 @@ class Known:
 
     def enroll(self, files: dict[str, int], *, sync: bool) -> None:
         """What a run over these files (content by path) has to lead to."""
+        self._listen(files)
         claims, new = self._plan(files)
         for photo in self.photos:
-            photo.path = claims.get(photo.key, photo.path)
+            if photo.key in claims:
+                photo.path = claims[photo.key]
+                photo.folder = self.said_by(photo)
         self.photos = [each for each in self.photos if files.get(each.path, each.content) == each.content]
         if sync:
             for photo in self.photos:
@@ -109,8 +131,28 @@ class Known:
                     photo.person.lost.add(photo.content)
             self.photos = [each for each in self.photos if each.path in files]
         for path, content in new:
-            self.photos.append(Photo(next(self._keys), content, self.whose(content, folder_of(path)), path))
+            folder = folder_of(path)
+            self.photos.append(Photo(next(self._keys), content, self.whose(content, folder), path, folder))
         self.tidy()
+
+    def said_by(self, photo: Photo) -> str:
+        """What is remembered of what a photo's folder says."""
+        folder = folder_of(photo.path)
+        return photo.folder if self.is_forgotten(folder) else folder
+
+    def _listen(self, files: dict[str, int]) -> None:
+        """Photos that are in their places may be said to be somebody else's."""
+        for photo in [each for each in self.photos if files.get(each.path) == each.content]:
+            folder = folder_of(photo.path)
+            if self.is_news(folder, photo):
+                decided = self.decision(photo.content, folder)
+                target = photo.person if decided is None else self.whose(photo.content, folder)
+                if target is not photo.person and self.held(photo.content, target):
+                    self.photos.remove(photo)
+                    photo.person.lost.add(photo.content)
+                    target.lost.add(photo.content)
+                photo.person = target
+            photo.folder = self.said_by(photo)
 
     def _plan(self, files: dict[str, int]) -> tuple[dict[int, str], list[tuple[str, int]]]:
         """Which photos get which other paths, by their keys, and which files are new photos."""
@@ -120,18 +162,24 @@ class Known:
         claims: dict[int, str] = {}
         for path in sorted(files.keys() - in_place):
             content, folder = files[path], folder_of(path)
+            free = [each for each in self._left(files, content) if each.key not in claims]
+            again = [each for each in free if not self.is_news(folder, each)]
+            again = [each for each in again if (content, each.person.key) not in taken]
+            if again:
+                photo = min(again, key=lambda each: each.key)
+                claims[photo.key] = path
+                taken.add((content, photo.person.key))
+                continue
             if self.stays_out(content, folder):
                 continue
             person = self.whose(content, folder)
-            free = [each for each in self._left(files, content) if each.key not in claims]
             mine = self.held(content, person)
             if (mine is not None and mine not in free) or (content, person.key) in taken:
                 continue  # a duplicate
             if free:
                 photo = mine or min(free, key=lambda each: each.key)
                 claims[photo.key] = path
-                if photo.folder != folder:
-                    photo.person = person
+                photo.person = person
                 taken.add((content, photo.person.key))
             else:
                 new.append((path, content))
@@ -209,6 +257,8 @@ class Known:
             before = self.erased.get(content)
             self.erased[content] = only if before is None else (before | only if before and only else set())
         self.erased_names |= names
+        for photo in self.photos:
+            photo.folder = "" if photo.folder in names else photo.folder
         self.decided = {
             key: owner for key, owner in self.decided.items() if owner is not person and key[1] not in names
         }
