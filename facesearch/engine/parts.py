@@ -167,8 +167,10 @@ class Parts:
             flip=flip,
         )
         encoder = make()
-        if made_with is not None and 0 < mixing_shift(made_with, encoder.info) < MAX_SCORE_SHIFT:
-            return make(model_id=made_with.model_id)
+        if made_with is not None:
+            if 0 < mixing_shift(made_with, encoder.info) < MAX_SCORE_SHIFT:
+                encoder = make(model_id=made_with.model_id)
+            encoder.prove_by(made_with)
         return encoder
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,11 @@ class Trust:
         self._lock = threading.Lock()
         self._worked = False
         self._failures = 0
+        self._most_failures = float(FEWEST)
+
+    def prove(self) -> None:
+        """The model has worked elsewhere: however many photos it fails on, the photos are at fault."""
+        self._most_failures = math.inf
 
     def worked(self) -> None:
         """The model gave a result that can be used: whatever fails from now on fails by itself."""
@@ -34,14 +40,14 @@ class Trust:
         `try_another` runs it on something that is surely sound.
 
         Raises:
-            ModelError: it fails on that as well, or has failed on `FEWEST` and worked on none.
+            ModelError: it fails on that as well, or is not proven, has failed on `FEWEST` and worked on none.
         """
         if self._worked:
             return
         with self._lock:
             self._failures += 1
             failures = self._failures
-        if failures >= FEWEST or (try_another is not None and _fails(try_another)):
+        if failures >= self._most_failures or (try_another is not None and _fails(try_another)):
             raise ModelError(
                 f"{self._model} fails on everything it was given: {detail}", "Try --provider cpu, or another pack."
             )
