@@ -37,7 +37,9 @@ class MovedMachine(GalleryMachine):
         return gallery
 
     def open(self) -> Gallery:
-        return Gallery.open(self.location, milvus=self.milvus)
+        gallery = Gallery.open(self.location, milvus=self.milvus)
+        gallery.adopt(MODEL)
+        return gallery
 
     def teardown(self) -> None:
         super().teardown()
