@@ -9,6 +9,7 @@ from facesearch.cli import (
     enroll,
     evaluate,
     galleries,
+    history,
     keys,
     models,
     people,
@@ -18,4 +19,4 @@ from facesearch.cli import (
 )
 from facesearch.cli.root import new_app
 
-app = new_app(enroll, query, serve, keys, people, galleries, models, reembed, evaluate, calibrate, audit, demo)
+app = new_app(enroll, query, serve, keys, people, history, galleries, models, reembed, evaluate, calibrate, audit, demo)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facesearch.cli.hints import pasteable
 from facesearch.cli.options import (
     ForceOption,
     GalleryOption,
@@ -18,6 +20,7 @@ from facesearch.cli.options import (
 )
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
+from facesearch.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +103,23 @@ def _record(known: LabelledTemplates, found: Finding) -> dict[str, Any]:
             ("template_id", int(known.ids[row])),
         )
     }
-    return {"kind": found.kind.value, "score": round(found.score, 6), **sides, "note": found.note or None}
+    said = {"note": found.note or None, "commands": _remedies(known, found)}
+    return {"kind": found.kind.value, "score": round(found.score, 6), **sides, **said}
+
+
+def _remedies(known: LabelledTemplates, found: Finding) -> list[str]:
+    """Commands that settle a finding, of which a person chooses one; none for near-duplicates, which do no harm."""
+    if found.kind == "duplicate":
+        return []
+    photo, (person, other) = known.photos[found.a], (known.names[known.subject[row]] for row in (found.a, found.b))
+    if found.kind == "mislabelled":
+        nearer = None if found.nearer is None else known.names[known.subject[found.nearer]]
+        to = f"--to {shlex.quote(nearer)}" if nearer else "--to NAME --new"
+        commands = [f"people move {shlex.quote(photo)} {to}"]
+    else:
+        merge = f"people merge {shlex.quote(person)} {shlex.quote(other)}"
+        commands = [merge, f"people move {shlex.quote(photo)} --to {shlex.quote(other)}"]
+    return [f"facesearch {each}" for each in (*commands, f"people confirm {shlex.quote(photo)}")]
 
 
 def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
@@ -118,12 +137,23 @@ def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
         print_table(*_table(known, findings[:SHOWN]))
         if len(findings) > SHOWN:
             typer.echo(f"... and {len(findings) - SHOWN:,} more: --json lists all of them.")
+        _print_remedies(known, findings[:SHOWN])
     if not found.complete:
         note(
             "More pairs reach the threshold than are kept: the highest are listed. Is the threshold meant to be so low?"
         )
     note(f"The threshold is: {in_force.basis}.")
     note(f"A photo is far from its person where its mean score with their other photos is below {found.limit:.3f}.")
+
+
+def _print_remedies(known: LabelledTemplates, findings: Sequence[Finding]) -> None:
+    """What can be done about each row of the table above."""
+    for number, each in enumerate(findings, 1):
+        commands = _remedies(known, each)
+        if commands:
+            typer.echo(f"{number}. One of:")
+        for command in commands:
+            typer.echo(printable(pasteable(command)))
 
 
 def _table(known: LabelledTemplates, findings: Sequence[Finding]) -> tuple[Sequence[str], list[list[object]]]:

@@ -112,6 +112,7 @@ def import_(
                 "merged": done.merged,
                 "photos_known": done.photos_known,
                 "erased": done.erased,
+                "erased_subjects": done.erased_subjects,
                 "verified": done.verified,
             }
         )
@@ -119,7 +120,10 @@ def import_(
     say(f"{done.subjects} people, {done.photos} photos and {done.templates} templates are new.")
     if done.merged:
         note(f"{done.merged} people were here already, and {done.photos_known} photos: they stay as they were.")
-    if done.erased:
-        note(f"{done.erased} faces of people who were erased from this gallery were left out.")
+    if done.erased or done.erased_subjects:
+        note(
+            f"{done.erased} faces of people who were erased from this gallery were left out, and "
+            f"{done.erased_subjects} people of their names. --bring-back-erased imports them all the same."
+        )
     if done.signed and not done.verified:
         note("The bundle is signed; nobody checked by whom: --verify-key public.pem")

@@ -26,10 +26,17 @@ from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.walking import is_system_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from facesearch.types import EnrollOutcome
 
 SHOWN = 20
 """Rejections and conflicts listed on a terminal; `--json` lists all."""
+STAY_OUT = {
+    "erased": "{count} photos of people who were forgotten stay out; --bring-back-erased enrolls them all the same.",
+    "removed": "{count} photos that a person removed stay out; --bring-back-removed or `facesearch undo` take them.",
+}
+"""What to do about photos that a person's decision keeps out, by reason."""
 KINDS = 5
 """Suffixes of files that are no photos, listed on a terminal."""
 
@@ -56,6 +63,12 @@ def enroll(
     ] = "single",
     strict: Annotated[bool, typer.Option("--strict", help="Reject photos that match another person.")] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Remove what vanished from the folders.")] = False,
+    bring_back_erased: Annotated[
+        bool, typer.Option("--bring-back-erased", help="Enroll people who were forgotten (`people forget`), too.")
+    ] = False,
+    bring_back_removed: Annotated[
+        bool, typer.Option("--bring-back-removed", help="Enroll photos that a person removed, too.")
+    ] = False,
     gallery: GalleryOption = None,
     pack: PackOption = None,
     provider: ProviderOption = None,
@@ -74,6 +87,9 @@ def enroll(
 
     Run it as often as you like: photos that have not changed cost next to nothing. What it reports as enrolled is on
     disk; stop it anywhere, and the same command goes on from there.
+
+    What a person corrected stays: photos that were moved, confirmed or removed are not taken back by the next run. A
+    photo whose source says something new is reported as moved.
 
     Exit code: 0 some photo was of use, 1 so it was but something could not be read, 3 none was.
 
@@ -106,7 +122,14 @@ def enroll(
         refuse_idle_index(context, engine)
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources)) as advance:
-            for outcome in engine.enroll_sources(sources, faces=faces, strict=strict, sync=sync):
+            for outcome in engine.enroll_sources(
+                sources,
+                faces=faces,
+                strict=strict,
+                sync=sync,
+                bring_back_erased=bring_back_erased,
+                bring_back_removed=bring_back_removed,
+            ):
                 summary.add(outcome)
                 advance()
                 if json:
@@ -125,6 +148,8 @@ class Summary:
         self._counts: Counter[str] = Counter()
         self._flagged: list[str] = []
         self._flags = 0
+        self._lost: list[str] = []
+        self._known_conflicts = 0
 
     def add(self, outcome: EnrollOutcome) -> None:
         """Count one outcome."""
@@ -138,11 +163,18 @@ class Summary:
         rejected = outcome.status.value == "rejected"
         reason = outcome.rejection.reason.value if outcome.rejection else ""
         self._counts[f"rejected: {reason}" if rejected else outcome.status.value] += 1
-        if said := outcome.rejection.detail if outcome.rejection else outcome.note:
-            self._flags += 1
-            if self._flags <= SHOWN:
-                detail = f"{reason:18} {outcome.photo}: {said}"
-                self._flagged.append(f"{outcome.status.value:9} {detail}")
+        if outcome.status.value == "removed":
+            self._lost += [outcome.subject] if outcome.note else []
+        elif reason not in STAY_OUT:
+            self._flag(outcome, reason)
+        self._known_conflicts += not rejected and outcome.status.value != "enrolled" and reason == "identity_conflict"
+
+    def _flag(self, outcome: EnrollOutcome, reason: str) -> None:
+        """Keep a line about a photo that somebody should look at."""
+        said = " ".join(filter(None, (outcome.rejection and outcome.rejection.detail, outcome.note)))
+        self._flags += bool(said)
+        if said and self._flags <= SHOWN:
+            self._flagged.append(f"{outcome.status.value:9} {reason:18} {outcome.photo}: {said}")
 
     @property
     def exit_code(self) -> int:
@@ -168,16 +200,32 @@ class Summary:
             note(line)
         if self._flags > SHOWN:
             note(f"... and {self._flags - SHOWN} more; --json lists all of them.")
+        for line in self._advice():
+            note(line)
+
+    def _advice(self) -> Iterator[str]:
+        """What can be done about what was flagged, and what was not looked at."""
         if self._counts["rejected: multiple_faces"]:
-            note("Photos with several faces: --faces largest enrolls the largest face of each.")
+            yield "Photos with several faces: --faces largest enrolls the largest face of each."
+        for reason, advice in STAY_OUT.items():
+            if count := self._counts[f"rejected: {reason}"]:
+                yield advice.format(count=count)
+        if self._known_conflicts:
+            yield (
+                f"{self._known_conflicts} photos that are enrolled already match another person. "
+                "What can be done about each: facesearch audit"
+            )
+        if self._lost:
+            more = f" and {len(self._lost) - SHOWN} more" if len(self._lost) > SHOWN else ""
+            yield f"People who lost their last photo: {', '.join(self._lost[:SHOWN])}{more}."
         if self.inaccessible:
             what = "1 file or folder" if self.inaccessible == 1 else f"{self.inaccessible} files or folders"
-            note(f"{what} could not be read. What is enrolled from there stays enrolled.")
+            yield f"{what} could not be read. What is enrolled from there stays enrolled."
         if self._system_folders:
-            note(f"Folders of the system were passed over: {', '.join(self._system_folders)}.")
+            yield f"Folders of the system were passed over: {', '.join(self._system_folders)}."
         if self._passed_over:
             kinds = [kind for kind, _ in self._passed_over.most_common(KINDS)]
             more = ", ..." if len(self._passed_over) > KINDS else ""
             count = self._passed_over.total()
             said = "1 file is no photo by its name" if count == 1 else f"{count} files are no photos by their names"
-            note(f"{said} ({', '.join(kinds)}{more}).")
+            yield f"{said} ({', '.join(kinds)}{more})."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, open_engine, refuse_idle
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, NameArgument, open_engine, refuse_idle
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from facesearch.engine.facesearch import FaceSearch
     from facesearch.gallery.outputs import Output
+
+SHOWN = 20
+"""Photo files that are named on a terminal."""
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ReceiptOption = Annotated[
@@ -31,7 +34,7 @@ def register(people: typer.Typer) -> None:
 
 
 def forget(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person's name, as enrolled.")],
+    name: NameArgument,
     yes: YesOption = False,
     receipt: ReceiptOption = None,
     force: ForceOption = False,
@@ -40,16 +43,17 @@ def forget(
 ) -> None:
     """Erase a person from gallery, caches and restored backups; prove it by a raw scan, and print a receipt.
 
-    The photo files themselves stay. Exit code: 0 nothing is left, 1 something is: the receipt says what.
+    The photo files themselves stay; `enroll` refuses them from then on. Somebody who was removed and could be brought
+    back can be forgotten as well. Exit code: 0 nothing is left, 1 something is: the receipt says what.
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
     from facesearch.engine.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
-        subject = engine.gallery.subject(name)
+        subject = engine.gallery.subject(name, removed=True)
         _confirm(f"Erase {subject.name} ({subject.photos} photos, {subject.templates} templates) for good?", yes)
-        _hand_over([engine.forget([name])], file, json=json)
+        _hand_over([engine.forget([subject.subject_id])], file, json=json)
 
 
 def expire(
@@ -63,15 +67,21 @@ def expire(
 ) -> None:
     """Erase everybody whose attribute retain_until (the last day, as 2027-12-31) has passed, as `people forget` does.
 
+    So are people who are due and were removed. What is kept to undo removals is deleted where 30 days have passed.
+
     Example: facesearch people expire --dry-run
     """
     from facesearch.cli.output import emit, note, print_table
     from facesearch.engine.outputs import guard_outputs
     from facesearch.engine.records import subject_record
+    from facesearch.gallery.journal import KEPT_DAYS
 
     if dry_run:
         refuse_idle(context, ("yes", "receipt"), "--dry-run erases nobody")
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
+        purged = 0 if dry_run else engine.gallery.purge_removed()
+        if purged:
+            note(f"What was kept to undo removals for {KEPT_DAYS} days is deleted.")
         due = engine.gallery.overdue()
         if dry_run or not due:
             if json and dry_run:
@@ -143,6 +153,9 @@ def _print(receipt: dict[str, Any]) -> None:
             "They hold this data until they are deleted. Restored over this gallery, they leave out who was erased; "
             "restored elsewhere they bring this data back, unless gallery.tombstones is copied into that folder first."
         )
+    if receipt["explained"]:
+        note(receipt["explained"])
+    _name_files(receipt["photo_files_on_disk"])
     for each in receipt["not_searched"]:
         note(f"Not searched: {each}.")
     if receipt["not_searched"] and receipt["clean"]:
@@ -151,6 +164,19 @@ def _print(receipt: dict[str, Any]) -> None:
     typer.echo(
         "Nothing is left." if receipt["clean"] else "Something is left: the lines that begin with a file name it."
     )
+
+
+def _name_files(files: Sequence[str]) -> None:
+    """Say which files would bring the people back if `enroll` were told to."""
+    from facesearch.cli.output import note
+
+    if not files:
+        return
+    note(f"Photo files that are still there: {len(files)}. `enroll` refuses them, unless --bring-back-erased is given.")
+    for each in files[:SHOWN]:
+        note(f"  {each}")
+    if len(files) > SHOWN:
+        note(f"  ... and {len(files) - SHOWN} more: --json and --receipt list all of them.")
 
 
 def _as_text(receipts: Sequence[dict[str, Any]]) -> str:

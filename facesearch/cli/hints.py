@@ -20,8 +20,9 @@ COMMAND: Final = re.compile(
 )
 WITH_GALLERY: Final = frozenset(
     {
-        "audit", "backup", "calibrate", "check", "db", "detect", "enroll", "eval", "export", "import", "info", "init",
-        "keys", "log", "models retire", "people", "query", "reembed", "reindex", "rekey", "restore", "serve", "verify",
+        "audit", "backup", "calibrate", "check", "db", "detect", "enroll", "eval", "export", "history", "import",
+        "info", "init", "keys", "log", "models retire", "people", "query", "reembed", "reindex", "rekey", "restore",
+        "serve", "undo", "verify",
     }
 )  # fmt: skip
 """Commands and groups that take --gallery, apart from `eval compare`."""

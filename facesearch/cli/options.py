@@ -84,6 +84,7 @@ IndexOption = Annotated[
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace what is there; never an input or a file of a gallery.")
 ]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name or alias.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 
 

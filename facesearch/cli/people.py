@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli import erasing
-from facesearch.cli.options import GalleryOption, JsonOption, open_engine, parse_pairs
+from facesearch.cli import erasing, photo_corrections
+from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, open_engine, parse_pairs
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from facesearch.types import Subject
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name, as enrolled.")]
+OtherArgument = Annotated[str, typer.Argument(metavar="OTHER", help="Another name of the person.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +28,20 @@ def register(app: typer.Typer) -> None:
     people.command()(merge)
     people.command("set")(set_attributes)
     people.command()(remove)
+    people.add_typer(_aliases(), name="alias")
+    photo_corrections.register(people)
     erasing.register(people)
     app.add_typer(people, name="people")
+
+
+def _aliases() -> typer.Typer:
+    aliases = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Other names by which folders and people call a person."
+    )
+    aliases.command("add")(add_alias)
+    aliases.command("remove")(remove_alias)
+    aliases.command("list")(list_aliases)
+    return aliases
 
 
 def list_people(
@@ -57,7 +69,7 @@ def list_people(
 
 
 def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
-    """Show a person's attributes and enrolled photos.
+    """Show a person's other names, attributes and enrolled photos, and who said whom each photo shows.
 
     Example: facesearch people show "Ada Lovelace"
     """
@@ -70,9 +82,11 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
         emit({**subject_record(subject), "enrolled_photos": [photo_record(photo) for photo in photos]})
         return
     say(f"{subject.name}: {subject.photos} photos, {subject.templates} templates")
+    if subject.aliases:
+        say(f"also called: {', '.join(subject.aliases)}")
     say(_attributes(subject.attributes) or "no attributes")
-    rows = [(photo.photo, photo.faces, photo.detection_score) for photo in photos]
-    print_table(("photo", "faces", "detection score"), rows)
+    rows = [(photo.photo, photo.faces, photo.detection_score, photo.origin) for photo in photos]
+    print_table(("photo", "faces", "detection score", "assigned"), rows)
 
 
 def rename(
@@ -81,7 +95,7 @@ def rename(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give a person another name.
+    """Give a person another name. The old one stays as an alias, so that folders of that name are still found.
 
     Example: facesearch people rename "A. Byron" "Ada Lovelace"
     """
@@ -97,7 +111,7 @@ def merge(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make two entries one person: SOURCE's photos become TARGET's.
+    """Make two entries one person: SOURCE's photos become TARGET's, and SOURCE's names its aliases.
 
     Example: facesearch people merge "A. Byron" "Ada Lovelace"
     """
@@ -124,6 +138,54 @@ def set_attributes(
     _done(f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}", subject, json=json)
 
 
+def add_alias(
+    name: NameArgument, other: OtherArgument, gallery: GalleryOption = None, json: JsonOption = False
+) -> None:
+    """Let folders, manifests and commands call a person by another name as well.
+
+    Example: facesearch people alias add "Ada Lovelace" "A. Byron"
+    """
+    with open_engine(gallery=gallery) as engine:
+        engine.gallery.add_alias(name, other)
+        subject = engine.gallery.subject(name)
+    _done(f"{subject.name} is also called: {', '.join(subject.aliases) or 'nothing else'}", subject, json=json)
+
+
+def remove_alias(
+    name: NameArgument, other: OtherArgument, gallery: GalleryOption = None, json: JsonOption = False
+) -> None:
+    """Take another name from a person. A folder of that name is somebody else then.
+
+    Example: facesearch people alias remove "Ada Lovelace" "A. Byron"
+    """
+    with open_engine(gallery=gallery) as engine:
+        subject_id = engine.gallery.subject(name).subject_id
+        engine.gallery.remove_alias(subject_id, other)
+        subject = engine.gallery.subject(subject_id)
+    _done(f"{subject.name} is no longer called {other}.", subject, json=json)
+
+
+def list_aliases(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only the names of this person.")] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the other names of people.
+
+    Example: facesearch people alias list
+    """
+    from facesearch.cli.output import emit, print_table
+
+    with open_engine(gallery=gallery) as engine:
+        found = engine.gallery.subjects() if name is None else [engine.gallery.subject(name)]
+    rows = [(each.name, alias) for each in found for alias in each.aliases]
+    if json:
+        for person, alias in rows:
+            emit({"subject": person, "alias": alias})
+        return
+    print_table(("subject", "alias"), rows)
+
+
 def remove(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -132,20 +194,24 @@ def remove(
 ) -> None:
     """Remove a person with all photos and templates from the gallery. The photo files themselves stay.
 
-    A restored backup brings the person back. For somebody who asks to be erased, use `people forget`.
+    `facesearch undo` brings the person back for 30 days, and so does a restored backup. For somebody who asks to be
+    erased, use `people forget`.
 
     Example: facesearch people remove "Ada Lovelace"
     """
+    from facesearch.cli.output import note
+    from facesearch.gallery.journal import KEPT_DAYS
+
     with open_engine(gallery=gallery) as engine:
         subject = engine.gallery.subject(name)
         if not yes:
             if not sys.stdin.isatty():
-                raise ConfigError(f"Removing {name} is final, and nobody is here to ask.", "Add --yes if you mean it.")
-            typer.confirm(
-                f"Remove {name} ({subject.photos} photos, {subject.templates} templates) for good?", abort=True
-            )
-        photos, templates = engine.gallery.remove_subject(name)
+                raise ConfigError(f"Nobody is here to ask whether to remove {name}.", "Add --yes if you mean it.")
+            typer.confirm(f"Remove {name} ({subject.photos} photos, {subject.templates} templates)?", abort=True)
+        photos, templates = engine.gallery.remove_subject(subject.subject_id)
+        (entry,) = engine.history(last=1, who=subject.subject_id)
     _done(f"{name} is removed: {photos} photos, {templates} templates.", subject, json=json)
+    note(f"To bring the person back within {KEPT_DAYS} days: facesearch undo {entry.entry_id}")
 
 
 def _attributes(attributes: object) -> str:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from facesearch.engine.sources import Sources
     from facesearch.evaluation.calibration import Calibration
     from facesearch.gallery.gallery import Gallery
+    from facesearch.gallery.journal import JournalEntry
     from facesearch.gallery.location import Location
     from facesearch.types import Rejection
     from facesearch.vision.encoder import Encoder
@@ -473,6 +474,22 @@ class FaceSearch:
         from facesearch.engine.reembedding import ModelChange
 
         return ModelChange(self)
+
+    # -- what people corrected
+
+    def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
+        """Corrections of people and photos, newest first: the last n, or those that concern a subject.
+
+        Raises `UnknownSubjectError`.
+        """
+        return self.gallery.history(last=last, who=who)
+
+    def undo(self, entry_id: int | None = None) -> JournalEntry:
+        """Put back exactly what a correction changed, by default the newest; returns it.
+
+        Raises `GalleryError` where that was changed again since, or is no longer known.
+        """
+        return self.gallery.undo(entry_id)
 
     # -- people who go
 

@@ -8,6 +8,7 @@ from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from facesearch.engine.reembedding import ReembedOutcome
+    from facesearch.gallery.journal import JournalEntry
     from facesearch.types import (
         Comparison,
         EnrolledPhoto,
@@ -33,6 +34,7 @@ def enroll_record(outcome: EnrollOutcome) -> dict[str, Any]:
         "status": outcome.status.value,
         "reason": outcome.rejection.reason.value if outcome.rejection else None,
         "detail": outcome.rejection.detail if outcome.rejection else outcome.note,
+        "note": outcome.note,
         "faces": outcome.faces,
         "template_ids": list(outcome.template_ids),
         "detection_score": rounded(outcome.detection_score),
@@ -111,6 +113,7 @@ def subject_record(subject: Subject) -> dict[str, Any]:
     return {
         "id": subject.subject_id,
         "subject": subject.name,
+        "aliases": list(subject.aliases),
         "photos": subject.photos,
         "templates": subject.templates,
         "attributes": dict(subject.attributes),
@@ -124,9 +127,24 @@ def photo_record(photo: EnrolledPhoto) -> dict[str, Any]:
         "id": photo.photo_id,
         "photo": path_text(photo.photo),
         "sha256": photo.sha256,
+        "origin": photo.origin,
         "faces": photo.faces,
         "template_ids": list(photo.template_ids),
         "detection_score": rounded(photo.detection_score),
+    }
+
+
+def journal_record(entry: JournalEntry) -> dict[str, Any]:
+    """One correction."""
+    return {
+        "id": entry.entry_id,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "what": entry.what,
+        "detail": entry.detail,
+        "undone_by": entry.undone_by,
+        "undoable": entry.undoable,
     }
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from facesearch.errors import UnknownSubjectError
 from facesearch.gallery import audit, journal, rejections, subjects
 from facesearch.gallery.column_types import contains
 from facesearch.gallery.rows import update
@@ -112,7 +111,8 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     People who were removed, and whom the journal could bring back, are erased as well. Raises `UnknownSubjectError`
     where one of them is neither; nothing is changed then.
     """
-    found = _find_all(connection, list(dict.fromkeys(_require(connection, each) for each in who)))
+    asked = [journal.find_subject(connection, each).subject_id for each in who]
+    found = _find_all(connection, list(dict.fromkeys(asked)))
     of_subjects = FaceRow.subject_id.in_(found.ids)
     photo_ids = list(connection.scalars(sa.select(FaceRow.photo_id).where(of_subjects).distinct()))
     keys = template_keys(connection, of_subjects)
@@ -145,17 +145,6 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     )
 
 
-def _require(connection: Connection, who: SubjectKey) -> int:
-    """The id of a subject who is enrolled, or who was removed and could be brought back."""
-    try:
-        return subjects.require_subject(connection, who)
-    except UnknownSubjectError:
-        for key, row in journal.removed_subjects(connection).items():
-            if who in {key, row["name"]} or (isinstance(who, str) and subjects.clean_name(who) == row["name"]):
-                return key
-        raise
-
-
 def _is_enrolled(connection: Connection, subject_id: int) -> bool:
     return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.id == subject_id)) is not None
 
@@ -169,7 +158,7 @@ def _find_all(connection: Connection, asked: list[int]) -> _Found:
     ids = asked
     while True:
         found = _find(connection, ids, asked)
-        same = {key for key, row in removed.items() if row["name"] in found.names} | found.merged
+        same = {each.subject_id for each in removed if each.name in found.names} | found.merged
         if same <= set(ids):
             return found
         ids = [*ids, *sorted(same - set(ids))]

@@ -369,9 +369,14 @@ class Gallery:
         """Everybody in the gallery, or those with these attributes, by name."""
         return self._transactions.read(lambda connection: subjects.list_subjects(connection, where))
 
-    def subject(self, who: SubjectKey) -> Subject:
-        """One subject; `UnknownSubjectError` proposes names that look alike."""
+    def subject(self, who: SubjectKey, *, removed: bool = False) -> Subject:
+        """One subject; `UnknownSubjectError` proposes names that look alike.
+
+        With `removed`, also somebody who was removed and can be brought back: a subject without photos.
+        """
         with self.database.read() as connection:
+            if removed:
+                return journal.find_subject(connection, who)
             subject_id = subjects.require_subject(connection, who)
             return subjects.list_subjects(connection, ids=[subject_id])[0]
 
@@ -428,10 +433,10 @@ class Gallery:
         return self._transactions.write_templates(work, for_good=True)
 
     def history(self, *, last: int | None = None, who: SubjectKey | None = None) -> list[JournalEntry]:
-        """Corrections, newest first: the last n, or those that concern a subject."""
+        """Corrections, newest first: the last n, or those that concern a subject, who may have been removed."""
 
         def work(connection: Connection) -> list[JournalEntry]:
-            subject_id = None if who is None else subjects.require_subject(connection, who)
+            subject_id = None if who is None else journal.find_subject(connection, who).subject_id
             return journal.entries(connection, last=last, subject_id=subject_id)
 
         return self._transactions.read(work)
@@ -489,8 +494,16 @@ class Gallery:
         )
 
     def overdue(self) -> list[Subject]:
-        """Subjects whose `retain_until` has passed, by name."""
-        return retention.overdue(self.subjects())
+        """Subjects whose `retain_until` has passed, by name; also people who were removed and can be brought back."""
+        removed = self._transactions.read(journal.removed_subjects)
+        return sorted(retention.overdue([*self.subjects(), *removed]), key=lambda each: each.name)
+
+    def purge_removed(self) -> int:
+        """Delete what the journal keeps of removals that can no longer be undone; returns how many rows."""
+        purged = self._transactions.write(journal.purge_old)
+        if purged:
+            self.database.checkpoint()
+        return purged
 
     def calibration(self) -> dict[str, Any] | None:
         """The calibration in force of the active model, as it was stored."""

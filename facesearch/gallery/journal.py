@@ -10,14 +10,14 @@ Removed people can be brought back for `KEPT_DAYS`. Then, or when they are forgo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from facesearch.errors import GalleryError
-from facesearch.gallery import audit
+from facesearch.errors import GalleryError, UnknownSubjectError
+from facesearch.gallery import audit, subjects
 from facesearch.gallery.column_types import JsonText
 from facesearch.gallery.decisions import decide
 from facesearch.gallery.rows import insert, insert_all, now, require_whole, stored_columns, update
@@ -36,11 +36,14 @@ from facesearch.gallery.schema import (
     TemplateRow,
 )
 from facesearch.gallery.templates import chunks
+from facesearch.types import EnrollStatus, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
+
+    from facesearch.gallery.subjects import SubjectKey
 
 KEPT_DAYS: Final = 30
 """Days for which a removal can be undone. After that its vectors and pictures are deleted from the journal."""
@@ -69,6 +72,47 @@ class JournalEntry:
     """The entry that undid this one."""
     undoable: bool
     """Whether what it changed is still known."""
+
+    @property
+    def what(self) -> str:
+        """What was done, in words."""
+        return _in_words(self.action, self.detail)
+
+    @property
+    def state(self) -> str:
+        """Whether it was undone or can be, in words; empty where it can be."""
+        if self.undone_by is not None:
+            return f"undone by {self.undone_by}"
+        return "" if self.undoable else "can no longer be undone"
+
+
+_WORDS: Final = {
+    "rename": "renamed {name} to {to}",
+    "merge": "merged {name} into {into}",
+    "move": "moved {photos} to {to}",
+    "confirm": "confirmed {photos}",
+    "set": "set {attributes} of {name}",
+    "alias added": "let {name} be called {added} as well",
+    "alias removed": "took the name {removed} from {name}",
+    "remove": "removed {name}",
+    "remove photos": "removed {photos}",
+}
+
+
+def _in_words(action: str, said: Mapping[str, Any]) -> str:
+    if action == UNDO:
+        undone = said.get("undone", UNDO)
+        what = "an undo" if undone == UNDO and "erased" not in said else "a correction"
+        return f"undid {said['entry']}: {what if undone == UNDO else _in_words(undone, said)}"
+    if action == "enroll":
+        counts = ", ".join(f"{count} {status}" for status, count in said.items() if status in set(EnrollStatus))
+        return f"enrolled photos: {counts}" if counts else "enrolled photos"
+    photos = said.get("photos", 0)
+    words = _WORDS[f"{action} {'added' if 'added' in said else 'removed'}" if action == "alias" else action]
+    try:
+        return words.format_map({**said, "photos": f"{photos} photo{'' if photos == 1 else 's'}"})
+    except KeyError:
+        return f"{action}: somebody who was forgotten, or removed long ago"
 
 
 class Entry:
@@ -204,16 +248,37 @@ def describe(connection: Connection, entry_id: int, counts: Mapping[str, int]) -
     update(connection, JournalRow, JournalRow.id == entry_id, {"detail": dict(counts)})
 
 
-def removed_subjects(connection: Connection) -> dict[int, dict[str, Any]]:
-    """The rows of people who were removed and can be brought back, by id."""
-    gone = sa.and_(
+def removed_subjects(connection: Connection) -> list[Subject]:
+    """People who were removed and can be brought back, by name; without photos or templates."""
+    query = sa.select(JournalChangeRow.before).where(_removal()).order_by(JournalChangeRow.id)
+    rows = {row["id"]: row for row in map(_unpack, connection.scalars(query))}
+    found = [
+        Subject(row["name"], json.loads(row["attributes"]), 0, 0, row["created_at"], key) for key, row in rows.items()
+    ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def _removal() -> sa.ColumnElement[bool]:
+    """A change that removed a person who is gone still, and was not merged into another one."""
+    return sa.and_(
         JournalChangeRow.table_name == SubjectRow.__tablename__,
         JournalChangeRow.after.is_(None),
-        JournalChangeRow.other_id.is_(None),  # else the person was merged into another one
+        JournalChangeRow.other_id.is_(None),
         ~sa.exists().where(SubjectRow.id == JournalChangeRow.row_id),
     )
-    query = sa.select(JournalChangeRow.row_id, JournalChangeRow.before).where(gone).order_by(JournalChangeRow.id)
-    return {row.row_id: _unpack(row.before) for row in connection.execute(query)}
+
+
+def find_subject(connection: Connection, who: SubjectKey) -> Subject:
+    """A subject who is enrolled, or who was removed and can be brought back; else `UnknownSubjectError`."""
+    try:
+        key = subjects.require_subject(connection, who)
+    except UnknownSubjectError:
+        name = subjects.clean_name(who) if isinstance(who, str) else None
+        for each in removed_subjects(connection):
+            if each.subject_id == who or each.name == name:
+                return each
+        raise
+    return subjects.list_subjects(connection, ids=[key])[0]
 
 
 def images(connection: Connection, subject_ids: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
@@ -267,7 +332,7 @@ def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
     if entry.action == UNDO:  # what that had undone is in force again
         update(connection, JournalRow, JournalRow.id == entry.detail["entry"], {"undone_by": None})
     audit.record(connection, "people.undo", {"entry": entry.entry_id})
-    return entry
+    return replace(entry, undone_by=redo.id)
 
 
 def _find(connection: Connection, entry_id: int | None) -> JournalEntry:
@@ -418,11 +483,19 @@ def forget(connection: Connection, subject_ids: Iterable[int], names: Iterable[s
 
 
 def purge_old(connection: Connection) -> int:
-    """Delete the rows of removals that are too old to be undone; returns how many."""
+    """Delete the rows of removals that are too old to be undone, and all that is known of people removed; how many.
+
+    What was done stays in the journal, without their names.
+    """
     oldest = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).isoformat(timespec="seconds")
-    removals = sa.select(JournalChangeRow.entry_id).where(JournalChangeRow.table_name == TemplateRow.__tablename__)
-    old = sa.select(JournalRow.id).where(JournalRow.at < oldest, JournalRow.id.in_(removals))
-    return connection.execute(sa.delete(JournalChangeRow).where(JournalChangeRow.entry_id.in_(old))).rowcount
+    of_old = JournalChangeRow.entry_id.in_(sa.select(JournalRow.id).where(JournalRow.at < oldest))
+    people = connection.scalars(sa.select(JournalChangeRow.row_id).where(_removal(), of_old)).all()
+    of_templates = JournalChangeRow.table_name == TemplateRow.__tablename__
+    removals = sa.select(JournalChangeRow.entry_id).where(of_templates | _removal())
+    purged = sa.delete(JournalChangeRow).where(of_old, JournalChangeRow.entry_id.in_(removals))
+    count = connection.execute(purged).rowcount
+    forget(connection, people, ())
+    return count
 
 
 # -- rows as bytes: a line of JSON, then the columns of bytes, so that a scan for a vector's bytes would find them

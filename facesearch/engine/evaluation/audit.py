@@ -52,6 +52,8 @@ class Finding:
     b: int
     """Of a mislabelled one, the person's most typical template."""
     note: str = ""
+    nearer: int | None = None
+    """Row of another person's template that a mislabelled one is nearer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +147,17 @@ def _one_person(known: LabelledTemplates, rows: NDArray[np.int64], limit: float,
     for i in np.flatnonzero(means < limit).tolist():
         # Of two photos neither is the odd one: the pair is told once.
         if i != typical:
-            score, note = float(vectors[i] @ vectors[typical]), _strange(known, int(rows[i]), float(means[i]))
-            yield Finding(Kind.MISLABELLED, score, int(rows[i]), int(rows[typical]), note)
+            score = float(vectors[i] @ vectors[typical])
+            note, nearer = _strange(known, int(rows[i]), float(means[i]))
+            yield Finding(Kind.MISLABELLED, score, int(rows[i]), int(rows[typical]), note, nearer)
 
 
-def _strange(known: LabelledTemplates, row: int, mean: float) -> str:
-    """How far the template is from its person, and whom else it looks like."""
+def _strange(known: LabelledTemplates, row: int, mean: float) -> tuple[str, int | None]:
+    """How far the template is from its person, and whom else it looks like: in words, and by row."""
     note = f"mean {mean:.2f} with their other photos"
     scores = known.vectors @ known.vectors[row]
     scores[known.subject == known.subject[row]] = -np.inf
     nearest = int(np.argmax(scores))
     if not np.isfinite(scores[nearest]) or scores[nearest] <= mean:
-        return note
-    return f"{note}; nearer: {known.names[known.subject[nearest]]} {scores[nearest]:.2f}"
+        return note, None
+    return f"{note}; nearer: {known.names[known.subject[nearest]]} {scores[nearest]:.2f}", nearest
