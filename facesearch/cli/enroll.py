@@ -171,7 +171,8 @@ class Summary:
 
     def _flag(self, outcome: EnrollOutcome, reason: str) -> None:
         """Keep a line about a photo that somebody should look at."""
-        said = " ".join(filter(None, (outcome.rejection and outcome.rejection.detail, outcome.note)))
+        detail = outcome.rejection.detail if outcome.rejection else None
+        said = " ".join(text for text in (detail, outcome.note) if text)
         self._flags += bool(said)
         if said and self._flags <= SHOWN:
             self._flagged.append(f"{outcome.status.value:9} {reason:18} {outcome.photo}: {said}")

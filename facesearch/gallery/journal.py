@@ -251,7 +251,7 @@ def describe(connection: Connection, entry_id: int, counts: Mapping[str, int]) -
 def removed_subjects(connection: Connection) -> list[Subject]:
     """People who were removed and can be brought back, by name; without photos or templates."""
     query = sa.select(JournalChangeRow.before).where(_removal()).order_by(JournalChangeRow.id)
-    rows = {row["id"]: row for row in map(_unpack, connection.scalars(query))}
+    rows = {row["id"]: row for row in (_unpack(before or b"{}") for before in connection.scalars(query))}
     found = [
         Subject(row["name"], json.loads(row["attributes"]), 0, 0, row["created_at"], key) for key, row in rows.items()
     ]

@@ -26,7 +26,7 @@ def test_json_gives_one_record_per_photo(command: Command, gallery: Path, tmp_pa
     assert run.code == 0
     by_name = {Path(record["photo"]).name: record for record in run.records}
     assert set(by_name) == {"new.jpg", "group.jpg", "broken.jpg"}
-    fields = {"photo", "subject", "status", "reason", "detail", "faces", "template_ids", "detection_score"}
+    fields = {"photo", "subject", "status", "reason", "detail", "note", "faces", "template_ids", "detection_score"}
     assert all(set(record) == fields for record in run.records)
     assert by_name["new.jpg"]["status"] == "enrolled"
     assert by_name["new.jpg"]["faces"] == len(by_name["new.jpg"]["template_ids"]) == 1

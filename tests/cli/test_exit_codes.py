@@ -35,11 +35,12 @@ MISSING = {
 }
 """Commands that take paths, with one that is not there."""
 PATHLESS = {
-    "check", "db", "demo", "info", "init", "keys", "log", "reembed", "reindex", "serve", "models list", "models pull",
-    "models verify", "models info", "models retire", "people list", "people show", "people rename", "people merge",
-    "people set", "people remove", "people forget", "people expire",
+    "check", "db", "demo", "history", "info", "init", "keys", "log", "reembed", "reindex", "serve", "undo",
+    "models list", "models pull", "models verify", "models info", "models retire", "people list", "people show",
+    "people rename", "people merge", "people set", "people remove", "people forget", "people expire", "people move",
+    "people confirm", "people alias add", "people alias remove", "people alias list",
 }  # fmt: skip
-"""Commands whose only path is the gallery, or what they make."""
+"""Commands whose only path is the gallery, what they make, or an enrolled photo, whose file may be gone."""
 
 
 def test_every_command_that_takes_a_path_is_tried_with_one_that_is_not_there() -> None:

@@ -53,6 +53,8 @@ HERE_ALONE = {
     "count_query": "the server does",
     "model_change": "facesearch reembed, likewise",
     "reindex": "facesearch reindex, likewise",
+    "history": "facesearch history, likewise",
+    "undo": "facesearch undo, likewise",
     **dict.fromkeys(
         ("gallery", "has_gallery", "ensure_gallery", "whole_gallery"),
         "the gallery is the server's; its people are here",
