@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from facesearch.gallery.location import parse_location
+from facesearch.gallery.location import DatabaseUrl, parse_location
 from facesearch.gallery.opening import connect
 from facesearch.gallery.schema import Base
+from facesearch.gallery.sqlite import SqliteDatabase, create_database_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -38,7 +39,11 @@ def main() -> None:
     place = context.get_x_argument(as_dictionary=True).get("gallery")
     if place is None:
         raise SystemExit("Name the gallery: alembic -x gallery=FOLDER-OR-URL ...")
-    database = connect(parse_location(place, Path("build")), create=True)
+    location = parse_location(place, Path("build"))
+    # A new gallery is made with its schema, by migrations: here these are still to be run.
+    database = (
+        connect(location) if isinstance(location, DatabaseUrl) else SqliteDatabase(create_database_file(location))
+    )
     try:
         with database.migration() as connection:
             run(connection)
