@@ -167,6 +167,7 @@ def test_a_command_is_told_of_the_gallery_and_the_key_that_were_typed() -> None:
         typed.reset(token)
 
 
+@pytest.mark.needs("unicode_names")
 def test_a_name_that_is_no_text_is_quoted_on_one_printable_line(tmp_path: Path) -> None:
     name = "it's\\ \udcff\n\u202e é"
     token = typed.set(Typed(name))
