@@ -299,7 +299,24 @@ def models(world: World) -> None:
     world.run("demo", "--keep", world.demo)
 
 
-STEPS: tuple[Callable[[World], None], ...] = (people, probes, evaluations, copies, galleries, models)
+def corrections(world: World) -> None:
+    first, second, *_ = [each["subject"] for each in world.records("people list")]
+    photo = photo_of(world, first)
+    world.run("people confirm", "--", photo)
+    world.run("people move", "--to", second, "--", photo)
+    world.run("people move", "--to", HOSTILE, "--", photo, codes=(2, 4))
+    world.run("people confirm", "--", world.nowhere, codes=(2, 4))
+    world.run("people alias add", "--", second, "somebody")
+    world.run("people alias add", "--", second, HOSTILE, codes=(2,))
+    world.run("people alias list")
+    world.run("people alias remove", "--", second, "somebody")
+    world.run("people alias remove", "--", second, HOSTILE, codes=(2,))
+    world.run("history", json_too=True)
+    for _ in range(3):
+        world.run("undo")
+
+
+STEPS: tuple[Callable[[World], None], ...] = (people, corrections, probes, evaluations, copies, galleries, models)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
