@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.writers import BATCH, DIMENSION, made_up_photo
-from facesearch.gallery.gallery import Gallery
-from tests.gallery.makers import MODEL, units
+from facesearch.search.gallery import Gallery
 from tests.postgres_server import PostgresServer, find_binaries
+from tests.store.makers import MODEL, units
 
 if TYPE_CHECKING:
     import argparse
 
     from benchmarks.reporting import Report
-    from facesearch.gallery.location import Location
+    from facesearch.store.location import Location
 
 ROUNDS: Final = 5
 

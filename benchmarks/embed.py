@@ -19,10 +19,10 @@ from benchmarks.peer import HOW, InsightFace, is_here
 from benchmarks.precisions import encode_photos, measure_networks, measure_photos, open_precisions
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.machine import usable_cores
-from facesearch.vision.decoding import decode_guarded
-from facesearch.vision.encoder import Encoder, workers_for_many
-from facesearch.vision.packfolder import read_pack_folder
-from facesearch.vision.photo import decode_photo, read_photo_bytes
+from facesearch.recognition.decoding import decode_guarded
+from facesearch.recognition.encoder import Encoder, workers_for_many
+from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.photo import decode_photo, read_photo_bytes
 
 if TYPE_CHECKING:
     import argparse

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from benchmarks.crowd import crowd, probes
 from benchmarks.inputs import add_input_options, find_inputs
 from facesearch import FaceSearch
-from facesearch.gallery.index.milvus import MilvusIndex, connect
-from facesearch.gallery.index.pgvector import PgVectorIndex
+from facesearch.index.milvus import MilvusIndex, connect
+from facesearch.index.pgvector import PgVectorIndex
 
 if TYPE_CHECKING:
     import argparse

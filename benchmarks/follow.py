@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.scale_gallery import MODEL, photos
 from benchmarks.scale_indexes import BLOCK, random_vectors
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.revisions import renew_token
+from facesearch.search.gallery import Gallery
+from facesearch.store.revisions import renew_token
 
 if TYPE_CHECKING:
     import argparse

@@ -10,9 +10,9 @@ from unittest import mock
 
 import numpy as np
 
-from facesearch.vision import encoder, runtime
-from facesearch.vision.alignment import ARCFACE_TEMPLATE
-from facesearch.vision.detector import ANCHORS, STRIDES
+from facesearch.recognition import encoder, runtime
+from facesearch.recognition.alignment import ARCFACE_TEMPLATE
+from facesearch.recognition.detector import ANCHORS, STRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from facesearch.recognition.runtime import ProviderChoice, Session
     from facesearch.types import Face
-    from facesearch.vision.runtime import ProviderChoice, Session
 
     Floats = NDArray[np.float32]
 

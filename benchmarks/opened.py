@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from facesearch.gallery.index import row_index
-from facesearch.gallery.index.snapshot import VECTORS_NAME
+from facesearch.index import row_index
+from facesearch.index.snapshot import VECTORS_NAME
 
 SEARCHES: Final = 200
 

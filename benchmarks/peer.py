@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from facesearch.recognition.libraries import import_onnxruntime
+from facesearch.recognition.packfolder import read_pack_folder
 from facesearch.types import Face
-from facesearch.vision.libraries import import_onnxruntime
-from facesearch.vision.packfolder import read_pack_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

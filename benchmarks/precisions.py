@@ -16,17 +16,17 @@ import numpy as np
 
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.errors import FaceSearchError
+from facesearch.recognition.alignment import CROP_SIZE
+from facesearch.recognition.embedder import as_input
+from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.letterbox import Letterbox
+from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.photo import decode_photo, read_photo_bytes
+from facesearch.recognition.precision import in_precision
+from facesearch.recognition.quality import NO_LIMITS, FacePolicy
+from facesearch.recognition.quantize import CalibrationSet, quantize_pack
+from facesearch.recognition.runtime import PRECISIONS, choose_provider, open_session
 from facesearch.types import Precision
-from facesearch.vision.alignment import CROP_SIZE
-from facesearch.vision.embedder import as_input
-from facesearch.vision.encoder import Encoder
-from facesearch.vision.letterbox import Letterbox
-from facesearch.vision.packfolder import read_pack_folder
-from facesearch.vision.photo import decode_photo, read_photo_bytes
-from facesearch.vision.precision import in_precision
-from facesearch.vision.quality import NO_LIMITS, FacePolicy
-from facesearch.vision.quantize import CalibrationSet, quantize_pack
-from facesearch.vision.runtime import PRECISIONS, choose_provider, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.reporting import Report
-    from facesearch.vision.packfolder import ModelPack
-    from facesearch.vision.runtime import Session
+    from facesearch.recognition.packfolder import ModelPack
+    from facesearch.recognition.runtime import Session
 
 BASE: Final = "cpu fp32"
 """What InsightFace runs."""

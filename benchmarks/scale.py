@@ -19,10 +19,10 @@ from benchmarks.laws import fit
 from benchmarks.networks import watched
 from benchmarks.scale_contenders import CONTENDERS, DIMENSION, SERVERS, is_here
 from benchmarks.timing import taken
-from facesearch.vision.encoder import Encoder
-from facesearch.vision.packfolder import read_pack_folder
-from facesearch.vision.photo import read_photo_bytes
-from facesearch.vision.quality import NO_LIMITS, FacePolicy
+from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.photo import read_photo_bytes
+from facesearch.recognition.quality import NO_LIMITS, FacePolicy
 
 if TYPE_CHECKING:
     import argparse

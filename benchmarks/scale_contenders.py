@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from benchmarks.timing import processor_seconds, resident_mebibytes
-from facesearch.gallery.index.flat import FlatIndex
-from facesearch.gallery.index.two_stage import TwoStageIndex
+from facesearch.index.flat import FlatIndex
+from facesearch.index.two_stage import TwoStageIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from facesearch.gallery.index.base import VectorIndex
+    from facesearch.index.base import VectorIndex
     from facesearch.types import Ids
 
 DIMENSION: Final = 512
@@ -77,7 +77,7 @@ class PgVector:
     def __init__(self, url: str) -> None:
         import sqlalchemy as sa
 
-        from facesearch.gallery.index.pgvector import PgVectorIndex
+        from facesearch.index.pgvector import PgVectorIndex
 
         self._engine = sa.create_engine(url)
         self._connection = self._engine.connect()
@@ -121,7 +121,7 @@ class Milvus:
     """A collection in Milvus."""
 
     def __init__(self, address: str, process: int, folder: Path) -> None:
-        from facesearch.gallery.index.milvus import MilvusIndex, connect
+        from facesearch.index.milvus import MilvusIndex, connect
 
         self._client = connect(address)
         self._folder, self._process, self._idle = folder, process, 0.0

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.scale_contenders import DIMENSION
 from benchmarks.scale_indexes import BATCH, BLOCK, GONE, random_vectors
-from facesearch.engine.erasure import forget_people
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.photos import NewPhoto, PhotoFile
+from facesearch.jobs.erasure import forget_people
+from facesearch.search.gallery import Gallery
+from facesearch.store.photos import NewPhoto, PhotoFile
 from facesearch.types import Face, IndexKind, ModelInfo, Quality, Template
 
 if TYPE_CHECKING:

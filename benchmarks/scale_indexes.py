@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from benchmarks.scale_contenders import DIMENSION, Contender, Local
-from facesearch.gallery.index.codes import SLOPE, CodeScan
-from facesearch.gallery.index.external import SLACK
-from facesearch.gallery.index.flat import FlatIndex
-from facesearch.gallery.index.two_stage import CERTAINTY, FLOOR, MOST_AT_FIRST
+from facesearch.index.codes import SLOPE, CodeScan
+from facesearch.index.external import SLACK
+from facesearch.index.flat import FlatIndex
+from facesearch.index.two_stage import CERTAINTY, FLOOR, MOST_AT_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

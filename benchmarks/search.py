@@ -26,9 +26,9 @@ from benchmarks.crowd import crowd, probes
 from benchmarks.engines import real_templates
 from benchmarks.inputs import add_input_options
 from benchmarks.timing import alternate
-from facesearch.gallery.index import row_index
-from facesearch.gallery.index.flat import FlatIndex
-from facesearch.gallery.index.two_stage import TwoStageIndex
+from facesearch.index import row_index
+from facesearch.index.flat import FlatIndex
+from facesearch.index.two_stage import TwoStageIndex
 
 if TYPE_CHECKING:
     import argparse

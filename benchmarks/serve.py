@@ -26,21 +26,21 @@ import numpy as np
 from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.timing import processor_seconds, resident_mebibytes
 from facesearch import FaceSearch
-from facesearch.engine.parts import Parts
+from facesearch.jobs.parts import Parts
+from facesearch.recognition.photo import read_photo_bytes
+from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy
 from facesearch.server.options import ServerOptions
 from facesearch.server.run import serve
 from facesearch.types import Face
-from facesearch.vision.photo import read_photo_bytes
-from facesearch.vision.quality import PROBE_LIMITS, FacePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from benchmarks.inputs import Inputs
     from benchmarks.reporting import Report
+    from facesearch.recognition.encoder import Encoder
+    from facesearch.recognition.runtime import ProviderChoice
     from facesearch.types import ModelInfo, Pixels, Rejection, Vector, Vectors
-    from facesearch.vision.encoder import Encoder
-    from facesearch.vision.runtime import ProviderChoice
 
 CLIENTS = 16
 WARM_UP = 64

@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.location import parse_location
-from facesearch.gallery.photos import NewPhoto
-from tests.gallery.makers import MODEL, photo_file, template, units
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
+from facesearch.store.location import parse_location
+from facesearch.store.photos import NewPhoto
 from tests.postgres_server import PostgresServer, find_binaries
+from tests.store.makers import MODEL, photo_file, template, units
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from benchmarks.reporting import Report
-    from facesearch.gallery.location import DatabaseUrl
+    from facesearch.store.location import DatabaseUrl
 
 DIMENSION: Final = 512
 BATCH: Final = 16

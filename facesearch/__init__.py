@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
     from facesearch.errors import (
         ConfigError,
         CorruptGalleryError,
@@ -113,7 +113,7 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("facesearch")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "engine.facesearch" if name == "FaceSearch" else "errors" if name.endswith("Error") else "types"
+    home = "api" if name == "FaceSearch" else "errors" if name.endswith("Error") else "types"
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 

@@ -377,7 +377,7 @@ def _read(image: Image) -> bytes:
 def _png(image: Pixels | PillowImage) -> bytes:
     from PIL import Image as Pillow
 
-    from facesearch.vision.formats import upright_copy
+    from facesearch.recognition.formats import upright_copy
 
     file = BytesIO()
     upright = Pillow.fromarray(image) if isinstance(image, np.ndarray) else upright_copy(image)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from facesearch import arguments
 from facesearch.errors import ConfigError
-from facesearch.gallery.location import DatabaseUrl, MilvusServer, parse_location
+from facesearch.store.location import DatabaseUrl, MilvusServer, parse_location
 from facesearch.types import IndexKind, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from facesearch.gallery.location import Location
+    from facesearch.store.location import Location
 
 DEFAULT_GALLERY = Path("data")
 DEFAULT_PROVIDER = "auto"

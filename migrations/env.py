@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from facesearch.gallery.location import DatabaseUrl, parse_location
-from facesearch.gallery.opening import connect
-from facesearch.gallery.schema import Base
-from facesearch.gallery.sqlite import SqliteDatabase, create_database_file
+from facesearch.store.location import DatabaseUrl, parse_location
+from facesearch.store.opening import connect
+from facesearch.store.schema import Base
+from facesearch.store.sqlite import SqliteDatabase, create_database_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

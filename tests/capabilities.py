@@ -34,7 +34,7 @@ class Capability:
 
 
 def _computes_bf16() -> bool:
-    from facesearch.vision.openvino_session import computes_bf16
+    from facesearch.recognition.openvino_session import computes_bf16
 
     return find_spec("openvino") is not None and computes_bf16()
 
@@ -69,7 +69,7 @@ CAPABILITIES: Final = {
     "bf16": Capability(
         "This processor has no bf16 arithmetic, or OpenVINO is not installed.",
         _computes_bf16,
-        {"facesearch.vision.openvino_session.computes_bf16": lambda: False},
+        {"facesearch.recognition.openvino_session.computes_bf16": lambda: False},
     ),
     "proc": Capability(
         "There is no /proc.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facesearch.gallery.location import DatabaseUrl
+from facesearch.store.location import DatabaseUrl
 from tests.capabilities import require
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def postgres_binaries() -> Path:
 @pytest.fixture(scope="session")
 def postgres_server(postgres_binaries: Path) -> Iterator[PostgresServer]:
     """A server with one gallery in it, which tests share one after the other."""
-    from facesearch.gallery.postgres import PostgresDatabase
+    from facesearch.store.postgres import PostgresDatabase
     from tests.postgres_server import PostgresServer
 
     server = PostgresServer(postgres_binaries)
@@ -50,7 +50,7 @@ def postgres_server(postgres_binaries: Path) -> Iterator[PostgresServer]:
 @pytest.fixture
 def emptied_postgres(postgres_server: PostgresServer) -> Callable[[Path], DatabaseUrl]:
     """Empties the shared gallery and gives it, with its index cache below the folder given."""
-    from facesearch.gallery.schema import Base
+    from facesearch.store.schema import Base
 
     def empty(cache: Path) -> DatabaseUrl:
         tables = ", ".join(sorted(set(Base.metadata.tables) - {"revision"}))

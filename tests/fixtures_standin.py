@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from facesearch.api import FaceSearch
 from facesearch.demo.portraits import STRANGER, draw_group, draw_landscape, draw_portrait, write_people, write_photo
 from facesearch.demo.standin import build_standin_pack
-from facesearch.engine.facesearch import FaceSearch
 
 GROUP = (0, 3, 5, 8, 7)
 """Who stands in the group photo, from left to right: positions in `PEOPLE`."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from facesearch.gallery.location import DatabaseUrl, parse_location
+from facesearch.store.location import DatabaseUrl, parse_location
 
 USER = "postgres"
 NAMES = count(1)

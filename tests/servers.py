@@ -179,7 +179,7 @@ def milvus_address(root: Path) -> Iterator[str]:
 
 def require_milvus(port: int) -> None:
     """Raise unless the Milvus on that port answers."""
-    from facesearch.gallery.index.milvus import connect
+    from facesearch.index.milvus import connect
 
     client = connect(f"http://127.0.0.1:{port}")
     try:

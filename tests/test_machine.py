@@ -40,7 +40,7 @@ def test_cores_that_the_process_may_not_run_on_are_not_counted() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
 def test_a_decoding_process_limits_its_memory_where_there_is_no_proc() -> None:
     program = (
-        "import resource\nfrom facesearch import machine\nfrom facesearch.vision.decode_worker import _limit\n"
+        "import resource\nfrom facesearch import machine\nfrom facesearch.recognition.decode_worker import _limit\n"
         "machine._STATM = '/nowhere/statm'; _limit(2**30); print(resource.getrlimit(resource.RLIMIT_AS)[0])"
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)

@@ -53,7 +53,7 @@ def test_importing_the_package_and_the_command_line_loads_nothing_heavy() -> Non
 
 def test_a_gallery_in_sqlite_loads_neither_evaluation_nor_another_database() -> None:
     code = (
-        "import sys, facesearch.engine.facesearch, facesearch.gallery.gallery;"
+        "import sys, facesearch.api, facesearch.search.gallery;"
         "print([each for each in sys.modules if each in ('facesearch.evaluation', 'sqlalchemy.dialects.postgresql')])"
     )
     assert printed_by(code) == "[]"

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from facesearch import FaceSearch, InstallationError, versions
+from facesearch.recognition.alignment import ARCFACE_TEMPLATE, align
+from facesearch.recognition.decoding import PhotoDecoder
+from facesearch.recognition.runtime import choose_provider
 from facesearch.versions import LIBRARIES, SQLITE_MINIMUM, parse_version, require, require_sqlite
-from facesearch.vision.alignment import ARCFACE_TEMPLATE, align
-from facesearch.vision.decoding import PhotoDecoder
-from facesearch.vision.runtime import choose_provider
 
 ROOT = Path(__file__).resolve().parents[1]
 FACE = ARCFACE_TEMPLATE.copy()
@@ -158,7 +158,7 @@ def test_an_sqlite_without_strict_tables_is_refused_and_newer_ones_are_not(
         require_sqlite((3, 36, 0))
     assert "pysqlite3" in (caught.value.hint or "")
 
-    from facesearch.gallery import sqlite
+    from facesearch.store import sqlite
 
     class Old:
         sqlite_version_info = (3, 31, 1)
@@ -176,7 +176,7 @@ def test_versions_are_numbers_up_to_the_first_other_sign() -> None:
 
 
 def test_the_engine_is_imported_without_any_of_them() -> None:
-    code = f"import sys, facesearch.engine.facesearch; print(sorted({set(LIBRARIES)!r} & set(sys.modules)))"
+    code = f"import sys, facesearch.api; print(sorted({set(LIBRARIES)!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -187,7 +187,7 @@ def test_listing_people_starts_no_decoder_and_opens_no_model(tmp_path: Path) -> 
         "import sys; from facesearch.cli.app import app\n"
         "try: app(['people', 'list'])\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "decoding = sys.modules.get('facesearch.vision.decoding')\n"
+        "decoding = sys.modules.get('facesearch.recognition.decoding')\n"
         "assert decoding is None or not decoding._shared.cache_info().currsize\n"
         "print(sorted({'PIL', 'cv2', 'onnxruntime'} & set(sys.modules)))"
     )

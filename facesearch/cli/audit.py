@@ -25,10 +25,10 @@ from facesearch.names import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facesearch.engine.evaluation.audit import Audit, Finding
-    from facesearch.engine.evaluation.people import LabelledTemplates
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
     from facesearch.evaluation.pages import AuditPair
+    from facesearch.jobs.audit import Audit, Finding
+    from facesearch.jobs.labelled_templates import LabelledTemplates
     from facesearch.types import Threshold
 
 SHOWN = 20
@@ -66,9 +66,9 @@ def audit(
     Example: facesearch audit --html audit.html
     """
     from facesearch.cli.output import emit, note
-    from facesearch.engine.evaluation.audit import audit_templates
-    from facesearch.engine.evaluation.people import gallery_templates
-    from facesearch.engine.outputs import guard_outputs
+    from facesearch.jobs.audit import audit_templates
+    from facesearch.jobs.labelled_templates import gallery_templates
+    from facesearch.jobs.outputs import guard_outputs
 
     if not -1 <= duplicates <= 1:
         raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")
@@ -178,8 +178,8 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
 
 def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:
     from facesearch.cli.output import note
-    from facesearch.engine.evaluation.pictures import thumbnails
     from facesearch.evaluation.pages import audit_page
+    from facesearch.jobs.pictures import thumbnails
     from facesearch.names import text_path
 
     kinds = [findings[:limit] for findings in (found.look_alikes, found.mislabelled, found.duplicates)]

@@ -28,11 +28,11 @@ def backup(
     Example: facesearch backup gallery.fsbackup
     """
     from facesearch.cli.output import emit, say
-    from facesearch.engine.outputs import guard_outputs
+    from facesearch.jobs.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
-        from facesearch.gallery.backups import write_backup
+        from facesearch.store.backups import write_backup
 
         guard_outputs(engine, force=force).check(file)
         size, encrypted = write_backup(opened, file, force=force), opened.is_encrypted
@@ -56,8 +56,8 @@ def restore(
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
     from facesearch.cli.output import emit, note, say
-    from facesearch.engine.outputs import require_not_of_gallery
-    from facesearch.engine.parts import require_gallery_libraries
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
     folder = settings.gallery
@@ -68,7 +68,7 @@ def restore(
         )
     require_gallery_libraries()
     from facesearch.errors import GalleryLockedError
-    from facesearch.gallery.backups import restore_backup
+    from facesearch.store.backups import restore_backup
 
     require_not_of_gallery(settings, [file])
 

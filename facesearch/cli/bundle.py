@@ -39,14 +39,14 @@ def export(
     Example: facesearch export people.bundle
     """
     from facesearch.cli.output import emit, progress_bar, say
-    from facesearch.engine.outputs import guard_outputs
+    from facesearch.jobs.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
         guard_outputs(engine, [sign_key] if sign_key else [], force=force).check(file)
-        from facesearch.gallery.bundle_export import write_bundle
+        from facesearch.store.bundle_export import write_bundle
 
         with progress_bar("exporting", None, "templates") as progress:
             counts = write_bundle(
@@ -85,14 +85,14 @@ def import_(
     Example: facesearch import people.bundle --gallery copy
     """
     from facesearch.cli.output import emit, note, progress_bar, say
-    from facesearch.engine.outputs import guard_outputs
+    from facesearch.jobs.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
     with open_engine(gallery=gallery) as engine:
         guard_outputs(engine, [file, verify_key] if verify_key else [file])
         with engine.whole_gallery() as opened, progress_bar("importing", None, "templates") as progress:
-            from facesearch.gallery.bundle_import import read_bundle
+            from facesearch.store.bundle_import import read_bundle
 
             done = read_bundle(
                 opened,

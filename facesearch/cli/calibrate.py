@@ -24,8 +24,8 @@ from facesearch.cli.options import (
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from facesearch.engine.evaluation.calibration import Calibrated, Request
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
+    from facesearch.jobs.calibrate import Calibrated, Request
 
 WORK = (
     "people",
@@ -102,8 +102,8 @@ def calibrate(
     """
     from facesearch.cli.evaluate_output import print_calibration
     from facesearch.cli.output import emit, note
-    from facesearch.engine.evaluation.calibration import describe
-    from facesearch.engine.outputs import guard_outputs
+    from facesearch.jobs.calibrate import describe
+    from facesearch.jobs.outputs import guard_outputs
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError(
@@ -152,8 +152,8 @@ def _refuse_idle(context: typer.Context, people: Path | None, unknown: Path | No
 
 def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> None:
     from facesearch.cli.output import emit, note
-    from facesearch.engine.evaluation.calibration import read_calibration_file
-    from facesearch.engine.records import threshold_record
+    from facesearch.jobs.calibrate import read_calibration_file
+    from facesearch.records import threshold_record
 
     if use is None:
         removed = engine.gallery.forget_calibration()
@@ -178,8 +178,8 @@ def _request(
     extrapolate: bool,
     seed: int,
 ) -> Request:
-    from facesearch.engine.evaluation.calibration import Request
     from facesearch.evaluation.calibration import Metric
+    from facesearch.jobs.calibrate import Request
 
     target = far if fpir is None else fpir
     assert target is not None
@@ -195,14 +195,14 @@ def _request(
 def _calibrated(
     engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, faces: str, *, cache: bool
 ) -> Calibrated:
-    from facesearch.engine.evaluation.calibration import calibrate_on_labelled, calibrate_on_strangers
-    from facesearch.engine.evaluation.people import (
+    from facesearch.evaluation.trials import read_people, read_strangers
+    from facesearch.jobs.calibrate import calibrate_on_labelled, calibrate_on_strangers
+    from facesearch.jobs.labelled_templates import (
         gallery_templates,
         labelled_templates,
         require_unknown,
         stranger_templates,
     )
-    from facesearch.evaluation.trials import read_people, read_strangers
 
     info = engine.encoder.info
     if unknown is not None:

@@ -31,12 +31,12 @@ def init(
     Example: facesearch init --encrypted
     """
     from facesearch.cli.output import emit, note
-    from facesearch.engine.outputs import require_not_of_gallery
-    from facesearch.engine.parts import require_gallery_libraries
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
     require_gallery_libraries()
-    from facesearch.gallery.lifecycle import create_gallery
+    from facesearch.search.lifecycle import create_gallery
 
     key = settings.key
     if encrypted and not key:
@@ -68,12 +68,12 @@ def rekey(
     """
     from facesearch.cli.output import emit, note
     from facesearch.config import read_key_file
-    from facesearch.engine.outputs import require_not_of_gallery
-    from facesearch.engine.parts import require_gallery_libraries
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.parts import require_gallery_libraries
 
     settings = load_settings(gallery=gallery)
     require_gallery_libraries()
-    from facesearch.gallery.lifecycle import change_passphrase
+    from facesearch.search.lifecycle import change_passphrase
 
     old = settings.key or ask_key()
     new = read_key_file(new_key_file) if new_key_file else ask_key("New key of the gallery", confirm=True)

@@ -98,9 +98,9 @@ def enroll(
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
     from facesearch.cli.output import emit, note, progress_bar
-    from facesearch.engine.outputs import require_not_of_gallery
-    from facesearch.engine.records import enroll_record
-    from facesearch.engine.sources import collect_sources
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.sources import collect_sources
+    from facesearch.records import enroll_record
 
     sources = collect_sources(photos, subject, one_per_file=one_per_file, sync=sync)
     summary = Summary()

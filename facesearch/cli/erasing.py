@@ -15,8 +15,8 @@ from facesearch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facesearch.engine.facesearch import FaceSearch
-    from facesearch.gallery.outputs import Output
+    from facesearch.api import FaceSearch
+    from facesearch.store.outputs import Output
 
 SHOWN = 20
 """Photo files that are named on a terminal."""
@@ -48,7 +48,7 @@ def forget(
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
-    from facesearch.engine.outputs import guard_outputs
+    from facesearch.jobs.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         subject = engine.gallery.subject(name, removed=True)
@@ -72,9 +72,9 @@ def expire(
     Example: facesearch people expire --dry-run
     """
     from facesearch.cli.output import emit, note, print_table
-    from facesearch.engine.outputs import guard_outputs
-    from facesearch.engine.records import subject_record
-    from facesearch.gallery.journal import KEPT_DAYS
+    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.records import subject_record
+    from facesearch.store.journal import KEPT_DAYS
 
     if dry_run:
         refuse_idle(context, ("yes", "receipt"), "--dry-run erases nobody")

@@ -42,8 +42,8 @@ from facesearch.cli.options import (
 from facesearch.names import is_folder
 
 if TYPE_CHECKING:
-    from facesearch.engine.evaluation.verification import Evaluation
     from facesearch.evaluation.trials import Trials
+    from facesearch.jobs.evaluate_verification import Evaluation
 
 DEFAULT_COMMAND = "pairs"
 PHOTO_OPTIONS = (
@@ -123,10 +123,10 @@ def pairs(
     Example: facesearch eval pairs.txt --photos lfw/ --out report/
     """
     from facesearch.cli.evaluate_output import emit_verification, print_verification
-    from facesearch.engine.evaluation.verification import VerificationOptions, evaluate, photos_of
-    from facesearch.engine.outputs import guard_outputs
     from facesearch.evaluation.trials import read_trials
     from facesearch.evaluation.verification import TARGETS
+    from facesearch.jobs.evaluate_verification import VerificationOptions, evaluate, photos_of
+    from facesearch.jobs.outputs import guard_outputs
 
     require_choice("--plots", plots, ("svg", "png"))
     if convention is not None:
@@ -184,7 +184,7 @@ def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
     shown = {name: (photo, each.box) for name, (photo, each) in evaluation.photos.items()}
     pictures: dict[str, bytes] = {}
     if shown:
-        from facesearch.engine.evaluation.pictures import thumbnails
+        from facesearch.jobs.pictures import thumbnails
 
         pictures = thumbnails(shown)
     report = write_verification_report(

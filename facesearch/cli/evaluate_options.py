@@ -13,11 +13,11 @@ from facesearch.errors import ConfigError, GalleryError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from facesearch.engine.evaluation.embeddings import Embedded, PhotoEmbedder
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
     from facesearch.evaluation.report import IdentificationReport, VerificationReport
     from facesearch.evaluation.results.rates import Flag
     from facesearch.evaluation.trials import Photo
+    from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
 
 FarOption = Annotated[
     str | None, typer.Option("--far", metavar="RATES", help="FARs to report TAR at, as 1e-3,1e-4 [1e-1 ... 1e-6].")

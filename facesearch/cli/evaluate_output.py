@@ -14,11 +14,11 @@ from facesearch.evaluation.results.rates import DECISION_RULE, LOW_SUPPORT, Flag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from facesearch.engine.evaluation.calibration import Calibrated
-    from facesearch.engine.evaluation.embeddings import Embedded
-    from facesearch.engine.evaluation.verification import Evaluation
     from facesearch.evaluation.results.rates import Rate
     from facesearch.evaluation.results.verification import VerificationResult
+    from facesearch.jobs.calibrate import Calibrated
+    from facesearch.jobs.embeddings import Embedded
+    from facesearch.jobs.evaluate_verification import Evaluation
 
 
 def rate_record(rate: Rate | None) -> dict[str, Any] | None:

@@ -83,11 +83,11 @@ def search(
     Example: facesearch eval search people/ --split --out report/
     """
     from facesearch.cli.evaluate_search_output import emit_identification, print_identification
-    from facesearch.engine.evaluation.identification import failures, model_settings, score_searches
-    from facesearch.engine.evaluation.verification import describe
-    from facesearch.engine.outputs import guard_outputs
     from facesearch.evaluation.identification import TARGETS, evaluate_searches
     from facesearch.evaluation.report import IdentificationReport, write_identification_report
+    from facesearch.jobs.evaluate_identification import failures, model_settings, score_searches
+    from facesearch.jobs.evaluate_verification import describe
+    from facesearch.jobs.outputs import guard_outputs
 
     require_choice("--plots", plots, ("svg", "png"))
     if k < 1:
@@ -171,11 +171,11 @@ def compare(
     """
     from facesearch.cli.evaluate_search_output import emit_differences, print_differences
     from facesearch.cli.output import note
-    from facesearch.engine.evaluation.comparison import compare_reports
-    from facesearch.engine.outputs import guard_outputs
     from facesearch.evaluation.pages import comparison_page
     from facesearch.evaluation.pages.comparison import winner
     from facesearch.evaluation.report import SCORES
+    from facesearch.jobs.compare_reports import compare_reports
+    from facesearch.jobs.outputs import guard_outputs
 
     inputs = [file for each in reports for file in (each, each.parent / SCORES)]
     with open_engine() as engine, guard_outputs(engine, inputs, force=force).optional_file(out) as page:

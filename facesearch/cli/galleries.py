@@ -86,7 +86,7 @@ def check(
     Example: facesearch check
     """
     from facesearch.cli.output import emit, say
-    from facesearch.engine.records import finding_record
+    from facesearch.records import finding_record
 
     sound = True
     with open_engine(gallery=gallery) as engine:
@@ -148,10 +148,10 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
     Example: facesearch db upgrade
     """
     from facesearch.cli.output import emit, note
-    from facesearch.engine.parts import require_gallery_libraries
+    from facesearch.jobs.parts import require_gallery_libraries
 
     require_gallery_libraries()
-    from facesearch.gallery.lifecycle import upgrade_gallery
+    from facesearch.search.lifecycle import upgrade_gallery
 
     settings = load_settings(gallery=gallery)
     place = settings.gallery

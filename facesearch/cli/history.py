@@ -28,7 +28,7 @@ def history(
     Example: facesearch history --person "Ada Lovelace"
     """
     from facesearch.cli.output import emit, print_table
-    from facesearch.engine.records import journal_record
+    from facesearch.records import journal_record
 
     with open_engine(gallery=gallery) as engine:
         found = engine.history(last=last, who=person)
@@ -55,7 +55,7 @@ def undo(
     Example: facesearch undo 12
     """
     from facesearch.cli.output import emit, note, say
-    from facesearch.engine.records import journal_record
+    from facesearch.records import journal_record
 
     with open_engine(gallery=gallery) as engine:
         undone = engine.undo(entry)

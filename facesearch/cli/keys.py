@@ -12,7 +12,7 @@ from facesearch.cli.options import GalleryOption, JsonOption, open_engine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from facesearch.gallery.keys import KeyStore
+    from facesearch.store.keys import KeyStore
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 @contextmanager
 def _store(gallery: str | None, *, create: bool = False) -> Iterator[KeyStore]:
-    from facesearch.gallery.keys import KeyStore
+    from facesearch.store.keys import KeyStore
 
     with open_engine(gallery=gallery) as engine:
         if not create:

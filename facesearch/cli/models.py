@@ -102,7 +102,7 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
     Example: facesearch models info buffalo_l
     """
     from facesearch.cli.output import emit, print_table
-    from facesearch.engine.precision import recorded
+    from facesearch.jobs.precision import recorded
 
     with open_engine() as engine:
         found = engine.packs.find(pack)

@@ -11,7 +11,7 @@ import typer
 from facesearch.cli.options import DetSizeOption, ForceOption, JsonOption, open_engine
 
 if TYPE_CHECKING:
-    from facesearch.vision.precision import Measurement
+    from facesearch.recognition.precision import Measurement
 
 PhotosArgument = Annotated[
     Path, typer.Argument(metavar="PHOTOS", help="A folder of photos like yours; best with one folder per person.")
@@ -46,8 +46,8 @@ def quantize(
     """
     from facesearch.cli.output import emit, note
     from facesearch.config import DEFAULT_DET_SIZE
-    from facesearch.engine.precision import prepare_precision
-    from facesearch.vision.runtime import parse_precision
+    from facesearch.jobs.precision import prepare_precision
+    from facesearch.recognition.runtime import parse_precision
 
     wanted = parse_precision(precision)
     with open_engine(pack=pack, det_size=det_size) as engine:

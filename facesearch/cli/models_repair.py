@@ -12,7 +12,7 @@ from facesearch.cli.options import ForceOption, JsonOption, open_engine
 from facesearch.names import is_file
 
 if TYPE_CHECKING:
-    from facesearch.vision.repair_file import RepairedFile
+    from facesearch.recognition.repair_file import RepairedFile
 
 DetectorArgument = Annotated[
     str, typer.Argument(metavar="FILE|PACK", help="An SCRFD's .onnx file, or a pack with one.")
@@ -40,8 +40,8 @@ def repair(
     Example: facesearch models repair buffalo_l --out det_10g.batched.onnx
     """
     from facesearch.cli.output import emit, note
-    from facesearch.engine.outputs import guard_outputs
-    from facesearch.vision.repair_file import repair_file
+    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.recognition.repair_file import repair_file
 
     source = Path(detector)
     with open_engine() as engine:

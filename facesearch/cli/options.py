@@ -15,8 +15,8 @@ from facesearch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from facesearch.api import FaceSearch
     from facesearch.config import Settings
-    from facesearch.engine.facesearch import FaceSearch
 
 GalleryOption = Annotated[
     str | None,
@@ -132,11 +132,11 @@ def open_engine(*, many: bool = False, **flags: Unpack[EngineFlags]) -> FaceSear
 
     `many` makes it one for many photos rather than for one soon, unless `workers` says how many at once.
     """
+    from facesearch.api import FaceSearch
     from facesearch.cli.output import DownloadProgress, note
-    from facesearch.engine.facesearch import FaceSearch
 
     if many and flags.get("workers") is None:
-        from facesearch.vision.encoder import workers_for_many
+        from facesearch.recognition.encoder import workers_for_many
 
         flags["workers"] = workers_for_many()
     return FaceSearch(load_settings(**flags), progress=DownloadProgress(), notice=note, ask_key=ask_key)

@@ -56,7 +56,7 @@ def list_people(
     Example: facesearch people list --where team=design
     """
     from facesearch.cli.output import emit, print_table
-    from facesearch.engine.records import subject_record
+    from facesearch.records import subject_record
 
     with open_engine(gallery=gallery) as engine:
         found = engine.gallery.subjects(parse_pairs(where))
@@ -74,7 +74,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     Example: facesearch people show "Ada Lovelace"
     """
     from facesearch.cli.output import emit, print_table, say
-    from facesearch.engine.records import photo_record, subject_record
+    from facesearch.records import photo_record, subject_record
 
     with open_engine(gallery=gallery) as engine:
         subject, photos = engine.gallery.subject(name), engine.gallery.photos_of_subject(name)
@@ -200,7 +200,7 @@ def remove(
     Example: facesearch people remove "Ada Lovelace"
     """
     from facesearch.cli.output import note
-    from facesearch.gallery.journal import KEPT_DAYS
+    from facesearch.store.journal import KEPT_DAYS
 
     with open_engine(gallery=gallery) as engine:
         subject = engine.gallery.subject(name)
@@ -222,7 +222,7 @@ def _attributes(attributes: object) -> str:
 def _done(text: str, subject: Subject, *, json: bool) -> None:
     """Say what was done, or print the person it was done to."""
     from facesearch.cli.output import emit, say
-    from facesearch.engine.records import subject_record
+    from facesearch.records import subject_record
 
     if json:
         emit(subject_record(subject))

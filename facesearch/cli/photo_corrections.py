@@ -13,7 +13,7 @@ from facesearch.cli.options import GalleryOption, JsonOption, open_engine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facesearch.gallery.gallery import Gallery
+    from facesearch.search.gallery import Gallery
 
 PhotosArgument = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Enrolled photos, as `people show` names them.")
@@ -38,7 +38,7 @@ def move(
     Example: facesearch people move people/Ada/7.jpg --to "Mary Somerville"
     """
     from facesearch.cli.output import emit, say
-    from facesearch.engine.records import subject_record
+    from facesearch.records import subject_record
 
     with open_engine(gallery=gallery) as engine:
         engine.gallery.move_photos(_enrolled(engine.gallery, photos), to, create=new)
@@ -66,8 +66,8 @@ def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOpt
 
 def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
     """The paths under which these photos are enrolled: as typed, or as the text form that commands print."""
-    from facesearch.gallery.uploads import is_upload
     from facesearch.names import text_path
+    from facesearch.store.uploads import is_upload
 
     typed = [Path(photo) for photo in photos]
     exact = [path if is_upload(path) else Path(os.path.abspath(path)) for path in typed]  # noqa: PTH100  # keeps links

@@ -28,8 +28,8 @@ from facesearch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from facesearch.engine.facesearch import FaceSearch
-    from facesearch.gallery.outputs import Output
+    from facesearch.api import FaceSearch
+    from facesearch.store.outputs import Output
     from facesearch.types import Face, Rejection, SearchResult, Template
 
 PhotosArgument = Annotated[
@@ -89,10 +89,10 @@ def query(
     Example: facesearch query photo.jpg --annotate who.jpg
     """
     from facesearch.cli.output import emit, note, print_csv, progress_bar
-    from facesearch.engine.outputs import guard_outputs, place_drawings
-    from facesearch.engine.probes import draw_results
-    from facesearch.engine.records import search_record
-    from facesearch.engine.sources import find_photos
+    from facesearch.jobs.outputs import guard_outputs, place_drawings
+    from facesearch.jobs.probes import draw_results
+    from facesearch.jobs.sources import find_photos
+    from facesearch.records import search_record
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
@@ -220,10 +220,10 @@ def verify(
     Example: facesearch verify a.jpg b.jpg
     """
     from facesearch.cli.output import emit, note, say
-    from facesearch.engine.outputs import require_not_of_gallery
-    from facesearch.engine.probes import note_of
-    from facesearch.engine.records import comparison_record
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.probes import note_of
     from facesearch.names import path_text
+    from facesearch.records import comparison_record
 
     require_there((a, b))
     with open_engine(
@@ -269,9 +269,9 @@ def detect(
     Example: facesearch detect party/ --annotate found/
     """
     from facesearch.cli.output import print_table, progress_bar
-    from facesearch.engine.outputs import guard_outputs, place_drawings
-    from facesearch.engine.probes import write_embeddings
-    from facesearch.engine.sources import find_photos
+    from facesearch.jobs.outputs import guard_outputs, place_drawings
+    from facesearch.jobs.probes import write_embeddings
+    from facesearch.jobs.sources import find_photos
 
     paths = find_photos(photos)
     places = place_drawings(annotate, photos, paths)
@@ -306,9 +306,9 @@ def _detect_photo(
     engine: FaceSearch, path: Path, out: Output | None, kept: list[tuple[Path, Template]] | None, *, json: bool
 ) -> list[Sequence[object]]:
     from facesearch.cli.output import emit, note
-    from facesearch.engine.probes import draw_faces, note_of
-    from facesearch.engine.records import face_record
+    from facesearch.jobs.probes import draw_faces, note_of
     from facesearch.names import path_text
+    from facesearch.records import face_record
 
     found = _faces_of(engine, path, kept)
     remark = None if found[0][0] is None else note_of(path)

@@ -26,8 +26,8 @@ from facesearch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from facesearch.engine.facesearch import FaceSearch
-    from facesearch.engine.reembedding import ReembedOutcome, Switch
+    from facesearch.api import FaceSearch
+    from facesearch.jobs.reembedding import ReembedOutcome, Switch
 
 SHOWN = 20
 """Photos listed on a terminal that a template is missing of; `--json` lists all."""
@@ -108,7 +108,7 @@ def reembed(
 def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> int:
     """Show a re-embedding; returns how many faces still lack a template."""
     from facesearch.cli.output import emit, note, print_table, progress_bar
-    from facesearch.engine.records import reembed_record
+    from facesearch.records import reembed_record
 
     counts: Counter[str] = Counter()
     listed: list[str] = []
@@ -136,7 +136,7 @@ def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> in
 
 def _tell_next(engine: FaceSearch, missing: int) -> None:
     from facesearch.cli.output import note
-    from facesearch.gallery.models import options_of
+    from facesearch.store.models import options_of
 
     active, new = engine.gallery.model(), engine.model
     if missing:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesearch.vision import graph
+from facesearch.recognition import graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from facesearch.vision.graph import Port
+    from facesearch.recognition.graph import Port
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facesearch.api import FaceSearch
 from facesearch.config import Settings
 from facesearch.demo.portraits import (
     PEOPLE,
@@ -21,11 +22,10 @@ from facesearch.demo.portraits import (
     write_photo,
 )
 from facesearch.demo.standin import build_standin_pack
-from facesearch.engine.facesearch import FaceSearch
-from facesearch.engine.probes import draw_results
-from facesearch.gallery.files import make_folder
-from facesearch.gallery.outputs import Outputs
+from facesearch.files import make_folder
+from facesearch.jobs.probes import draw_results
 from facesearch.names import path_text
+from facesearch.store.outputs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

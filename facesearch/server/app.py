@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from facesearch.gallery.crops import CropStore
-from facesearch.gallery.directory import Directory
-from facesearch.gallery.keys import KeyStore
 from facesearch.machine import resident_memory
 from facesearch.server import problems
 from facesearch.server.batching import Pipeline
@@ -24,11 +21,14 @@ from facesearch.server.options import ENROLMENTS, ServerOptions
 from facesearch.server.routes import photos, probes, report, service, subjects
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
+from facesearch.store.crops import CropStore
+from facesearch.store.directory import Directory
+from facesearch.store.keys import KeyStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
 
 PAGE: Final = Path(__file__).parent / "static"
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from facesearch.engine.probes import (
+from facesearch.errors import FaceSearchError
+from facesearch.jobs.probes import (
     Probe,
     SearchOptions,
     decide_probe,
@@ -30,23 +31,22 @@ from facesearch.engine.probes import (
     prepare_single,
     single_vector,
 )
-from facesearch.errors import FaceSearchError
-from facesearch.gallery.decision import DEFAULT_MARGIN
 from facesearch.machine import usable_cores
+from facesearch.recognition.encoder import BATCH, Encoder
+from facesearch.recognition.thumbnail import preview
+from facesearch.search.decision import DEFAULT_MARGIN
 from facesearch.server.problems import busy
 from facesearch.types import Comparison, Threshold
-from facesearch.vision.encoder import BATCH, Encoder
-from facesearch.vision.thumbnail import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
+    from facesearch.recognition.quality import FacePolicy
     from facesearch.server.following import InForce, ModelInForce
     from facesearch.server.metrics import Histogram
     from facesearch.server.uploads import Upload
     from facesearch.types import Candidate, SearchResult, Vectors
-    from facesearch.vision.quality import FacePolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facesearch.engine.facesearch import parse_policy
-from facesearch.engine.records import enroll_record, subject_record
+from facesearch.api import parse_policy
 from facesearch.errors import ConfigError, UnknownSubjectError
-from facesearch.gallery.audit import acting_as
-from facesearch.gallery.subjects import clean_name
+from facesearch.records import enroll_record, subject_record
 from facesearch.server.thumbnails import keep_crop
 from facesearch.server.uploads import parse_attributes
+from facesearch.store.audit import acting_as
+from facesearch.store.subjects import clean_name
 from facesearch.types import EnrollStatus
 
 if TYPE_CHECKING:
-    from facesearch.gallery.subjects import SubjectKey
+    from facesearch.recognition.quality import FaceChoice
     from facesearch.server.security import Caller
     from facesearch.server.state import State
     from facesearch.server.uploads import Form
-    from facesearch.vision.quality import FaceChoice
+    from facesearch.store.subjects import SubjectKey
 
 SWITCHES = {"true": True, "1": True, "false": False, "0": False, "": False}
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from anyio.to_thread import run_sync
 
-from facesearch.engine.following import engine_of_active_model
 from facesearch.errors import ModelMismatchError
+from facesearch.jobs.following import engine_of_active_model
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
     from facesearch.types import Threshold
 
 log = logging.getLogger("facesearch.server")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facesearch.engine.records import rounded
+from facesearch.records import rounded
 
 if TYPE_CHECKING:
     from facesearch.server.following import InForce

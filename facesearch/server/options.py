@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from facesearch.vision.photo import MAX_BYTES
+from facesearch.recognition.photo import MAX_BYTES
 
 MAX_PHOTOS: Final = 64
 """Photos in one request."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from facesearch.errors import ConfigError
+from facesearch.recognition.alignment import work_in_calling_thread
 from facesearch.server.app import create_app
-from facesearch.vision.alignment import work_in_calling_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from facesearch.engine.facesearch import FaceSearch
+    from facesearch.api import FaceSearch
     from facesearch.server.options import ServerOptions
 
 GRACE_SECONDS = 30

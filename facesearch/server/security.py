@@ -14,15 +14,15 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from facesearch.errors import ConfigError
-from facesearch.gallery.keys import ALL_SCOPES, hash_key
 from facesearch.server.guard import LOOPBACK
 from facesearch.server.problems import Problem
+from facesearch.store.keys import ALL_SCOPES, hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from facesearch.gallery.keys import KeyStore, StoredKey
     from facesearch.server.options import ServerOptions
+    from facesearch.store.keys import KeyStore, StoredKey
 
 SECONDS: Final = 1.0
 """How long a list of keys is trusted: a key that was revoked works no longer than this."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from facesearch.engine.evaluation.audit import Audit, Kind, audit_templates
-from facesearch.engine.evaluation.people import LabelledTemplates, gallery_templates
-from facesearch.engine.records import rounded
+from facesearch.jobs.audit import Audit, Kind, audit_templates
+from facesearch.jobs.labelled_templates import LabelledTemplates, gallery_templates
+from facesearch.records import rounded
 
 if TYPE_CHECKING:
     from facesearch.server.following import InForce

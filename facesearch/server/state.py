@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
-from facesearch.gallery.crops import CropStore
-from facesearch.gallery.directory import Directory
 from facesearch.server.problems import busy
+from facesearch.store.crops import CropStore
+from facesearch.store.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from facesearch.engine.facesearch import FaceSearch
-    from facesearch.gallery.gallery import Gallery
+    from facesearch.api import FaceSearch
+    from facesearch.search.gallery import Gallery
     from facesearch.server.batching import Pipeline
     from facesearch.server.following import ModelInForce
     from facesearch.server.metrics import Metrics

@@ -8,14 +8,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from facesearch.errors import PhotoError
-from facesearch.gallery.uploads import is_upload
+from facesearch.recognition.photo import read_photo_bytes
+from facesearch.recognition.thumbnail import thumbnail
+from facesearch.store.uploads import is_upload
 from facesearch.types import EnrollStatus
-from facesearch.vision.photo import read_photo_bytes
-from facesearch.vision.thumbnail import thumbnail
 
 if TYPE_CHECKING:
-    from facesearch.gallery.directory import PhotoDetail
     from facesearch.server.state import State
+    from facesearch.store.directory import PhotoDetail
     from facesearch.types import EnrollOutcome
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facesearch.engine.evaluation.calibration import Request, calibrate_on_labelled
-from facesearch.engine.evaluation.embeddings import PhotoEmbedder
 from facesearch.evaluation.calibration import Metric
 from facesearch.evaluation.trials import read_people
 from facesearch.evaluation.trials.refusal import encode
-from facesearch.vision.encoder import Encoder
-from facesearch.vision.packs import PackStore
+from facesearch.jobs.calibrate import Request, calibrate_on_labelled
+from facesearch.jobs.embeddings import PhotoEmbedder
+from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.packs import PackStore
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.vision.encoder import Encoder
+from facesearch.recognition.encoder import Encoder
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from facesearch.demo.portraits import PEOPLE, draw_portrait, write_photo
-from facesearch.gallery.gallery import Gallery
+from facesearch.search.gallery import Gallery
 from tests.cli.conftest import Command
 
 
@@ -66,7 +66,7 @@ def test_a_disk_that_is_full_when_the_receipt_is_written_is_told_with_what_was_d
     def full(_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("facesearch.gallery.outputs.fsync_file", full)
+    monkeypatch.setattr("facesearch.store.outputs.fsync_file", full)
     run = command("people", "forget", PEOPLE[0], "--yes", "--receipt", tmp_path / "receipt.json")
     assert run.code == 2
     assert "The people are erased" in run.err

@@ -10,8 +10,8 @@ from PIL import Image
 
 from facesearch import Decision, EnrollOutcome, EnrollStatus, FaceSearch, ModelError, PhotoError, Rejection, Template
 from facesearch.types import Reason
+from tests.recognition.models import SIZE, detector_model, recognizer_model, write_pack
 from tests.server.conftest import serve_here
-from tests.vision.models import SIZE, detector_model, recognizer_model, write_pack
 
 if TYPE_CHECKING:
     from pathlib import Path

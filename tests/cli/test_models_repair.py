@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from tests.vision.models import recognizer_model
-from tests.vision.scrfd_models import scrfd
+from tests.recognition.models import recognizer_model
+from tests.recognition.scrfd_models import scrfd
 
 
 def test_a_detector_is_repaired_into_a_file(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

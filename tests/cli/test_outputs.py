@@ -19,7 +19,7 @@ from facesearch.demo.portraits import PEOPLE
 from facesearch.demo.standin import build_standin_pack
 from facesearch.errors import DiskFullError
 from tests.cli.conftest import Command
-from tests.vision.scrfd_models import scrfd
+from tests.recognition.scrfd_models import scrfd
 
 ANNA, BEN = PEOPLE[:2]
 REFUSALS = (
@@ -347,7 +347,7 @@ def test_a_gallery_that_cannot_be_made_leaves_nothing(
     if there:
         place.mkdir(parents=True)
     before = snapshot(tmp_path)
-    monkeypatch.setattr("facesearch.gallery.gallery.Gallery.record", full)  # init has nothing to read that is damaged
+    monkeypatch.setattr("facesearch.search.gallery.Gallery.record", full)  # init has nothing to read that is damaged
     run = command(name, *([] if name == "init" else ["lists/pairs.csv"]), "--gallery", place)
     assert run.code == 4, run
     assert snapshot(tmp_path) == before

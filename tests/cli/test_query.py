@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_portrait, write_photo
-from facesearch.vision.photo import decode_photo
+from facesearch.recognition.photo import decode_photo
 from tests.cli.conftest import Command
 
 

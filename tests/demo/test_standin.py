@@ -13,10 +13,10 @@ from PIL import Image
 from facesearch.demo.brush import Brush
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landscape, draw_portrait
 from facesearch.demo.standin import THRESHOLD, build_standin_pack
-from facesearch.vision.encoder import Encoder
-from facesearch.vision.graph import read_graph
-from facesearch.vision.packs import PackStore
-from facesearch.vision.quality import ENROLL_LIMITS, FacePolicy
+from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.graph import read_graph
+from facesearch.recognition.packs import PackStore
+from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy
 from tests.fixtures_standin import GROUP
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import faiss
 
-from facesearch.gallery.gallery import Gallery
-from tests.gallery.makers import enroll, found_subject
+from facesearch.search.gallery import Gallery
+from tests.store.makers import enroll, found_subject
 
 WRITERS, SEARCHERS = 2, 8
 PEOPLE = 200

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from facesearch.gallery import transactions
-from facesearch.gallery.engines import keeping
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.location import MilvusServer
-from tests.gallery.makers import enroll
+from facesearch.search import transactions
+from facesearch.search import vector_databases as keeping
+from facesearch.search.gallery import Gallery
+from facesearch.store.location import MilvusServer
+from tests.store.makers import enroll
 
 
 def work(gallery: Gallery, rng: random.Random, number: int) -> None:

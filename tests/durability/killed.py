@@ -21,12 +21,14 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from facesearch.gallery import files, gallery, opening, own_index
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.index import policy, rowfiles, snapshot
-from facesearch.gallery.lifecycle import create_gallery, upgrade_gallery
+from facesearch import files
+from facesearch.index import policy, rowfiles, snapshot
+from facesearch.search import gallery, own_index
+from facesearch.search.gallery import Gallery
+from facesearch.search.lifecycle import create_gallery, upgrade_gallery
+from facesearch.store import opening
 from facesearch.types import IndexKind
-from tests.gallery.makers import enroll, found_subject, make_gallery
+from tests.store.makers import enroll, found_subject, make_gallery
 
 Work = Callable[[Path], None]
 KEY = "a key for the tests"

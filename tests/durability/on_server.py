@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from facesearch.errors import GalleryUnavailableError
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.location import parse_location
-from tests.gallery.makers import found_subject, make_gallery, new_photo, unit
+from facesearch.search.gallery import Gallery
+from facesearch.store.location import parse_location
+from tests.store.makers import found_subject, make_gallery, new_photo, unit
 
 
 def work(gallery: Gallery, rng: random.Random, number: int) -> None:

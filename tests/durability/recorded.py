@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.engine import Connection
 
-from facesearch.gallery import files
-from facesearch.gallery.index import rowfiles
-from facesearch.gallery.sqlite import SqliteDatabase
-from tests.gallery.makers import enroll, found_subject, make_gallery
+from facesearch import files
+from facesearch.index import rowfiles
+from facesearch.store.sqlite import SqliteDatabase
+from tests.store.makers import enroll, found_subject, make_gallery
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ def change_token_later(patch: pytest.MonkeyPatch) -> None:
 
 def use_rollback_journal(patch: pytest.MonkeyPatch) -> None:
     """As where SQLite's WAL cannot be trusted: this breaks no promise."""
-    patch.setattr("facesearch.gallery.sqlite.has_safe_wal", lambda _: False)
+    patch.setattr("facesearch.store.sqlite.has_safe_wal", lambda _: False)
 
 
 def use_two_stages(patch: pytest.MonkeyPatch) -> None:
@@ -105,9 +105,9 @@ def use_two_stages(patch: pytest.MonkeyPatch) -> None:
 
     What comes is written at once, as where there is much of it.
     """
-    patch.setattr("facesearch.gallery.index.policy.TWO_STAGE_FROM", 0)
-    patch.setattr("facesearch.gallery.own_index.OwnIndex._save_when_large", lambda index, _: index.save())
-    patch.setattr("facesearch.gallery.index.row_index.SPARSE", 0.75)
+    patch.setattr("facesearch.index.policy.TWO_STAGE_FROM", 0)
+    patch.setattr("facesearch.search.own_index.OwnIndex._save_when_large", lambda index, _: index.save())
+    patch.setattr("facesearch.index.row_index.SPARSE", 0.75)
 
 
 def sync_no_blanked_rows(patch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
-from tests.gallery.makers import enroll, found_subject, make_gallery
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
+from tests.store.makers import enroll, found_subject, make_gallery
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from facesearch.errors import FaceSearchError
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, read_snapshot
-from facesearch.gallery.sqlite import DATABASE_NAME
-from tests.gallery.makers import enroll, found_subject, make_gallery, units
-from tests.gallery.test_model import GalleryMachine
-from tests.gallery.test_snapshot import mutate
+from facesearch.index.snapshot import SNAPSHOT_NAME, read_snapshot
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
+from facesearch.store.sqlite import DATABASE_NAME
+from tests.store.makers import enroll, found_subject, make_gallery, units
+from tests.store.test_model import GalleryMachine
+from tests.store.test_snapshot import mutate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.engines.records import EngineKind
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.location import MilvusServer
-from tests.gallery.makers import DIMENSION, enroll, make_gallery, unit
+from facesearch.search.backlog import EngineKind
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
+from facesearch.store.location import MilvusServer
 from tests.servers import (
     free_port,
     has_milvus_server,
@@ -29,6 +28,7 @@ from tests.servers import (
     start_milvus,
     wait_until,
 )
+from tests.store.makers import DIMENSION, enroll, make_gallery, unit
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL.")
 

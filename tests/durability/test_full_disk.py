@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facesearch.gallery.ballast import BALLAST_NAME, SIZE, make_ballast, release_ballast, shrink_ballast
-from facesearch.gallery.gallery import Gallery
-from tests.gallery.makers import enroll, make_gallery
+from facesearch.search.gallery import Gallery
+from facesearch.store.ballast import BALLAST_NAME, SIZE, make_ballast, release_ballast, shrink_ballast
+from tests.store.makers import enroll, make_gallery
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import GalleryNotFoundError
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
-from facesearch.gallery.lifecycle import upgrade_gallery
-from facesearch.gallery.sqlite import DATABASE_NAME
+from facesearch.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.search.gallery import Gallery
+from facesearch.search.lifecycle import upgrade_gallery
+from facesearch.store.check import check_gallery
+from facesearch.store.sqlite import DATABASE_NAME
 from facesearch.types import IndexKind
-from tests.gallery.makers import MODEL, enroll, found_subject, make_gallery, unit
-from tests.gallery.test_schema import load_frozen
+from tests.store.makers import MODEL, enroll, found_subject, make_gallery, unit
+from tests.store.test_schema import load_frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
 ) -> None:
     from tests.durability.killed import POINTS, always
 
-    monkeypatch.setattr("facesearch.gallery.index.policy.TWO_STAGE_FROM", always(kind))
+    monkeypatch.setattr("facesearch.index.policy.TWO_STAGE_FROM", always(kind))
 
     base = tmp_path / "base"
     with make_gallery(base) as gallery:

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from facesearch.gallery.location import DatabaseUrl
+    from facesearch.store.location import DatabaseUrl
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL nor fork.")
 
 MAKING = """
 import os, random, sys, time
 from pathlib import Path
-from facesearch.gallery.location import parse_location
-from tests.gallery.makers import enroll, make_gallery
-import alembic.command, facesearch.gallery.postgres, facesearch.gallery.sqlite  # not in each child
+from facesearch.store.location import parse_location
+from tests.store.makers import enroll, make_gallery
+import alembic.command, facesearch.store.postgres, facesearch.store.sqlite  # not in each child
 
 kills, rng = int(sys.argv[2]), random.Random(int(sys.argv[3]))
 for number in range(kills):

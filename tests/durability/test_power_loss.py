@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import FaceSearchError, GalleryNotFoundError
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
 from tests.durability.crash_images import Chance, Disk
 from tests.durability.recorded import SPOILED, WAYS, use_two_stages
 from tests.durability.recording import Operation, Said, Sync, record

@@ -13,11 +13,11 @@ from typing import IO
 
 import pytest
 
-from facesearch.gallery.check import check_gallery
-from facesearch.gallery.gallery import Gallery
-from facesearch.gallery.location import DatabaseUrl
-from tests.gallery.makers import found_subject
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
+from facesearch.store.location import DatabaseUrl
 from tests.postgres_server import PostgresServer
+from tests.store.makers import found_subject
 
 pytestmark = pytest.mark.needs("proc")  # the server's processes are found there
 Child = subprocess.Popen[bytes]

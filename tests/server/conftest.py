@@ -17,8 +17,8 @@ import pytest
 import uvicorn
 
 from facesearch import EngineUnavailableError, FaceSearch
-from facesearch.gallery.engines.opening import Opener
-from facesearch.gallery.engines.records import EngineKind, add_engine, change_engine
+from facesearch.search.backlog import EngineKind, add_engine, change_engine
+from facesearch.search.opening import Opener
 from facesearch.server.app import create_app
 from facesearch.server.options import ServerOptions
 from tests.capabilities import require

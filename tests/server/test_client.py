@@ -20,8 +20,8 @@ from facesearch import (
     UnknownSubjectError,
 )
 from facesearch.client import Client
-from facesearch.gallery.keys import KeyStore
 from facesearch.server.options import ServerOptions
+from facesearch.store.keys import KeyStore
 from tests.server.conftest import serve_on_socket
 from tests.server.test_report import evaluate_something, put_calibration_in_force
 

@@ -27,7 +27,7 @@ def test_only_who_asks_for_it_gets_an_answer_without_the_engine(
     (whole,) = client.identify(photo, degraded=True)
     assert whole.best is not None
     assert (whole.best.subject, whole.complete) == ("Mira Quill", True), "all are among the newest"
-    monkeypatch.setattr("facesearch.gallery.engines.searching.LOCAL", 4)
+    monkeypatch.setattr("facesearch.search.exact.LOCAL", 4)
     (some,) = client.identify(photo, degraded=True)
     (here,) = bereft.identify(photo, degraded=True)
     assert some.complete is here.complete is False
@@ -38,6 +38,6 @@ def test_only_who_asks_for_it_gets_an_answer_without_the_engine(
 def test_a_photo_without_a_face_is_no_incomplete_answer(
     client: Client, scenes_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facesearch.gallery.engines.searching.LOCAL", 4)
+    monkeypatch.setattr("facesearch.search.exact.LOCAL", 4)
     (result,) = client.identify(scenes_folder / "landscape.jpg", degraded=True)
     assert (result.decision, result.complete) == ("unusable", True)

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.engine import probes
-from facesearch.engine.reembedding import ModelChange
+from facesearch.jobs import probes
+from facesearch.jobs.reembedding import ModelChange
 from facesearch.server import batching
 from tests.server.conftest import serve_here
 

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch import FaceSearch
-from facesearch.gallery.schema import AuditRow
 from facesearch.server.options import ServerOptions
+from facesearch.store.schema import AuditRow
 from tests.server.conftest import serve_here
 from tests.server.test_probes import photos
 

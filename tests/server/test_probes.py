@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facesearch import FaceSearch
-from facesearch.engine.records import face_record, search_record
+from facesearch.records import face_record, search_record
 from tests.server.conftest import serve_here
 
 

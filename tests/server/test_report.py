@@ -13,17 +13,17 @@ import sqlalchemy as sa
 from PIL import Image
 
 from facesearch import FaceSearch
-from facesearch.engine.evaluation.audit import audit_templates
-from facesearch.engine.evaluation.people import gallery_templates
-from facesearch.engine.evaluation.verification import describe
 from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.digest import digest
 from facesearch.evaluation.report import VerificationReport
 from facesearch.evaluation.results.rates import Interval
 from facesearch.evaluation.results.scores import ScoredPairs
-from facesearch.gallery.schema import AuditRow, EvaluationRow
+from facesearch.jobs.audit import audit_templates
+from facesearch.jobs.evaluate_verification import describe
+from facesearch.jobs.labelled_templates import gallery_templates
 from facesearch.server import selfcheck
+from facesearch.store.schema import AuditRow, EvaluationRow
 from tests.server.conftest import serve_here
 
 

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch import ConfigError, FaceSearch
-from facesearch.gallery.keys import KeyStore, hash_key
-from facesearch.gallery.schema import ApiKeyRow, AuditRow
 from facesearch.server.app import create_app
 from facesearch.server.options import MAX_PHOTOS, ServerOptions
+from facesearch.store.keys import KeyStore, hash_key
+from facesearch.store.schema import ApiKeyRow, AuditRow
 from tests.server.conftest import serve_here, serve_on_socket
 from tests.server.test_probes import photos
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request, Response
 
-from facesearch.gallery.audit import acting_as
 from facesearch.names import path_text
 from facesearch.server.enrolment import enroll
 from facesearch.server.problems import not_found
@@ -18,6 +17,7 @@ from facesearch.server.security import Enroller, Reader, Remover
 from facesearch.server.state import State, StateOf
 from facesearch.server.thumbnails import picture
 from facesearch.server.uploads import read_form
+from facesearch.store.audit import acting_as
 
 router = APIRouter(tags=["photos"])
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from facesearch.engine.records import comparison_record, face_record, search_record
 from facesearch.errors import ConfigError
-from facesearch.gallery.decision import DEFAULT_MARGIN
+from facesearch.recognition.quality import FacePolicy
+from facesearch.recognition.thumbnail import PREVIEW_SIDE
+from facesearch.records import comparison_record, face_record, search_record
+from facesearch.search.decision import DEFAULT_MARGIN
 from facesearch.server.batching import Ask
 from facesearch.server.routes.documented import PAIR_BODY, photos_body, problems
 from facesearch.server.schemas import ComparisonRecord, Detections, Identifications
@@ -17,8 +19,6 @@ from facesearch.server.security import Reader
 from facesearch.server.state import StateOf
 from facesearch.server.uploads import parse_where, read_form
 from facesearch.types import Threshold
-from facesearch.vision.quality import FacePolicy
-from facesearch.vision.thumbnail import PREVIEW_SIDE
 
 router = APIRouter(tags=["probes"])
 

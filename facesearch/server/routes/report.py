@@ -9,11 +9,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from facesearch.evaluation.digest import IDENTIFICATION, VERIFICATION
-from facesearch.gallery.audit import acting_as
 from facesearch.server.routes.documented import problems
 from facesearch.server.security import Reader
 from facesearch.server.selfcheck import MOST, audit_gallery
 from facesearch.server.state import StateOf
+from facesearch.store.audit import acting_as
 
 router = APIRouter(tags=["report"])
 

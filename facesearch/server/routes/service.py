@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 
-from facesearch.engine.records import finding_record
+from facesearch.records import finding_record
 from facesearch.server.metrics import MEDIA_TYPE
 from facesearch.server.options import MAX_PHOTOS
 from facesearch.server.routes.documented import problems

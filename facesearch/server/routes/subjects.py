@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from facesearch.engine.records import subject_record
 from facesearch.errors import ConfigError
-from facesearch.gallery.audit import acting_as
+from facesearch.records import subject_record
 from facesearch.server.enrolment import enroll
 from facesearch.server.lookalikes import find_look_alikes
 from facesearch.server.routes.documented import photos_body, problems
@@ -26,6 +25,7 @@ from facesearch.server.schemas import (
 from facesearch.server.security import Enroller, Reader, Remover
 from facesearch.server.state import StateOf
 from facesearch.server.uploads import parse_where, read_form
+from facesearch.store.audit import acting_as
 
 router = APIRouter(prefix="/subjects", tags=["subjects"])
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from facesearch import FaceSearch
-from facesearch.gallery.directory import Directory
+from facesearch.store.directory import Directory
 from tests.server.page.conftest import Open, Tab, serving
 
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.gallery.keys import KeyStore
 from facesearch.server.app import PAGE
 from facesearch.server.options import ServerOptions
+from facesearch.store.keys import KeyStore
 from tests.server.page.conftest import Open, Tab, serving
 from tests.server.test_report import evaluate_something, put_calibration_in_force
 

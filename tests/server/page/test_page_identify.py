@@ -315,7 +315,7 @@ def test_real_photos_are_found(open_tab: Open, assets: Path, testpack_dir: Path,
 def test_a_search_without_the_engine_is_offered_and_says_what_it_is(
     open_tab: Open, bereft: FaceSearch, people_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facesearch.gallery.engines.searching.LOCAL", 4)
+    monkeypatch.setattr("facesearch.search.exact.LOCAL", 4)
     with serving(bereft) as url:
         tab = open_tab(url)
         page = tab.go()

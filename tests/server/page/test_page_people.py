@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.gallery.photos import NewPhoto
-from tests.gallery.makers import photo_file, template, units
+from facesearch.store.photos import NewPhoto
 from tests.server.page.conftest import Open, Tab, serving
+from tests.store.makers import photo_file, template, units
 
 
 def open_person(tab: Tab, name: str) -> None:

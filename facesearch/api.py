@@ -1,0 +1,563 @@
+"""FaceSearch: enroll, identify, verify. What a program imports, and what the commands and the server call."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from facesearch import arguments
+from facesearch.config import Settings
+from facesearch.errors import ConfigError
+from facesearch.jobs import probes
+from facesearch.jobs.checking import check_parts
+from facesearch.jobs.enrolment import EnrollOptions, Enrolment
+from facesearch.jobs.folders import settle_folders
+from facesearch.jobs.parts import Parts
+from facesearch.jobs.probes import SearchOptions
+from facesearch.jobs.query_log import QueryLog
+from facesearch.jobs.sources import collect_sources, upload
+from facesearch.jobs.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
+from facesearch.names import path_text
+from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
+from facesearch.search.backlog import parse_engine
+from facesearch.search.decision import DEFAULT_MARGIN
+from facesearch.types import (
+    Comparison,
+    EnrollOutcome,
+    EnrollStatus,
+    Face,
+    Finding,
+    ModelInfo,
+    SearchResult,
+    Template,
+    Threshold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from facesearch.evaluation.calibration import Calibration
+    from facesearch.jobs.embeddings import PhotoEmbedder
+    from facesearch.jobs.probes import Image
+    from facesearch.jobs.reembedding import ModelChange
+    from facesearch.jobs.sources import Sources
+    from facesearch.recognition.encoder import Encoder
+    from facesearch.recognition.packs import ModelPack, PackStore
+    from facesearch.search.gallery import Gallery
+    from facesearch.store.journal import JournalEntry
+    from facesearch.store.location import Location
+    from facesearch.types import Rejection
+
+
+class FaceSearch:
+    """An identity search engine over one gallery. Safe to use from several threads.
+
+    >>> with FaceSearch.open("data") as engine:                       # doctest: +SKIP
+    ...     for outcome in engine.enroll(["people/"]):
+    ...         print(outcome.photo, outcome.status)
+    ...     print(engine.identify("photo.jpg")[0].decision)
+
+    The gallery and the models are opened when they are first needed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        progress: Callable[[int, int | None], None] | None = None,
+        notice: Callable[[str], None] | None = None,
+        ask_key: Callable[[], str | None] | None = None,
+    ) -> None:
+        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets what people should read.
+
+        `ask_key` is asked for the key of an encrypted gallery where the settings have none.
+        """
+        if not isinstance(settings, Settings):
+            raise ConfigError(
+                f"The settings are {arguments.shown(settings)}.", 'Open an engine with FaceSearch.open("data").'
+            )
+        self.settings = settings
+        self._opened = Parts(settings, progress, notice, ask_key)
+        self._queries = QueryLog(notice)
+
+    @classmethod
+    def open(
+        cls,
+        gallery: Location | str | None = None,
+        *,
+        pack: Path | str | None = None,
+        provider: str | None = None,
+        det_size: str | int | None = None,
+        precision: str | None = None,
+        threshold: float | None = None,
+        workers: int | None = None,
+        batch: int | None = None,
+    ) -> Self:
+        """An engine over the gallery in that folder, or PostgreSQL database (URL).
+
+        What is not given comes from `FACESEARCH_*` or the gallery. `workers` photos are in the models at once and share
+        the cores, which suits enrolling many; without, each photo gets all of them, which suits asking for one. `batch`
+        is how many faces share a run of the recogniser.
+
+        Raises `ConfigError` for values that make no sense. A missing gallery is made by the first `enroll`.
+        """
+        return cls(
+            Settings.load(
+                gallery=gallery,
+                pack=pack,
+                provider=provider,
+                det_size=det_size,
+                precision=precision,
+                threshold=threshold,
+                workers=workers,
+                batch=batch,
+            )
+        )
+
+    def close(self) -> None:
+        """Write the queries into the audit log and the index cache if it is behind, and close the gallery.
+
+        Closing again does nothing; any other use of a closed engine raises `ConfigError`.
+        """
+        self._opened.close(self._queries.write)
+
+    @property
+    def _parts(self) -> Parts:
+        if self._opened.is_closed:
+            raise ConfigError("The engine is closed.", "Open another: FaceSearch.open(...)")
+        return self._opened
+
+    def __enter__(self) -> Self:
+        _ = self._parts
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- parts
+
+    def beside(self, pack: str | None = None) -> Self:
+        """An engine with that pack, or this one's, over the gallery that this one has open and will close.
+
+        Raises `ModelNotFoundError` where the pack is not on this machine: none is downloaded.
+        """
+        if pack is not None:
+            arguments.text("pack", pack)
+        other = type(self)(replace(self.settings, pack=pack) if pack else self.settings)
+        other._parts.share(self.ensure_gallery(), self.packs.find(pack) if pack else self.pack)
+        return other
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery; `GalleryNotFoundError` where there is none."""
+        return self._parts.gallery()
+
+    @property
+    def has_gallery(self) -> bool:
+        """Whether there is a gallery to search."""
+        return self._parts.has_gallery
+
+    def ensure_gallery(self) -> Gallery:
+        """The gallery, made where there is none. Raises `GalleryError`."""
+        return self._parts.gallery(create=True)
+
+    @contextmanager
+    def whole_gallery(self) -> Iterator[Gallery]:
+        """The gallery; where there is none, a new one that is there when the block ends without an error."""
+        if self.has_gallery:
+            yield self.gallery
+            return
+        from facesearch.search.lifecycle import new_gallery
+
+        with new_gallery(self.settings.gallery, self.settings.key) as gallery:
+            yield gallery
+
+    @property
+    def packs(self) -> PackStore:
+        """Where model packs are looked for."""
+        return self._parts.packs
+
+    @property
+    def pack_reference(self) -> str:
+        """Name of the pack to use, or its folder as text: chosen, else the gallery's, else `buffalo_l`."""
+        return self._parts.pack_reference
+
+    @property
+    def pack(self) -> ModelPack:
+        """The model pack, pulled if it is a known one that is not here."""
+        return self._parts.pack
+
+    @property
+    def encoder(self) -> Encoder:
+        """The pipeline from photo to template."""
+        return self._parts.encoder
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model in use; `pack` holds what finds it again: a known name or an absolute folder."""
+        return self._parts.model
+
+    @property
+    def threshold(self) -> Threshold:
+        """The similarity threshold in force and where it comes from: given, calibrated for this gallery, or the pack's.
+
+        Raises `ModelMismatchError` where the calibration was made with other models or settings.
+        """
+        chosen, info = self.settings.threshold, self.encoder.info
+        # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
+        made_with = self._parts.made_with() if chosen is None else None
+        concerned = made_with is not None and made_with.model_id == info.model_id
+        return choose_threshold(chosen, info, self.calibration if concerned else None)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The gallery's calibration, or None."""
+        return read_calibration(self.gallery.calibration()) if self.has_gallery else None
+
+    @property
+    def threshold_warning(self) -> str | None:
+        """Why the threshold in force no longer holds what it promises, or None."""
+        if not self.has_gallery or self.settings.threshold is not None:
+            return None
+        return outgrown(self.calibration, self.gallery.counts()["subjects"])
+
+    # -- enrolment
+
+    def enroll(
+        self,
+        photos: Iterable[Path | str] | Path | str,
+        *,
+        subject: str | None = None,
+        one_per_file: bool = False,
+        faces: str = FacePolicy.SINGLE,
+        strict: bool = False,
+        sync: bool = False,
+        bring_back_erased: bool = False,
+        bring_back_removed: bool = False,
+    ) -> Iterator[EnrollOutcome]:
+        """Enroll folders (one folder per subject), single photos, or CSV manifests; one outcome per file.
+
+        `subject` names the person in all photos; with `one_per_file`, each photo shows the person that its file is
+        named after. A folder without sub-folders is one person where its name is a subject's, or where its photos agree
+        with each other; `ConfigError` where that is unclear. `faces`: `single`, `largest` or `all`. `strict` rejects
+        photos that match another subject; `sync` removes what was enrolled from the folders and is no longer there.
+
+        Files that are no photos by their names are `passed_over`; a folder that cannot be read is rejected as
+        `inaccessible`, and nothing below it is removed. An outcome is yielded when it is on disk: stop anywhere, and
+        the next run goes on from there. People who were forgotten stay out without `bring_back_erased`, and photos that
+        a person removed without `bring_back_removed`.
+        """
+        _ = self._parts  # a closed engine says so first
+        paths = arguments.paths("photos", photos)
+        if subject is not None:
+            arguments.text("subject", subject)
+        arguments.flags(one_per_file=one_per_file, sync=sync)
+        sources = collect_sources(paths, subject, one_per_file=one_per_file, sync=sync)
+        yield from self.enroll_sources(
+            sources,
+            faces=faces,
+            strict=strict,
+            sync=sync,
+            bring_back_erased=bring_back_erased,
+            bring_back_removed=bring_back_removed,
+        )
+
+    def enroll_sources(
+        self,
+        sources: Sources,
+        *,
+        faces: str = FacePolicy.SINGLE,
+        strict: bool = False,
+        sync: bool = False,
+        bring_back_erased: bool = False,
+        bring_back_removed: bool = False,
+    ) -> Iterator[EnrollOutcome]:
+        """`enroll` for photos that were collected already."""
+        policy = parse_policy(faces)
+        arguments.flags(
+            strict=strict, sync=sync, bring_back_erased=bring_back_erased, bring_back_removed=bring_back_removed
+        )
+        items = settle_folders(sources, self, policy)
+        gallery = self.ensure_gallery()
+        gallery.adopt(self.model)
+        options = EnrollOptions(
+            self.threshold.value,
+            faces=policy,
+            strict=strict,
+            bring_back_erased=bring_back_erased,
+            bring_back_removed=bring_back_removed,
+        )
+        enrolment = Enrolment(gallery, self.encoder, options)
+        counts = dict.fromkeys((status.value for status in EnrollStatus), 0)
+        run = enrolment.run(items, sources.folders if sync else (), sources.may_hold)
+        try:
+            for outcome in itertools.chain(sources.set_aside(), run):
+                counts[outcome.status] += 1
+                yield outcome
+        finally:
+            gallery.record("enroll", counts)
+            gallery.save_cache()
+
+    def enroll_uploads(
+        self,
+        photos: Sequence[bytes],
+        subject: str,
+        *,
+        attributes: Mapping[str, str] | None = None,
+        faces: str | int = FacePolicy.SINGLE,
+        strict: bool = False,
+        any_quality: bool = False,
+        bring_back_erased: bool = False,
+    ) -> list[EnrollOutcome]:
+        """Enroll photos that have no file as one person: an outcome for each, in their order, all on disk.
+
+        The photos themselves are not kept. `faces` is a policy, or the number of the face that is meant, from 1 on,
+        best detection first. `any_quality` takes faces that are too poor for a gallery otherwise. `bring_back_erased`
+        takes somebody who was forgotten.
+        """
+        _require_uploads(photos)
+        arguments.text("subject", subject)
+        if attributes is not None:
+            arguments.texts("attributes", attributes)
+        choice = parse_choice(faces)
+        arguments.flags(strict=strict, any_quality=any_quality, bring_back_erased=bring_back_erased)
+        limits = NO_LIMITS if any_quality else ENROLL_LIMITS
+        gallery = self.ensure_gallery()
+        gallery.adopt(self.model)
+        options = EnrollOptions(
+            self.threshold.value, faces=choice, limits=limits, strict=strict, bring_back_erased=bring_back_erased
+        )
+        sources = [upload(data, subject, attributes) for data in photos]
+        outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
+        counts = Counter(outcome.status.value for outcome in outcomes.values())
+        gallery.record("enroll", dict(counts))
+        return [outcomes[path_text(source.path)] for source in sources]
+
+    # -- probes
+
+    def identify(
+        self,
+        image: Image,
+        *,
+        k: int = 5,
+        where: Mapping[str, str] | None = None,
+        margin: float = DEFAULT_MARGIN,
+        degraded: bool = False,
+    ) -> list[SearchResult]:
+        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none.
+
+        `k` subjects at most come back per face; `where` limits the search to subjects with these attributes. With
+        `degraded`, an engine that is down is no error: the newest templates are searched, and results say whether they
+        are `complete`. Raises `GalleryError` or `ModelError`; a photo that cannot be used is a result, not an error.
+        """
+        probes.expect(image)
+        gallery = self.gallery
+        self._parts.open_for_search()
+        gallery.require_model(self.encoder.info)
+        results = probes.identify(
+            gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where, degraded)
+        )
+        self.count_query(results)
+        return results
+
+    def count_query(self, results: Sequence[SearchResult]) -> None:
+        """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
+        _ = self._parts  # a closed engine writes nothing any more
+        self._queries.count(results)
+
+    def record_use(self, action: str, counts: Mapping[str, int]) -> None:
+        """Write that the gallery was read into its audit log; one that cannot be written to goes without, and says so.
+
+        `counts` holds no names, faces or vectors.
+        """
+        self._queries.record(self.gallery, action, counts)
+
+    def verify(self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE) -> Comparison:
+        """Compare the faces of two photos 1:1.
+
+        `faces`: `single` (one face, or one that dominates) or `largest`. Raises `PhotoError`, `NoFaceError` or
+        `MultipleFacesError`; `GalleryNotFoundError` where a gallery is named and not there.
+        """
+        self._parts.require_named_gallery()
+        policy = parse_policy(faces)
+        if policy is FacePolicy.ALL:
+            raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
+        probes.expect(a, b)
+        return probes.verify(self.encoder, a, b, self.threshold, policy)
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces of a photo, best detection first. Raises `PhotoError`, and `GalleryNotFoundError` as `verify`."""
+        probes.expect(image)
+        self._parts.require_named_gallery()
+        return self.encoder.detect(probes.load_image(image))
+
+    def encode(self, image: Image) -> list[Template]:
+        """All faces of a photo with their vectors, best detection first.
+
+        Raises `PhotoError`, also where a face has no vector (`extreme_pose`, `model_failure`): `encode_faces` tells
+        which one, and gives the others. Raises `GalleryNotFoundError` as `verify`.
+        """
+        probes.expect(image)
+        self._parts.require_named_gallery()
+        return self.encoder.encode(probes.load_image(image))
+
+    def encode_faces(self, image: Image) -> list[tuple[Face, Template | Rejection]]:
+        """All faces of a photo, best detection first, each with its vector or why it has none. Raises as `detect`."""
+        probes.expect(image)
+        self._parts.require_named_gallery()
+        return self.encoder.encode_faces(probes.load_image(image))
+
+    def photo_embedder(
+        self, *, faces: str = FacePolicy.LARGEST, flip: bool = False, aligned: bool = False, cache: bool = True
+    ) -> PhotoEmbedder:
+        """Embeds photos for an evaluation, with the models of this engine.
+
+        `faces`: `largest` or `single`. `flip` sums each crop's vector with that of its mirror image. `aligned` takes
+        photos as aligned 112x112 crops. `cache` keeps vectors in the folder of `FACESEARCH_CACHE`. Raises
+        `GalleryNotFoundError` where a gallery is named and not there.
+        """
+        self._parts.require_named_gallery()
+        from facesearch.jobs.embeddings import PhotoEmbedder
+
+        policy = parse_policy(faces)
+        arguments.flags(flip=flip, aligned=aligned, cache=cache)
+        encoder = self._parts.make_encoder(flip=True) if flip else self.encoder
+        # Plain vectors beside an encrypted gallery would give away what it protects.
+        folder = self.settings.cache / "embeddings" if cache and not self._parts.is_encrypted else None
+        return PhotoEmbedder(encoder, faces=policy, aligned=aligned, cache=folder)
+
+    def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
+        """Put a calibration in force; `ModelMismatchError`, beginning with `source`, where other models made it."""
+        from facesearch.evaluation.calibration import Calibration
+
+        if not isinstance(calibration, Calibration):
+            raise ConfigError(
+                f"The calibration is {arguments.shown(calibration)}.", "Read one: Calibration.from_json(text)"
+            )
+        info = self.encoder.info
+        self.gallery.require_model(info)
+        require_calibration_of(calibration, info, source)
+        self.gallery.store_calibration(json.loads(calibration.to_json()), info)
+
+    def keep_evaluation(self, document: Mapping[str, Any]) -> bool:
+        """Keep what `evaluation.digest.digest` made in the gallery; returns whether it is kept.
+
+        It is not where there is no gallery, where it is locked, or where its templates are of another model.
+        """
+        if not {"model_id", "kind"} <= arguments.mapping("The evaluation", document).keys():
+            raise ConfigError("The evaluation names no model.", "Give what evaluation.digest.digest returns.")
+        made_with = None if self._parts.is_locked else self._parts.made_with()
+        if made_with is None or made_with.model_id != document["model_id"]:
+            return False
+        self.gallery.store_evaluation(document["kind"], document, made_with)
+        return True
+
+    @property
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """The newest evaluations with the gallery's model by kind, as `evaluation.digest.digest` made them."""
+        return self.gallery.evaluations()
+
+    # -- models that go
+
+    @property
+    def model_change(self) -> ModelChange:
+        """Changing the gallery's model to this engine's: `reembed`, `activate`, `rollback`, `retire`."""
+        from facesearch.jobs.reembedding import ModelChange
+
+        return ModelChange(self)
+
+    # -- what people corrected
+
+    def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
+        """Corrections of people and photos, newest first: the last n, or those that concern a subject.
+
+        Raises `UnknownSubjectError`.
+        """
+        return self.gallery.history(last=last, who=who)
+
+    def undo(self, entry_id: int | None = None) -> JournalEntry:
+        """Put back exactly what a correction changed, by default the newest; returns it.
+
+        Raises `GalleryError` where that was changed again since, or is no longer known.
+        """
+        return self.gallery.undo(entry_id)
+
+    # -- people who go
+
+    def forget(self, who: Sequence[str | int]) -> dict[str, Any]:
+        """Erase people, by name or id, from gallery, caches and restored backups; the receipt, as JSON values.
+
+        Raises `UnknownSubjectError` before anything is changed. The receipt holds names, no biometric data; `clean`
+        says whether the scan of all files found nothing.
+        """
+        from facesearch.jobs.erasure import forget_people
+
+        return forget_people(self.gallery, self.settings.cache, arguments.people("who", who))
+
+    # -- health
+
+    def describe(self) -> dict[str, Any]:
+        """What `facesearch info` prints: gallery, counts, model, threshold, index, provider, as JSON values."""
+        gallery, model, threshold = self.gallery, self.gallery.model(), self.threshold
+        return {
+            "gallery": gallery.place,
+            **gallery.counts(),
+            "overdue": len(gallery.overdue()),
+            "model": model.model_id if model else None,
+            "other_models": self.model_change.models.others(),
+            "pack": self.pack_reference,
+            "det_size": self.model.settings["det_size"],
+            "precision": self.model.settings["precision"],
+            "threshold": threshold.value,
+            "threshold_basis": threshold.basis,
+            "threshold_warning": self.threshold_warning,
+            "encrypted": gallery.is_encrypted,
+            "index": gallery.describe_index(),
+            "provider": self.encoder.provider.name,
+            "database": gallery.database.describe(),
+        }
+
+    def reindex(self, kind: str | None = None, progress: Callable[[int, int], None] | None = None) -> int:
+        """Build what is searched anew; returns the number of templates. Searches and enrolments go on meanwhile.
+
+        `kind` moves the gallery: `pgvector`, `milvus`, or `auto` for its own index. `progress` hears how many of how
+        many templates were handed over. What was interrupted goes on when it is run again. Raises `ConfigError` for
+        other kinds, `EngineUnavailableError` where the engine does not answer.
+        """
+        if kind is None:
+            return self.gallery.rebuild_index(progress)
+        return self.gallery.move_index(parse_engine(arguments.text("kind", kind)), progress)
+
+    def check(self, *, fix: bool = False) -> Iterator[Finding]:
+        """Prove that database, templates, index, photos and models agree; `fix` mends what `check_gallery` can."""
+        return check_parts(self._parts, fix=arguments.flag("fix", fix))
+
+
+def _require_uploads(photos: object) -> None:
+    if isinstance(photos, (str, bytes)) or not isinstance(photos, Sequence):
+        raise ConfigError(f"photos is {arguments.shown(photos)}.", "Give a list with the bytes of each photo.")
+    for each in photos:
+        if not isinstance(each, bytes):
+            raise ConfigError(f"An item of photos is {arguments.shown(each)}.", "Give the bytes of the photo's file.")
+
+
+def parse_choice(faces: str | int) -> FaceChoice:
+    """A face policy by name, or the position of a face; `ConfigError` for anything else."""
+    return parse_policy(faces) if isinstance(faces, str) else arguments.whole("faces", faces, 1)
+
+
+def parse_policy(text: str) -> FacePolicy:
+    """A face policy by name; `ConfigError` names the choices."""
+    try:
+        return FacePolicy(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no face policy.", f"Use one of: {', '.join(FacePolicy)}.") from None

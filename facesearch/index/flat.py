@@ -1,0 +1,77 @@
+"""The exact index: FAISS's flat inner product, by template id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import faiss
+import numpy as np
+
+from facesearch.index.huge_pages import HugePages
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facesearch.types import Ids, Vectors
+
+ALONE = 1 << 24
+"""Products of numbers that one thread computes faster than several are woken: about 2 ms. FAISS's threads wait for the
+next search in a loop, which was measured to double what a request to the server costs."""
+_THREADS = faiss.omp_get_max_threads()
+"""As the machine or OMP_NUM_THREADS has it."""
+
+
+class FlatIndex:
+    """Compares a query with every vector: exact, no training, takes additions and removals."""
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self._flat = faiss.IndexFlatIP(dimension)
+        self._index = faiss.IndexIDMap2(self._flat)
+        self._huge_pages = HugePages()
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        """See `VectorIndex.add`."""
+        if len(ids):
+            self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64))
+            self._huge_pages.follow(int(self._flat.get_xb()), int(self._flat.codes.size()))
+
+    def remove(self, ids: Ids) -> int:
+        """See `VectorIndex.remove`."""
+        if not len(ids):
+            return 0
+        return int(self._index.remove_ids(np.ascontiguousarray(ids, np.int64)))
+
+    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+        """See `VectorIndex.search`."""
+        count = len(queries)
+        scores = np.full((count, k), -np.inf, np.float32)
+        ids = np.full((count, k), -1, np.int64)
+        # FAISS fills short rows itself, with -FLT_MAX: asking for no more than there is keeps one meaning of "none".
+        reachable = min(k, len(self) if allowed is None else min(len(allowed), len(self)))
+        if not count or not reachable:
+            return scores, ids
+        parameters = None
+        if allowed is not None:
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.ascontiguousarray(allowed, np.int64)))
+        few = count * len(self) * self.dimension < ALONE
+        faiss.omp_set_num_threads(1 if few else _THREADS)
+        found_scores, found_ids = self._index.search(
+            np.ascontiguousarray(queries, np.float32), reachable, params=parameters
+        )
+        missing = found_ids == -1
+        scores[:, :reachable] = np.where(missing, -np.inf, found_scores)
+        ids[:, :reachable] = found_ids
+        return scores, ids
+
+    def contents(self) -> tuple[Ids, Vectors]:
+        """See `VectorIndex.contents`."""
+        count = len(self)
+        if not count:
+            return np.empty(0, np.int64), np.empty((0, self.dimension), np.float32)
+        ids = faiss.vector_to_array(self._index.id_map)
+        vectors = faiss.rev_swig_ptr(self._flat.get_xb(), count * self.dimension)
+        return ids.astype(np.int64), vectors.reshape(count, self.dimension).copy()

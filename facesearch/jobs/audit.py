@@ -1,0 +1,163 @@
+"""`facesearch audit`: the gallery against itself. What it finds is for a person to look at, never to act on alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.pairwise import BINS, compare_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from facesearch.evaluation.results.scores import PairSummary
+    from facesearch.jobs.labelled_templates import LabelledTemplates
+
+NEAR_DUPLICATE: Final = 0.98
+"""Cosine from which two photos of one person count as copies: that of a photo with itself at half the resolution or
+slightly blurred (measured in `vision.quality`)."""
+STRANGE: Final = 0.99
+"""A photo is far from its person where its mean score with them is one that this share of strangers do not reach."""
+_ENOUGH: Final = 100
+"""Pairs of strangers from which on that share can be read off; below, the threshold stands in."""
+_BLOCK: Final = 2_048
+
+
+class Kind(StrEnum):
+    """What there is to look at."""
+
+    LOOK_ALIKE = "look_alike"
+    """Two people at or above the threshold: look-alikes, or one person enrolled twice."""
+    MISLABELLED = "mislabelled"
+    """A photo far from the rest of its person."""
+    DUPLICATE = "duplicate"
+    """Two photos of one person that are nearly the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Two templates, by their rows, and what is odd about them."""
+
+    kind: Kind
+    score: float
+    """Cosine of the two templates."""
+    a: int
+    """Row of the template; of a mislabelled one, the suspect."""
+    b: int
+    """Of a mislabelled one, the person's most typical template."""
+    note: str = ""
+    nearer: int | None = None
+    """Row of another person's template that a mislabelled one is nearer to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything found, each kind worst first."""
+
+    threshold: float
+    limit: float
+    """Mean score with their own person below which photos are called mislabelled."""
+    look_alikes: tuple[Finding, ...]
+    mislabelled: tuple[Finding, ...]
+    duplicates: tuple[Finding, ...]
+    complete: bool
+    """False where more pairs of templates reach the threshold than are kept: the highest are listed."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All of them."""
+        return self.look_alikes + self.mislabelled + self.duplicates
+
+
+def audit_templates(known: LabelledTemplates, threshold: float, duplicate: float = NEAR_DUPLICATE) -> Audit:
+    """Compare all templates with each other, in blocks.
+
+    Args:
+        known: everything enrolled.
+        threshold: cosine at which two people are taken for one another.
+        duplicate: cosine from which on two photos of one person are near-duplicates.
+
+    Raises:
+        EvaluationError: fewer than two templates.
+    """
+    if len(known.subject) < 2:
+        raise EvaluationError("One template cannot be compared with others.", "Enroll more photos.")
+    summary = compare_all(known.vectors, known.subject)
+    limit = _limit(summary, threshold)
+    own = list(_own_people(known, limit, duplicate))
+    return Audit(
+        threshold=threshold,
+        limit=limit,
+        look_alikes=tuple(_look_alikes(known, summary, threshold)),
+        mislabelled=_sorted(own, Kind.MISLABELLED),
+        duplicates=_sorted(own, Kind.DUPLICATE),
+        complete=summary.floor <= threshold,
+    )
+
+
+def _sorted(findings: list[Finding], kind: Kind) -> tuple[Finding, ...]:
+    chosen = [each for each in findings if each.kind is kind]
+    return tuple(sorted(chosen, key=lambda each: each.score, reverse=kind is Kind.DUPLICATE))
+
+
+def _limit(summary: PairSummary, threshold: float) -> float:
+    """The score that `STRANGE` of the pairs of strangers stay below, but never more than the threshold."""
+    if summary.non_mated < _ENOUGH:
+        return threshold
+    bin_of_limit = int(np.searchsorted(np.cumsum(summary.histogram), STRANGE * summary.non_mated)) + 1
+    return min(threshold, -1 + 2 * bin_of_limit / BINS)
+
+
+def _look_alikes(known: LabelledTemplates, summary: PairSummary, threshold: float) -> Iterator[Finding]:
+    """The best pair of templates of every two people that reach the threshold, highest first."""
+    count = int(np.searchsorted(-summary.tail_score, -threshold, side="right"))
+    a, b = summary.tail_a[:count].astype(np.int64), summary.tail_b[:count].astype(np.int64)
+    first, second = np.sort([known.subject[a], known.subject[b]], axis=0)
+    _, best, inverse = np.unique(first * len(known.names) + second, return_index=True, return_inverse=True)
+    pairs = np.bincount(inverse)
+    for which in np.argsort(best):
+        row = int(best[which])
+        more = f"{pairs[which]:,} pairs of their photos match" if pairs[which] > 1 else ""
+        yield Finding(Kind.LOOK_ALIKE, float(summary.tail_score[row]), int(a[row]), int(b[row]), more)
+
+
+def _own_people(known: LabelledTemplates, limit: float, duplicate: float) -> Iterator[Finding]:
+    """What the templates of one person among themselves show, person after person."""
+    order = np.argsort(known.subject, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(known.subject[order])) + 1):
+        if rows.size > 1:
+            yield from _one_person(known, rows, limit, duplicate)
+
+
+def _one_person(known: LabelledTemplates, rows: NDArray[np.int64], limit: float, duplicate: float) -> Iterator[Finding]:
+    vectors = known.vectors[rows]
+    means = (vectors @ vectors.sum(axis=0) - np.einsum("nd,nd->n", vectors, vectors)) / (rows.size - 1)
+    for start in range(0, rows.size, _BLOCK):
+        scores = vectors[start : start + _BLOCK] @ vectors.T
+        for i, j in np.argwhere(scores >= duplicate).tolist():
+            if start + i < j:
+                yield Finding(Kind.DUPLICATE, float(scores[i, j]), int(rows[start + i]), int(rows[j]))
+    typical = int(np.argmax(means))
+    for i in np.flatnonzero(means < limit).tolist():
+        # Of two photos neither is the odd one: the pair is told once.
+        if i != typical:
+            score = float(vectors[i] @ vectors[typical])
+            note, nearer = _strange(known, int(rows[i]), float(means[i]))
+            yield Finding(Kind.MISLABELLED, score, int(rows[i]), int(rows[typical]), note, nearer)
+
+
+def _strange(known: LabelledTemplates, row: int, mean: float) -> tuple[str, int | None]:
+    """How far the template is from its person, and whom else it looks like: in words, and by row."""
+    note = f"mean {mean:.2f} with their other photos"
+    scores = known.vectors @ known.vectors[row]
+    scores[known.subject == known.subject[row]] = -np.inf
+    nearest = int(np.argmax(scores))
+    if not np.isfinite(scores[nearest]) or scores[nearest] <= mean:
+        return note, None
+    return f"{note}; nearer: {known.names[known.subject[nearest]]} {scores[nearest]:.2f}", nearest

@@ -1,0 +1,118 @@
+"""Forgetting people: everything facesearch keeps of them, and a receipt for them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from facesearch.errors import GalleryError
+from facesearch.names import path_text
+from facesearch.store.erasure import rows_that_name
+from facesearch.store.rawscan import SHORTEST, scan_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from facesearch.search.gallery import Gallery
+    from facesearch.store.erasure import Erased
+    from facesearch.store.rawscan import ScannedFile
+    from facesearch.store.subjects import SubjectKey
+
+
+ELSEWHERE: Final = (
+    "the database server's files, where removed rows stay until they are written over or VACUUM FULL is run",
+    "its write-ahead log, replicas and backups",
+    "index caches on other machines, until the gallery is next searched from there",
+)
+"""Of a gallery in PostgreSQL: what facesearch cannot look into."""
+
+
+def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> dict[str, Any]:
+    """Erase people from the gallery and from the embeddings in `cache`; the receipt, as JSON values.
+
+    Raises `UnknownSubjectError` before anything is changed. When this returns, everything but what the receipt names
+    is gone: `clean` says whether there is anything that it names. `not_searched` tells what of a gallery on a server
+    nobody looked into.
+    """
+    from facesearch.jobs.forgetting import forget_embeddings
+
+    names_before = sorted(path.name for path in gallery.folder.iterdir() if path.is_file())
+    erased = gallery.erase(who)
+    emptied = gallery.database.checkpoint()
+    embeddings, files = forget_embeddings(cache / "embeddings", erased.photo_hashes)
+    scanned = _scan(gallery.folder, cache, erased)
+    with gallery.database.read() as connection:
+        elsewhere = sum(rows_that_name(connection, name) for name in erased.subjects)
+    held = [path_text(name) for name in names_before if name.startswith(("gallery.db", "index.cache"))]
+    return {
+        "subjects": list(erased.subjects),
+        "forgotten_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gallery": gallery.place,
+        "removed": {
+            "photos": erased.photos,
+            "templates": erased.templates,
+            "refused_photos": erased.rejections,
+            "cached_embeddings": embeddings,
+        },
+        "removed_from": [*held, *(path_text(file) for file in files)],
+        "photos_that_stay_for_others": erased.photos_of_others,
+        "explained": _explain(erased),
+        "log_emptied": emptied,
+        "scan": [_scan_record(each, gallery.folder) for each in scanned],
+        "names_too_short_to_scan": sum(len(name) < SHORTEST for name in erased.traces.names),
+        "rows_of_others_with_these_names": elsewhere,
+        "backups_since_enrolment": erased.backups,
+        "not_searched": [*(() if gallery.owns_folder else ELSEWHERE), *gallery.engines.remnants()],
+        "photo_files": "stay where they are: facesearch never owned them",
+        "photo_files_on_disk": _files_on_disk(erased),
+        "clean": emptied and gallery.engines.is_told() and all(_is_clean(each, elsewhere) for each in scanned),
+    }
+
+
+def _explain(erased: Erased) -> str | None:
+    """What is left on purpose, in words; None where nothing is."""
+    if not erased.photos_of_others:
+        return None
+    return (
+        f"{erased.photos_of_others} of the photos are enrolled for other people too, from files with the same content. "
+        "Their templates stay: they are those people's."
+    )
+
+
+def _files_on_disk(erased: Erased) -> list[str]:
+    """Enrolled files that are still there. `enroll` refuses them from now on, unless told to bring the person back."""
+    return [path_text(path) for path in map(os.fsdecode, erased.photo_paths) if os.path.exists(path)]  # noqa: PTH110
+
+
+def _scan(folder: Path, cache: Path, erased: Erased) -> list[ScannedFile]:
+    traces = erased.traces
+    kinds = (traces.vectors, traces.crops, traces.names, traces.paths)
+    groups = [[each for each in kind if len(each) >= SHORTEST] for kind in kinds]
+    try:
+        return scan_files([folder, cache / "embeddings"], groups)
+    except OSError as error:
+        raise GalleryError(
+            f"The people are erased, but {error.filename} cannot be searched for what is left: {error.strerror}.",
+            "Look at that file.",
+        ) from error
+
+
+def _scan_record(scanned: ScannedFile, folder: Path) -> dict[str, Any]:
+    vectors, crops, names, paths = scanned.hits
+    inside = scanned.path.is_relative_to(folder)
+    return {
+        "file": path_text(scanned.path.relative_to(folder) if inside else scanned.path),
+        "bytes": scanned.size,
+        "vectors": vectors,
+        "face_pictures": crops,
+        "names": names,
+        "photo_paths": paths,
+    }
+
+
+def _is_clean(scanned: ScannedFile, elsewhere: int) -> bool:
+    """Another person's name or path may contain the name: Ann is in Annette."""
+    vectors, crops, names, paths = scanned.hits
+    return not vectors and not crops and not paths and (not names or elsewhere > 0)

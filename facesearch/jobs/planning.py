@@ -1,0 +1,454 @@
+"""What becomes of photos before any model runs: what is known already, and what has moved.
+
+A photo is its content; where its file is may change. So a run first looks at all of its files, and then decides: a
+photo whose file was renamed, swapped or shifted keeps its template, a second file of the same content is a duplicate,
+and only contents that are new go through the models.
+
+Whose photo it is: a source (a folder, a manifest, `--as`) says a label. It is stored with the photo. Said again, it
+changes nothing, whatever a person corrected since; said anew, it is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from facesearch.errors import FaceSearchError, PhotoError
+from facesearch.names import path_text, printable
+from facesearch.store.photos import MovedPhoto, PhotoFile, StoredPhoto
+from facesearch.store.rejections import RefusedPhoto, StoredRejection
+from facesearch.store.subjects import clean_name
+from facesearch.store.tombstones import name_key
+from facesearch.store.uploads import is_upload
+from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
+from facesearch.walking import cause_of, is_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from facesearch.jobs.sources import Source
+    from facesearch.search.changes import Change
+    from facesearch.search.gallery import Gallery
+    from facesearch.store.subjects import KnownSubject
+
+Item = TypeVar("Item")
+
+LOOKUP: Final = 64
+"""Photos looked up in the database at a time."""
+RESTING: Final = {Reason.DUPLICATE, Reason.ERASED, Reason.REMOVED}
+"""Refusals that rest on what else is in the gallery: decided anew each time, without the models."""
+
+
+NOT_REMEMBERED: Final = {Reason.ERASED, Reason.INACCESSIBLE, Reason.MODEL_FAILURE}
+"""Refusals that the gallery does not keep: of people who were forgotten it keeps no path, and a file that could not be
+read, or that a model failed on, may be sound the next time with the same size and time of change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A photo that has not been settled yet."""
+
+    source: Source
+    label: str
+    """Whom its source says that it shows; empty where nobody said."""
+    name: str
+    """Whom it shows where nothing else is known: the name of that person, or else the label or the file's name."""
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+    """In hex; None where the content was not looked at yet, or cannot be read."""
+    enrolled: StoredPhoto | None = None
+    """What is enrolled from its path."""
+    refused: StoredRejection | None = None
+    """How its path was refused, under the same policy."""
+
+    def file(self, sha256: str) -> PhotoFile:
+        """The file with its content."""
+        return PhotoFile(self.source.path, sha256, self.size, self.mtime_ns)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What to report, each with the change that has to be committed before, if any."""
+
+    entries: list[tuple[Change | None, EnrollOutcome]] = field(default_factory=list)
+    lift: list[str] = field(default_factory=list)
+    """Rows to take off the list of the erased in the same transaction."""
+
+    def add(self, outcome: EnrollOutcome, change: Change | None = None) -> None:
+        """Report `outcome` once `change` is committed."""
+        self.entries.append((change, outcome))
+
+
+class Planner:
+    """Plans one run of `enroll` over one gallery."""
+
+    def __init__(
+        self, gallery: Gallery, policy: str, *, strict: bool, bring_back_erased: bool, bring_back_removed: bool
+    ) -> None:
+        """`policy` names what refusals rest on; `strict` repeats conflicts of photos that are enrolled already."""
+        self._gallery = gallery
+        self._policy = policy
+        self._strict = strict
+        self._bring_back_erased, self._bring_back_removed = bring_back_erased, bring_back_removed
+        self._standing = gallery.standing()
+        self._known: dict[str, KnownSubject] = {}
+        """Subjects by the names and aliases that sources say."""
+        self._decisions: dict[tuple[str, str], str | None] = {}
+        self._by_person: dict[tuple[str, str], str | None] = {}
+        """Decisions by content and label, and by content and the person whom the label means."""
+        self._attributes: dict[str, dict[str, str]] = {}
+        self._found: list[Todo] = []
+        self._holders: dict[tuple[str, str], str] = {}
+        """Which photo has a content, by subject and SHA-256, as this run knows it."""
+        self._holds: dict[int, bool] = {}
+        """Whether a file still has the content that was enrolled from it, by photo."""
+
+    # -- first: look at all files
+
+    def look(self, sources: Sequence[Source]) -> Iterator[Batch]:
+        """Settle photos whose files have not changed, and keep the others for `settle`."""
+        self._gather_attributes(sources)
+        for group in groups_of(sources, LOOKUP):
+            batch = Batch()
+            self._look_up(group, batch)
+            yield batch
+        self._hash_found()
+
+    def _gather_attributes(self, sources: Sequence[Source]) -> None:
+        """What the sources say of each subject as a whole: rows of one manifest may say it in parts."""
+        for source in sources:
+            if source.attributes:
+                self._attributes.setdefault(source.subject, {}).update(source.attributes)
+
+    def _look_up(self, sources: Sequence[Source], batch: Batch) -> None:
+        paths = [source.path for source in sources]
+        enrolled, refused = self._gallery.find_photos(paths), self._gallery.find_rejections(paths)
+        self._learn_names(sources)
+        news = [
+            stored
+            for source in sources
+            if (stored := enrolled.get(source.path)) and source.said and stored.label != source.subject
+        ]
+        self._learn({stored.label for stored in news if stored.label})
+        self._decide({stored.file.sha256 for stored in news})
+        for source in sources:
+            try:
+                todo = self._todo(source, enrolled.get(source.path), refused.get(source.path))
+            except FaceSearchError as error:
+                batch.add(_rejected(source, Rejection(Reason.UNREADABLE, error.message)))
+                continue
+            except OSError as error:
+                text = f"The photo cannot be read: {cause_of(error)}."
+                batch.add(_rejected(source, Rejection(Reason.INACCESSIBLE, text)))
+                continue
+            if not self._settle_unchanged(todo, batch):
+                self._found.append(todo)
+
+    def _learn_names(self, sources: Sequence[Source]) -> None:
+        said = set()
+        for source in sources:
+            try:
+                said.add(clean_name(source.subject))
+            except FaceSearchError:
+                continue  # told with the photo
+        self._learn(said)
+
+    def _learn(self, names: Collection[str]) -> None:
+        """Look up whose names these (clean) ones are."""
+        self._known.update(self._gallery.known_subjects(set(names) - self._known.keys()))
+
+    def _decide(self, hashes: Collection[str]) -> None:
+        """Look up what people decided about contents."""
+        if hashes and self._standing.is_any:
+            found = self._gallery.decisions(hashes)
+            self._decisions.update(found)
+            self._learn({label for _, label in found if label})
+            for (sha256, label), name in found.items():
+                self._by_person[sha256, self._person_of(label)] = name
+
+    def _person_of(self, label: str) -> str:
+        """The person whom a label means: a renamed one has several."""
+        known = self._known.get(label)
+        return known.name if known else label
+
+    def decision(self, sha256: str, label: str, otherwise: str) -> str | None:
+        """Whose a content of a label is by a person's decision, else `otherwise`; None for nobody's."""
+        if (sha256, label) in self._decisions:
+            return self._decisions[sha256, label]
+        return self._by_person.get((sha256, self._person_of(label)), otherwise)
+
+    def _todo(self, source: Source, enrolled: StoredPhoto | None, refused: StoredRejection | None) -> Todo:
+        subject = clean_name(source.subject)
+        size, mtime_ns = source.status()
+        if refused is not None and refused.policy != self._policy:
+            refused = None
+        label = subject if source.said else ""
+        known = self._known.get(subject)
+        name = known.name if known else subject
+        return Todo(source, label, name, size, mtime_ns, None, enrolled, refused)
+
+    def _settle_unchanged(self, todo: Todo, batch: Batch) -> bool:
+        """Whether a photo is done with, by size and time of its file alone."""
+        stat, enrolled, refused = (todo.size, todo.mtime_ns), todo.enrolled, todo.refused
+        if enrolled is not None and stat == (enrolled.file.size, enrolled.file.mtime_ns):
+            self._holds[enrolled.photo_id] = True
+            self._keep(enrolled, enrolled.file, todo, batch)
+            return True
+        unchanged = refused is not None and enrolled is None and stat == (refused.size, refused.mtime_ns)
+        if unchanged and refused is not None and refused.rejection.reason not in RESTING:
+            batch.add(_rejected(todo.source, refused.rejection))
+            return True
+        return False
+
+    def _hash_found(self) -> None:
+        """Read those contents that may be known. The others are read once, by the models' pipeline."""
+        sizes = Counter(todo.size for todo in self._found)
+        known = self._gallery.known_sizes(sizes)
+        for index, todo in enumerate(self._found):
+            wanted = todo.enrolled or todo.refused or self._standing.is_any or todo.source.data is not None
+            if wanted or todo.size in known or sizes[todo.size] > 1:
+                self._found[index] = replace(todo, sha256=self._read_hash(todo))
+
+    def _read_hash(self, todo: Todo) -> str | None:
+        refused = todo.refused
+        if refused is not None and (todo.size, todo.mtime_ns) == (refused.size, refused.mtime_ns) and refused.sha256:
+            return refused.sha256
+        try:
+            return hashlib.sha256(todo.source.read()).hexdigest()
+        except PhotoError:  # the pipeline reads it again and says why it cannot be used
+            return None
+
+    # -- then: decide by content
+
+    def settle(self) -> Iterator[Batch]:
+        """Settle what needs no model. Photos that change places do so in one batch: they may need each other's."""
+        hashes = {todo.sha256 for todo in self._found if todo.sha256 is not None}
+        copies = self._gallery.photos_of_contents(hashes)
+        self._decide(hashes)
+        self._notice_replaced()
+        moves, rest, left = Batch(), Batch(), list[Todo]()
+        for todo in sorted(self._found, key=_is_elsewhere):
+            settled = todo.sha256 is not None and self._settle(
+                todo, todo.sha256, copies.get(todo.sha256, []), moves, rest
+            )
+            if not settled:
+                left.append(todo)
+        order = {todo.source.path: at for at, todo in enumerate(self._found)}
+        self._found = sorted(left, key=lambda todo: order[todo.source.path])
+        yield moves
+        for group in groups_of(rest.entries, LOOKUP):
+            yield Batch(list(group))
+
+    def _notice_replaced(self) -> None:
+        for todo in self._found:
+            if todo.enrolled is not None and todo.sha256 is not None:
+                self._holds[todo.enrolled.photo_id] = todo.sha256 == todo.enrolled.file.sha256
+
+    def _settle(
+        self,
+        todo: Todo,
+        sha256: str,
+        copies: list[StoredPhoto],
+        moves: Batch,
+        rest: Batch,
+    ) -> bool:
+        enrolled, file = todo.enrolled, todo.file(sha256)
+        if enrolled is not None and enrolled.file.sha256 == sha256:
+            self._keep(enrolled, file, todo, rest)
+            return True
+        if self._settle_renamed(todo, file, copies, moves):
+            return True
+        refusal, name = self.standing_of(todo, sha256)
+        if refusal is not None:
+            self._refuse(todo, refusal, rest, sha256)
+            return True
+        if self._settle_by_copies(todo, name, file, copies, moves, rest):
+            return True
+        if todo.refused is not None and todo.refused.sha256 == sha256 and todo.refused.rejection.reason not in RESTING:
+            self._refuse(todo, todo.refused.rejection, rest, sha256)
+            return True
+        self._holders.setdefault((name, sha256), path_text(todo.source.path))
+        return False
+
+    def _settle_by_copies(
+        self, todo: Todo, name: str, file: PhotoFile, copies: list[StoredPhoto], moves: Batch, rest: Batch
+    ) -> bool:
+        """Whether the content is enrolled for that person already, or is that of a photo that has left its place."""
+        uploaded = todo.source.data is not None
+        for copy in copies:
+            if uploaded and name in copy.subjects:
+                self._keep(copy, copy.file, todo, rest)
+                return True
+        held = None if uploaded else self._held_by(todo, name, copies)
+        held = held or self._holders.get((name, file.sha256))
+        if held is not None:
+            self._refuse(todo, Rejection(Reason.DUPLICATE, f"It is the same photo as {held}."), rest, file.sha256)
+            return True
+        free = [] if uploaded else [copy for copy in copies if self._is_free(copy, name)]
+        if not free:
+            return False
+        taken = next((copy for copy in free if name in copy.subjects), free[0])
+        copies.remove(taken)
+        self._keep(taken, file, todo, moves, name=name)
+        return True
+
+    def _held_by(self, todo: Todo, name: str, copies: Sequence[StoredPhoto]) -> str | None:
+        """The path of the enrolled file that has the content for the same person."""
+        for copy in copies:
+            same = name in copy.subjects or not todo.source.said
+            if same and not is_upload(copy.file.path) and self._still_holds(copy):
+                return path_text(copy.file.path)
+        return None
+
+    def _is_free(self, copy: StoredPhoto, name: str) -> bool:
+        """Whether a file may take the place of an enrolled photo: of an upload, for the same person only."""
+        return name in copy.subjects if is_upload(copy.file.path) else not self._still_holds(copy)
+
+    def _settle_renamed(self, todo: Todo, file: PhotoFile, copies: list[StoredPhoto], moves: Batch) -> bool:
+        """Whether the file is that of an enrolled photo, in another place, of which its source says nothing new."""
+        for copy in copies:
+            same = not self._says_something(todo, copy)
+            if same and todo.source.data is None and not is_upload(copy.file.path) and not self._still_holds(copy):
+                held = self._held_by(todo, copy.subjects[0], copies)
+                if held is None and (copy.subjects[0], file.sha256) not in self._holders:
+                    copies.remove(copy)
+                    self._keep(copy, file, todo, moves)
+                    return True
+        return False
+
+    def standing_of(self, todo: Todo, sha256: str | None) -> tuple[Rejection | None, str]:
+        """Why a photo may not be enrolled, by what people decided and erased; and whose it is."""
+        if self.erased_entries(todo, sha256) and not self._bring_back_erased:
+            text = "This person was forgotten. Ask to bring the person back (--bring-back-erased) to enroll the photo."
+            return Rejection(Reason.ERASED, text), todo.name
+        name: str | None = todo.name
+        if sha256 is not None and todo.source.data is None:  # an upload is a new statement each time
+            name = self.decision(sha256, todo.label, todo.name)
+        if name is None and not self._bring_back_removed:
+            text = "It was removed from the gallery. `facesearch undo` or --bring-back-removed bring it back."
+            return Rejection(Reason.REMOVED, text), todo.name
+        return None, name or todo.name
+
+    def erased_entries(self, todo: Todo, sha256: str | None) -> list[str]:
+        """The entries of the list of the erased that a photo meets."""
+        label = clean_name(todo.source.subject)
+        found = self._standing.entries_of(label, sha256)
+        # Somebody who is called so by now was enrolled, or named, after the other person was forgotten.
+        return [entry for entry in found if entry != name_key(label)] if label in self._known else found
+
+    def _still_holds(self, photo: StoredPhoto) -> bool:
+        """Whether the file at an enrolled photo's path has the photo's content."""
+        if photo.photo_id not in self._holds:
+            self._holds[photo.photo_id] = _has_content(photo.file)
+        return self._holds[photo.photo_id]
+
+    def _says_something(self, todo: Todo, stored: StoredPhoto) -> bool:
+        """Whether the source says of an enrolled photo what it did not say before.
+
+        Another name of the same person says nothing, nor does the name of somebody who was forgotten.
+        """
+        if not todo.label or todo.label == stored.label:
+            return False
+        if stored.label and self._person_of(todo.label) == self._person_of(stored.label):
+            return False
+        forgotten = name_key(todo.label) in self.erased_entries(todo, None)
+        return not forgotten and (todo.source.data is None or not stored.label)
+
+    def _keep(self, stored: StoredPhoto, file: PhotoFile, todo: Todo, batch: Batch, *, name: str | None = None) -> None:
+        """The templates are there already; take over a new place, time or statement where there is one."""
+        self._holds[stored.photo_id] = True
+        owner, label = stored.subjects[0], todo.label or stored.label
+        if self._says_something(todo, stored):
+            # A person may have said nobody of what is said now: then it says nothing of a photo that is somebody's.
+            owner = name or self.decision(stored.file.sha256, todo.label, todo.name) or owner
+        elif todo.source.data is not None or name_key(todo.label) in self.erased_entries(todo, None):
+            label = stored.label
+        self._holders[owner, file.sha256] = path_text(file.path)
+        attributes = self.attributes_of(todo)
+        status = EnrollStatus.UNCHANGED if owner in stored.subjects else EnrollStatus.MOVED
+        note = f"It was enrolled as {stored.subjects[0]}." if status is EnrollStatus.MOVED else None
+        outcome = stored_outcome(stored, owner, status, photo=path_text(todo.source.path))
+        outcome = replace(outcome, note=note, rejection=self._known_conflict(stored, owner))
+        if (stored.file, stored.subjects, stored.label) == (file, (owner,), label) and not attributes:
+            batch.add(outcome)
+        else:
+            batch.add(outcome, MovedPhoto(stored, file, owner, attributes, label))
+
+    def _known_conflict(self, stored: StoredPhoto, owner: str) -> Rejection | None:
+        """The conflict with which a photo was enrolled, where it still stands and is asked for."""
+        if not self._strict or stored.conflict is None:
+            return None
+        found = self._gallery.describe_templates([stored.conflict]).get(stored.conflict)
+        if found is None or found[0] == owner:
+            return None
+        text = f"It matches {found[0]}, and was enrolled all the same. `facesearch audit` says what can be done."
+        return Rejection(Reason.IDENTITY_CONFLICT, text)
+
+    def attributes_of(self, todo: Todo) -> Mapping[str, str]:
+        """What the run's sources say that is new of the photo's subject; once, with the subject's first photo."""
+        said = self._attributes.pop(todo.source.subject, {}) if self._attributes else {}
+        known = self._known.get(clean_name(todo.source.subject))
+        return {key: value for key, value in said.items() if known is None or known.said.get(key) != value}
+
+    def _refuse(self, todo: Todo, rejection: Rejection, batch: Batch, sha256: str | None) -> None:
+        outcome = _rejected(todo.source, rejection)
+        batch.add(outcome, self.refusal(todo, rejection, sha256))
+
+    def refusal(self, todo: Todo, rejection: Rejection, sha256: str | None) -> RefusedPhoto | None:
+        """The change that the refusal makes; None where it makes none."""
+        remembered = rejection.reason not in NOT_REMEMBERED
+        if todo.source.data is not None or not (remembered or todo.enrolled):
+            return None  # an upload is never asked for by this name again
+        stored = StoredRejection(sha256 or None, todo.size, todo.mtime_ns, self._policy, rejection)
+        return RefusedPhoto(todo.source.path, stored, remembered)
+
+    @property
+    def left(self) -> Sequence[Todo]:
+        """What has to go through the models, in the order of the sources."""
+        return self._found
+
+
+def groups_of(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """`items` in consecutive groups of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def stored_outcome(
+    stored: StoredPhoto, subject: str, status: EnrollStatus, *, photo: str | None = None
+) -> EnrollOutcome:
+    """The outcome of a photo whose templates are there already."""
+    return EnrollOutcome(
+        photo=photo or path_text(stored.file.path),
+        subject=subject,
+        status=status,
+        faces=len(stored.template_ids),
+        template_ids=stored.template_ids,
+        detection_score=stored.detection_score,
+    )
+
+
+def _is_elsewhere(todo: Todo) -> bool:
+    """Photos that are where they were come first: they keep their templates, and copies do not get them."""
+    return todo.enrolled is None or todo.enrolled.file.sha256 != todo.sha256
+
+
+def _rejected(source: Source, rejection: Rejection) -> EnrollOutcome:
+    return EnrollOutcome(path_text(source.path), printable(source.subject), EnrollStatus.REJECTED, rejection)
+
+
+def _has_content(file: PhotoFile) -> bool:
+    """Whether a file is there with this content; one that cannot be read is taken to be as it was."""
+    if is_gone(file.path):
+        return False
+    try:
+        status = file.path.stat()
+        if (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns):
+            return True
+        with file.path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+    except OSError:
+        return True

@@ -1,0 +1,201 @@
+"""Many things through four steps at once: every step works while the others do, and nothing piles up between them.
+
+    put -> readers: load, decode -> workers: look -> workers: finish, several together -> ready, in the order of put
+
+Readers wait, for disks and for the processes that decode; workers compute. What is decoded is large, so that little of
+it is kept: the next thing is decoded only when there is room, for one thing more and for its bytes. What was looked at
+is small, and a good deal of it may wait for whoever takes the results: a slow moment of theirs leaves no worker idle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
+
+from facesearch.recognition.pixel_budget import PixelBudget, budget_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Source_contra = TypeVar("Source_contra", contravariant=True)
+Loaded = TypeVar("Loaded")
+Decoded = TypeVar("Decoded")
+Seen = TypeVar("Seen")
+Result_co = TypeVar("Result_co", covariant=True)
+
+AHEAD: Final = 32
+"""Results that may be under way or waiting: what two workers make in the time of a slow commit, and small."""
+
+
+class Steps(Protocol[Source_contra, Loaded, Decoded, Seen, Result_co]):
+    """What is done to one thing; called by several threads at once. What is raised becomes the thing's result."""
+
+    def load(self, source: Source_contra, /) -> Loaded:
+        """Fetch it; may wait."""
+
+    def decode(self, loaded: Loaded, take: Callable[[int], None], /) -> Decoded:
+        """Make it large; may wait. `take` is told how many bytes it will be before it is, and waits for them."""
+
+    def look(self, decoded: Decoded, /) -> Seen:
+        """Compute what is small from what is large."""
+
+    def weight(self, seen: Seen, /) -> int:
+        """How much there is to be finished; 0 for nothing."""
+
+    def finish(self, seen: Sequence[Seen], /) -> Sequence[Result_co]:
+        """The results of several, in their order."""
+
+
+class _Place(Generic[Decoded]):
+    """Where one thing is from before it is decoded until it was looked at: nothing else refers to it."""
+
+    def __init__(self, budget: PixelBudget) -> None:
+        self._budget = budget
+        self._taken = 0
+        self._things: list[Decoded] = []
+
+    def take(self, size: int) -> None:
+        """Bytes for the thing, instead of those taken before: decoding may have failed and begin anew."""
+        self.leave()
+        self._budget.take(size)
+        self._taken = size
+
+    def put(self, thing: Decoded) -> None:
+        self._things.append(thing)
+
+    def thing(self) -> Decoded:
+        return self._things[0]
+
+    def leave(self) -> None:
+        """The memory first, and only then what it counts for."""
+        self._things.clear()
+        taken, self._taken = self._taken, 0
+        self._budget.give_back(taken)
+
+
+class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
+    """Fed and read by one thread, which is the only one to see `source`s wait: it decides when the next is put in."""
+
+    def __init__(
+        self,
+        steps: Steps[Source_contra, Loaded, Decoded, Seen, Result_co],
+        *,
+        workers: int,
+        batch: int,
+        ahead: int = AHEAD,
+        budget: PixelBudget | None = None,
+    ) -> None:
+        """`workers` threads compute; as soon as `batch` of weight is there it is finished together.
+
+        At most `ahead` results and `workers` + 1 decoded things are held, and of those no more bytes than `budget` has,
+        which several pipelines may share. None gives this one a budget of its own.
+        """
+        self._steps = steps
+        self._batch = batch
+        self._ahead = max(ahead, batch)
+        self._in_order: deque[Future[Result_co]] = deque()
+        self._lock = threading.Lock()
+        self._to_be_looked_at = 0
+        self._seen: list[tuple[Seen, Future[Result_co]]] = []
+        self._closed = False
+        self._budget = budget or budget_for(workers + 1)
+        self._room = threading.Semaphore(workers + 1)
+        self._readers = ThreadPoolExecutor(workers + 1, thread_name_prefix="facesearch-photo-read")
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="facesearch-photo")
+
+    def put(self, source: Source_contra) -> None:
+        """Send it on its way. Take what is `ready` after each: that is what bounds how much is held."""
+        done: Future[Result_co] = Future()
+        self._in_order.append(done)
+        with self._lock:
+            self._to_be_looked_at += 1
+        self._readers.submit(self._fetch, source, done)
+
+    def ready(self) -> Iterator[Result_co]:
+        """Results that are there, in the order of `put`; waits only while more are under way than may be."""
+        while self._in_order and (len(self._in_order) > self._ahead or self._in_order[0].done()):
+            yield self._in_order.popleft().result()
+
+    def rest(self) -> Iterator[Result_co]:
+        """All other results."""
+        while self._in_order:
+            yield self._in_order.popleft().result()
+
+    def close(self) -> None:
+        """Drop what is under way and end the threads."""
+        self._closed = True
+        self._readers.shutdown(wait=True, cancel_futures=True)  # while workers still make room for those that wait
+        self._workers.shutdown(wait=True)  # what waits for a worker ends at once, and gives back what it took
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _fetch(self, source: Source_contra, done: Future[Result_co]) -> None:
+        try:
+            self._go_on()
+            loaded = self._steps.load(source)
+            self._room.acquire()
+            place: _Place[Decoded] = _Place(self._budget)
+            try:
+                self._go_on()
+                place.put(self._steps.decode(loaded, place.take))
+            except BaseException:
+                self._make_room(place)
+                raise
+        except BaseException as error:  # noqa: BLE001  # whoever takes the results decides
+            done.set_exception(error)
+            self._looked_at(None)
+        else:
+            self._workers.submit(self._look, place, done)
+
+    def _make_room(self, place: _Place[Decoded]) -> None:
+        place.leave()
+        self._room.release()
+
+    def _look(self, place: _Place[Decoded], done: Future[Result_co]) -> None:
+        try:
+            self._go_on()
+            seen = self._steps.look(place.thing())
+        except BaseException as error:  # noqa: BLE001  # as above
+            done.set_exception(error)
+            self._looked_at(None)
+        else:
+            self._looked_at((seen, done))
+        finally:
+            self._make_room(place)
+
+    def _looked_at(self, one: tuple[Seen, Future[Result_co]] | None) -> None:
+        """Finish what waits once it is enough, or once nothing is left that could come to it."""
+        group: list[tuple[Seen, Future[Result_co]]] = []
+        if one is not None and not self._steps.weight(one[0]):
+            self._finish([one])
+            one = None
+        with self._lock:
+            self._to_be_looked_at -= 1
+            if one is not None:
+                self._seen.append(one)
+            enough = sum(self._steps.weight(seen) for seen, _ in self._seen) >= self._batch
+            if self._seen and (enough or not self._to_be_looked_at):
+                group, self._seen = self._seen, []
+        if group and not self._closed:
+            self._workers.submit(self._finish, group)
+
+    def _finish(self, group: Sequence[tuple[Seen, Future[Result_co]]]) -> None:
+        try:
+            self._go_on()
+            results = self._steps.finish([seen for seen, _ in group])
+        except BaseException as error:  # noqa: BLE001  # as above
+            for _, done in group:
+                done.set_exception(error)
+        else:
+            for (_, done), result in zip(group, results, strict=True):
+                done.set_result(result)
+
+    def _go_on(self) -> None:
+        if self._closed:
+            raise CancelledError

@@ -1,0 +1,164 @@
+"""What the database knows of engines: which there are, what they have not been told, and the vectors themselves."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+
+from facesearch.errors import ConfigError
+from facesearch.store import templates
+from facesearch.store.rows import insert, now, require_whole, stored_columns, update
+from facesearch.store.schema import ENGINE_PREFIX, EngineRow, OutboxRow
+from facesearch.types import IndexKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from facesearch.types import Ids, Vectors
+
+
+class EngineKind(StrEnum):
+    """The external engines that there are."""
+
+    PGVECTOR = "pgvector"
+    MILVUS = "milvus"
+
+
+def parse_engine(kind: str) -> EngineKind | None:
+    """The engine of that name; None for the gallery's own index, of whatever kind. Raises `ConfigError` for others."""
+    if kind in set(IndexKind):
+        return None
+    try:
+        return EngineKind(kind)
+    except ValueError:
+        every = ", ".join([*IndexKind, *EngineKind])
+        raise ConfigError(f"There is no index {kind}.", f"Take one of {every}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine of the gallery."""
+
+    row: int
+    kind: EngineKind
+    name: str
+    """What its tables or collections begin with: random, so that no two galleries share one."""
+    active: bool
+    """Whether it is searched. One that is not is being filled."""
+    filled_to: int
+    """Templates up to this id were handed to it; later changes are in the outbox."""
+    position: int
+    """`MilvusIndex.position` of the newest change it was told of."""
+
+    def collection(self, model_row: int) -> str:
+        """Where it keeps the vectors of a model."""
+        return f"{self.name}_{model_row}"
+
+
+def seen_whole(engine: Engine) -> Engine:
+    """The engine as one must look at it who compares it: with every change that anybody ever made."""
+    return replace(engine, position=0)
+
+
+def engines(connection: Connection) -> list[Engine]:
+    """All engines, oldest first."""
+    rows = connection.execute(sa.select(*stored_columns(EngineRow)).order_by(EngineRow.id)).all()
+    for row in rows:
+        require_whole(EngineRow, row)
+    return [
+        Engine(row.id, EngineKind(row.kind), row.name, bool(row.active), row.filled_to, row.position) for row in rows
+    ]
+
+
+def has_engine(connection: Connection) -> bool:
+    """Whether an external engine is searched."""
+    return bool(connection.exec_driver_sql("SELECT count(*) FROM engines WHERE active = 1").scalar())
+
+
+def active_engine(connection: Connection) -> Engine | None:
+    """The engine that is searched; None where the gallery's own index is."""
+    return next((engine for engine in engines(connection) if engine.active), None)
+
+
+def add_engine(connection: Connection, kind: EngineKind) -> Engine:
+    """A new engine to be filled. From its commit on, the outbox takes what changes."""
+    name = f"{ENGINE_PREFIX}{secrets.token_hex(8)}"
+    values = {"kind": kind.value, "name": name, "active": 0, "filled_to": 0, "position": 0, "created_at": now()}
+    return Engine(insert(connection, EngineRow, values), kind, name, active=False, filled_to=0, position=0)
+
+
+def change_engine(connection: Connection, engine: Engine, **values: int) -> None:
+    """Note that it is `active`, how far it is `filled_to`, or its `position`."""
+    update(connection, EngineRow, EngineRow.id == engine.row, values)
+
+
+def forget_engines(connection: Connection, rows: Sequence[int]) -> None:
+    """Remove engines and what was kept for them."""
+    connection.execute(sa.delete(OutboxRow).where(OutboxRow.engine_id.in_(rows)))
+    connection.execute(sa.delete(EngineRow).where(EngineRow.id.in_(rows)))
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A template that came or went: whether it exists says which."""
+
+    row: int
+    template_id: int
+    model_row: int
+
+
+def pending(connection: Connection, engine: Engine, limit: int) -> list[Note]:
+    """The oldest notes that the engine has not been told, `limit` at most."""
+    query = sa.select(OutboxRow.id, OutboxRow.template_id, OutboxRow.model_id)
+    rows = connection.execute(query.where(OutboxRow.engine_id == engine.row).order_by(OutboxRow.id).limit(limit))
+    return [Note(*row) for row in rows]
+
+
+def pending_ids(connection: Connection, engine: Engine, model_row: int) -> Ids:
+    """The templates of a model that the engine may lack or have too many."""
+    query = sa.select(OutboxRow.template_id).where(OutboxRow.engine_id == engine.row, OutboxRow.model_id == model_row)
+    return np.unique(np.array(connection.scalars(query).all(), np.int64))
+
+
+def count_pending(connection: Connection, engine: Engine) -> int:
+    """How many notes wait."""
+    query = sa.select(sa.func.count()).select_from(OutboxRow).where(OutboxRow.engine_id == engine.row)
+    return connection.scalar(query) or 0
+
+
+def remove_notes(connection: Connection, notes: Sequence[Note]) -> None:
+    """The engine was told."""
+    for chunk in templates.chunks([note.row for note in notes]):
+        connection.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_(chunk)))
+
+
+class DatabaseVectors:
+    """The vectors of one model as the database has them, their checksums proven: a `Truth`."""
+
+    def __init__(self, connection: Connection, model_row: int, dimension: int) -> None:
+        self.connection = connection
+        self.model_row = model_row
+        self.dimension = dimension
+
+    def vectors(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """See `Truth.vectors`."""
+        blocks = list(self._read(np.unique(ids)))
+        return (
+            np.concatenate([np.empty(0, np.int64), *(block[0] for block in blocks)]),
+            np.concatenate([np.empty((0, self.dimension), np.float32), *(block[1] for block in blocks)]),
+        )
+
+    def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
+        """See `Truth.blocks`."""
+        return self._read(None)
+
+    def _read(self, ids: Ids | None) -> Iterator[tuple[Ids, Vectors]]:
+        for block in templates.templates(self.connection, self.model_row, self.dimension, ids):
+            yield block.ids, block.vectors

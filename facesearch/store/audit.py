@@ -1,0 +1,84 @@
+"""Audit events: who did what and when, in counts."""
+
+from __future__ import annotations
+
+import getpass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from facesearch.names import printable
+from facesearch.store.rows import insert, now, require_whole, stored_columns
+from facesearch.store.schema import AuditRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy.engine import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One event as it was written."""
+
+    event_id: int
+    """Rising, without gaps: a missing one was removed."""
+    at: str
+    """UTC, ISO 8601, to the second."""
+    actor: str
+    """The user of the operating system, or the name of an API key."""
+    action: str
+    detail: Mapping[str, int | str]
+
+
+_acting: ContextVar[str | None] = ContextVar("facesearch_actor", default=None)
+
+
+def record(connection: Connection, action: str, detail: Mapping[str, int | str]) -> None:
+    """Write one event. `detail` holds counts and settings; never a vector, a face or a person's name."""
+    values = {"at": now(), "actor": actor(), "action": action, "detail": dict(detail)}
+    insert(connection, AuditRow, values)
+
+
+@contextmanager
+def acting_as(name: str | None) -> Iterator[None]:
+    """Events of this thread or task are of this actor; None leaves them to whoever runs the process."""
+    before = _acting.set(name)
+    try:
+        yield
+    finally:
+        _acting.reset(before)
+
+
+def events(
+    connection: Connection, *, since: str | None = None, action: str | None = None, last: int | None = None
+) -> list[AuditEvent]:
+    """Events, oldest first: those from `since` on (ISO 8601, UTC), of an action or a group of actions, the last n.
+
+    `people` is the group of `people.set`, `people.forget` and so on. Raises `CorruptGalleryError` for a damaged event.
+    """
+    query = sa.select(*stored_columns(AuditRow), AuditRow.detail.label("parsed")).order_by(AuditRow.id.desc())
+    if since is not None:
+        query = query.where(AuditRow.at >= since)
+    if action is not None:
+        action = printable(action)
+        within = sa.func.substr(AuditRow.action, 1, len(action) + 1) == f"{action}."
+        query = query.where((AuditRow.action == action) | within)
+    rows = connection.execute(query.limit(last)).all()
+    for row in rows:
+        require_whole(AuditRow, row[:-1])
+    return [AuditEvent(row.id, row.at, row.actor, row.action, row.parsed) for row in reversed(rows)]
+
+
+def actor() -> str:
+    """Who acts: the API key of this request, else the user of the operating system."""
+    acting = _acting.get()
+    if acting is not None:
+        return acting
+    try:
+        return printable(getpass.getuser())
+    except (OSError, KeyError):  # a container's user id without a name
+        return "unknown"

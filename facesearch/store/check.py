@@ -1,0 +1,265 @@
+"""`facesearch check`: proving that database, templates, index cache and photos agree."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError, FaceSearchError
+from facesearch.index.base import UNIT_TOLERANCE
+from facesearch.index.rowfiles import is_row_cache
+from facesearch.index.snapshot import read_snapshot
+from facesearch.names import is_file
+from facesearch.search.database_checks import check_engines
+from facesearch.store import models, photos, templates
+from facesearch.store.check_records import RESTORE, check_records
+from facesearch.store.revisions import read_revision
+from facesearch.store.schema import FaceRow, ModelRow, TemplateRow
+from facesearch.store.uploads import is_upload
+from facesearch.types import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection, Row
+
+    from facesearch.index.snapshot import Snapshot
+    from facesearch.search.gallery import Gallery
+    from facesearch.store.database import Database
+    from facesearch.store.photos import StoredPhoto
+
+DAMAGED = (FaceSearchError, TypeError, ValueError, AttributeError, LookupError)
+"""What reading a damaged row raises: tables are STRICT, but a damaged file can hold any type anywhere."""
+FEW = 20
+"""The database's problems are listed up to this many: one damaged page can have thousands."""
+
+
+def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
+    """Look at everything a gallery holds, one finding after the other; damage is a finding, never an error.
+
+    `fix` rebuilds what can be rebuilt from what is proven whole: the index cache, an external engine; and it erases
+    again whoever was erased and is back. Damaged rows are named; a backup mends them. Changed photos are named; they
+    have to be enrolled again.
+    """
+    sound = True
+    for finding in check_database(gallery.database):
+        sound = sound and finding.ok
+        yield finding
+    if sound:
+        yield from _check_erased(gallery, fix=fix)
+        yield from check_engines(gallery.engines, fix=fix)
+        yield _check_cache(gallery, fix=fix)
+    yield from _check_photos(gallery.database, listed=not sound)
+
+
+def _check_erased(gallery: Gallery, *, fix: bool) -> Iterator[Finding]:
+    """Whether anybody is back who was erased: a database may have been restored from an older copy."""
+    try:
+        with gallery.database.read() as connection:
+            listed = gallery.erased_list.read(connection)
+            people, faces = gallery.erased_list.back(connection)
+        if not gallery.owns_folder:
+            gallery.erased_list.keep_copy(listed)
+    except CorruptGalleryError as error:
+        yield Finding(ok=False, subject="erased", detail=f"{error.message} {error.hint}")
+        return
+    if people or faces:
+        back = f"{people} people and {faces} templates that were erased are back: the database was restored"
+        if not fix:
+            yield Finding(ok=False, subject="erased", detail=f"{back}; `facesearch check --fix` erases them again")
+            return
+        detail = f"{back}; {gallery.erase_again()} templates were erased again"
+        gallery.database.checkpoint()
+        yield Finding(ok=True, subject="erased", detail=detail, fixed=True)
+    elif len(listed):
+        detail = f"{len(listed)} rows of erased people stay out of restored backups"
+        yield Finding(ok=True, subject="erased", detail=detail)
+
+
+def check_database(database: Database) -> Iterator[Finding]:
+    """The part of `check_gallery` that needs nothing but the database."""
+    for look in (_check_database, _check_schema):
+        yield from _findings(database, partial(look, database))
+    for look_at_rows in (check_records, _check_templates, _check_models):
+        yield from _findings(database, look_at_rows)
+
+
+def _findings(database: Database, look: Callable[[Connection], Iterator[Finding]]) -> list[Finding]:
+    """All findings of one part, each part in a transaction of its own."""
+    found: list[Finding] = []
+    try:
+        with database.read() as connection:
+            for finding in look(connection):
+                found.append(finding)  # noqa: PERF402  # what was found before an error counts
+    except DAMAGED as error:
+        found.append(Finding(ok=False, subject="database", detail=f"a part of it cannot be read ({error}): {RESTORE}"))
+    return found
+
+
+def _check_database(database: Database, connection: Connection) -> Iterator[Finding]:
+    problems = list(database.faults(connection, FEW))
+    for problem in problems:
+        yield Finding(ok=False, subject="database", detail=f"{problem}: {RESTORE}")
+    read_revision(connection)
+    if not problems:
+        yield Finding(ok=True, subject="database", detail=database.sound(connection))
+
+
+def _check_schema(database: Database, connection: Connection) -> Iterator[Finding]:
+    damaged = list(database.schema_faults(connection))
+    for name in damaged:
+        yield Finding(ok=False, subject="schema", detail=f"{name} is not as facesearch made it: {RESTORE}")
+    if not damaged:
+        yield Finding(ok=True, subject="schema", detail="tables, indexes and triggers are as made")
+
+
+def _check_templates(connection: Connection) -> Iterator[Finding]:
+    dimensions = {row.id: row.dimension for row in connection.execute(sa.select(ModelRow.id, ModelRow.dimension))}
+    query = sa.select(TemplateRow.__table__).order_by(TemplateRow.id).execution_options(yield_per=4096)
+    count = 0
+    damaged: dict[int, str] = {}
+    for rows in connection.execute(query).partitions():
+        for row in rows:
+            count += 1
+            problem = _template_problem(row, dimensions.get(row.model_id))
+            if problem:
+                damaged[row.id] = problem
+    described = templates.describe_templates(connection, damaged, proven=False)
+    for template_id, problem in damaged.items():
+        subject, photo, *_ = described.get(template_id, ("nobody", "no photo"))
+        detail = f"template {template_id} of {subject} ({photo}) {problem}: {RESTORE}"
+        yield Finding(ok=False, subject="templates", detail=detail)
+    if not damaged:
+        yield Finding(ok=True, subject="templates", detail=f"{count} templates match their checksums")
+
+
+def _template_problem(row: Row[*tuple[Any, ...]], dimension: int | None) -> str | None:
+    if not templates.is_whole(row, row.model_id):
+        return "does not match its checksum"
+    if len(row.vector) != 4 * (dimension or 0):
+        return f"has {len(row.vector) // 4} dimensions where its model has {dimension}"
+    length = float(np.linalg.norm(np.frombuffer(row.vector, "<f4").astype(np.float64)))
+    if not abs(length - 1) <= UNIT_TOLERANCE:  # NaN compares false
+        return f"is no unit vector (length {length:g})"
+    return None
+
+
+def _check_models(connection: Connection) -> Iterator[Finding]:
+    active = models.active_model(connection)
+    others = connection.scalar(sa.select(sa.func.count()).select_from(ModelRow).where(ModelRow.active == 0)) or 0
+    count = connection.scalar(sa.select(sa.func.count()).select_from(TemplateRow)) or 0
+    if active is None and count:
+        yield Finding(ok=False, subject="models", detail=f"{count} templates, but no active model: {RESTORE}")
+        return
+    name = active[1].model_id if active else "none yet"
+    yield Finding(ok=True, subject="models", detail=f"active model: {name}" + (f", {others} others" if others else ""))
+    covered = sa.exists().where(TemplateRow.face_id == FaceRow.id, models.of_active_model())
+    missing = connection.scalar(sa.select(sa.func.count()).select_from(FaceRow).where(~covered)) if active else 0
+    if missing:
+        # Not a fault where there are others: whoever activated the model was told, and allowed it.
+        detail = f"{missing} faces have no template of it, so that no search finds them: facesearch reembed"
+        yield Finding(ok=others > 0, subject="models", detail=detail)
+
+
+def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
+    """Look at the cache, against a database that is sound."""
+    with gallery.database.read() as connection:
+        found = _compare_cache(connection, gallery.folder)
+    if found.ok:
+        return found
+    if not fix:
+        return replace(found, detail=f"{found.detail}; `facesearch check --fix` rebuilds it")
+    count = gallery.rebuild_own_index()
+    return Finding(ok=True, subject="index", detail=f"{found.detail}; rebuilt from {count} templates", fixed=True)
+
+
+def _compare_cache(connection: Connection, folder: Path) -> Finding:
+    try:
+        snapshot = _read_cache(folder)
+    except CorruptGalleryError as error:
+        return Finding(ok=False, subject="index", detail=error.message)
+    active = models.active_model(connection)
+    if snapshot is None or active is None:
+        return Finding(ok=True, subject="index", detail="no cache yet; it is built at the next search")
+    if snapshot.token != read_revision(connection).token or snapshot.model_id != active[1].model_id:
+        detail = "the cache is of an older state; it catches up at the next search"
+        return Finding(ok=True, subject="index", detail=detail)
+    if snapshot.vectors.shape[1] != active[1].dimension or not _same_templates(connection, active[0], snapshot):
+        detail = "the cache carries the database's token but not its templates"
+        return Finding(ok=False, subject="index", detail=detail)
+    return Finding(ok=True, subject="index", detail=f"the cache holds exactly the {len(snapshot.ids)} templates")
+
+
+def _read_cache(folder: Path) -> Snapshot | None:
+    if not is_row_cache(folder):
+        return read_snapshot(folder)
+    from facesearch.index import row_index  # FAISS
+
+    return row_index.read_as_snapshot(folder)
+
+
+def _same_templates(connection: Connection, model_row: int, snapshot: Snapshot) -> bool:
+    order = np.argsort(snapshot.ids)
+    position = 0
+    for block in templates.templates(connection, model_row, snapshot.vectors.shape[1]):
+        part = order[position : position + len(block.ids)]
+        position += len(block.ids)
+        kept = ((snapshot.ids, block.ids), (snapshot.checksums, block.checksums), (snapshot.vectors, block.vectors))
+        if not all(np.array_equal(cached[part], stored) for cached, stored in kept):
+            return False
+    return position == len(snapshot.ids)
+
+
+def _check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:
+    """Look at the photo files; `listed` says that damage of their records has been reported already."""
+    stored: list[StoredPhoto] = []
+    try:
+        with database.read() as connection:
+            stored += photos.all_photos(connection)
+    except DAMAGED as error:
+        if not listed:
+            yield Finding(ok=False, subject="photos", detail=f"they cannot be listed: {error}")
+        return
+    uploaded = sum(is_upload(photo.file.path) for photo in stored)
+    stored = [photo for photo in stored if not is_upload(photo.file.path)]
+    missing = whole = 0
+    for photo in stored:  # outside the transaction: reading thousands of files takes its time
+        problem = _photo_problem(photo)
+        if problem is not None:
+            yield Finding(ok=False, subject="photos", detail=f"{photo.file.path} {problem}")
+        elif is_file(photo.file.path):
+            whole += 1
+        else:
+            missing += 1
+    if uploaded:
+        detail = f"{uploaded} photos were uploaded: there is no file to compare (re-embedding needs them again)"
+        yield Finding(ok=True, subject="photos", detail=detail)
+    if missing:
+        # Not a fault: many people enroll from a card or delete the photos on purpose. Search does not need them.
+        detail = f"{missing} of {len(stored)} photos are no longer where they were "
+        detail += "(search works; re-embedding needs them)"
+        yield Finding(ok=True, subject="photos", detail=detail)
+    if whole == len(stored) - missing and whole:
+        yield Finding(ok=True, subject="photos", detail=f"{whole} photos are the ones that were enrolled")
+
+
+def _photo_problem(photo: StoredPhoto) -> str | None:
+    """What is wrong with the file; a photo that is not there is not wrong."""
+    path = photo.file.path
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if digest == photo.file.sha256 else "is not the photo that was enrolled: enroll its folder again"

@@ -1,0 +1,142 @@
+"""A gallery's database, whichever it is: transactions, the schema's revision, and what else differs between two kinds.
+
+`SqliteDatabase` is a file in the gallery's folder; `PostgresDatabase` is on a server. Everything else in this package
+takes one of these, or an open connection, and is the same for both.
+"""
+
+from __future__ import annotations
+
+import shlex
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
+from facesearch.store.migrating import run_migrations
+from facesearch.store.schema import HEAD_REVISION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy.engine import Connection, Engine
+
+Result = TypeVar("Result")
+
+
+class Database(ABC):
+    """Thread-safe; `read()` and `write()` hand out one transaction each."""
+
+    engine: Engine
+
+    # -- transactions
+
+    @abstractmethod
+    def read(self) -> AbstractContextManager[Connection]:
+        """A consistent view of the database: everything in it is of one moment."""
+
+    @abstractmethod
+    def write(self) -> AbstractContextManager[Connection]:
+        """A write transaction: committed and on disk when the block ends, undone when it raises.
+
+        It sees one moment too, and its own changes. Raises `GalleryConflictError` where another writer was faster:
+        `transact` tries again.
+        """
+
+    @abstractmethod
+    def transact(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a write transaction and commit it, anew as a whole where another writer was faster.
+
+        What `work` does besides the database must bear being done again.
+        """
+
+    @abstractmethod
+    def hold_writers_off(self) -> AbstractContextManager[Connection]:
+        """A transaction during which nobody else changes templates; it sees everything that was changed before."""
+
+    @abstractmethod
+    def migration(self) -> AbstractContextManager[Connection]:
+        """A write transaction that may rebuild tables, alone."""
+
+    @abstractmethod
+    def version(self) -> int | None:
+        """A number that equals an earlier one only if nothing was committed in between, by whomever.
+
+        None where the database cannot tell.
+        """
+
+    # -- the schema
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, for messages: never with a password."""
+
+    def revision(self) -> str | None:
+        """The schema revision; None where there is no schema yet."""
+        with self.read() as connection:
+            exists = sa.inspect(connection).has_table("alembic_version")
+            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if exists else None
+        if isinstance(found, bytes):  # a damaged file can hold any type anywhere
+            raise CorruptGalleryError(f"The schema version of {self.place} is damaged.", "Restore it from a backup.")
+        return found
+
+    def require_head(self) -> None:
+        """Raise `SchemaOutdatedError` unless the schema is the one this code works with."""
+        found = self.revision()
+        if found == HEAD_REVISION:
+            return
+        if found is not None and found > HEAD_REVISION:
+            raise SchemaOutdatedError(
+                f"The gallery was written by a newer facesearch (schema {found}, this one knows {HEAD_REVISION}).",
+                "Upgrade facesearch: pip install -U facesearch",
+            )
+        raise SchemaOutdatedError(
+            f"The gallery's schema is {found or 'missing'}, this facesearch needs {HEAD_REVISION}.",
+            f"Run: facesearch db upgrade --gallery {shlex.quote(self.place)}",
+        )
+
+    def upgrade(self) -> None:
+        """Bring the schema to the newest revision, in one transaction."""
+        from alembic.util import CommandError
+
+        try:
+            with self.migration() as connection:
+                run_migrations(connection)
+        except CommandError as error:
+            raise SchemaOutdatedError(
+                f"The schema of {self.place} cannot be upgraded: {error}.",
+                "It was probably written by a newer facesearch: pip install -U facesearch",
+            ) from error
+
+    # -- the rest
+
+    @property
+    @abstractmethod
+    def is_encrypted(self) -> bool:
+        """Whether facesearch itself encrypts everything it writes."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Its kind, version and what its durability rests on, in a few words."""
+
+    @abstractmethod
+    def faults(self, connection: Connection, most: int) -> Iterator[str]:
+        """What the database itself finds wrong with its pages, indexes and references, up to `most` of each."""
+
+    @abstractmethod
+    def sound(self, connection: Connection) -> str:
+        """What no `faults` prove, in words."""
+
+    @abstractmethod
+    def schema_faults(self, connection: Connection) -> Iterator[str]:
+        """Tables, indexes and triggers that are not as the migrations make them, by name."""
+
+    @abstractmethod
+    def checkpoint(self) -> bool:
+        """Clear away what removed rows left behind; returns False where others were in the way."""
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()

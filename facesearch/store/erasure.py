@@ -1,0 +1,348 @@
+"""Erasing people: out of the database, its log and the index cache, with proof in the form of a raw scan.
+
+In this order: their rows go in one transaction, which first puts them on the list of erased people and removes the
+index cache; the write-ahead log, where their vectors still stand, is emptied, which waits for readers; then every file
+of the folder is searched for the bytes that were removed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from facesearch.store import audit, journal, rejections, subjects
+from facesearch.store.column_types import contains
+from facesearch.store.rows import update
+from facesearch.store.schema import (
+    AliasRow,
+    AuditRow,
+    CropRow,
+    DecisionRow,
+    FaceRow,
+    PhotoRow,
+    RejectionRow,
+    SubjectRow,
+    TemplateRow,
+)
+from facesearch.store.templates import chunks
+from facesearch.store.tombstones import (
+    content_key,
+    erased_rows,
+    name_key,
+    subject_key,
+    template_keys,
+    vector_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from facesearch.store.erased import ErasedList
+    from facesearch.store.subjects import SubjectKey
+    from facesearch.store.tombstones import Tombstones
+
+END: Final = 256
+"""Bytes of a vector's end."""
+HEADERS, PIECE, STRIDE = 700, 48, 1024
+"""Bytes of a JPEG: its tables, which are those of others too; a piece to look for, and from one to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """The bytes of a person that no file may hold any more. Biometric data and names: in memory only."""
+
+    vectors: tuple[bytes, ...]
+    """Both ends of each: what is half overwritten is found too."""
+    crops: tuple[bytes, ...]
+    """Pieces of pictures of their faces, which the database may keep in several places."""
+    names: tuple[bytes, ...]
+    paths: tuple[bytes, ...]
+    """Of photos that were removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was removed from the database of one subject or several."""
+
+    subjects: tuple[str, ...]
+    photos: int
+    templates: int
+    template_ids: tuple[int, ...]
+    photos_of_others: int
+    """Photos that stay because other people are enrolled from the same content."""
+    rejections: int
+    photo_hashes: frozenset[str]
+    """Hex SHA-256 of every photo they were in."""
+    photo_paths: tuple[bytes, ...]
+    """Where these photos were enrolled from, and removed ones that could have been brought back."""
+    backups: int
+    """Backups that were written since the first of them was enrolled."""
+    traces: Traces = field(repr=False)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the gallery has of the people who are to be erased, in its tables and in its journal."""
+
+    ids: list[int]
+    merged: set[int] = field(default_factory=set)
+    """People who are no longer enrolled, among them those who were merged into others."""
+    names: list[str] = field(default_factory=list)
+    """Names of those who were asked for first, then all others."""
+    own: int = 0
+    """How many of the names are of those who were asked for."""
+    since: str = ""
+    """When the first of them was enrolled."""
+    vectors: set[bytes] = field(default_factory=set)
+    contents: set[bytes] = field(default_factory=set)
+    paths: set[bytes] = field(default_factory=set)
+    keys: list[str] = field(default_factory=list)
+    """Their rows, as `tombstones` spells them."""
+
+
+def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[SubjectKey]) -> Erased:
+    """Remove subjects and all that names them, and put them on the list of the erased.
+
+    People who were removed, and whom the journal could bring back, are erased as well. Raises `UnknownSubjectError`
+    where one of them is neither; nothing is changed then.
+    """
+    asked = [journal.find_subject(connection, each).subject_id for each in who]
+    found = _find_all(connection, list(dict.fromkeys(asked)))
+    of_subjects = FaceRow.subject_id.in_(found.ids)
+    photo_ids = list(connection.scalars(sa.select(FaceRow.photo_id).where(of_subjects).distinct()))
+    keys = template_keys(connection, of_subjects)
+    crops = _take_crops(connection, photo_ids)
+    enrolled = [key for key in found.ids if _is_enrolled(connection, key)]
+    removed = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
+    shared = _contents_of_others(connection, found.contents)
+    others = _vectors_of_others(connection, found.vectors)
+    vectors = map(vector_key, found.vectors - others)
+    listed.add(connection, [*found.keys, *keys, *vectors, *_returns(found, shared)])
+    rejections = _forget_words(connection, found.ids, found.names)
+    counts = {"subjects": found.own, "photos": removed, "templates": len(keys), "refused_photos": rejections}
+    audit.record(connection, "people.forget", counts)
+    return Erased(
+        subjects=tuple(found.names[: found.own]),
+        photos=removed,
+        templates=len(keys),
+        template_ids=tuple(keys.values()),
+        photos_of_others=len(shared),
+        rejections=rejections,
+        photo_hashes=frozenset(each.hex() for each in found.contents),
+        photo_paths=tuple(sorted(found.paths)),
+        backups=_backups_since(connection, found.since),
+        traces=Traces(
+            vectors=tuple({end for each in found.vectors - others for end in (each[:END], each[-END:])}),
+            crops=tuple({piece for each in crops for piece in _pieces(each)}),
+            names=tuple(map(str.encode, found.names)),
+            paths=tuple(found.paths - _paths(connection, found.paths)),
+        ),
+    )
+
+
+def _is_enrolled(connection: Connection, subject_id: int) -> bool:
+    return connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.id == subject_id)) is not None
+
+
+def _find_all(connection: Connection, asked: list[int]) -> _Found:
+    """What the gallery has of these people, of those who were merged into them, and of removed ones of their names.
+
+    People of one name are taken for the same.
+    """
+    removed = journal.removed_subjects(connection)
+    ids = asked
+    while True:
+        found = _find(connection, ids, asked)
+        same = {each.subject_id for each in removed if each.name in found.names} | found.merged
+        if same <= set(ids):
+            return found
+        ids = [*ids, *sorted(same - set(ids))]
+
+
+def _find(connection: Connection, ids: list[int], asked: list[int]) -> _Found:
+    found = _Found(ids)
+    query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.created_at).where(SubjectRow.id.in_(ids))
+    rows = [(row.id, row.name, row.created_at) for row in connection.execute(query)]
+    known = journal.images(connection, ids)
+    gone = [row for row in known["subjects"] if not _is_enrolled(connection, row["id"])]
+    found.merged = {row["id"] for row in gone}
+    rows += [(row["id"], row["name"], row["created_at"]) for row in gone]
+    own = list(dict.fromkeys(str(name) for key, name, _ in rows if key in asked))
+    aliases = connection.scalars(sa.select(AliasRow.name).where(AliasRow.subject_id.in_(ids)))
+    also = [*(name for _, name, _ in rows), *aliases, *(row["name"] for row in known["aliases"])]
+    holders = subjects.ids_by_name(connection, also)
+    found.names = list(dict.fromkeys([*own, *(name for name in also if holders.get(name) in {None, *ids})]))
+    found.own = len(own)
+    found.since = min(created for *_, created in rows)
+    found.keys = [subject_key(key, created) for key, _, created in rows]
+    of_subjects = FaceRow.subject_id.in_(ids)
+    found.vectors.update(connection.scalars(sa.select(TemplateRow.vector).join(FaceRow).where(of_subjects)))
+    found.vectors.update(row["vector"] for row in known["templates"])
+    pictures = sa.select(PhotoRow.path, PhotoRow.sha256).join(FaceRow).where(of_subjects)
+    for path, sha256 in [*connection.execute(pictures), *((row["path"], row["sha256"]) for row in known["photos"])]:
+        found.paths.add(path)
+        found.contents.add(sha256)
+    return found
+
+
+def _returns(found: _Found, shared: set[bytes]) -> list[str]:
+    """What would bring these people back: their names, and the contents of their photos."""
+    contents = [content_key(each.hex()) for each in found.contents - shared]
+    of_names = [content_key(each.hex(), name) for each in shared for name in found.names]
+    return [*map(name_key, found.names), *contents, *of_names]
+
+
+def _contents_of_others(connection: Connection, contents: set[bytes]) -> set[bytes]:
+    """Those of these contents that are enrolled."""
+    return {
+        sha256
+        for chunk in chunks(list(contents))
+        for sha256 in connection.scalars(sa.select(PhotoRow.sha256).where(PhotoRow.sha256.in_(chunk)))
+    }
+
+
+def _vectors_of_others(connection: Connection, vectors: set[bytes]) -> set[bytes]:
+    """Those of these vectors that another person's templates have: the same face in the same photo."""
+    return {
+        vector
+        for chunk in chunks(list(vectors))
+        for vector in connection.scalars(sa.select(TemplateRow.vector).where(TemplateRow.vector.in_(chunk)))
+    }
+
+
+def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:
+    """Those of these paths that a photo is enrolled from."""
+    return {
+        path
+        for chunk in chunks(list(paths))
+        for path in connection.scalars(sa.select(PhotoRow.path).where(PhotoRow.path.in_(chunk)))
+    }
+
+
+def erase_again(connection: Connection, tombstones: Tombstones) -> list[int]:
+    """Remove whoever is on the list, also from the journal; the ids of the templates that went."""
+    subject_ids, template_ids = erased_rows(connection, tombstones)
+    past = find_in_journal(connection, tombstones)
+    names = _names(connection, subject_ids) + past.names
+    removed = set(template_ids)
+    for key in subject_ids:
+        removed.update(subjects.remove_subject(connection, key)[1])
+    remove_faces(connection, template_ids)
+    if subject_ids or template_ids or past.entries:
+        _forget_words(connection, [*subject_ids, *past.subjects], names, past.entries)
+    return sorted(removed)
+
+
+@dataclass(slots=True)
+class ErasedPast:
+    """What the journal could bring back of people who are on the list."""
+
+    subjects: set[int] = field(default_factory=set)
+    """People who were removed, or merged into others."""
+    names: list[str] = field(default_factory=list)
+    templates: int = 0
+    entries: set[int] = field(default_factory=set)
+    """Entries that removed any of this."""
+
+
+def find_in_journal(connection: Connection, tombstones: Tombstones) -> ErasedPast:
+    """What the journal of a restored database could bring back of the people who are on the list."""
+    found = ErasedPast()
+    for entry_id, table, row in journal.removed_rows(connection) if len(tombstones) else ():
+        if table == SubjectRow.__tablename__ and tombstones.names(subject_key(row["id"], row["created_at"])):
+            found.subjects.add(row["id"])
+            found.names.append(row["name"])
+        elif table == TemplateRow.__tablename__ and tombstones.names(vector_key(row["vector"])):
+            found.templates += 1
+        elif table != PhotoRow.__tablename__ or not tombstones.names(content_key(row["sha256"].hex())):
+            continue
+        found.entries.add(entry_id)
+    return found
+
+
+def _names(connection: Connection, subject_ids: Sequence[int]) -> list[str]:
+    """What these people are called."""
+    return [
+        name
+        for chunk in chunks(subject_ids)
+        for key, column in ((SubjectRow.id, SubjectRow.name), (AliasRow.subject_id, AliasRow.name))
+        for name in connection.scalars(sa.select(column).where(key.in_(chunk)))
+    ]
+
+
+def _forget_words(
+    connection: Connection, subject_ids: Sequence[int], names: Sequence[str], entries: Iterable[int] = ()
+) -> int:
+    """Delete what was decided about people, what the journal has of them, and refusals that name them.
+
+    Returns how many refusals there were.
+    """
+    for column, values in ((DecisionRow.subject_id, subject_ids), (DecisionRow.label, names)):
+        for chunk in chunks(values):
+            connection.execute(sa.delete(DecisionRow).where(column.in_(chunk)))
+    for name in names:  # photos of others, whose folders are called so
+        update(connection, PhotoRow, PhotoRow.label == name, {"label": ""})
+    journal.forget(connection, subject_ids, names, entries)
+    return forget_refusals(connection, names)
+
+
+def _take_crops(connection: Connection, photo_ids: Sequence[int]) -> list[bytes]:
+    """Remove the pictures of these photos' faces, also where a photo stays: nobody knows whose face it is."""
+    found: list[bytes] = []
+    for chunk in chunks(photo_ids):
+        found += connection.scalars(sa.select(CropRow.jpeg).where(CropRow.photo_id.in_(chunk)))
+        connection.execute(sa.delete(CropRow).where(CropRow.photo_id.in_(chunk)))
+    return found
+
+
+def _pieces(jpeg: bytes) -> list[bytes]:
+    return [jpeg[at : at + PIECE] for at in range(HEADERS, len(jpeg) - PIECE, STRIDE)]
+
+
+def remove_faces(connection: Connection, template_ids: Sequence[int]) -> int:
+    """Remove the faces of these templates, and photos and subjects left without any; returns how many there were."""
+    removed = 0
+    for chunk in chunks(template_ids):
+        faces = connection.execute(
+            sa.select(FaceRow.id, FaceRow.photo_id).join(TemplateRow).where(TemplateRow.id.in_(chunk)).distinct()
+        ).all()
+        connection.execute(sa.delete(FaceRow).where(FaceRow.id.in_([face.id for face in faces])))
+        subjects.remove_orphan_photos(connection, list({face.photo_id for face in faces}))
+        removed += len(faces)
+    if removed:
+        subjects.remove_faceless_subjects(connection)
+    return removed
+
+
+def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
+    """Forget refused photos whose path or reason names one of these people; returns how many.
+
+    The photos are looked at again by the next enrolment that meets them, and nothing else is lost.
+    """
+    before = connection.scalar(sa.select(sa.func.count()).select_from(RejectionRow)) or 0
+    rejections.forget_comparisons(connection)
+    for name in names:
+        for form in ("NFC", "NFD"):
+            spelt = unicodedata.normalize(form, name)
+            named = contains(RejectionRow.path, spelt.encode()) | contains(RejectionRow.detail, spelt)
+            connection.execute(sa.delete(RejectionRow).where(named))
+    return before - (connection.scalar(sa.select(sa.func.count()).select_from(RejectionRow)) or 0)
+
+
+def rows_that_name(connection: Connection, name: str) -> int:
+    """How many rows hold a name as part of other text: of people whose names contain it, and paths of their photos."""
+    texts = (SubjectRow.name, sa.type_coerce(SubjectRow.attributes, sa.Text), RejectionRow.detail)
+    conditions = [contains(column, name) for column in texts]
+    conditions += [contains(column, name.encode()) for column in (PhotoRow.path, RejectionRow.path)]
+    counts = (connection.scalar(sa.select(sa.func.count()).where(condition)) for condition in conditions)
+    return sum(count or 0 for count in counts)
+
+
+def _backups_since(connection: Connection, moment: str) -> int:
+    written = sa.select(sa.func.count()).where(AuditRow.action == "backup", AuditRow.at >= moment)
+    return connection.scalar(written) or 0

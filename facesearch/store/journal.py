@@ -1,0 +1,523 @@
+"""The journal: what people corrected, kept so that each correction can be looked up and undone.
+
+A correction is an entry with the rows that it changed: of a changed row the columns that became others, before and
+after; of a removed row all columns, vectors included; of a new row that it was added. Undoing an entry puts back what
+was, ids included, and is an entry itself. It is refused where the same columns were changed again since.
+
+Removed people can be brought back for `KEPT_DAYS`. Then, or when they are forgotten, what the journal has of them goes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from facesearch.errors import GalleryError, UnknownSubjectError
+from facesearch.store import audit, subjects
+from facesearch.store.column_types import JsonText
+from facesearch.store.decisions import decide
+from facesearch.store.rows import insert, insert_all, now, require_whole, stored_columns, update
+from facesearch.store.schema import (
+    AliasRow,
+    Base,
+    CropRow,
+    DecisionRow,
+    FaceRow,
+    JournalChangeRow,
+    JournalRow,
+    ModelRow,
+    PhotoRow,
+    Sealed,
+    SubjectRow,
+    TemplateRow,
+)
+from facesearch.store.templates import chunks
+from facesearch.types import EnrollStatus, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy.engine import Connection, Row
+
+    from facesearch.store.subjects import SubjectKey
+
+KEPT_DAYS: Final = 30
+"""Days for which a removal can be undone. After that its vectors and pictures are deleted from the journal."""
+ENROLL: Final = "enroll"
+UNDO: Final = "undo"
+_TABLES: Final[dict[str, type[Base]]] = {
+    row.__tablename__: row for row in (SubjectRow, AliasRow, PhotoRow, FaceRow, TemplateRow, CropRow, DecisionRow)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One correction."""
+
+    entry_id: int
+    """Rising with time."""
+    at: str
+    """UTC, ISO 8601, to the second."""
+    actor: str
+    """The user of the operating system, or the name of an API key."""
+    action: str
+    """rename, merge, move, confirm, set, alias, remove, enroll, or undo."""
+    detail: dict[str, Any]
+    """Names and counts; `{"erased": 1}` where somebody concerned was forgotten."""
+    undone_by: int | None
+    """The entry that undid this one."""
+    undoable: bool
+    """Whether what it changed is still known."""
+
+    @property
+    def what(self) -> str:
+        """What was done, in words."""
+        return _in_words(self.action, self.detail)
+
+    @property
+    def state(self) -> str:
+        """Whether it was undone or can be, in words; empty where it can be."""
+        if self.undone_by is not None:
+            return f"undone by {self.undone_by}"
+        return "" if self.undoable else "can no longer be undone"
+
+
+_WORDS: Final = {
+    "rename": "renamed {name} to {to}",
+    "merge": "merged {name} into {into}",
+    "move": "moved {photos} to {to}",
+    "confirm": "confirmed {photos}",
+    "set": "set {attributes} of {name}",
+    "alias added": "let {name} be called {added} as well",
+    "alias removed": "took the name {removed} from {name}",
+    "remove": "removed {name}",
+    "remove photos": "removed {photos}",
+}
+
+
+def _in_words(action: str, said: Mapping[str, Any]) -> str:
+    if action == UNDO:
+        undone = said.get("undone", UNDO)
+        what = "an undo" if undone == UNDO and "erased" not in said else "a correction"
+        return f"undid {said['entry']}: {what if undone == UNDO else _in_words(undone, said)}"
+    if action == "enroll":
+        counts = ", ".join(f"{count} {status}" for status, count in said.items() if status in set(EnrollStatus))
+        return f"enrolled photos: {counts}" if counts else "enrolled photos"
+    photos = said.get("photos", 0)
+    words = _WORDS[f"{action} {'added' if 'added' in said else 'removed'}" if action == "alias" else action]
+    try:
+        return words.format_map({**said, "photos": f"{photos} photo{'' if photos == 1 else 's'}"})
+    except KeyError:
+        return f"{action}: somebody who was forgotten, or removed long ago"
+
+
+class Entry:
+    """A correction under way. It is written with the first row that it changes; one that changes nothing is none."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        action: str,
+        detail: Mapping[str, object] | None = None,
+        entry_id: int | None = None,
+    ) -> None:
+        """`entry_id` continues an entry of an earlier transaction."""
+        self.connection = connection
+        self._action, self._detail = action, dict(detail or {})
+        self.id = entry_id
+        """None while nothing was changed."""
+
+    def update(
+        self,
+        row: type[Sealed],
+        condition: sa.ColumnElement[bool],
+        values: Mapping[str, object],
+        *,
+        of: int,
+        other: int | None = None,
+    ) -> int:
+        """Change rows that belong to the subject `of`, and before or after to `other`; returns how many changed."""
+        columns = [column for column in row.__table__.c if column.name in values]
+        found = self.connection.execute(sa.select(row.id, *_as_stored(columns)).where(condition)).all()
+        after = [_stored_value(column, values[column.name]) for column in columns]
+        changed = [each for each in found if list(each[1:]) != after]
+        names = [column.name for column in columns]
+        self._note(row, [(each[0], _pack(names, each[1:]), _pack(names, after)) for each in changed], of, other)
+        for chunk in chunks([each[0] for each in changed]):
+            update(self.connection, row, row.id.in_(chunk), values)
+        return len(changed)
+
+    def insert(self, row: type[Sealed], values: Mapping[str, object], *, of: int | None = None) -> int:
+        """Add a row that belongs to the subject `of`, or is a subject itself; its id."""
+        key = insert(self.connection, row, values)
+        self._note(row, [(key, None, b"")], key if of is None else of)
+        return key
+
+    def insert_again(self, row: type[Base], values: Mapping[str, object], *, of: int, other: int | None) -> None:
+        """Put back a row that was removed, as it was stored."""
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in values]
+        self.connection.execute(sa.insert(sa.table(row.__tablename__, *columns)), [dict(values)])
+        self._note(row, [(int(str(values["id"])), None, b"")], of, other)
+
+    def delete(
+        self, row: type[Base], condition: sa.ColumnElement[bool], *, of: int, other: int | None = None
+    ) -> list[int]:
+        """Remove rows that belong to the subject `of`, and to which no others refer; their ids."""
+        table = row.__table__
+        found = self.connection.execute(sa.select(*_as_stored(table.c)).where(condition)).all()
+        for each in found:
+            if issubclass(row, Sealed):
+                require_whole(row, each)
+        names = [column.name for column in table.c]
+        self._note(row, [(each[0], _pack(names, each), None) for each in found], of, other)
+        keys = [int(each[0]) for each in found]
+        for chunk in chunks(keys):
+            self.connection.execute(sa.delete(row).where(table.c.id.in_(chunk)))
+        return keys
+
+    def delete_photos(self, photo_ids: Sequence[int], *, of: int, other: int | None = None) -> list[int]:
+        """Remove photos of the subject `of` with their faces, templates and pictures; the ids of the templates."""
+        removed: list[int] = []
+        for chunk in chunks(photo_ids):
+            faces = FaceRow.photo_id.in_(chunk)
+            of_faces = TemplateRow.face_id.in_(sa.select(FaceRow.id).where(faces))
+            removed += self.delete(TemplateRow, of_faces, of=of, other=other)
+            self.delete(FaceRow, faces, of=of, other=other)
+            self.delete(CropRow, CropRow.photo_id.in_(chunk), of=of, other=other)
+            self.delete(PhotoRow, PhotoRow.id.in_(chunk), of=of, other=other)
+        return removed
+
+    def _note(
+        self,
+        row: type[Base],
+        changes: Sequence[tuple[int, bytes | None, bytes | None]],
+        of: int,
+        other: int | None = None,
+    ) -> None:
+        if not changes:
+            return
+        if self.id is None:
+            values = {"at": now(), "actor": audit.actor(), "action": self._action, "detail": self._detail}
+            self.id = insert(self.connection, JournalRow, {**values, "undone_by": None})
+            purge_old(self.connection)
+        noted = [
+            {
+                "entry_id": self.id,
+                "table_name": row.__tablename__,
+                "row_id": key,
+                "before": before,
+                "after": after,
+                "subject_id": of,
+                "other_id": other,
+            }
+            for key, before, after in changes
+        ]
+        insert_all(self.connection, JournalChangeRow, noted)
+
+
+# -- looking back
+
+
+def entries(connection: Connection, *, last: int | None = None, subject_id: int | None = None) -> list[JournalEntry]:
+    """Corrections, newest first: the last n, or those that concern a subject."""
+    concerned = JournalChangeRow.entry_id == JournalRow.id
+    query = sa.select(
+        *stored_columns(JournalRow), JournalRow.detail.label("parsed"), sa.exists().where(concerned).label("undoable")
+    ).order_by(JournalRow.id.desc())
+    if subject_id is not None:
+        query = query.where(sa.exists().where(concerned, _concerns(subject_id)))
+    found = connection.execute(query.limit(last)).all()
+    for row in found:
+        require_whole(JournalRow, row[:-2])
+    return [
+        JournalEntry(row.id, row.at, row.actor, row.action, row.parsed, row.undone_by, bool(row.undoable))
+        for row in found
+    ]
+
+
+def _concerns(subject_id: int) -> sa.ColumnElement[bool]:
+    return (JournalChangeRow.subject_id == subject_id) | (JournalChangeRow.other_id == subject_id)
+
+
+def describe(connection: Connection, entry_id: int, counts: Mapping[str, int]) -> None:
+    """Say in an entry what was done, in counts."""
+    update(connection, JournalRow, JournalRow.id == entry_id, {"detail": dict(counts)})
+
+
+def removed_subjects(connection: Connection) -> list[Subject]:
+    """People who were removed and can be brought back, by name; without photos or templates."""
+    query = sa.select(JournalChangeRow.before).where(_removal()).order_by(JournalChangeRow.id)
+    rows = {row["id"]: row for row in (_unpack(before or b"{}") for before in connection.scalars(query))}
+    found = [
+        Subject(row["name"], json.loads(row["attributes"]), 0, 0, row["created_at"], key) for key, row in rows.items()
+    ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def _removal() -> sa.ColumnElement[bool]:
+    """A change that removed a person who is gone still, and was not merged into another one."""
+    return sa.and_(
+        JournalChangeRow.table_name == SubjectRow.__tablename__,
+        JournalChangeRow.after.is_(None),
+        JournalChangeRow.other_id.is_(None),
+        ~sa.exists().where(SubjectRow.id == JournalChangeRow.row_id),
+    )
+
+
+def find_subject(connection: Connection, who: SubjectKey) -> Subject:
+    """A subject who is enrolled, or who was removed and can be brought back; else `UnknownSubjectError`."""
+    try:
+        key = subjects.require_subject(connection, who)
+    except UnknownSubjectError:
+        name = subjects.clean_name(who) if isinstance(who, str) else None
+        for each in removed_subjects(connection):
+            if each.subject_id == who or each.name == name:
+                return each
+        raise
+    return subjects.list_subjects(connection, ids=[key])[0]
+
+
+def images(connection: Connection, subject_ids: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of these subjects that were removed and did not come back, as they were, by table."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
+    query = sa.select(JournalChangeRow.table_name, JournalChangeRow.before).join(JournalRow)
+    gone = sa.and_(JournalChangeRow.after.is_(None), JournalRow.undone_by.is_(None))
+    for subject_id in subject_ids:
+        for row in connection.execute(query.where(_concerns(subject_id), gone)):
+            found[row.table_name].append(_unpack(row.before))
+    return found
+
+
+def removed_rows(connection: Connection) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Every row that was removed and that the journal has as it was, with its entry and table."""
+    query = sa.select(JournalChangeRow.entry_id, JournalChangeRow.table_name, JournalChangeRow.before)
+    gone = JournalChangeRow.before.is_not(None) & JournalChangeRow.after.is_(None)
+    for row in connection.execute(query.where(gone).execution_options(yield_per=512)):
+        yield row.entry_id, row.table_name, _unpack(row.before)
+
+
+# -- undoing
+
+
+def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
+    """Put back what an entry changed, by default the newest that is neither undone nor an undo; returns that entry.
+
+    Raises `GalleryError`, and nothing is changed, where there is no such entry, where it is undone already, where what
+    it changed was changed again, or where the journal has it no more.
+    """
+    entry = _find(connection, entry_id)
+    query = (
+        sa.select(*stored_columns(JournalChangeRow))
+        .where(JournalChangeRow.entry_id == entry.entry_id)
+        .order_by(JournalChangeRow.id.desc())
+    )
+    changes = connection.execute(query).all()
+    for change in changes:
+        require_whole(JournalChangeRow, change)
+    if not changes:
+        raise GalleryError(
+            f"Entry {entry.entry_id} cannot be undone: the journal no longer has what it changed.",
+            f"Removals can be undone for {KEPT_DAYS} days, and not once the person was forgotten.",
+        )
+    redo = Entry(connection, UNDO, {**entry.detail, "entry": entry.entry_id, "undone": entry.action})
+    for change in changes:
+        _revert(redo, change, entry.entry_id)
+    if entry.action == ENROLL:
+        _decide_against(redo, changes)
+    update(connection, JournalRow, JournalRow.id == entry.entry_id, {"undone_by": redo.id})
+    if entry.action == UNDO:  # what that had undone is in force again
+        update(connection, JournalRow, JournalRow.id == entry.detail["entry"], {"undone_by": None})
+    audit.record(connection, "people.undo", {"entry": entry.entry_id})
+    return replace(entry, undone_by=redo.id)
+
+
+def _find(connection: Connection, entry_id: int | None) -> JournalEntry:
+    found = entries(connection)
+    if entry_id is None:
+        wanted = [each for each in found if each.undone_by is None and each.action != UNDO and each.undoable]
+        if not wanted:
+            raise GalleryError("There is nothing to undo.", "`facesearch history` shows what was changed.")
+        return wanted[0]
+    entry = next((each for each in found if each.entry_id == entry_id), None)
+    if entry is None:
+        raise GalleryError(f"There is no entry {entry_id}.", "`facesearch history` shows the entries.")
+    if entry.undone_by is not None:
+        raise GalleryError(
+            f"Entry {entry_id} was undone by entry {entry.undone_by} already.",
+            f"To make it hold again: facesearch undo {entry.undone_by}",
+        )
+    return entry
+
+
+def _decide_against(redo: Entry, changes: Sequence[Row[Any]]) -> None:
+    """Note whose the photos are that a source had moved: the undoing is a person's word, and newer."""
+    moved = [c.row_id for c in changes if c.table_name == PhotoRow.__tablename__ and c.before and c.after]
+    for chunk in chunks(moved):
+        query = sa.select(PhotoRow.sha256, PhotoRow.label, PhotoRow.owner_id).where(PhotoRow.id.in_(chunk))
+        for sha256, label, owner_id in redo.connection.execute(query).all():
+            decide(redo, sha256, label, owner_id, of=owner_id)
+
+
+def _revert(redo: Entry, change: Row[Any], entry_id: int) -> None:
+    row = _TABLES[change.table_name]
+    if change.before is None:
+        _revert_insert(redo, row, change, entry_id)
+    elif change.after is None:
+        _revert_delete(redo, row, change, entry_id)
+    else:
+        _revert_update(redo, row, change, entry_id)
+
+
+def _revert_insert(redo: Entry, row: type[Base], change: Row[Any], entry_id: int) -> None:
+    key = change.row_id
+    if row is SubjectRow:
+        children = sa.select(sa.func.count()).select_from(FaceRow).where(FaceRow.subject_id == key)
+        if redo.connection.scalar(children):
+            raise _changed_again(entry_id, "the person has other photos by now")
+        redo.delete(AliasRow, AliasRow.subject_id == key, of=key)
+    redo.delete(row, row.__table__.c.id == key, of=change.subject_id, other=change.other_id)
+
+
+def _revert_update(redo: Entry, row: type[Base], change: Row[Any], entry_id: int) -> None:
+    assert issubclass(row, Sealed)
+    before, after = _unpack(change.before), _unpack(change.after)
+    columns = [column for column in row.__table__.c if column.name in after]
+    found = redo.connection.execute(sa.select(*_as_stored(columns)).where(row.id == change.row_id)).one_or_none()
+    if found is None or list(found) != [after[column.name] for column in columns]:
+        raise _changed_again(entry_id, f"{_NAMES[row]} was changed again since")
+    if row is SubjectRow and "name" in before:
+        _require_free(redo.connection, before["name"], change.row_id, entry_id)
+    values = {c.name: json.loads(before[c.name]) if isinstance(c.type, JsonText) else before[c.name] for c in columns}
+    redo.update(row, row.id == change.row_id, values, of=change.subject_id, other=change.other_id)
+
+
+def _revert_delete(redo: Entry, row: type[Base], change: Row[Any], entry_id: int) -> None:
+    connection, values = redo.connection, _unpack(change.before)
+    if (
+        row is TemplateRow
+        and connection.scalar(sa.select(ModelRow.id).where(ModelRow.id == values["model_id"])) is None
+    ):
+        return  # its model was retired meanwhile, and nothing could search it
+    conflict = _conflict_of(connection, row, values)
+    if conflict:
+        raise _changed_again(entry_id, conflict)
+    redo.insert_again(row, values, of=change.subject_id, other=change.other_id)
+
+
+def _conflict_of(connection: Connection, row: type[Base], values: Mapping[str, Any]) -> str | None:
+    """Why a removed row cannot come back, in words."""
+    if row is SubjectRow:
+        _require_free(connection, values["name"], values["id"], None)
+    if row is AliasRow and _holder(connection, values["name"]) is not None:
+        return f"the name {values['name']!r} is somebody's again"
+    if row is PhotoRow:
+        same_content = sa.and_(PhotoRow.sha256 == values["sha256"], PhotoRow.owner_id == values["owner_id"])
+        taken = (PhotoRow.path == values["path"]) | same_content
+        if connection.scalar(sa.select(PhotoRow.id).where(taken)) is not None:
+            return "one of its photos was enrolled again since"
+    if row is DecisionRow:
+        same = sa.and_(DecisionRow.sha256 == values["sha256"], DecisionRow.label == values["label"])
+        if connection.scalar(sa.select(DecisionRow.id).where(same)) is not None:
+            return "something else was decided about one of its photos since"
+    return None
+
+
+def _require_free(connection: Connection, name: str, subject_id: int, entry_id: int | None) -> None:
+    holder = _holder(connection, name)
+    if holder not in {None, subject_id}:
+        entry = f"Entry {entry_id}" if entry_id else "It"
+        raise GalleryError(
+            f"{entry} cannot be undone: somebody else is called {name!r} by now.",
+            "Rename that person first: facesearch people rename",
+        )
+
+
+def _holder(connection: Connection, name: str) -> int | None:
+    """Whose name or alias this is."""
+    own = connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.name == name))
+    return own or connection.scalar(sa.select(AliasRow.subject_id).where(AliasRow.name == name))
+
+
+def _changed_again(entry_id: int, why: str) -> GalleryError:
+    return GalleryError(
+        f"Entry {entry_id} cannot be undone: {why}.",
+        "Undo what came after it first; `facesearch history` shows the entries.",
+    )
+
+
+_NAMES: Final[dict[type[Base], str]] = {
+    SubjectRow: "the person",
+    AliasRow: "another name",
+    PhotoRow: "a photo",
+    FaceRow: "a photo's person",
+    DecisionRow: "what was decided about a photo",
+}
+
+
+# -- forgetting
+
+
+def forget(connection: Connection, subject_ids: Iterable[int], names: Iterable[str], whole: Iterable[int] = ()) -> None:
+    """Delete what the journal has of these people, who may be removed already.
+
+    Entries that only concern them can no longer be undone; their words go, and so do those of entries that say one of
+    these names. What entries changed for others stays undoable, but for the entries of `whole`, which go altogether.
+    """
+    entry_ids = set(whole)
+    for chunk in chunks(list(entry_ids)):
+        connection.execute(sa.delete(JournalChangeRow).where(JournalChangeRow.entry_id.in_(chunk)))
+    for subject_id in subject_ids:
+        concerned = _concerns(subject_id)
+        entry_ids.update(connection.scalars(sa.select(JournalChangeRow.entry_id).where(concerned)))
+        connection.execute(sa.delete(JournalChangeRow).where(concerned))
+    spelled = set(names)
+    for row in connection.execute(sa.select(JournalRow.id, JournalRow.detail)).all():
+        said = {value for value in row.detail.values() if isinstance(value, str)}
+        if row.id in entry_ids or said & spelled:
+            kept = {key: value for key, value in row.detail.items() if isinstance(value, int)}
+            update(connection, JournalRow, JournalRow.id == row.id, {"detail": {**kept, "erased": 1}})
+
+
+def purge_old(connection: Connection) -> int:
+    """Delete the rows of removals that are too old to be undone, and all that is known of people removed; how many.
+
+    What was done stays in the journal, without their names.
+    """
+    oldest = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).isoformat(timespec="seconds")
+    of_old = JournalChangeRow.entry_id.in_(sa.select(JournalRow.id).where(JournalRow.at < oldest))
+    people = connection.scalars(sa.select(JournalChangeRow.row_id).where(_removal(), of_old)).all()
+    of_templates = JournalChangeRow.table_name == TemplateRow.__tablename__
+    removals = sa.select(JournalChangeRow.entry_id).where(of_templates | _removal())
+    purged = sa.delete(JournalChangeRow).where(of_old, JournalChangeRow.entry_id.in_(removals))
+    count = connection.execute(purged).rowcount
+    forget(connection, people, ())
+    return count
+
+
+# -- rows as bytes: a line of JSON, then the columns of bytes, so that a scan for a vector's bytes would find them
+
+
+def _as_stored(columns: Iterable[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
+    return [sa.type_coerce(each, sa.Text) if isinstance(each.type, JsonText) else each for each in columns]
+
+
+def _stored_value(column: sa.ColumnElement[Any], value: object) -> object:
+    return JsonText().process_bind_param(value, None) if isinstance(column.type, JsonText) else value
+
+
+def _pack(names: Sequence[str], values: Sequence[object]) -> bytes:
+    plain = {n: {"bytes": len(v)} if isinstance(v, bytes) else v for n, v in zip(names, values, strict=True)}
+    return json.dumps(plain, ensure_ascii=False).encode() + b"\n" + b"".join(v for v in values if isinstance(v, bytes))
+
+
+def _unpack(packed: bytes) -> dict[str, Any]:
+    head, _, rest = packed.partition(b"\n")
+    values: dict[str, Any] = json.loads(head)
+    for name, value in values.items():
+        if isinstance(value, dict):
+            values[name], rest = rest[: value["bytes"]], rest[value["bytes"] :]
+    return values

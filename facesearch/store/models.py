@@ -1,0 +1,209 @@
+"""Models in the database: which made the gallery's templates, and which one of them is searched."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from facesearch.errors import GalleryConflictError, GalleryError, ModelMismatchError
+from facesearch.store.revisions import renew_token
+from facesearch.store.rows import insert, now, require_whole, stored_columns, update
+from facesearch.store.schema import FaceRow, ModelRow, TemplateRow
+from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift, told_apart
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Row
+
+    from facesearch.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model as the gallery knows it."""
+
+    row: int
+    """What `templates.model_id` refers to."""
+    info: ModelInfo
+    active: bool
+
+
+def active_model(connection: Connection, *, hold: bool = False) -> tuple[int, ModelInfo] | None:
+    """Return the row id and the model whose templates are searched; None while no face is enrolled.
+
+    `hold` keeps it the active one until the transaction ends: for who writes templates of it. Raises
+    `CorruptGalleryError` where it is damaged.
+    """
+    some_face = sa.exists(sa.select(FaceRow.id))
+    found = _models(connection, sa.and_(ModelRow.active == 1, some_face), hold=hold)
+    return (found[0].row, found[0].info) if found else None
+
+
+def last_model(connection: Connection) -> ModelInfo | None:
+    """Return the active model, or the one that was active when the last face went; None before the first face."""
+    found = _models(connection, ModelRow.active == 1)
+    return found[0].info if found else None
+
+
+def all_models(connection: Connection) -> list[StoredModel]:
+    """Every model of the gallery, oldest first; `CorruptGalleryError` where one is damaged."""
+    return _models(connection, sa.true())
+
+
+def find_model(connection: Connection, model_id: str) -> StoredModel | None:
+    """The model of that id."""
+    found = _models(connection, ModelRow.model_id == model_id)
+    return found[0] if found else None
+
+
+def _models(connection: Connection, condition: sa.ColumnElement[bool], *, hold: bool = False) -> list[StoredModel]:
+    query = sa.select(*stored_columns(ModelRow), ModelRow.settings.label("parsed")).where(condition)
+    query = query.order_by(ModelRow.id)
+    return [_stored(row) for row in connection.execute(query.with_for_update(read=True) if hold else query)]
+
+
+def hold_models(connection: Connection) -> None:
+    """Wait for everybody who holds the active model, and let nobody do so until the transaction ends.
+
+    As the transaction's first statement it lets the transaction see what it waited for. SQLite has one writer anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE models IN EXCLUSIVE MODE")
+
+
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredModel:
+    require_whole(ModelRow, row[:-1])
+    info = ModelInfo(
+        model_id=row.model_id,
+        pack=row.pack,
+        dimension=row.dimension,
+        detector_sha256=row.detector_sha256,
+        recognizer_sha256=row.recognizer_sha256,
+        settings=row.parsed,
+        threshold=row.threshold,
+        threshold_basis=row.threshold_basis,
+    )
+    return StoredModel(row.id, info, bool(row.active))
+
+
+def of_active_model() -> sa.ColumnElement[bool]:
+    """Condition on `TemplateRow`: it is a template of the model that is searched."""
+    return TemplateRow.model_id == sa.select(ModelRow.id).where(ModelRow.active == 1).scalar_subquery()
+
+
+def require_active(connection: Connection, info: ModelInfo, lacking: str) -> int:
+    """The row of the active model, which `info` has to be: `ModelMismatchError` where it is not.
+
+    `GalleryError` where there is none; `lacking` says what an empty gallery cannot have.
+    """
+    active = active_model(connection)
+    if active is None:
+        raise GalleryError(f"The gallery is empty: {lacking}.", "Enroll people first.")
+    require_model(active[1], info)
+    return active[0]
+
+
+def require_model(active: ModelInfo, other: ModelInfo) -> None:
+    """Raise `ModelMismatchError` unless `other` makes templates comparable with the gallery's."""
+    if active.model_id != other.model_id:
+        _refuse_precision(active, other)
+        raise ModelMismatchError(
+            f"The gallery holds templates of {active.model_id} (pack {active.pack}), not of {other.model_id}.",
+            f"Use --pack {active.pack}, or another --gallery for the other model.",
+        )
+
+
+def require_made_by(active_id: str, model_id: str | None) -> None:
+    """Raise `ModelMismatchError` where vectors of `model_id` are to be searched among templates of another model.
+
+    None is for vectors that are the gallery's own.
+    """
+    if model_id not in {None, active_id}:
+        raise ModelMismatchError(
+            f"The gallery's model is {active_id} by now, not {model_id}.", "Ask again with the gallery's model pack."
+        )
+
+
+def options_of(info: ModelInfo) -> str:
+    """The options that make a command use this model, its arithmetic and its detection size."""
+    det_size = info.settings.get("det_size", "auto")
+    size = "" if det_size == "auto" else f" --det-size {det_size}"
+    return f"--pack {shlex.quote(info.pack)} --precision {_arithmetic_of(info)}{size}"
+
+
+def _arithmetic_of(info: ModelInfo) -> str:
+    """As the options that ask for it."""
+    provider = info.settings.get("provider")
+    precision = info.settings.get("precision", Precision.FP32)
+    return f"{precision} --provider {provider}" if provider else str(precision)
+
+
+def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
+    """Raise `ModelMismatchError` where both are one recogniser in two precisions."""
+    ours, theirs = (_arithmetic_of(info) for info in (active, other))
+    ids = [info.settings.get("fp32_model_id", info.model_id) for info in (active, other)]
+    if ids[0] != ids[1]:
+        return
+    shift = mixing_shift(active, other)
+    how = (
+        "by up to {}, and less than {} is allowed".format(*told_apart(shift, MAX_SCORE_SHIFT, 3))
+        if isfinite(shift)
+        else "nobody knows how"
+    )
+    raise ModelMismatchError(
+        f"The gallery's templates were computed with --precision {ours}, and these are with --precision {theirs}: "
+        f"their scores differ, {how}.",
+        f"Use --precision {ours}; measure the difference with `facesearch models quantize PACK PHOTOS`; or change the "
+        f"gallery with `facesearch reembed --precision {theirs}`.",
+    )
+
+
+def bind_model(database: Database, connection: Connection, info: ModelInfo) -> int:
+    """Make `info` the active model of a gallery without a face; as `bind_row`. Returns its row id."""
+    known = find_model(connection, info.model_id)
+    row = known.row if known else insert_model(connection, info)
+    bind_row(database, connection, row)
+    return row
+
+
+def bind_row(database: Database, connection: Connection, row: int) -> None:
+    """Make a model the active one of a gallery without a face, in the transaction that adds its first face.
+
+    Calibrations and evaluations of the model before it stay with that model. Raises `GalleryConflictError` where
+    another process enrolled a face meanwhile.
+    """
+    hold_models(connection)
+    with database.read() as now_committed:  # a transaction that began before it had the lock may not see all faces
+        if active_model(now_committed) is not None:
+            raise GalleryConflictError("Another process enrolled the gallery's first face.", "Run the same again.")
+    make_active(connection, row)
+
+
+def make_active(connection: Connection, row: int) -> None:
+    """Have the templates of this model searched from the commit on, and no others."""
+    others = sa.and_(ModelRow.active == 1, ModelRow.id != row)
+    if connection.scalar(sa.select(ModelRow.id).where(others)) is not None:
+        update(connection, ModelRow, others, {"active": 0})
+        # No template changed, but what an index has to hold did: nobody may take one for the other.
+        renew_token(connection)
+    update(connection, ModelRow, ModelRow.id == row, {"active": 1})
+
+
+def insert_model(connection: Connection, info: ModelInfo) -> int:
+    """Add a model that the gallery does not know yet, without making it the active one; returns its row id."""
+    values = {
+        "model_id": info.model_id,
+        "pack": info.pack,
+        "dimension": info.dimension,
+        "detector_sha256": info.detector_sha256,
+        "recognizer_sha256": info.recognizer_sha256,
+        "settings": dict(info.settings),
+        "threshold": info.threshold,
+        "threshold_basis": info.threshold_basis,
+        "active": 0,
+        "created_at": now(),
+    }
+    return insert(connection, ModelRow, values)

@@ -1,0 +1,171 @@
+"""What every table's code needs: rows that carry a checksum, written and read back proven, and the time to put in.
+
+A sealed row has a CRC-32 over all of its other columns, its id included, as the database stores them: JSON as its text.
+One flipped bit in a name, an attribute or a reference is a fault then, not another person's name.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError
+from facesearch.store.column_types import JsonText, to_json
+from facesearch.store.schema import Base, Sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy.engine import Connection
+
+_pack_double = struct.Struct("<d").pack
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def checksum_of(values: Iterable[object]) -> int:
+    """CRC-32 of column values, each with its type and length. Never change it: it is in every gallery."""
+    parts = []
+    for value in values:  # in one loop: every search comes here, some hundred times
+        if isinstance(value, int):
+            parts.append(b"i%d;" % value)
+        elif isinstance(value, bytes):
+            parts.append(b"b%d;%b" % (len(value), value))
+        elif isinstance(value, str):
+            encoded = value.encode()
+            parts.append(b"t%d;%b" % (len(encoded), encoded))
+        elif isinstance(value, float):
+            parts.append(b"f" + _pack_double(value + 0.0))  # SQLite keeps -0.0 as 0
+        elif value is None:
+            parts.append(b"n")
+        else:
+            raise TypeError(f"a {type(value).__name__} is no value of a column")
+    return zlib.crc32(b"".join(parts))
+
+
+def stored_columns(row: type[Sealed], prefix: str = "") -> list[sa.Label[Any]]:
+    """The columns of a table as the database stores them, `crc` last: what `require_whole` looks at."""
+    return [
+        (sa.type_coerce(column, sa.Text) if isinstance(column.type, JsonText) else column).label(prefix + column.name)
+        for column in row.__table__.c
+    ]
+
+
+def column_names(row: type[Sealed]) -> str:
+    """The same columns for a statement in plain SQL."""
+    return ", ".join(f"{row.__tablename__}.{column.name}" for column in row.__table__.c)
+
+
+def is_whole(values: Sequence[object]) -> bool:
+    """Whether a sealed row's values, `crc` last, are the ones that were written."""
+    return bool(checksum_of(values[:-1]) == values[-1])
+
+
+def require_whole(row: type[Sealed], values: Sequence[object]) -> None:
+    """Raise `CorruptGalleryError` unless a sealed row's values, `crc` last, are the ones that were written."""
+    if not is_whole(values):
+        raise CorruptGalleryError(
+            f"Row {values[0]} of {row.__tablename__} is damaged: it does not match its checksum.",
+            "Run `facesearch check`: it names what is damaged.",
+        )
+
+
+def require_joined(values: Sequence[object], *rows: type[Sealed]) -> None:
+    """`require_whole` for each of the tables whose `stored_columns` a row of a join begins with."""
+    start = 0
+    for row in rows:
+        end = start + len(row.__table__.c)
+        require_whole(row, values[start:end])
+        start = end
+
+
+def insert(connection: Connection, row: type[Base], values: Mapping[str, object]) -> int:
+    """Add a row, sealed where its table is; returns its id."""
+    return insert_all(connection, row, [values])[0]
+
+
+def insert_all(connection: Connection, row: type[Base], many: Sequence[Mapping[str, object]]) -> list[int]:
+    """Add rows of one table, all with the same columns and sealed where the table is; returns their ids, rising."""
+    if not many:
+        return []
+    keys = reserve_ids(connection, row, len(many))
+    rows = [{"id": key, **values} for key, values in zip(keys, many, strict=True)]
+    _put(connection, row, rows)
+    return keys
+
+
+def _put(connection: Connection, row: type[Base], rows: Sequence[dict[str, object]]) -> None:
+    """Add rows with their ids, sealed where the table is."""
+    if issubclass(row, Sealed):
+        content = _content(row)
+        for values in rows:
+            values["crc"] = checksum_of(_as_stored(column, values[column.name]) for column in content)
+    # As parameters, not as .values(): SQLAlchemy then compiles the statement once, not once a row.
+    connection.execute(sa.insert(_table(row)), rows)
+
+
+def update(
+    connection: Connection, row: type[Sealed], condition: sa.ColumnElement[bool], values: Mapping[str, object]
+) -> int:
+    """Change all rows that fulfil the condition; returns how many.
+
+    Raises `CorruptGalleryError` for a damaged row: a new seal would make its damage the truth.
+    """
+    changed = [column for column in _content(row) if column.name in values]
+    changes = {column.name: _as_stored(column, values[column.name]) for column in changed}
+    rows = connection.execute(sa.select(*stored_columns(row)).where(condition)).all()
+    for old in rows:
+        require_whole(row, old)
+        sealed = {**old._mapping, **changes}
+        seal = checksum_of(sealed[column.name] for column in _content(row))
+        connection.execute(sa.update(row).where(row.id == sealed["id"]).values({**values, "crc": seal}))
+    return len(rows)
+
+
+def _table(row: type[Base]) -> sa.Table:
+    return cast("sa.Table", row.__table__)
+
+
+def _content(row: type[Sealed]) -> list[sa.ColumnElement[Any]]:
+    return [column for column in row.__table__.c if column.name != "crc"]
+
+
+def _as_stored(column: sa.ColumnElement[Any], value: object) -> object:
+    """`value` as the database gives it back."""
+    if isinstance(column.type, JsonText):
+        return to_json(value)
+    return float(value) if isinstance(column.type, sa.REAL | sa.Double) and isinstance(value, int) else value
+
+
+def reserve_ids(connection: Connection, row: type[Base], count: int) -> list[int]:
+    """Ids for new rows of a table, rising, which were never given before and never will be again.
+
+    On PostgreSQL others may have ids in between.
+    """
+    name = row.__tablename__
+    if connection.dialect.name == "postgresql":
+        query = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        return sorted(connection.exec_driver_sql(query, (name, count)).scalars())
+    given = f"ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{name}'), 0)"  # noqa: S608  # a table's name
+    present = f"ifnull((SELECT max(id) FROM {name}), 0)"  # noqa: S608
+    last = int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one())
+    return list(range(last + 1, last + 1 + count))
+
+
+def keep_ids(connection: Connection, row: type[Base], rows: Sequence[Mapping[str, object]]) -> list[int]:
+    """Add rows to a table that had none, under the ids that they bring, which no other will be given; returns them."""
+    if not rows:
+        return []
+    _put(connection, row, [dict(values) for values in rows])
+    keys = [cast("int", values["id"]) for values in rows]
+    if connection.dialect.name == "postgresql":  # SQLite sees to it by itself
+        query = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
+        connection.exec_driver_sql(query, (row.__tablename__, max(keys)))
+    return keys

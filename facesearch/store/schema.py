@@ -1,0 +1,371 @@
+"""The tables of a gallery, as SQLAlchemy ORM classes. Migrations under `migrations/` create them; `alembic check`
+proves that the two agree.
+
+    subjects --< faces >-- photos          a face belongs to one photo and to one subject
+                   |
+                   `--< templates >-- models   one vector per face and model
+    aliases         other names by which folders, manifests and people call a subject
+    decisions       whose a photo's content is, where a person said otherwise than its source
+    journal         corrections, oldest first; each can be undone
+    journal_rows    what a correction changed, row by row, as it was before
+    rejections      photos that were looked at and refused, so that they are not looked at again
+    calibrations    thresholds with a stated error rate, bound to a model
+    evaluations     figures of the newest evaluation of each kind, bound to a model
+    revision        a random token for every change of templates, and what it touched; triggers write it
+    audit_events    who did what and when; never a vector, never a name
+    api_keys        what programs identify themselves with to a server, hashed
+    crops           small pictures of uploaded faces, where a server was told to keep them
+    engines         external vector engines: the one that is searched, and one that is being filled
+    outbox          templates that came or went and of which an engine has not been told yet
+    erased          who was erased, as keyed hashes that name nobody
+
+Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
+(`Sealed`) over all of their columns. The revision has none, which triggers could not compute: a damaged token equals no
+other, and what was touched is there twice, so the index compares itself with the database template by template. Nor has
+the outbox: whoever reads it looks the template up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, MetaData, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from facesearch.store.column_types import BigInt, JsonText, Real, Words
+
+HEAD_REVISION = "0008"
+"""The Alembic revision this code works with; a test asserts that it is the newest migration."""
+
+ENGINE_PREFIX = "facesearch_"
+"""What the tables and collections of vector engines begin with."""
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+STRICT = {"sqlite_strict": True}
+# AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template.
+STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
+
+
+class Sealed(Base):
+    """Rows with a CRC-32 over all their other columns, kept by `rows.insert` and `rows.update`."""
+
+    __abstract__ = True
+    if TYPE_CHECKING:
+        id: Mapped[int]
+    crc: Mapped[int] = mapped_column(BigInt, server_default=text("0"), sort_order=1000)
+
+
+class RevisionRow(Base):
+    """A change of templates, in the same transaction: random bytes, and the ids that it touched. See `revisions`.
+
+    In SQLite a row is the change of one template and all before it: the newest token is the database's. On PostgreSQL
+    it is a transaction, and all rows that a transaction sees are the token (`postgres.py`).
+    """
+
+    __tablename__ = "revision"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    token: Mapped[bytes] = mapped_column(LargeBinary)
+    touched: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """SQLite: the id as 16 hexadecimal digits, twice. PostgreSQL: ids as int64, big-endian. None: any may be."""
+    __table_args__ = (
+        CheckConstraint("length(token) = 16", name="token_length"),
+        CheckConstraint("substr(touched, 1, 16) = substr(touched, 17)", name="touched_twice").ddl_if(dialect="sqlite"),
+        STRICT,
+    )
+
+
+_ACTIVE = text("active = 1")
+"""Of PostgreSQL's indexes the migrations tell: naming its dialect here would import it with every gallery in SQLite."""
+
+
+class ModelRow(Sealed):
+    """A recogniser with its preprocessing; templates compare within one model only."""
+
+    __tablename__ = "models"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    model_id: Mapped[str] = mapped_column(Words, unique=True)
+    pack: Mapped[str] = mapped_column(Words)
+    dimension: Mapped[int] = mapped_column(BigInt)
+    detector_sha256: Mapped[str] = mapped_column(Words)
+    recognizer_sha256: Mapped[str] = mapped_column(Words)
+    settings: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    threshold: Mapped[float] = mapped_column(Real)
+    threshold_basis: Mapped[str] = mapped_column(Words)
+    active: Mapped[int] = mapped_column(BigInt)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (
+        CheckConstraint("dimension > 0", name="dimension_positive"),
+        CheckConstraint("active in (0, 1)", name="active_boolean"),
+        Index("uq_models_one_active", "active", unique=True, sqlite_where=_ACTIVE),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class SubjectRow(Sealed):
+    """A person."""
+
+    __tablename__ = "subjects"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    name: Mapped[str] = mapped_column(Words, unique=True)
+    attributes: Mapped[dict[str, str]] = mapped_column(JsonText)
+    said: Mapped[dict[str, str]] = mapped_column(JsonText, server_default=text("'{}'"))
+    """Attributes as sources said them last: a manifest's value counts when it changes, not each time it is read."""
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
+
+
+class AliasRow(Sealed):
+    """Another name of a subject. No subject has it as its own name."""
+
+    __tablename__ = "aliases"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Words, unique=True)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
+
+
+class PhotoRow(Sealed):
+    """A photo file that faces were enrolled from. `path` is `os.fsencode`d: file names need not be Unicode."""
+
+    __tablename__ = "photos"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    size: Mapped[int] = mapped_column(BigInt, index=True)
+    mtime_ns: Mapped[int] = mapped_column(BigInt)
+    width: Mapped[int] = mapped_column(BigInt)
+    height: Mapped[int] = mapped_column(BigInt)
+    enrolled_at: Mapped[str] = mapped_column(Words)
+    owner_id: Mapped[int] = mapped_column(BigInt, server_default=text("0"))
+    """The subject whose photo it is. One content is one photo of a person: the index below says so."""
+    label: Mapped[str] = mapped_column(Words, server_default=text("''"))
+    """Whom the photo's source said last that it shows; empty where nobody said."""
+    conflict: Mapped[int | None] = mapped_column(BigInt)
+    """A template of another subject that the photo matched when it was enrolled."""
+    __table_args__ = (
+        CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        Index("uq_photos_content_owner", "sha256", "owner_id", unique=True),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class FaceRow(Sealed):
+    """A face found in a photo, enrolled as a subject. Box and landmarks in pixels of the upright photo."""
+
+    __tablename__ = "faces"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), index=True)
+    subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    box: Mapped[bytes] = mapped_column(LargeBinary)
+    landmarks: Mapped[bytes] = mapped_column(LargeBinary)
+    detection_score: Mapped[float] = mapped_column(Real)
+    size: Mapped[float] = mapped_column(Real)
+    sharpness: Mapped[float] = mapped_column(Real)
+    yaw: Mapped[float] = mapped_column(Real)
+    roll: Mapped[float] = mapped_column(Real)
+    origin: Mapped[str] = mapped_column(Words, server_default=text("'enrolled'"))
+    """Who said whose face it is: a source (`enrolled`), or a person who `confirmed` or `moved` it."""
+    __table_args__ = (
+        CheckConstraint("length(box) = 16", name="box_length"),
+        CheckConstraint("length(landmarks) = 40", name="landmarks_length"),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class TemplateRow(Base):
+    """One face's vector by one model: float32, little-endian, with a checksum over the vector and what owns it."""
+
+    __tablename__ = "templates"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    face_id: Mapped[int] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), index=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    dimension: Mapped[int] = mapped_column(BigInt)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    crc: Mapped[int] = mapped_column(BigInt)
+    __table_args__ = (
+        CheckConstraint("length(vector) = 4 * dimension", name="vector_length"),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class RejectionRow(Sealed):
+    """A photo that was looked at and refused under a policy; looked at again only when file or policy change."""
+
+    __tablename__ = "rejections"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    size: Mapped[int] = mapped_column(BigInt)
+    mtime_ns: Mapped[int] = mapped_column(BigInt)
+    policy: Mapped[str] = mapped_column(Words)
+    reason: Mapped[str] = mapped_column(Words)
+    detail: Mapped[str] = mapped_column(Words)
+    rejected_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class DecisionRow(Sealed):
+    """Whose photo a content is, of which a source says `label`, since a person said otherwise."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    label: Mapped[str] = mapped_column(Words)
+    subject_id: Mapped[int | None] = mapped_column(BigInt, index=True)
+    """None: nobody's, since a person removed it."""
+    __table_args__ = (
+        CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        Index("uq_decisions_content_label", "sha256", "label", unique=True),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class JournalRow(Sealed):
+    """A correction: what a person did to the gallery, in words and numbers. It may hold names."""
+
+    __tablename__ = "journal"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    at: Mapped[str] = mapped_column(Words)
+    actor: Mapped[str] = mapped_column(Words)
+    action: Mapped[str] = mapped_column(Words)
+    detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    undone_by: Mapped[int | None] = mapped_column(BigInt)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class JournalChangeRow(Sealed):
+    """One row that a correction changed. See `journal`."""
+
+    __tablename__ = "journal_rows"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    entry_id: Mapped[int] = mapped_column(ForeignKey("journal.id", ondelete="CASCADE"), index=True)
+    table_name: Mapped[str] = mapped_column(Words)
+    row_id: Mapped[int] = mapped_column(BigInt)
+    before: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Columns as they were; None where the row was added."""
+    after: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The same columns as they became; None where the row was removed."""
+    subject_id: Mapped[int] = mapped_column(BigInt, index=True)
+    other_id: Mapped[int | None] = mapped_column(BigInt, index=True)
+    """Subjects that the row belongs to: before, and after where that is another."""
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class CalibrationRow(Sealed):
+    """A calibrated threshold: the whole `calibration.json`, bound to a model."""
+
+    __tablename__ = "calibrations"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class EvaluationRow(Sealed):
+    """Figures of an evaluation with a model: no scores, no names, no photos."""
+
+    __tablename__ = "evaluations"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(Words)
+    document: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class AuditRow(Sealed):
+    """Who did what and when, in counts; never a vector, a face or a name."""
+
+    __tablename__ = "audit_events"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    at: Mapped[str] = mapped_column(Words)
+    actor: Mapped[str] = mapped_column(Words)
+    action: Mapped[str] = mapped_column(Words)
+    detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class ApiKeyRow(Sealed):
+    """A key to the server: its hash, and what it may do. The key itself is nowhere."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    name: Mapped[str] = mapped_column(Words, unique=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]] = mapped_column(JsonText)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (CheckConstraint("length(digest) = 32", name="digest_length"), STRICT_NEVER_REUSED)
+
+
+class CropRow(Sealed):
+    """A small JPEG of the first face of a photo that has no file; it goes with the photo."""
+
+    __tablename__ = "crops"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), unique=True)
+    jpeg: Mapped[bytes] = mapped_column(LargeBinary)
+    __table_args__ = (STRICT_NEVER_REUSED,)
+
+
+class ErasedRow(Sealed):
+    """Entries of the list of the erased, those of one erasure: see `tombstones`."""
+
+    __tablename__ = "erased"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    at: Mapped[str] = mapped_column(Words)
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    digests: Mapped[bytes] = mapped_column(LargeBinary)
+    """32 bytes each, one after the other."""
+    of_others: Mapped[int] = mapped_column(BigInt)
+    """Whether they came with people of another gallery, whose ids mean others here: only vectors count."""
+    __table_args__ = (
+        CheckConstraint("length(salt) = 32", name="salt_length"),
+        CheckConstraint("length(digests) % 32 = 0", name="digests_length"),
+        CheckConstraint("of_others in (0, 1)", name="of_others_boolean"),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class EngineRow(Sealed):
+    """An external vector engine; a gallery without an active one has its own index."""
+
+    __tablename__ = "engines"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    kind: Mapped[str] = mapped_column(Words)
+    name: Mapped[str] = mapped_column(Words, unique=True)
+    active: Mapped[int] = mapped_column(BigInt)
+    filled_to: Mapped[int] = mapped_column(BigInt)
+    position: Mapped[int] = mapped_column(BigInt)
+    created_at: Mapped[str] = mapped_column(Words)
+    __table_args__ = (
+        CheckConstraint("active in (0, 1)", name="active_boolean"),
+        Index("uq_engines_one_active", "active", unique=True, sqlite_where=_ACTIVE),
+        STRICT_NEVER_REUSED,
+    )
+
+
+class OutboxRow(Base):
+    """A template that came or went, for one engine. Triggers write it, in the transaction of the change."""
+
+    __tablename__ = "outbox"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    engine_id: Mapped[int] = mapped_column(BigInt, index=True)
+    template_id: Mapped[int] = mapped_column(BigInt)
+    model_id: Mapped[int] = mapped_column(BigInt)
+    __table_args__ = (STRICT_NEVER_REUSED,)

@@ -1,0 +1,313 @@
+"""Subjects in the database: the people of a gallery, their names and attributes.
+
+Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sqlalchemy as sa
+
+from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
+from facesearch.store.column_types import member
+from facesearch.store.models import of_active_model
+from facesearch.store.retention import RETAIN_UNTIL, require_date
+from facesearch.store.rows import insert_all, now, require_whole, stored_columns, update
+from facesearch.store.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.types import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.engine import Connection, Row
+
+    from facesearch.store.journal import Entry
+
+SubjectKey: TypeAlias = str | int
+"""Who is meant: a name, or the row id, which stays through renames."""
+
+MAX_NAME = 200
+"""Characters of a subject's name or an attribute's key."""
+MAX_VALUE = 2000
+"""Characters of an attribute's value."""
+AT_ONCE = 500
+"""Ids in one IN (...): below every SQLite's limit of 999 bound values."""
+ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
+UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that no text of the gallery holds: controls, lone surrogates, line and paragraph separators."""
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Bidirectional overrides: they make one name look like another. Right-to-left scripts need none of them."""
+
+
+def clean_name(name: str) -> str:
+    """A subject's name as the gallery keeps it: Unicode NFC, no surrounding blanks; `ConfigError` if unusable.
+
+    macOS writes file names decomposed (NFD): without NFC, one person would become two.
+    """
+    cleaned = unicodedata.normalize("NFC", name).strip()
+    hint = "Choose another name."
+    if len(cleaned) > MAX_NAME:
+        raise ConfigError(f"A subject's name has at most {MAX_NAME} characters, not {len(cleaned)}.", hint)
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in cleaned):
+        raise ConfigError("A subject's name needs a character that can be seen.", hint)
+    if not _is_plain(cleaned):
+        raise ConfigError("A subject's name has no control characters, line breaks or lone surrogates.", hint)
+    return cleaned
+
+
+def _is_plain(text: str) -> bool:
+    return not any(unicodedata.category(character) in UNSAFE or character in REORDERING for character in text)
+
+
+def clean_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Attributes as the gallery keeps them, in Unicode NFC; `ConfigError` for a key or value that cannot be kept."""
+    kept = {}
+    for key, value in attributes.items():
+        cleaned = unicodedata.normalize("NFC", value)
+        if not _is_plain(cleaned) or len(cleaned) > MAX_VALUE:
+            raise ConfigError(
+                f"The value of attribute {key!r} cannot be kept.",
+                f"Use up to {MAX_VALUE} characters of plain text without control characters.",
+            )
+        if key == RETAIN_UNTIL:
+            require_date(cleaned)
+        kept[_clean_key(key)] = cleaned
+    return kept
+
+
+def _clean_key(key: str) -> str:
+    cleaned = unicodedata.normalize("NFC", key)
+    if not ATTRIBUTE_KEY.fullmatch(cleaned) or len(cleaned) > MAX_NAME:
+        raise ConfigError(f"{key!r} is no attribute name.", "Use letters, digits, '_', '-' and '.', a letter first.")
+    return cleaned
+
+
+def has_attributes(attributes: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    """Conditions on `SubjectRow`, which has all these attributes; `ConfigError` for what can be no attribute."""
+    wanted = clean_attributes(attributes)
+    return [member(SubjectRow.attributes, key) == value for key, value in wanted.items()]
+
+
+def find_subject(connection: Connection, name: str) -> int | None:
+    """The row id of the subject that is called so, by its own name or an alias."""
+    return ids_by_name(connection, [clean_name(name)]).get(clean_name(name))
+
+
+def require_subject(connection: Connection, who: SubjectKey) -> int:
+    """The row id of a subject; `UnknownSubjectError` proposes names that look alike."""
+    if isinstance(who, int):
+        return _require_id(connection, who)
+    name = who
+    found = find_subject(connection, name)
+    if found is not None:
+        return found
+    # A damaged file can hold something else than text, although the table is STRICT.
+    names: list[object] = [*connection.scalars(sa.select(SubjectRow.name))]
+    close = difflib.get_close_matches(clean_name(name), [each for each in names if isinstance(each, str)], n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else "`facesearch people list` shows who is enrolled."
+    raise UnknownSubjectError(f"Nobody called {name!r} is enrolled.", hint)
+
+
+def _require_id(connection: Connection, subject_id: int) -> int:
+    in_range = 0 < subject_id < 2**63  # SQLite's integers
+    if not in_range or connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.id == subject_id)) is None:
+        raise UnknownSubjectError(f"Nobody with the id {subject_id} is enrolled.", "Ids stay gone with their people.")
+    return subject_id
+
+
+def ensure_subjects(connection: Connection, wanted: Sequence[str]) -> list[int]:
+    """The row ids of subjects by name or alias, created if new."""
+    names = [clean_name(name) for name in wanted]
+    found = ids_by_name(connection, list(dict.fromkeys(names)))
+    # In one order for all writers, so that none waits for another that waits for it.
+    new, moment = sorted(set(names) - found.keys()), now()
+    rows: list[dict[str, object]] = [{"name": name, "attributes": {}, "said": {}, "created_at": moment} for name in new]
+    found.update(zip(new, insert_all(connection, SubjectRow, rows), strict=True))
+    return [found[name] for name in names]
+
+
+def ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """The row ids of the subjects that have these (clean) names or aliases."""
+    found: dict[str, int] = {}
+    for start in range(0, len(names), AT_ONCE):
+        chosen = names[start : start + AT_ONCE]
+        for name, key in ((SubjectRow.name, SubjectRow.id), (AliasRow.name, AliasRow.subject_id)):
+            found.update(iter(connection.execute(sa.select(name, key).where(name.in_(chosen)))))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSubject:
+    """What an enrolment has to know of a subject."""
+
+    name: str
+    said: Mapping[str, str]
+    """Attributes as sources said them last."""
+
+
+def known_subjects(connection: Connection, names: Sequence[str]) -> dict[str, KnownSubject]:
+    """The subjects that have these (clean) names or aliases, by them."""
+    ids = ids_by_name(connection, names)
+    wanted = list(set(ids.values()))
+    known: dict[int, KnownSubject] = {}
+    for start in range(0, len(wanted), AT_ONCE):
+        chosen = SubjectRow.id.in_(wanted[start : start + AT_ONCE])
+        query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.said).where(chosen)
+        known.update((row.id, KnownSubject(row.name, row.said)) for row in connection.execute(query))
+    return {name: known[key] for name, key in ids.items()}
+
+
+def say_attributes(
+    connection: Connection, subject_id: int, given: Mapping[str, str], entry: Entry | None = None
+) -> list[str]:
+    """Take attributes that a source says where it says something new, and nobody set another value meanwhile.
+
+    Returns the keys whose value stays as a person set it. `entry` notes the change of a subject that was there.
+    """
+    query = sa.select(SubjectRow.attributes, SubjectRow.said).where(SubjectRow.id == subject_id)
+    attributes, said = map(dict, connection.execute(query).one())
+    kept, before = [], (dict(attributes), dict(said))
+    for key, value in clean_attributes(given).items():
+        if said.get(key) == value:
+            continue
+        if attributes.get(key) in {said.get(key), value}:
+            attributes[key] = value
+        else:
+            kept.append(key)
+        said[key] = value
+    chosen = SubjectRow.id == subject_id
+    if attributes != before[0] and entry is not None:
+        entry.update(SubjectRow, chosen, {"attributes": attributes}, of=subject_id)
+    if (attributes, said) != before:
+        update(connection, SubjectRow, chosen, {"attributes": attributes, "said": said})
+    return kept
+
+
+def changed_attributes(connection: Connection, subject_id: int, changes: Mapping[str, str | None]) -> dict[str, str]:
+    """A subject's attributes with these changes; a value of None removes the attribute."""
+    kept = attributes(connection, subject_id)
+    kept.update(clean_attributes({key: value for key, value in changes.items() if value is not None}))
+    for key in (key for key, value in changes.items() if value is None):
+        kept.pop(_clean_key(key), None)
+    return kept
+
+
+def add_attributes(connection: Connection, subject_id: int, given: Mapping[str, str], said: Mapping[str, str]) -> None:
+    """Give a subject those of these attributes that it lacks, and what sources said of them."""
+    chosen = SubjectRow.id == subject_id
+    own = connection.execute(sa.select(SubjectRow.attributes, SubjectRow.said).where(chosen)).one()
+    values = {"attributes": {**given, **own.attributes}, "said": {**said, **own.said}}
+    if (values["attributes"], values["said"]) != (own.attributes, own.said):
+        update(connection, SubjectRow, chosen, values)
+
+
+def attributes(connection: Connection, subject_id: int) -> dict[str, str]:
+    """A subject's attributes."""
+    return dict(connection.scalars(sa.select(SubjectRow.attributes).where(SubjectRow.id == subject_id)).one())
+
+
+def list_subjects(
+    connection: Connection, where: Mapping[str, str] | None = None, *, ids: Sequence[int] | None = None
+) -> list[Subject]:
+    """All subjects, or those with these attributes, or those of these row ids; by name."""
+    query = (
+        sa.select(
+            *stored_columns(SubjectRow),
+            SubjectRow.attributes.label("parsed"),
+            sa.func.count(sa.distinct(FaceRow.photo_id)).label("photos"),
+            sa.func.count(TemplateRow.id).label("templates"),
+        )
+        .outerjoin(FaceRow, FaceRow.subject_id == SubjectRow.id)
+        .outerjoin(TemplateRow, sa.and_(TemplateRow.face_id == FaceRow.id, of_active_model()))
+        .group_by(SubjectRow.id)
+        .order_by(SubjectRow.name)
+    )
+    if ids is not None:
+        query = query.where(SubjectRow.id.in_(ids))
+    found = connection.execute(query.where(*has_attributes(where or {}))).all()
+    also = _all_aliases(connection, ids)
+    return [_subject(row, also.get(row.id, ())) for row in found]
+
+
+def _all_aliases(connection: Connection, ids: Sequence[int] | None) -> dict[int, tuple[str, ...]]:
+    """The other names of all subjects, or of those of these row ids, in order."""
+    query = sa.select(*stored_columns(AliasRow)).order_by(AliasRow.name)
+    if ids is not None:
+        query = query.where(AliasRow.subject_id.in_(ids))
+    found: dict[int, tuple[str, ...]] = {}
+    for row in connection.execute(query):
+        require_whole(AliasRow, row)
+        found[row.subject_id] = (*found.get(row.subject_id, ()), row.name)
+    return found
+
+
+def _subject(row: Row[*tuple[Any, ...]], also: tuple[str, ...]) -> Subject:
+    require_whole(SubjectRow, row[:-3])
+    return Subject(row.name, row.parsed, row.photos, row.templates, row.created_at, row.id, also)
+
+
+def name_of(connection: Connection, subject_id: int) -> str:
+    """A subject's own name."""
+    return connection.scalars(sa.select(SubjectRow.name).where(SubjectRow.id == subject_id)).one()
+
+
+def require_free(connection: Connection, subject_id: int, new: str) -> str:
+    """A name, clean, that a subject may take; `SubjectExistsError` where it is another's, as name or alias."""
+    holder = find_subject(connection, new)
+    if holder is not None and holder != subject_id:
+        own, other = name_of(connection, subject_id), name_of(connection, holder)
+        also = "" if other == clean_name(new) else f" It is another name of {other!r}."
+        raise SubjectExistsError(
+            f"{new!r} is enrolled already.{also}",
+            f"To make them one person: facesearch people merge {shlex.quote(own)} {shlex.quote(other)}",
+        )
+    return clean_name(new)
+
+
+def remove_subject(connection: Connection, who: SubjectKey) -> tuple[int, list[int]]:
+    """Remove a subject with all faces and templates, and photos nobody else is in: (photos, template ids) removed."""
+    subject_id = require_subject(connection, who)
+    faces = sa.select(FaceRow.id).where(FaceRow.subject_id == subject_id)
+    ids = list(connection.scalars(sa.select(TemplateRow.id).where(TemplateRow.face_id.in_(faces))))
+    photos = list(connection.scalars(sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id).distinct()))
+    connection.execute(sa.delete(SubjectRow).where(SubjectRow.id == subject_id))
+    return remove_orphan_photos(connection, photos), ids
+
+
+def faceless_subjects(connection: Connection) -> list[int]:
+    """The row ids of subjects without any face of whom nothing else is known.
+
+    Those with attributes or other names stay, and those to whom a person moved photos: a person said these.
+    """
+    used = sa.exists().where(FaceRow.subject_id == SubjectRow.id)
+    named = sa.exists().where(AliasRow.subject_id == SubjectRow.id)
+    decided = sa.exists().where(DecisionRow.subject_id == SubjectRow.id)
+    bare = sa.type_coerce(SubjectRow.attributes, sa.Text) == "{}"
+    return list(connection.scalars(sa.select(SubjectRow.id).where(~used, ~named, ~decided, bare)))
+
+
+def remove_faceless_subjects(connection: Connection, entry: Entry | None = None) -> int:
+    """Remove `faceless_subjects`; returns how many there were."""
+    ids = faceless_subjects(connection)
+    for key in ids:
+        if entry is not None:
+            entry.delete(SubjectRow, SubjectRow.id == key, of=key)
+    for start in range(0, len(ids) if entry is None else 0, AT_ONCE):
+        connection.execute(sa.delete(SubjectRow).where(SubjectRow.id.in_(ids[start : start + AT_ONCE])))
+    return len(ids)
+
+
+def remove_orphan_photos(connection: Connection, photo_ids: Sequence[int]) -> int:
+    """Remove those of these photos that nobody is enrolled from; returns how many."""
+    removed = 0
+    for start in range(0, len(photo_ids), AT_ONCE):
+        chosen = PhotoRow.id.in_(photo_ids[start : start + AT_ONCE])
+        used = sa.exists().where(FaceRow.photo_id == PhotoRow.id)
+        removed += connection.execute(sa.delete(PhotoRow).where(chosen, ~used)).rowcount
+    return removed

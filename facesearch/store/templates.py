@@ -1,0 +1,187 @@
+"""Templates in the database: read out with their checksums proven, described and filtered.
+
+Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError
+from facesearch.names import path_text
+from facesearch.store.models import active_model, of_active_model
+from facesearch.store.postgres_schema import KEYS
+from facesearch.store.rows import column_names, require_joined
+from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.subjects import has_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy.engine import Connection, Row
+
+    from facesearch.types import Ids, Vectors
+
+Value = TypeVar("Value")
+
+CHUNK = 500
+"""Ids per IN (...) list: below every SQLite's limit of 999 bound values."""
+PACKED = 1 << 22
+"""Keys that a database packs into one value: 64 MB on PostgreSQL; in SQLite, which has digits only, 128 MB."""
+_SQLITE_KEYS: Final = (
+    "SELECT group_concat(printf('%016x%016x', id, crc), '') FROM "
+    "(SELECT id, crc FROM templates WHERE model_id = ? AND id > ? ORDER BY id LIMIT ?)"
+)
+"""As `postgres_schema.KEYS`, in hexadecimal. A damaged checksum that is no number counts as 0."""
+
+
+class Described(NamedTuple):
+    """Whose a template is, and of which photo."""
+
+    subject: str
+    photo: str
+    """Its path as text."""
+    subject_id: int
+    photo_id: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TemplateBlock:
+    """Templates as arrays, in order of id."""
+
+    ids: Ids
+    checksums: NDArray[np.uint32]
+    vectors: Vectors
+
+
+def checksum(face_id: int, model_row: int, vector: bytes) -> int:
+    """CRC-32 over a template's vector and what it belongs to: a flipped bit in either is noticed."""
+    return zlib.crc32(vector, zlib.crc32(struct.pack("<qq", face_id, model_row)))
+
+
+def is_whole(row: Row[*tuple[Any, ...]], model_row: int) -> bool:
+    """Whether a template's `face_id`, `vector` and `crc` belong together. A damaged file can hold any type anywhere."""
+    try:
+        return bool(checksum(row.face_id, model_row, row.vector) == row.crc)
+    except (TypeError, struct.error):
+        return False
+
+
+def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[np.uint32]]:
+    """Ids (n,) and checksums (n,) of all templates of a model, by id: what an index must hold.
+
+    Packed: as rows over a network they would take ten times as long, and from a file twice as long. A single value may
+    not exceed 1 GB.
+    """
+    server = connection.dialect.name == "postgresql"
+    pieces, last = [np.empty((0, 2), ">i8")], np.iinfo(np.int64).min
+    while True:
+        found = connection.exec_driver_sql(KEYS if server else _SQLITE_KEYS, (model_row, int(last), PACKED)).scalar()
+        packed = (found or b"") if server else bytes.fromhex(found or "")
+        pieces.append(np.frombuffer(packed, ">i8").reshape(-1, 2))
+        if len(pieces[-1]) < PACKED:
+            break
+        last = pieces[-1][-1, 0]
+    pairs = np.concatenate(pieces)
+    return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.uint32)
+
+
+def templates(
+    connection: Connection, model_row: int, dimension: int, ids: Ids | None = None
+) -> Iterator[TemplateBlock]:
+    """All templates of a model, or those of `ids`, in blocks; `CorruptGalleryError` when a checksum fails."""
+    query = sa.select(TemplateRow.id, TemplateRow.face_id, TemplateRow.vector, TemplateRow.crc)
+    # With ids, by their index alone: PostgreSQL would read that of the models, which leads to every template, too.
+    query = query.where((TemplateRow.model_id if ids is None else TemplateRow.model_id + 0) == model_row)
+    query = query.order_by(TemplateRow.id)
+    if ids is None:
+        for rows in connection.execute(query.execution_options(yield_per=4096)).partitions():
+            yield _block(rows, model_row, dimension)
+        return
+    for chunk in chunks(ids.tolist()):
+        rows = connection.execute(query.where(TemplateRow.id.in_(chunk))).all()
+        if rows:
+            yield _block(rows, model_row, dimension)
+
+
+def _block(rows: Sequence[Row[int, int, bytes, int]], model_row: int, dimension: int) -> TemplateBlock:
+    for row in rows:
+        if not is_whole(row, model_row) or len(row.vector) != 4 * dimension:
+            raise CorruptGalleryError(
+                f"Template {row.id} is damaged: it does not match its checksum or its model.",
+                "Run `facesearch check`: it names whose it is, and what to remove and enroll again.",
+            )
+    return TemplateBlock(
+        ids=np.array([row.id for row in rows], np.int64),
+        checksums=np.array([row.crc for row in rows], np.uint32),
+        vectors=np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(-1, dimension).astype(np.float32),
+    )
+
+
+# Every search comes here: SQLAlchemy would take longer to look at so many columns than SQLite to find the rows.
+_DESCRIBE = (
+    f"SELECT {', '.join(map(column_names, (FaceRow, SubjectRow, PhotoRow)))}, "  # noqa: S608  # names of columns
+    "templates.id, subjects.name, photos.path, subjects.id, photos.id FROM templates "
+    "JOIN faces ON faces.id = templates.face_id JOIN subjects ON subjects.id = faces.subject_id "
+    "JOIN photos ON photos.id = faces.photo_id WHERE templates.id"
+)
+
+
+def describe_templates(connection: Connection, ids: Iterable[int], *, proven: bool = True) -> dict[int, Described]:
+    """Whose they are, by template id; ids that lead to nobody are missing from the answer.
+
+    Raises `CorruptGalleryError` where what leads from a template to a name is damaged, unless `proven` is False.
+    """
+    found: dict[int, Described] = {}
+    for chunk in chunks(sorted(set(ids))):
+        for row in _describe(connection, chunk):
+            if proven:
+                require_joined(row, FaceRow, SubjectRow, PhotoRow)
+            template_id, subject, path, subject_id, photo_id = row[-5:]
+            found[template_id] = Described(subject, path_text(os.fsdecode(path)), subject_id, photo_id)
+    return found
+
+
+def _describe(connection: Connection, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
+    if connection.dialect.name == "postgresql":  # one statement for any number of ids: it is prepared once
+        return connection.exec_driver_sql(f"{_DESCRIBE} = ANY(%s)", (list(ids),))
+    return connection.exec_driver_sql(f"{_DESCRIBE} IN ({', '.join('?' * len(ids))})", tuple(ids))
+
+
+def all_templates(connection: Connection) -> tuple[Ids, Vectors]:
+    """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""
+    active = active_model(connection)
+    blocks = list(templates(connection, active[0], active[1].dimension)) if active else []
+    if not blocks:
+        return np.empty(0, np.int64), np.empty((0, active[1].dimension if active else 0), np.float32)
+    return np.concatenate([each.ids for each in blocks]), np.concatenate([each.vectors for each in blocks])
+
+
+def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, float, float, float]]:
+    """The face's box by template id: x1, y1, x2, y2 in pixels of the upright photo."""
+    query = sa.select(TemplateRow.id, FaceRow.box).join(FaceRow, FaceRow.id == TemplateRow.face_id)
+    found: dict[int, tuple[float, float, float, float]] = {}
+    for chunk in chunks(sorted(set(ids))):
+        for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
+            found[row.id] = struct.unpack("<4f", row.box)
+    return found
+
+
+def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:
+    """Ids of the active model's templates whose subject has all these; `ConfigError` for what can be no attribute."""
+    query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).where(of_active_model()).order_by(TemplateRow.id)
+    return np.array(connection.scalars(query.where(*has_attributes(attributes))).all(), np.int64)
+
+
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """`values` in pieces that fit into one IN (...) list."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

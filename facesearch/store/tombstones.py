@@ -1,0 +1,186 @@
+"""Who was erased, so that an older backup brings nobody back: a list without names, faces or anything to find them by.
+
+The list is in the database. Its copy `gallery.tombstones` lies beside it and goes into every backup. It is text, one
+entry per line:
+
+    salt <64 hex digits>               begins a section; lists of several galleries can follow each other
+    <64 hex digits> <8 hex digits>     HMAC-SHA-256 under the section's salt, and the CRC-32 of those 64 digits
+
+An entry stands for one row of the database: a subject (its id and when it was made) or a template (its id, its
+checksum, and when its photo was enrolled). Ids alone would not do, as a restored database hands them out again;
+somebody who is enrolled anew gets other rows, which no entry names. Other kinds stand for what may bring a person
+back, whatever its ids: a vector (an imported bundle has the ids of another gallery), the content of a photo, and the
+name by which folders call the person. These are keyed hashes, too, and name nobody by themselves.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import hmac
+import re
+import secrets
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from facesearch.errors import CorruptGalleryError, DiskFullError, GalleryError
+from facesearch.files import write_whole
+from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection
+
+TOMBSTONES_NAME: Final = "gallery.tombstones"
+_LINE: Final = re.compile(r"salt (?P<salt>[0-9a-f]{64})|(?P<digest>[0-9a-f]{64}) (?P<crc>[0-9a-f]{8})")
+
+
+@dataclass(slots=True)
+class Tombstones:
+    """Entries by the salt of their section."""
+
+    sections: dict[bytes, set[bytes]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sections.values()))
+
+    @classmethod
+    def parse(cls, text: str) -> Tombstones:
+        """Read a list; `CorruptGalleryError` where a line is damaged."""
+        found = cls()
+        section: set[bytes] | None = None
+        for number, line in enumerate(text.splitlines(), 1):
+            match = _LINE.fullmatch(line)
+            if match and match["salt"]:
+                section = found.sections.setdefault(bytes.fromhex(match["salt"]), set())
+            elif match and section is not None and int(match["crc"], 16) == zlib.crc32(match["digest"].encode()):
+                section.add(bytes.fromhex(match["digest"]))
+            else:
+                raise CorruptGalleryError(
+                    f"Line {number} of the list of erased people is damaged.",
+                    f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
+                )
+        return found
+
+    def format(self) -> str:
+        """The text that `parse` reads."""
+        return "".join(
+            f"salt {salt.hex()}\n" + "".join(_line(digest) for digest in sorted(digests))
+            for salt, digests in self.sections.items()
+        )
+
+    def merged(self, other: Tombstones) -> Tombstones:
+        """The entries of both."""
+        salts = self.sections.keys() | other.sections.keys()
+        return Tombstones({s: self.sections.get(s, set()) | other.sections.get(s, set()) for s in sorted(salts)})
+
+    def without(self, other: Tombstones) -> Tombstones:
+        """The entries that the other has not."""
+        return Tombstones({salt: each - other.sections.get(salt, set()) for salt, each in self.sections.items()})
+
+    def named(self, rows: Iterable[str]) -> Tombstones:
+        """Entries for these rows, under a salt of this list if it has one."""
+        salt = next(iter(self.sections), None) or secrets.token_bytes(32)
+        return Tombstones({salt: {_digest(salt, row) for row in rows}})
+
+    def lifted(self, rows: Iterable[str]) -> Tombstones:
+        """The list without the entries of these rows."""
+        digests = {salt: {_digest(salt, row) for row in rows} for salt in self.sections}
+        return self.without(Tombstones(digests))
+
+    def names(self, row: str) -> bool:
+        """Whether a row, as `subject_key` and `template_key` spell it, was erased."""
+        return any(_digest(salt, row) in digests for salt, digests in self.sections.items())
+
+
+def read_tombstones(folder: Path) -> Tombstones:
+    """The list of the gallery in `folder`; empty where nobody was erased."""
+    try:
+        return Tombstones.parse((folder / TOMBSTONES_NAME).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return Tombstones()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptGalleryError(
+            f"The list of erased people in {folder} cannot be read: {error}.",
+            f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
+        ) from error
+
+
+def write_tombstones(folder: Path, tombstones: Tombstones) -> None:
+    """Replace the gallery's list, durably. Raises `GalleryError`."""
+    file = folder / TOMBSTONES_NAME
+    if not len(tombstones) and not file.exists():
+        return
+    try:
+        write_whole(file, tombstones.format().encode())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(
+                f"No space is left in {folder} to note who is erased.", "Free some space and run the same again."
+            ) from error
+        raise GalleryError(
+            f"The list of erased people in {folder} cannot be written: {error.strerror}.", "Check its permissions."
+        ) from error
+
+
+def subject_key(subject_id: int, created_at: str) -> str:
+    """A subject's row."""
+    return f"subject {subject_id} {created_at}"
+
+
+def vector_key(vector: bytes) -> str:
+    """A template's vector, as the database has it."""
+    return f"vector {hashlib.sha256(vector).hexdigest()}"
+
+
+def name_key(name: str) -> str:
+    """A subject's name or alias, however its letters, blanks and underscores are written."""
+    return f"name {' '.join(name.replace('_', ' ').casefold().split())}"
+
+
+def content_key(sha256: str, name: str | None = None) -> str:
+    """The content of a photo (SHA-256 in hex); only under this name where other people are enrolled from it too."""
+    return f"content {sha256}" if name is None else f"content {sha256} of {name}"
+
+
+def template_keys(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
+    """Template ids by the spelling of their rows, of faces that fulfil `condition`."""
+    return dict(_template_rows(connection, condition))
+
+
+def _template_rows(
+    connection: Connection, condition: sa.ColumnElement[bool] | None = None
+) -> Iterator[tuple[str, int]]:
+    query = (
+        sa.select(TemplateRow.id, TemplateRow.crc, PhotoRow.enrolled_at)
+        .join(FaceRow, FaceRow.id == TemplateRow.face_id)
+        .join(PhotoRow, PhotoRow.id == FaceRow.photo_id)
+    )
+    if condition is not None:
+        query = query.where(condition)
+    for row in connection.execute(query.execution_options(yield_per=4096)):
+        yield f"template {row.id} {row.crc} {row.enrolled_at}", row.id
+
+
+def erased_rows(connection: Connection, tombstones: Tombstones) -> tuple[list[int], list[int]]:
+    """(subject ids, template ids) in the database that the list says were erased."""
+    if not len(tombstones):
+        return [], []
+    subjects = connection.execute(sa.select(SubjectRow.id, SubjectRow.created_at)).all()
+    return (
+        [row.id for row in subjects if tombstones.names(subject_key(row.id, row.created_at))],
+        [key for row, key in _template_rows(connection) if tombstones.names(row)],
+    )
+
+
+def _digest(salt: bytes, row: str) -> bytes:
+    return hmac.digest(salt, row.encode(), "sha256")
+
+
+def _line(digest: bytes) -> str:
+    return f"{digest.hex()} {zlib.crc32(digest.hex().encode()):08x}\n"

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from facesearch.search.backlog import EngineKind
+from facesearch.search.gallery import Gallery
+from facesearch.store.location import Location, MilvusServer, parse_location
+from tests.store.makers import MODEL
+
+
+@dataclass
+class Place:
+    """Where a gallery and its vectors are to be."""
+
+    location: Location
+    kind: EngineKind
+    milvus: MilvusServer | None
+
+    def open(self) -> Gallery:
+        """The gallery, as another process would open it."""
+        return Gallery.open(self.location, milvus=self.milvus)
+
+    def make(self, enroll: Callable[[Gallery], object] | None = None) -> Gallery:
+        """A gallery, people enrolled in it, whose vectors are then in the engine."""
+        gallery = Gallery.open(self.location, create=True, milvus=self.milvus)
+        gallery.adopt(MODEL)
+        if enroll is not None:
+            enroll(gallery)
+        gallery.move_index(self.kind)
+        return gallery
+
+
+@pytest.fixture(params=list(EngineKind))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A folder with its vectors in Milvus; a PostgreSQL database with its vectors in pgvector."""
+    if request.param is EngineKind.MILVUS:
+        address = request.getfixturevalue("milvus")
+        yield Place(tmp_path / "gallery", EngineKind.MILVUS, MilvusServer(address))
+        return
+    with new_database(request.getfixturevalue("pgvector")) as url:
+        yield Place(parse_location(url, tmp_path), EngineKind.PGVECTOR, None)
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """The URL of an empty database on that server."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()

@@ -1,0 +1,214 @@
+"""Whoever is erased is gone from every file, and stays gone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from facesearch.errors import UnknownSubjectError
+from facesearch.search.gallery import Gallery
+from facesearch.store.check import check_gallery
+from facesearch.store.crops import CropStore
+from facesearch.store.rawscan import PIECE, scan_files
+from facesearch.store.rows import checksum_of
+from facesearch.store.schema import AuditRow
+from facesearch.store.templates import checksum
+from facesearch.store.tombstones import TOMBSTONES_NAME
+from facesearch.types import Reason
+from tests.store.makers import (
+    DIMENSION,
+    ROOT,
+    enroll,
+    found_subject,
+    make_gallery,
+    moved_photo,
+    new_photo,
+    refused_photo,
+    sqlite_of,
+    unit,
+    units,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from facesearch.store.erasure import Erased
+
+PEOPLE = [f"person number {number:03}" for number in range(60)]
+
+
+def hits(folder: Path, erased: Erased) -> int:
+    """How often anything of the erased is in any file."""
+    traces = erased.traces
+    scanned = scan_files([folder], [traces.vectors, traces.names, traces.paths])
+    return sum(sum(each.hits) for each in scanned)
+
+
+def fill(gallery: Gallery) -> None:
+    for number, name in enumerate(PEOPLE):
+        paths = [f"{name}/{photo}.jpg" for photo in range(3)]
+        gallery.commit([new_photo(name, path, [unit(10 * number + at)]) for at, path in enumerate(paths)])
+        gallery.commit([refused_photo(f"{name}/blurred.jpg")])
+
+
+def test_twenty_erased_people_are_in_no_file(gallery: Gallery, folder: Path) -> None:
+    fill(gallery)
+    gallery.search(unit(1)[None], 1)
+    gallery.save_cache()
+    erased = gallery.erase(PEOPLE[10:30])
+    assert (erased.photos, erased.templates, erased.rejections) == (60, 60, 20)
+    assert gallery.database.checkpoint()
+    assert hits(folder, erased) == 0
+    gallery.search(unit(1)[None], 1)
+    gallery.save_cache()
+    assert hits(folder, erased) == 0
+    assert found_subject(gallery, 95) is None
+    assert found_subject(gallery, 305) is None
+    assert found_subject(gallery, 301) == PEOPLE[30]
+    assert all(finding.ok for finding in check_gallery(gallery) if finding.subject != "photos")
+
+
+def test_the_scan_finds_what_a_removal_leaves_in_the_log(gallery: Gallery, folder: Path) -> None:
+    """The control: without emptying the log, the test above would find everybody."""
+    if sqlite_of(gallery).journal_mode != "WAL":
+        pytest.skip("this SQLite's write-ahead log is not trusted, so there is none")
+    fill(gallery)
+    assert hits(folder, gallery.erase(PEOPLE[:20])) > 20
+
+
+def test_a_reader_that_keeps_the_log_is_told(gallery: Gallery, folder: Path) -> None:
+    if sqlite_of(gallery).journal_mode != "WAL":
+        pytest.skip("this SQLite's write-ahead log is not trusted, so there is none")
+    fill(gallery)
+    with Gallery.open(folder) as other, other.database.read() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM subjects")) == 60
+        erased = gallery.erase(PEOPLE[:1])
+        assert not sqlite_of(gallery).checkpoint(wait_ms=50)
+        assert hits(folder, erased) > 0
+    assert gallery.database.checkpoint()
+    assert hits(folder, erased) == 0
+
+
+def test_nobody_is_erased_where_one_name_is_unknown(gallery: Gallery, folder: Path) -> None:
+    enroll(gallery, "anna", 1)
+    with pytest.raises(UnknownSubjectError):
+        gallery.erase(["anna", "bob"])
+    assert found_subject(gallery, 1) == "anna"
+    assert not (folder / TOMBSTONES_NAME).exists()
+
+
+def test_photos_of_others_stay_without_the_picture_of_the_face(gallery: Gallery, folder: Path) -> None:
+    together = new_photo("anna", "both.jpg", [unit(1)])
+    gallery.commit([together, new_photo("bob", "bob.jpg", [unit(2)])])
+    photo = gallery.photos_of_subject("anna")[0]
+    with gallery.database.write() as connection:  # bob's second face is in anna's photo
+        connection.exec_driver_sql("UPDATE faces SET photo_id = ?, crc = crc WHERE subject_id = 2", (photo.photo_id,))
+    crop = os.urandom(9000)
+    CropStore(gallery.database).keep(photo.photo_id, crop)
+    erased = gallery.erase(["anna"])
+    gallery.database.checkpoint()
+    assert (erased.photos, erased.photos_of_others) == (0, 1)
+    assert erased.traces.paths == ()
+    assert len(erased.traces.crops) == 9
+    (found,) = {sum(each.hits) for each in scan_files([folder], [erased.traces.crops])}
+    assert found == 0
+    assert CropStore(gallery.database).find(photo.photo_id) is None
+
+
+@pytest.mark.needs("unicode_names")
+def test_refusals_that_name_the_erased_go_in_both_unicode_forms(gallery: Gallery) -> None:
+    enroll(gallery, "Zo\u00eb", 1)
+    gallery.commit(
+        [
+            refused_photo("Zo\u00eb/1.jpg"),
+            refused_photo("Zoe\u0308/2.jpg"),
+            refused_photo("bob/3.jpg", Reason.IDENTITY_CONFLICT, "It matches Zo\u00eb."),
+            refused_photo("bob/4.jpg"),
+        ]
+    )
+    assert gallery.erase(["Zo\u00eb"]).rejections == 3
+    assert list(gallery.find_rejections([ROOT / "bob/4.jpg"])) == [ROOT / "bob/4.jpg"]
+
+
+def test_the_audit_and_the_list_of_erased_people_hold_no_name_and_no_vector(gallery: Gallery, folder: Path) -> None:
+    enroll(gallery, "anna amsel", 1, 2)
+    gallery.erase(["anna amsel"])
+    with gallery.database.read() as connection:
+        action, detail = connection.execute(
+            sa.select(AuditRow.action, AuditRow.detail).order_by(AuditRow.id.desc())
+        ).first() or ("", {})
+    assert (action, detail) == (
+        "people.forget",
+        {"subjects": 1, "photos": 2, "templates": 2, "refused_photos": 0},
+    )
+    text = (folder / TOMBSTONES_NAME).read_text()
+    # The salt; the person's row and name; each template by its row and its vector; each photo by its content.
+    assert len(text.splitlines()) == 1 + 2 + 2 * 2 + 2
+    assert "anna" not in text
+    assert (folder / TOMBSTONES_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_moved_photo_is_still_known_to_be_erased(gallery: Gallery) -> None:
+    enroll(gallery, "anna", 1)
+    gallery.commit([moved_photo(gallery, "1.jpg", "elsewhere/1.jpg", "anna")])
+    erased = gallery.erase(["anna"])
+    assert erased.traces.paths == (os.fsencode(ROOT / "elsewhere/1.jpg"),)
+
+
+@pytest.mark.parametrize("offset", [0, 1, PIECE - 300, PIECE - 256, PIECE - 1, PIECE, 2 * PIECE + 77])
+def test_the_scan_finds_bytes_wherever_they_lie(tmp_path: Path, offset: int) -> None:
+    needle = unit(5, 64).tobytes()
+    data = bytearray(2 * PIECE + 1000)
+    data[offset : offset + 256] = needle
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").write_bytes(data)
+    others = [vector.tobytes() for vector in units(9, 500, 64)]
+    (found,) = scan_files([tmp_path], [[*others, needle], [b"another"]])
+    assert found.hits == (1, 0)
+
+
+def fill_fast(gallery: Gallery, people: int, photos: int) -> None:
+    """Rows as `commit` writes them, in bulk."""
+    vectors = units(3, people * photos)
+    face = (struct.pack("<4f", 0, 0, 9, 9), bytes(40), 0.9, 50.0, 100.0, 0.0, 0.0)
+    subjects = [_sealed(key, f"person {key}", "{}", "2026-01-01") for key in range(1, people + 1)]
+    pictures, faces, rows = [], [], []
+    for key, vector in enumerate(vectors, 1):
+        path = f"/photos/{key}.jpg".encode()
+        pictures.append(_sealed(key, path, hashlib.sha256(path).digest(), 1, 1, 1, 1, "2026-01-01"))
+        faces.append(_sealed(key, key, 1 + (key - 1) // photos, *face))
+        raw = vector.tobytes()
+        rows.append((key, key, 1, DIMENSION, raw, checksum(key, 1, raw)))
+    with gallery.database.write() as connection:
+        for table, values in (("subjects", subjects), ("photos", pictures), ("faces", faces), ("templates", rows)):
+            marks = ", ".join("?" * len(values[0]))
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({marks})", values)
+
+
+def _sealed(*values: object) -> tuple[object, ...]:
+    return (*values, checksum_of(values))
+
+
+@pytest.mark.soak
+def test_a_thousand_photos_of_a_hundred_thousand_are_erased_within_a_second(folder: Path) -> None:
+    """The target is one second for the removal itself; the figures are printed."""
+    with make_gallery(folder) as gallery:
+        fill_fast(gallery, 100, 1000)
+        started = time.perf_counter()
+        erased = gallery.erase(["person 50"])
+        removed = time.perf_counter()
+        assert gallery.database.checkpoint()
+        emptied = time.perf_counter()
+        assert hits(folder, erased) == 0
+        scanned = time.perf_counter()
+    assert (erased.photos, erased.templates) == (1000, 1000)
+    print(  # noqa: T201
+        f"\nerase 1,000 of 100,000 photos ({DIMENSION}-d): rows {removed - started:.3f} s, log "
+        f"{emptied - removed:.3f} s, scan {scanned - emptied:.3f} s"
+    )
