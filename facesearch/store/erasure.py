@@ -119,11 +119,13 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     crops = _take_crops(connection, photo_ids)
     enrolled = [key for key in found.ids if _is_enrolled(connection, key)]
     removed = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
-    shared = _contents_of_others(connection, found.contents)
-    others = _vectors_of_others(connection, found.vectors)
-    vectors = map(vector_key, found.vectors - others)
-    listed.add(connection, [*found.keys, *keys, *vectors, *_returns(found, shared)])
     rejections = _forget_words(connection, found.ids, found.names)
+    shared = _contents_of_others(connection, found.contents)
+    removed_contents, removed_vectors = _removed_of_others(connection)
+    others = removed_vectors | _vectors_of_others(connection, found.vectors)
+    vectors = map(vector_key, found.vectors - others)
+    returns = _returns(found, shared | found.contents & removed_contents)
+    listed.add(connection, [*found.keys, *keys, *vectors, *returns])
     counts = {"subjects": found.own, "photos": removed, "templates": len(keys), "refused_photos": rejections}
     audit.record(connection, "people.forget", counts)
     return Erased(
@@ -213,6 +215,18 @@ def _vectors_of_others(connection: Connection, vectors: set[bytes]) -> set[bytes
         for chunk in chunks(list(vectors))
         for vector in connection.scalars(sa.select(TemplateRow.vector).where(TemplateRow.vector.in_(chunk)))
     }
+
+
+def _removed_of_others(connection: Connection) -> tuple[set[bytes], set[bytes]]:
+    """Contents and vectors that the journal, from which the erased are gone, can bring back for other people."""
+    contents: set[bytes] = set()
+    vectors: set[bytes] = set()
+    for _, table, row in journal.removed_rows(connection):
+        if table == PhotoRow.__tablename__:
+            contents.add(row["sha256"])
+        elif table == TemplateRow.__tablename__:
+            vectors.add(row["vector"])
+    return contents, vectors
 
 
 def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:

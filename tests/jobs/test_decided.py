@@ -208,6 +208,18 @@ def test_an_erased_person_comes_back_when_that_is_asked_for(engine: FaceSearch, 
     assert statuses(run(engine, people)) == {"unchanged": 12}
 
 
+def test_a_removed_photo_of_the_same_content_stays_somebody_else_s(engine: FaceSearch, people: Path) -> None:
+    run(engine, people)
+    shared = people / OTTO / "same.jpg"
+    shutil.copyfile(people / MIRA / "1.jpg", shared)
+    run(engine, people)
+    engine.gallery.remove_photos([shared])
+    assert engine.forget([MIRA])["clean"]
+    assert [finding for finding in engine.check() if not finding.ok and finding.subject == "erased"] == []
+    engine.gallery.undo()
+    assert shared in [Path(photo.photo) for photo in engine.gallery.photos_of_subject(OTTO)]
+
+
 def test_a_removed_person_can_be_erased(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     engine.gallery.remove_subject(MIRA)
