@@ -471,4 +471,4 @@ def test_no_other_module_decodes_in_its_own_process() -> None:
     found = {
         path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if unguarded.search(path.read_text("utf-8"))
     }
-    assert found == {"vision/photo.py", "vision/formats.py", "vision/decode_worker.py"}
+    assert found == {"recognition/photo.py", "recognition/formats.py", "recognition/decode_worker.py"}
