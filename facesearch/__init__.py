@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from facesearch.api import FaceSearch
+    from facesearch.corrections import JournalEntry
     from facesearch.errors import (
         ConfigError,
         CorruptGalleryError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         SchemaOutdatedError,
         ServerError,
         SubjectExistsError,
+        UndoError,
         UnknownSubjectError,
     )
     from facesearch.types import (
@@ -85,6 +87,7 @@ __all__ = [
     "GalleryNotFoundError",
     "GalleryUnavailableError",
     "InstallationError",
+    "JournalEntry",
     "ModelError",
     "ModelInfo",
     "ModelIntegrityError",
@@ -104,8 +107,11 @@ __all__ = [
     "SubjectExistsError",
     "Template",
     "Threshold",
+    "UndoError",
     "UnknownSubjectError",
 ]
+
+HOMES = {"FaceSearch": "api", "JournalEntry": "corrections"}
 
 
 def __getattr__(name: str) -> Any:
@@ -113,7 +119,7 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("facesearch")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "api" if name == "FaceSearch" else "errors" if name.endswith("Error") else "types"
+    home = HOMES.get(name, "errors" if name.endswith("Error") else "types")
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from facesearch.corrections import JournalEntry
     from facesearch.evaluation.calibration import Calibration
     from facesearch.jobs.embeddings import PhotoEmbedder
     from facesearch.jobs.probes import Image
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from facesearch.recognition.encoder import Encoder
     from facesearch.recognition.packs import ModelPack, PackStore
     from facesearch.search.gallery import Gallery
-    from facesearch.store.journal import JournalEntry
     from facesearch.store.location import Location
     from facesearch.types import Rejection
 

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 
 from facesearch import arguments
+from facesearch.corrections import JournalEntry
 from facesearch.errors import (
     ConfigError,
     EngineUnavailableError,
@@ -30,6 +31,7 @@ from facesearch.errors import (
     PhotoError,
     ServerError,
     SubjectExistsError,
+    UndoError,
     UnknownSubjectError,
 )
 from facesearch.evaluation.calibration import Calibration
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
 Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
 """A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow."""
 
+HISTORY: Final = 1000
+"""Corrections asked for at most."""
 PAGE: Final = 200
 """People asked for at a time."""
 TIMEOUT: Final = 60.0
@@ -159,10 +163,12 @@ class Client:
         faces: str | int = "single",
         strict: bool = False,
         any_quality: bool = False,
+        bring_back_erased: bool = False,
     ) -> Iterator[EnrollOutcome]:
         """Enroll photos as one person, one request and one outcome each; what is yielded is on the server's disk.
 
         `faces`: `single`, `largest`, `all`, or the position of the face that is meant, best detection first.
+        `bring_back_erased` takes somebody who was forgotten; the key needs the scope `delete` for it.
         """
         images = _images(photos)
         fields = {
@@ -171,6 +177,7 @@ class Client:
             "faces": _policy(faces) if isinstance(faces, str) else str(arguments.whole("faces", faces, 1)),
             "strict": "true" if arguments.flag("strict", strict) else "false",
             "any_quality": "true" if arguments.flag("any_quality", any_quality) else "false",
+            "bring_back_erased": "true" if arguments.flag("bring_back_erased", bring_back_erased) else "false",
         }
         for image in images:
             (record,) = self._post("/subjects", photo=[image], fields=fields)["results"]
@@ -216,6 +223,36 @@ class Client:
         """Change a subject's attributes; None removes one."""
         body = {"attributes": arguments.texts("changes", changes, removable=True)}
         return _subject(self._request("PATCH", f"/subjects/{self._id(who)}/attributes", json=body))
+
+    def add_alias(self, who: str | int, name: str) -> Subject:
+        """Let folders and people find a subject by another name; `SubjectExistsError` when it is taken."""
+        body = {"alias": arguments.text("name", name)}
+        return _subject(self._request("POST", f"/subjects/{self._id(who)}/aliases", json=body))
+
+    def remove_alias(self, who: str | int, name: str) -> Subject:
+        """Take another name from a subject; `ConfigError` where it has no such."""
+        query = {"alias": arguments.text("name", name)}
+        return _subject(self._request("DELETE", f"/subjects/{self._id(who)}/aliases", params=query))
+
+    def move_photo(self, photo_id: int, who: str | int, *, create: bool = False) -> Subject:
+        """Say that an enrolled photo shows this subject; `create` makes one of that name where there is none."""
+        body = {"to": arguments.person("who", who), "create": arguments.flag("create", create)}
+        return _subject(self._request("POST", f"/photos/{arguments.whole('photo_id', photo_id, 0)}/move", json=body))
+
+    def confirm_photo(self, photo_id: int) -> None:
+        """Say that an enrolled photo shows whom it is enrolled as."""
+        self._request("POST", f"/photos/{arguments.whole('photo_id', photo_id, 0)}/confirm")
+
+    def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
+        """Corrections, newest first: the last n (1,000 at most), or those that concern a subject."""
+        limit = HISTORY if last is None else arguments.whole("last", last, 1)
+        wanted = {"limit": limit, "subject": None if who is None else self._id(who)}
+        return [_entry(record) for record in self._request("GET", "/history", params=wanted)["entries"]]
+
+    def undo(self, entry_id: int | None = None) -> JournalEntry:
+        """Put back exactly what a correction changed, by default the newest; returns it. Raises `UndoError`."""
+        number = None if entry_id is None else arguments.whole("entry_id", entry_id, 1)
+        return _entry(self._request("POST", "/undo", json={"entry": number}))
 
     def forget(self, who: Sequence[str | int]) -> list[dict[str, Any]]:
         """Erase people, by name or id, as `FaceSearch.forget` does; a receipt for each.
@@ -280,7 +317,7 @@ class Client:
         if isinstance(who, int):
             return who
         for subject in self.subjects(search=who):
-            if subject.name == who:
+            if who == subject.name or who in subject.aliases:
                 return subject.subject_id
         raise UnknownSubjectError(f"Nobody called {who!r} is enrolled.")
 
@@ -320,6 +357,7 @@ def _error(response: httpx.Response) -> FaceSearchError:
     kinds: dict[str, type[FaceSearchError]] = {
         "unknown_subject": UnknownSubjectError,
         "subject_exists": SubjectExistsError,
+        "cannot_undo": UndoError,
         "face_not_found": NoFaceError,
         "multiple_faces": MultipleFacesError,
         "model_mismatch": ModelMismatchError,
@@ -459,7 +497,13 @@ def _subject(record: Mapping[str, Any]) -> Subject:
         record["templates"],
         record["created_at"],
         record["id"],
+        tuple(record["aliases"]),
     )
+
+
+def _entry(record: Mapping[str, Any]) -> JournalEntry:
+    kept = ("at", "actor", "action", "detail", "undone_by", "undoable")
+    return JournalEntry(record["id"], **{name: record[name] for name in kept})
 
 
 def _photo(record: Mapping[str, Any]) -> EnrolledPhoto:
@@ -471,4 +515,5 @@ def _photo(record: Mapping[str, Any]) -> EnrolledPhoto:
         tuple(face["template_id"] for face in faces),
         max(face["detection_score"] for face in faces),
         record["id"],
+        record["origin"],
     )

@@ -18,6 +18,7 @@
     |  |- SchemaOutdatedError    the database was written by another version
     |  |- DiskFullError
     |  |- GalleryUnavailableError  its database server does not answer, or the connection broke
+    |  |- UndoError              a correction that cannot be undone, or is not there
     |  |- GalleryConflictError   others changed the same rows at the same time, again and again
     |  |- GalleryLockedError     encrypted, and the key is missing or wrong
     |  |- EngineUnavailableError an external vector engine does not answer
@@ -124,6 +125,10 @@ class DiskFullError(GalleryError):
 
 class GalleryUnavailableError(GalleryError):
     """The database server cannot be reached, or the connection to it was lost."""
+
+
+class UndoError(GalleryError):
+    """A correction cannot be undone: there is none, it was undone already, or the same was changed again since."""
 
 
 class GalleryConflictError(GalleryError):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from facesearch.names import path_text
 
 if TYPE_CHECKING:
+    from facesearch.corrections import JournalEntry
     from facesearch.jobs.reembedding import ReembedOutcome
-    from facesearch.store.journal import JournalEntry
     from facesearch.types import (
         Comparison,
         EnrolledPhoto,

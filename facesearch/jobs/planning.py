@@ -322,7 +322,7 @@ class Planner:
     def standing_of(self, todo: Todo, sha256: str | None) -> tuple[Rejection | None, str]:
         """Why a photo may not be enrolled, by what people decided and erased; and whose it is."""
         if self.erased_entries(todo, sha256) and not self._bring_back_erased:
-            text = "This person was forgotten. Ask to bring the person back (--bring-back-erased) to enroll the photo."
+            text = "This person was forgotten. Only `bring_back_erased` (--bring-back-erased) enrolls the photo."
             return Rejection(Reason.ERASED, text), todo.name
         name: str | None = todo.name
         if sha256 is not None and todo.source.data is None:  # an upload is a new statement each time

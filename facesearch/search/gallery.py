@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.corrections import JournalEntry
     from facesearch.search.backlog import EngineKind
     from facesearch.store.database import Database
     from facesearch.store.erasure import Erased
-    from facesearch.store.journal import JournalEntry
     from facesearch.store.location import Location, MilvusServer
     from facesearch.store.photos import StoredPhoto
     from facesearch.store.rejections import StoredRejection
@@ -440,6 +440,10 @@ class Gallery:
             return journal.entries(connection, last=last, subject_id=subject_id)
 
         return self._transactions.read(work)
+
+    def correction(self, entry_id: int | None = None) -> JournalEntry:
+        """A correction that `undo` would take back, by default the newest. Raises `GalleryError`."""
+        return self._transactions.read(lambda connection: journal.find(connection, entry_id))
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
         """Put back what a correction changed, by default the newest; returns it. Raises `GalleryError`."""

@@ -18,7 +18,7 @@ from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
 from facesearch.server.metrics import Measured, Metrics
 from facesearch.server.options import ENROLMENTS, ServerOptions
-from facesearch.server.routes import photos, probes, report, service, subjects
+from facesearch.server.routes import corrections, photos, probes, report, service, subjects
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
 from facesearch.store.crops import CropStore
@@ -80,7 +80,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")
-    for routes in (probes, subjects, photos, report, service):
+    for routes in (probes, subjects, photos, corrections, report, service):
         api.include_router(routes.router)
     app.include_router(api)
     if PAGE.is_dir():

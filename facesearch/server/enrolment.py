@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from facesearch.api import parse_policy
 from facesearch.errors import ConfigError, UnknownSubjectError
 from facesearch.records import enroll_record, subject_record
+from facesearch.server.security import demand
 from facesearch.server.thumbnails import keep_crop
 from facesearch.server.uploads import parse_attributes
 from facesearch.store.audit import acting_as
@@ -30,7 +31,10 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[d
         "faces": _faces(form.fields.get("faces", "")),
         "strict": _switch(form, "strict"),
         "any_quality": _switch(form, "any_quality"),
+        "bring_back_erased": _switch(form, "bring_back_erased"),
     }
+    if choices["bring_back_erased"]:
+        demand(caller, "delete")
     photos = [photo.data for photo in form.photos]
     with state.in_turn(), acting_as(caller.actor):
         subject = state.gallery.subject(who).name if isinstance(who, int) else clean_name(who)

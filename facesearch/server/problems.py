@@ -19,6 +19,7 @@ from facesearch.errors import (
     NoFaceError,
     PhotoError,
     SubjectExistsError,
+    UndoError,
     UnknownSubjectError,
 )
 from facesearch.names import printable
@@ -92,6 +93,8 @@ def _classify(error: FaceSearchError) -> tuple[HTTPStatus, str]:
             return HTTPStatus.NOT_FOUND, "unknown_subject"
         case SubjectExistsError():
             return HTTPStatus.CONFLICT, "subject_exists"
+        case UndoError():
+            return HTTPStatus.CONFLICT, "cannot_undo"
         case ModelMismatchError():
             return HTTPStatus.SERVICE_UNAVAILABLE, "model_mismatch"
         case ConfigError():

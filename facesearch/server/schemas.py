@@ -101,6 +101,7 @@ class SubjectRecord(BaseModel):
 
     id: int
     subject: str
+    aliases: list[str] = Field(description="Other names by which folders and people call the person.")
     photos: int
     templates: int
     attributes: dict[str, str]
@@ -108,6 +109,7 @@ class SubjectRecord(BaseModel):
     model_config = _example(
         id=1,
         subject="Ada Lovelace",
+        aliases=["A. Byron"],
         photos=2,
         templates=2,
         attributes={"team": "analysis"},
@@ -147,6 +149,7 @@ class PhotoRecord(BaseModel):
     id: int
     photo: str
     sha256: str
+    origin: Literal["enrolled", "moved", "confirmed"] = Field(description="Who said whom the photo shows.")
     width: int
     height: int
     enrolled_at: str
@@ -168,7 +171,7 @@ class EnrollRecord(BaseModel):
     photo_id: int | None
     subject: str
     subject_id: int | None
-    status: Literal["enrolled", "unchanged", "rejected", "removed"]
+    status: Literal["enrolled", "unchanged", "moved", "rejected"]
     reason: str | None
     detail: str | None
     faces: int
@@ -195,6 +198,54 @@ class Merge(BaseModel):
 
     into: int = Field(description="Id of the person who stays.")
     model_config = _example(into=1)
+
+
+class Alias(BaseModel):
+    """Another name."""
+
+    alias: str = Field(min_length=1, max_length=1000)
+    model_config = _example(alias="A. Byron")
+
+
+class Move(BaseModel):
+    """Whom a photo shows."""
+
+    to: int | Annotated[str, Field(min_length=1, max_length=1000)] = Field(description="Id or name of the person.")
+    create: bool = Field(default=False, description="Make a person of that name where there is none.")
+    model_config = _example(to="Mary Somerville", create=True)
+
+
+class Confirmed(BaseModel):
+    """How many photos were confirmed."""
+
+    confirmed: int
+    model_config = _example(confirmed=1)
+
+
+class Undo(BaseModel):
+    """The correction to undo."""
+
+    entry: int | None = Field(default=None, ge=1, description="Of the history; null undoes the newest.")
+    model_config = _example(entry=12)
+
+
+class HistoryRecord(BaseModel):
+    """One correction."""
+
+    id: int
+    at: str = Field(description="UTC, ISO 8601.")
+    actor: str
+    action: str
+    what: str = Field(description="What was done, in words.")
+    detail: dict[str, Any]
+    undone_by: int | None = Field(description="The entry that undid this one.")
+    undoable: bool = Field(description="Whether what it changed is still known.")
+
+
+class History(BaseModel):
+    """Corrections, newest first."""
+
+    entries: list[HistoryRecord]
 
 
 class Attributes(BaseModel):

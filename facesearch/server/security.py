@@ -90,6 +90,17 @@ class KeyRing:
                 self._required = self._required or bool(self._keys)
 
 
+def demand(caller: Caller, scope: str) -> None:
+    """Raise `Problem` 403 unless the caller has this scope."""
+    if scope not in caller.scopes:
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "missing_scope",
+            f"This key may not do that: it lacks the scope {scope}.",
+            f"facesearch keys create NAME --scope {scope}",
+        )
+
+
 def require(scope: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency: the caller, who has this scope; 401 or 403 otherwise."""
 
@@ -98,13 +109,7 @@ def require(scope: str) -> Callable[..., Awaitable[Caller]]:
     ) -> Caller:
         ring: KeyRing = request.app.state.keys
         caller = await ring.caller(credentials.credentials if credentials else None)
-        if scope not in caller.scopes:
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                "missing_scope",
-                f"This key may not do that: it lacks the scope {scope}.",
-                f"facesearch keys create NAME --scope {scope}",
-            )
+        demand(caller, scope)
         return caller
 
     return check

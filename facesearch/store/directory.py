@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from facesearch.errors import GalleryError
 from facesearch.store import models, subjects
 from facesearch.store.rows import require_joined, stored_columns
-from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.schema import AliasRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.store.templates import chunks, templates
 from facesearch.types import Quality
 
@@ -61,6 +61,8 @@ class PhotoDetail:
     width: int
     height: int
     enrolled_at: str
+    origin: str
+    """Who said whom it shows: enrolled, moved or confirmed."""
     faces: tuple[FaceDetail, ...]
 
 
@@ -78,7 +80,7 @@ class Directory:
         search: str | None = None,
         where: Mapping[str, str] | None = None,
     ) -> SubjectPage:
-        """Up to `limit` subjects behind the name `after`, whose names contain `search` in any case.
+        """Up to `limit` subjects behind the name `after`, of whom a name or alias contains `search` in any case.
 
         Raises `ConfigError` for attributes that cannot be.
         """
@@ -89,7 +91,9 @@ class Directory:
             ).all()
             if search:  # here, not by LIKE: SQLite folds the case of ASCII only
                 wanted = search.casefold()
-                rows = [row for row in rows if wanted in row.name.casefold()]
+                aliases = connection.execute(sa.select(AliasRow.subject_id, AliasRow.name))
+                also = {key for key, name in aliases if wanted in name.casefold()}
+                rows = [row for row in rows if wanted in row.name.casefold() or row.id in also]
             behind = [row for row in rows if after is None or row.name.encode() > after.encode()]
             found = subjects.list_subjects(connection, ids=[row.id for row in behind[:limit]])
         more = len(behind) > limit
@@ -169,6 +173,7 @@ def _photo(rows: Sequence[Row[*tuple[Any, ...]]]) -> PhotoDetail:
         width=first.photo_width,
         height=first.photo_height,
         enrolled_at=first.photo_enrolled_at,
+        origin=first.face_origin,
         faces=tuple(_face(row) for row in rows),
     )
 

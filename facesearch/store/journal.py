@@ -10,13 +10,14 @@ Removed people can be brought back for `KEPT_DAYS`. Then, or when they are forgo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from facesearch.errors import GalleryError, UnknownSubjectError
+from facesearch.corrections import UNDO, JournalEntry
+from facesearch.errors import UndoError, UnknownSubjectError
 from facesearch.store import audit, subjects
 from facesearch.store.column_types import JsonText
 from facesearch.store.decisions import decide
@@ -36,7 +37,7 @@ from facesearch.store.schema import (
     TemplateRow,
 )
 from facesearch.store.templates import chunks
-from facesearch.types import EnrollStatus, Subject
+from facesearch.types import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,71 +49,9 @@ if TYPE_CHECKING:
 KEPT_DAYS: Final = 30
 """Days for which a removal can be undone. After that its vectors and pictures are deleted from the journal."""
 ENROLL: Final = "enroll"
-UNDO: Final = "undo"
 _TABLES: Final[dict[str, type[Base]]] = {
     row.__tablename__: row for row in (SubjectRow, AliasRow, PhotoRow, FaceRow, TemplateRow, CropRow, DecisionRow)
 }
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One correction."""
-
-    entry_id: int
-    """Rising with time."""
-    at: str
-    """UTC, ISO 8601, to the second."""
-    actor: str
-    """The user of the operating system, or the name of an API key."""
-    action: str
-    """rename, merge, move, confirm, set, alias, remove, enroll, or undo."""
-    detail: dict[str, Any]
-    """Names and counts; `{"erased": 1}` where somebody concerned was forgotten."""
-    undone_by: int | None
-    """The entry that undid this one."""
-    undoable: bool
-    """Whether what it changed is still known."""
-
-    @property
-    def what(self) -> str:
-        """What was done, in words."""
-        return _in_words(self.action, self.detail)
-
-    @property
-    def state(self) -> str:
-        """Whether it was undone or can be, in words; empty where it can be."""
-        if self.undone_by is not None:
-            return f"undone by {self.undone_by}"
-        return "" if self.undoable else "can no longer be undone"
-
-
-_WORDS: Final = {
-    "rename": "renamed {name} to {to}",
-    "merge": "merged {name} into {into}",
-    "move": "moved {photos} to {to}",
-    "confirm": "confirmed {photos}",
-    "set": "set {attributes} of {name}",
-    "alias added": "let {name} be called {added} as well",
-    "alias removed": "took the name {removed} from {name}",
-    "remove": "removed {name}",
-    "remove photos": "removed {photos}",
-}
-
-
-def _in_words(action: str, said: Mapping[str, Any]) -> str:
-    if action == UNDO:
-        undone = said.get("undone", UNDO)
-        what = "an undo" if undone == UNDO and "erased" not in said else "a correction"
-        return f"undid {said['entry']}: {what if undone == UNDO else _in_words(undone, said)}"
-    if action == "enroll":
-        counts = ", ".join(f"{count} {status}" for status, count in said.items() if status in set(EnrollStatus))
-        return f"enrolled photos: {counts}" if counts else "enrolled photos"
-    photos = said.get("photos", 0)
-    words = _WORDS[f"{action} {'added' if 'added' in said else 'removed'}" if action == "alias" else action]
-    try:
-        return words.format_map({**said, "photos": f"{photos} photo{'' if photos == 1 else 's'}"})
-    except KeyError:
-        return f"{action}: somebody who was forgotten, or removed long ago"
 
 
 class Entry:
@@ -306,10 +245,10 @@ def removed_rows(connection: Connection) -> Iterator[tuple[int, str, dict[str, A
 def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
     """Put back what an entry changed, by default the newest that is neither undone nor an undo; returns that entry.
 
-    Raises `GalleryError`, and nothing is changed, where there is no such entry, where it is undone already, where what
+    Raises `UndoError`, and nothing is changed, where there is no such entry, where it is undone already, where what
     it changed was changed again, or where the journal has it no more.
     """
-    entry = _find(connection, entry_id)
+    entry = find(connection, entry_id)
     query = (
         sa.select(*stored_columns(JournalChangeRow))
         .where(JournalChangeRow.entry_id == entry.entry_id)
@@ -319,7 +258,7 @@ def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
     for change in changes:
         require_whole(JournalChangeRow, change)
     if not changes:
-        raise GalleryError(
+        raise UndoError(
             f"Entry {entry.entry_id} cannot be undone: the journal no longer has what it changed.",
             f"Removals can be undone for {KEPT_DAYS} days, and not once the person was forgotten.",
         )
@@ -335,18 +274,19 @@ def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
     return replace(entry, undone_by=redo.id)
 
 
-def _find(connection: Connection, entry_id: int | None) -> JournalEntry:
+def find(connection: Connection, entry_id: int | None) -> JournalEntry:
+    """An entry that was not undone, by default the newest that can be undone and is no undo; else `UndoError`."""
     found = entries(connection)
     if entry_id is None:
         wanted = [each for each in found if each.undone_by is None and each.action != UNDO and each.undoable]
         if not wanted:
-            raise GalleryError("There is nothing to undo.", "`facesearch history` shows what was changed.")
+            raise UndoError("There is nothing to undo.", "`facesearch history` shows what was changed.")
         return wanted[0]
     entry = next((each for each in found if each.entry_id == entry_id), None)
     if entry is None:
-        raise GalleryError(f"There is no entry {entry_id}.", "`facesearch history` shows the entries.")
+        raise UndoError(f"There is no entry {entry_id}.", "`facesearch history` shows the entries.")
     if entry.undone_by is not None:
-        raise GalleryError(
+        raise UndoError(
             f"Entry {entry_id} was undone by entry {entry.undone_by} already.",
             f"To make it hold again: facesearch undo {entry.undone_by}",
         )
@@ -430,7 +370,7 @@ def _require_free(connection: Connection, name: str, subject_id: int, entry_id: 
     holder = _holder(connection, name)
     if holder not in {None, subject_id}:
         entry = f"Entry {entry_id}" if entry_id else "It"
-        raise GalleryError(
+        raise UndoError(
             f"{entry} cannot be undone: somebody else is called {name!r} by now.",
             "Rename that person first: facesearch people rename",
         )
@@ -442,8 +382,8 @@ def _holder(connection: Connection, name: str) -> int | None:
     return own or connection.scalar(sa.select(AliasRow.subject_id).where(AliasRow.name == name))
 
 
-def _changed_again(entry_id: int, why: str) -> GalleryError:
-    return GalleryError(
+def _changed_again(entry_id: int, why: str) -> UndoError:
+    return UndoError(
         f"Entry {entry_id} cannot be undone: {why}.",
         "Undo what came after it first; `facesearch history` shows the entries.",
     )

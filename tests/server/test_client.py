@@ -13,10 +13,12 @@ import pytest
 from facesearch import (
     ConfigError,
     FaceSearch,
+    GalleryError,
     NoFaceError,
     PhotoError,
     ServerError,
     SubjectExistsError,
+    UndoError,
     UnknownSubjectError,
 )
 from facesearch.client import Client
@@ -33,7 +35,7 @@ def client(engine: FaceSearch) -> Iterator[Client]:
 
 
 def test_its_methods_are_the_engines() -> None:
-    for name in ("detect", "identify", "verify", "enroll", "forget", "describe", "check", "close"):
+    for name in ("detect", "identify", "verify", "enroll", "forget", "history", "undo", "describe", "check", "close"):
         ours, theirs = (list(inspect.signature(getattr(kind, name)).parameters) for kind in (Client, FaceSearch))
         assert ours[:2] == theirs[: len(ours[:2])], name
         assert [each for each in ours if each in theirs] == [each for each in theirs if each in ours], name
@@ -53,8 +55,6 @@ HERE_ALONE = {
     "count_query": "the server does",
     "model_change": "facesearch reembed, likewise",
     "reindex": "facesearch reindex, likewise",
-    "history": "facesearch history, likewise",
-    "undo": "facesearch undo, likewise",
     **dict.fromkeys(
         ("gallery", "has_gallery", "ensure_gallery", "whole_gallery"),
         "the gallery is the server's; its people are here",
@@ -122,6 +122,43 @@ def test_people_round_trip(client: Client, engine: FaceSearch, scenes_folder: Pa
     assert (receipt["removed"]["photos"], receipt["clean"]) == (4, True)
     assert client.describe()["subjects"] == 11
     assert all(finding.ok for finding in client.check())
+
+
+def test_corrections_round_trip(client: Client, engine: FaceSearch, scenes_folder: Path) -> None:
+    assert [each.status for each in client.enroll([scenes_folder / "stranger.jpg"], subject="Ada")] == ["enrolled"]
+    assert client.add_alias("Ada", "A. Byron").aliases == ("A. Byron",)
+    assert client.subject("A. Byron") == client.subject("Ada") == engine.gallery.subject("Ada")
+    (photo,) = client.photos_of_subject("Ada")
+    assert client.move_photo(photo.photo_id, "Mary", create=True).photos == 1
+    assert client.photos_of_subject("Mary")[0].origin == "moved"
+    client.confirm_photo(photo.photo_id)
+    assert client.photos_of_subject("Mary")[0].origin == "confirmed"
+    assert client.history() == engine.history()
+    assert {each.action for each in client.history(who="Mary")} == {"move", "confirm"}
+    assert [each.action for each in client.history(last=1)] == ["confirm"]
+    for action in ("confirm", "move"):
+        assert client.undo().action == action
+    assert [each.photo_id for each in client.photos_of_subject("Ada")] == [photo.photo_id]
+    moved = next(each for each in client.history() if each.action == "move")
+    with pytest.raises(UndoError, match="already"):
+        client.undo(moved.entry_id)
+    with pytest.raises(UndoError, match="no entry"):
+        client.undo(10_000)
+    assert client.remove_alias("Ada", "A. Byron").aliases == ()
+    with pytest.raises(GalleryError, match="no photo"):
+        client.confirm_photo(10_000)
+
+
+def test_somebody_who_was_forgotten_is_brought_back_when_that_is_asked_for(client: Client, scenes_folder: Path) -> None:
+    stranger = scenes_folder / "stranger.jpg"
+    assert [each.status for each in client.enroll([stranger], subject="Ada")] == ["enrolled"]
+    client.forget(["Ada"])
+    (refused,) = client.enroll([stranger], subject="Ada")
+    assert refused.rejection is not None
+    assert refused.rejection.reason == "erased"
+    assert "bring_back_erased" in refused.rejection.detail
+    (back,) = client.enroll([stranger], subject="Ada", bring_back_erased=True)
+    assert back.status == "enrolled"
 
 
 def test_errors_are_the_engines(client: Client, scenes_folder: Path, people_folder: Path, tmp_path: Path) -> None:

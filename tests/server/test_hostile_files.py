@@ -132,6 +132,10 @@ def probe(served: Served) -> None:
         assert served.http.post(f"/v1/identify?{query}", content=b"x").status_code in {200, 422}
 
 
+def headers_and(json_text: str) -> dict[str, Any]:
+    return {"headers": {"content-type": "application/json"}, "content": json_text}
+
+
 def change(served: Served) -> None:
     photo = served.photos[0]
     for name in FILE_NAMES:
@@ -139,14 +143,20 @@ def change(served: Served) -> None:
     answer = served.upload("/subjects", photo, UNDECODABLE, subject="Ada")
     ada = answer["subject"]["id"]
     served.upload(f"/subjects/{ada}/photos", served.photos[1], UNDECODABLE, place="/subjects/{id}/photos")
-    headers = {"content-type": "application/json"}
-    body = {"headers": headers, "content": f'{{"subject": {LONE}}}'}
+    body = headers_and(f'{{"subject": {LONE}}}')
     assert served.ask("PATCH", f"/subjects/{ada}", place="/subjects/{id}", **body)["status"] == 422
-    body = {"headers": headers, "content": f'{{"attributes": {{"a": {LONE}}}}}'}
+    body = headers_and(f'{{"attributes": {{"a": {LONE}}}}}')
     served.ask("PATCH", f"/subjects/{ada}/attributes", place="/subjects/{id}/attributes", **body)
     (other, *_) = (each for each in served.ask("GET", "/subjects")["subjects"] if each["id"] != ada)
     served.ask("POST", f"/subjects/{other['id']}/merge", place="/subjects/{id}/merge", json={"into": ada})
+    aliases = {"place": "/subjects/{id}/aliases", **headers_and(f'{{"alias": {LONE}}}')}
+    assert served.ask("POST", f"/subjects/{ada}/aliases", **aliases)["status"] == 422
+    served.ask("DELETE", f"/subjects/{ada}/aliases?alias=Q%0AQ", place="/subjects/{id}/aliases")
     photos = served.ask("GET", f"/subjects/{ada}/photos", place="/subjects/{id}/photos")["photos"]
+    served.ask("POST", f"/photos/{photos[-1]['id']}/confirm", place="/photos/{id}/confirm")
+    served.ask("POST", f"/photos/{photos[-1]['id']}/move", place="/photos/{id}/move", json={"to": "Bo", "create": True})
+    assert served.ask("POST", "/undo", json={})["action"] == "move"
+    assert served.ask("GET", "/history")["entries"][0]["action"] == "undo"
     place = "/subjects/{id}/photos/{photo_id}"
     served.ask("DELETE", f"/subjects/{ada}/photos/{photos[0]['id']}", place=place)
     receipt = served.ask("DELETE", f"/subjects/{ada}", place="/subjects/{id}")

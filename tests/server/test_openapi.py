@@ -65,6 +65,12 @@ ENDPOINTS = PLAIN | {
     ("POST", "/v1/subjects/{id}/photos"),
     ("DELETE", "/v1/subjects/{id}/photos/{photo_id}"),
     ("GET", "/v1/photos/{id}/thumbnail"),
+    ("POST", "/v1/photos/{id}/move"),
+    ("POST", "/v1/photos/{id}/confirm"),
+    ("POST", "/v1/subjects/{id}/aliases"),
+    ("DELETE", "/v1/subjects/{id}/aliases"),
+    ("GET", "/v1/history"),
+    ("POST", "/v1/undo"),
 }
 
 

@@ -122,7 +122,7 @@ def test_a_file_takes_the_place_of_its_upload(api: httpx.Client, engine: FaceSea
     assert other.subject == "Other"
 
 
-def test_photos_are_added_listed_and_removed(api: httpx.Client, scenes_folder: Path) -> None:
+def test_photos_are_added_listed_and_removed(api: httpx.Client, engine: FaceSearch, scenes_folder: Path) -> None:
     mira = find(api, "Mira Quill")
     url = f"/v1/subjects/{mira['id']}/photos"
     answer = api.post(url, files=photos(scenes_folder / "stranger.jpg"))
@@ -135,6 +135,8 @@ def test_photos_are_added_listed_and_removed(api: httpx.Client, scenes_folder: P
     assert api.delete(f"/v1/subjects/{other['id']}/photos/{added}").status_code == 404, "it is not his"
     assert api.delete(f"{url}/{added}").json() == {"photos": 1, "templates": 1}
     assert api.delete(f"{url}/{added}").status_code == 404
+    (event,) = engine.gallery.events(action="photos.remove")
+    assert event.detail == {"photos": 1, "templates": 1}
     assert who(api, scenes_folder / "stranger.jpg")[0] == "unknown"
 
 

@@ -60,6 +60,29 @@ def test_a_key_does_what_its_scopes_say(engine: FaceSearch, keys: KeyStore, peop
     assert actors == ["key:enroller"]
 
 
+def test_undoing_takes_the_scope_of_what_is_undone(engine: FaceSearch, keys: KeyStore, people_folder: Path) -> None:
+    reader, enroller = keys.create("reader", ["read"]), keys.create("enroller", ["read", "enroll"])
+    remover = keys.create("remover", ["enroll", "delete"])
+    ask, change, remove = with_key(reader), with_key(enroller), with_key(remover)
+    photo = photos(people_folder / "Mira Quill" / "1.jpg")
+    with serve_here(engine) as api:
+        assert refusal(api.get("/v1/history", headers=ask)) == (403, "missing_scope")
+        api.patch("/v1/subjects/1", json={"subject": "X"}, headers=change)
+        assert refusal(api.post("/v1/undo", json={}, headers=ask)) == (403, "missing_scope")
+        assert api.post("/v1/undo", json={}, headers=change).json()["action"] == "rename"
+        api.post("/v1/subjects/1/merge", json={"into": 2}, headers=remove)
+        (merged, *_) = api.get("/v1/history", headers=change).json()["entries"]
+        assert refusal(api.post("/v1/undo", json={"entry": merged["id"]}, headers=change)) == (403, "missing_scope")
+        undone = api.post("/v1/undo", json={"entry": merged["id"]}, headers=remove).json()
+        again = api.post("/v1/undo", json={"entry": undone["undone_by"]}, headers=change)
+        assert refusal(again) == (403, "missing_scope"), "undoing the undo merges again"
+        fields = {"subject": "X", "bring_back_erased": "true"}
+        asked = api.post("/v1/subjects", data=fields, files=photo, headers=change)
+        assert refusal(asked) == (403, "missing_scope")
+    (entry,) = (each for each in engine.history() if each.action == "rename")
+    assert entry.actor == "key:enroller"
+
+
 def test_a_revoked_key_stops_working_and_the_server_does_not_open_up(
     engine: FaceSearch, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

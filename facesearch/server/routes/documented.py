@@ -20,6 +20,11 @@ _TEXTS: Final[dict[str, dict[str, Any]]] = {
         "examples": ["single", "1"],
     },
     "strict": {"type": "string", "enum": ["true", "false"], "description": "Reject photos that match somebody else."},
+    "bring_back_erased": {
+        "type": "string",
+        "enum": ["true", "false"],
+        "description": "Enroll people who were forgotten as well. It takes the scope delete.",
+    },
     "any_quality": {"type": "string", "enum": ["true", "false"], "description": "Take poor photos as well."},
 }
 
@@ -49,7 +54,7 @@ _TEXT_OF: Final = {
     403: "The key lacks the scope, or another site's page asks.",
     404: "There is no such thing.",
     408: "The request took too long to arrive.",
-    409: "The name is taken.",
+    409: "The name is taken, or the same was changed again since.",
     413: "The request or a photo is too large.",
     415: "Not a kind of body that is read here.",
     421: "The Host header names another server.",

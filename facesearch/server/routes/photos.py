@@ -34,6 +34,7 @@ def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # 
                 "id": photo.photo_id,
                 "photo": path_text(photo.path),
                 "sha256": photo.sha256,
+                "origin": photo.origin,
                 "width": photo.width,
                 "height": photo.height,
                 "enrolled_at": photo.enrolled_at,
@@ -62,7 +63,7 @@ def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # 
     "/subjects/{id}/photos",
     response_model=Enrollments,
     responses=problems(404, 408, 413, 415, 429),
-    openapi_extra=photos_body("faces", "strict", "any_quality"),
+    openapi_extra=photos_body("faces", "strict", "any_quality", "bring_back_erased"),
     summary="Add photos",
 )
 async def add_photos(
@@ -89,7 +90,6 @@ def remove_photo(id: SubjectId, photo_id: PhotoId, state: StateOf, caller: Remov
         raise not_found(f"The person {id} has no photo {photo_id}.")
     with acting_as(caller.actor):
         removed = state.gallery.remove_photos([photo.path])
-        state.gallery.record("photos.remove", {"photos": 1, "templates": removed})
     return {"photos": 1, "templates": removed}
 
 

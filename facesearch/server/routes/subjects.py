@@ -51,7 +51,7 @@ def list_subjects(
     response_model=Enrollments,
     responses={201: {"model": Enrollments, "description": "The person is new."}, **problems(408, 413, 415, 429)},
     openapi_extra=photos_body(
-        "subject", "attributes", "faces", "strict", "any_quality", required=("subject",), raw=False
+        "subject", "attributes", "faces", "strict", "any_quality", "bring_back_erased", required=("subject",), raw=False
     ),
     summary="Enroll photos as the person of that name",
 )

@@ -1,0 +1,99 @@
+"""What people corrected: the history, undoing, other names, and whom photos show."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+
+from facesearch.records import journal_record, subject_record
+from facesearch.server.problems import not_found
+from facesearch.server.routes.documented import problems
+from facesearch.server.routes.photos import PhotoId
+from facesearch.server.routes.subjects import SubjectId
+from facesearch.server.schemas import Alias, Confirmed, History, HistoryRecord, Move, SubjectRecord, Undo
+from facesearch.server.security import Enroller, demand
+from facesearch.server.state import State, StateOf
+from facesearch.store.audit import acting_as
+
+router = APIRouter(tags=["corrections"])
+
+BY_ENROLLERS: Final = frozenset({"rename", "set", "alias", "move", "confirm"})
+"""Corrections that a key with the scope `enroll` can make, and so undo. All others take the scope `delete`."""
+
+
+@router.get("/history", response_model=History, responses=problems(404), summary="What was corrected")
+def history(
+    state: StateOf,
+    _: Enroller,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Only the newest so many.")] = 50,
+    subject: Annotated[int | None, Query(ge=1, description="Only what concerns the person of this id.")] = None,
+) -> dict[str, Any]:
+    """Renames, merges, moves, attributes and removals, newest first. It names people who were removed as well."""
+    return {"entries": list(map(journal_record, state.engine.history(last=limit, who=subject)))}
+
+
+@router.post("/undo", response_model=HistoryRecord, responses=problems(404, 408, 409, 413), summary="Undo a correction")
+def undo(body: Undo, state: StateOf, caller: Enroller) -> dict[str, Any]:
+    """Put back exactly what a correction changed: names, attributes, photos and ids.
+
+    409 where the same was changed again since, or is no longer known. Undoing what takes the scope `delete` takes it,
+    too.
+    """
+    entry = state.gallery.correction(body.entry)
+    if entry.detail.get("undone", entry.action) not in BY_ENROLLERS:
+        demand(caller, "delete")
+    with acting_as(caller.actor):
+        return journal_record(state.engine.undo(entry.entry_id))
+
+
+@router.post(
+    "/subjects/{id}/aliases",
+    response_model=SubjectRecord,
+    responses=problems(404, 408, 409, 413),
+    summary="Add another name",
+)
+def add_alias(id: SubjectId, body: Alias, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002  # in the URL
+    """Let folders, manifests and people find the person by another name; 409 where it is somebody's."""
+    with acting_as(caller.actor):
+        state.gallery.add_alias(id, body.alias)
+    return subject_record(state.gallery.subject(id))
+
+
+@router.delete(
+    "/subjects/{id}/aliases", response_model=SubjectRecord, responses=problems(404), summary="Remove another name"
+)
+def remove_alias(
+    id: SubjectId,  # noqa: A002
+    state: StateOf,
+    caller: Enroller,
+    alias: Annotated[str, Query(min_length=1, max_length=1000, description="The name to remove.")],
+) -> dict[str, Any]:
+    """Take another name from the person."""
+    with acting_as(caller.actor):
+        state.gallery.remove_alias(id, alias)
+    return subject_record(state.gallery.subject(id))
+
+
+@router.post(
+    "/photos/{id}/move", response_model=SubjectRecord, responses=problems(404, 408, 413), summary="Whom a photo shows"
+)
+def move(id: PhotoId, body: Move, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002
+    """Say that an enrolled photo shows somebody else. Enrolling it again does not change that."""
+    with acting_as(caller.actor):
+        state.gallery.move_photos([_path(state, id)], body.to, create=body.create)
+    return subject_record(state.gallery.subject(body.to))
+
+
+@router.post("/photos/{id}/confirm", response_model=Confirmed, responses=problems(404), summary="It is this person")
+def confirm(id: PhotoId, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002
+    """Say that an enrolled photo shows whom it is enrolled as."""
+    with acting_as(caller.actor):
+        return {"confirmed": state.gallery.confirm_photos([_path(state, id)])}
+
+
+def _path(state: State, photo_id: int) -> Any:
+    photo = state.directory.photo(photo_id)
+    if photo is None:
+        raise not_found(f"There is no photo {photo_id}.")
+    return photo.path
