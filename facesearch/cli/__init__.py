@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import gc
-import sys
-from importlib import import_module
-from typing import Final
-
-OFTEN: Final = {"query": "query", "verify": "query", "detect": "query", "enroll": "enroll"}
-"""Commands that are made without all others, and their modules: a twentieth of the time of a first query."""
 
 
 def main() -> None:
     """Run the command line."""
-    gc.set_threshold(20_000)  # imports make many objects and no garbage, and are searched for it 28 times less often
+    gc.set_threshold(20_000)  # imports make many objects and no garbage; with freeze(), a sixth of a first query
     try:
-        if sys.argv[1:] and sys.argv[1] in OFTEN:
-            from facesearch.cli.root import new_app
+        from facesearch.cli.app import app
 
-            new_app(import_module(f"facesearch.cli.{OFTEN[sys.argv[1]]}"))()
-        else:
-            from facesearch.cli.app import app
-
-            app()
+        app()
     finally:
-        gc.freeze()  # what ends with the process need not be searched for garbage: a sixth of a first query
+        gc.freeze()  # what ends with the process need not be searched for garbage

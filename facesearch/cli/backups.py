@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ask_key, load_settings, open_engine
+from facesearch.cli.options import (
+    EngineOptions,
+    ForceOption,
+    GalleryOption,
+    JsonOption,
+    ask_key,
+    load_settings,
+    open_engine,
+)
 from facesearch.errors import ConfigError
 
 
@@ -59,7 +67,7 @@ def restore(
     from facesearch.jobs.outputs import require_not_of_gallery
     from facesearch.jobs.parts import require_gallery_libraries
 
-    settings = load_settings(gallery=gallery)
+    settings = load_settings(EngineOptions(gallery=gallery))
     folder = settings.gallery
     if not isinstance(folder, Path):
         raise ConfigError(

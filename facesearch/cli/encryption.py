@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli.options import GalleryOption, JsonOption, ask_key, load_settings
+from facesearch.cli.options import EngineOptions, GalleryOption, JsonOption, ask_key, load_settings
 from facesearch.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def init(
     from facesearch.jobs.outputs import require_not_of_gallery
     from facesearch.jobs.parts import require_gallery_libraries
 
-    settings = load_settings(gallery=gallery)
+    settings = load_settings(EngineOptions(gallery=gallery))
     require_gallery_libraries()
     from facesearch.search.lifecycle import create_gallery
 
@@ -71,7 +71,7 @@ def rekey(
     from facesearch.jobs.outputs import require_not_of_gallery
     from facesearch.jobs.parts import require_gallery_libraries
 
-    settings = load_settings(gallery=gallery)
+    settings = load_settings(EngineOptions(gallery=gallery))
     require_gallery_libraries()
     from facesearch.search.lifecycle import change_passphrase
 

@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facesearch.cli.options import (
-    BatchOption,
-    DetSizeOption,
-    GalleryOption,
-    IndexOption,
+    MANY,
+    MODEL,
+    EngineOptions,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
-    ThresholdOption,
-    WorkersOption,
+    engine_options,
     open_engine,
     refuse_idle_index,
 )
@@ -46,8 +41,8 @@ def register(app: typer.Typer) -> None:
     app.command()(enroll)
 
 
+@engine_options(*MODEL, "threshold", *MANY, "index")
 def enroll(
-    context: typer.Context,
     photos: Annotated[
         list[Path],
         typer.Argument(metavar="PATH...", readable=False, help="Folders with one folder per person, photos, or a CSV."),
@@ -69,15 +64,8 @@ def enroll(
     bring_back_removed: Annotated[
         bool, typer.Option("--bring-back-removed", help="Enroll photos that a person removed, too.")
     ] = False,
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
-    threshold: ThresholdOption = None,
-    workers: WorkersOption = None,
-    batch: BatchOption = None,
-    index: IndexOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Enroll photos of people: people/NAME/*.jpg, single photos, or a CSV with the header photo,subject.
@@ -104,22 +92,11 @@ def enroll(
 
     sources = collect_sources(photos, subject, one_per_file=one_per_file, sync=sync)
     summary = Summary()
-    with open_engine(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        threshold=threshold,
-        many=True,
-        workers=workers,
-        batch=batch,
-        index=index,
-    ) as engine:
+    with open_engine(options, many=True) as engine:
         require_not_of_gallery(engine.settings, photos)
         if engine.settings.key:
             engine.ensure_gallery()  # a key that is of no use is an error before models are downloaded
-        refuse_idle_index(context, engine)
+        refuse_idle_index(options, engine)
         note(engine.encoder.provider.note)
         with progress_bar("enrolling", len(sources)) as advance:
             for outcome in engine.enroll_sources(

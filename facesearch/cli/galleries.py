@@ -10,11 +10,10 @@ import typer
 from facesearch.cli import backups, bundle, encryption, log
 from facesearch.cli.hints import pasteable
 from facesearch.cli.options import (
+    EngineOptions,
     GalleryOption,
     JsonOption,
-    PackOption,
-    ProviderOption,
-    ThresholdOption,
+    engine_options,
     load_settings,
     open_engine,
 )
@@ -43,11 +42,10 @@ def _database() -> None:
     """The gallery's database schema."""
 
 
+@engine_options("gallery", "pack", "provider", "threshold")
 def info(
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    threshold: ThresholdOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Show the gallery, its counts, the model, the index and the execution provider.
@@ -56,7 +54,7 @@ def info(
     """
     from facesearch.cli.output import emit, note, print_table
 
-    with open_engine(gallery=gallery, pack=pack, provider=provider, threshold=threshold) as engine:
+    with open_engine(options) as engine:
         record = engine.describe()
     if record["overdue"]:
         note(f"{record['overdue']} people are kept longer than they should be: facesearch people expire --dry-run")
@@ -153,7 +151,7 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
     require_gallery_libraries()
     from facesearch.search.lifecycle import upgrade_gallery
 
-    settings = load_settings(gallery=gallery)
+    settings = load_settings(EngineOptions(gallery=gallery))
     place = settings.gallery
     before, after = upgrade_gallery(place, settings.key)
     if json:

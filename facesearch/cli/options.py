@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextvars import ContextVar
+from dataclasses import asdict, dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
@@ -13,7 +16,7 @@ from facesearch.cli.hints import Typed, typed
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from facesearch.api import FaceSearch
     from facesearch.config import Settings
@@ -96,26 +99,63 @@ def use_key_file(file: Path | None) -> None:
     _key_file.set(file)
 
 
-class EngineFlags(TypedDict, total=False):
-    """The flags that say what an engine works with; None is a flag that was not given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """The options that say what an engine works with, in the order of `--help`; None where one was not typed."""
 
-    gallery: str | None
-    pack: str | None
-    provider: str | None
-    det_size: str | None
-    precision: str | None
-    threshold: float | None
-    workers: int | None
-    batch: int | None
-    index: str | None
+    gallery: GalleryOption = None
+    pack: PackOption = None
+    provider: ProviderOption = None
+    det_size: DetSizeOption = None
+    precision: PrecisionOption = None
+    threshold: ThresholdOption = None
+    workers: WorkersOption = None
+    batch: BatchOption = None
+    index: IndexOption = None
 
 
-def load_settings(**flags: Unpack[EngineFlags]) -> Settings:
-    """What flags and environment say."""
+MODEL: Final = ("gallery", "pack", "provider", "det_size", "precision")
+"""Options of every command that embeds photos."""
+MANY: Final = ("workers", "batch")
+"""Options of commands that embed many photos into the gallery."""
+
+
+def engine_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these engine options; its parameter `options` receives them as one `EngineOptions`.
+
+    They stand in `--help` where `options` stands in the signature.
+    """
+    hints = get_type_hints(EngineOptions, include_extras=True)
+    taken = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[name]) for name in names
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for one in own
+            for each in (taken if one.name == "options" else [one])
+        ]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            options = EngineOptions(**{name: given.pop(name) for name in names})
+            command(**given, options=options)
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def load_settings(options: EngineOptions) -> Settings:
+    """Combine what was typed with the environment."""
     from facesearch.config import Settings
 
-    settings = Settings.load(**flags, key_file=_key_file.get())
-    typed.set(Typed(str(settings.gallery) if flags.get("gallery") else None, _key_file.get()))
+    settings = Settings.load(**asdict(options), key_file=_key_file.get())
+    typed.set(Typed(str(settings.gallery) if options.gallery else None, _key_file.get()))
     return settings
 
 
@@ -127,19 +167,20 @@ def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> s
     return answer
 
 
-def open_engine(*, many: bool = False, **flags: Unpack[EngineFlags]) -> FaceSearch:
-    """The engine that these flags describe, with a progress bar for a model download.
+def open_engine(options: EngineOptions | None = None, *, many: bool = False, **alone: Any) -> FaceSearch:
+    """Open the engine that `options` describe, or these few of them alone, with a progress bar for a model download.
 
-    `many` makes it one for many photos rather than for one soon, unless `workers` says how many at once.
+    `many` makes it one for many photos rather than for one soon, unless `options.workers` says how many at once.
     """
     from facesearch.api import FaceSearch
     from facesearch.cli.output import DownloadProgress, note
 
-    if many and flags.get("workers") is None:
+    chosen = options or EngineOptions(**alone)
+    if many and chosen.workers is None:
         from facesearch.recognition.encoder import workers_for_many
 
-        flags["workers"] = workers_for_many()
-    return FaceSearch(load_settings(**flags), progress=DownloadProgress(), notice=note, ask_key=ask_key)
+        chosen = replace(chosen, workers=workers_for_many())
+    return FaceSearch(load_settings(chosen), progress=DownloadProgress(), notice=note, ask_key=ask_key)
 
 
 def refuse_idle(context: typer.Context, names: Collection[str], why: str) -> None:
@@ -155,10 +196,13 @@ def refuse_idle(context: typer.Context, names: Collection[str], why: str) -> Non
             raise ConfigError(f"{called} would do nothing: {why}.", "Leave it out.")
 
 
-def refuse_idle_index(context: typer.Context, engine: FaceSearch) -> None:
-    """Raise `ConfigError` where --index was typed and an external engine searches the gallery."""
-    if engine.has_gallery and (kind := engine.gallery.engines.describe()):
-        refuse_idle(context, ("index",), f"the gallery is searched by {kind}; `facesearch reindex` moves it")
+def refuse_idle_index(options: EngineOptions, engine: FaceSearch) -> None:
+    """Raise `ConfigError` where --index was typed and a vector database searches the gallery."""
+    if options.index is not None and engine.has_gallery and (kind := engine.gallery.engines.describe()):
+        raise ConfigError(
+            f"--index would do nothing: the gallery is searched by {kind}.",
+            "Leave it out; `facesearch reindex` moves the gallery to another index.",
+        )
 
 
 def require_there(paths: Iterable[Path]) -> None:

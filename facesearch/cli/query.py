@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facesearch.cli.options import (
-    DetSizeOption,
+    MODEL,
+    EngineOptions,
     ForceOption,
-    GalleryOption,
-    IndexOption,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
-    ThresholdOption,
+    engine_options,
     open_engine,
     parse_pairs,
     refuse_idle_index,
@@ -51,15 +47,13 @@ def register(app: typer.Typer) -> None:
     app.command()(detect)
 
 
+@engine_options(*MODEL, "threshold", "index")
 def query(
-    context: typer.Context,
     photos: PhotosArgument,
     k: Annotated[
         int | None,
         typer.Option("-k", help="People on the candidate list of each face [5; given, the table shows them all]."),
     ] = None,
-    threshold: ThresholdOption = None,
-    index: IndexOption = None,
     margin: Annotated[
         float, typer.Option("--margin", help="A runner-up closer than this makes a match ambiguous (cosine).")
     ] = 0.05,
@@ -75,11 +69,8 @@ def query(
     ] = None,
     force: ForceOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Who is in these photos? Every face is searched among everybody enrolled.
@@ -99,16 +90,8 @@ def query(
     paths = find_photos(photos)
     places = place_drawings(annotate, photos, paths)
     results: list[SearchResult] = []
-    with open_engine(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        threshold=threshold,
-        index=index,
-    ) as engine:
-        refuse_idle_index(context, engine)
+    with open_engine(options) as engine:
+        refuse_idle_index(options, engine)
         wanted = parse_pairs(where)
         with (
             guard_outputs(engine, photos, force=force).files(places) as drawings,
@@ -199,18 +182,15 @@ def _csv_row(record: dict[str, Any]) -> list[object]:
     return [corners[name] if name in corners else record[name] for name in CSV_COLUMNS]
 
 
+@engine_options(*MODEL, "threshold")
 def verify(
     a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     faces: Annotated[
         str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates) or largest.")
     ] = "single",
-    threshold: ThresholdOption = None,
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Do two photos show the same person?
@@ -226,9 +206,7 @@ def verify(
     from facesearch.records import comparison_record
 
     require_there((a, b))
-    with open_engine(
-        gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision, threshold=threshold
-    ) as engine:
+    with open_engine(options) as engine:
         require_not_of_gallery(engine.settings, [a, b])
         comparison = engine.verify(a, b, faces=faces)
     for photo in (a, b):
@@ -243,6 +221,7 @@ def verify(
     raise typer.Exit(0 if comparison.is_match else EXIT_NEGATIVE)
 
 
+@engine_options(*MODEL)
 def detect(
     photos: PhotosArgument,
     annotate: Annotated[
@@ -255,11 +234,8 @@ def detect(
         ),
     ] = None,
     force: ForceOption = False,
-    pack: PackOption = None,
-    gallery: GalleryOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Find the faces in photos, without searching anybody.
@@ -277,7 +253,7 @@ def detect(
     places = place_drawings(annotate, photos, paths)
     rows: list[Sequence[object]] = []
     kept: list[tuple[Path, Template]] = []
-    with open_engine(gallery=gallery, pack=pack, provider=provider, det_size=det_size, precision=precision) as engine:
+    with open_engine(options) as engine:
         outputs = guard_outputs(engine, photos, force=force)
         with (
             outputs.optional_file(embeddings) as vectors,

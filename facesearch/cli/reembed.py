@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facesearch.cli.options import (
-    BatchOption,
-    DetSizeOption,
+    MANY,
+    MODEL,
+    EngineOptions,
     GalleryOption,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
-    WorkersOption,
+    engine_options,
     open_engine,
     refuse_idle,
 )
@@ -38,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(reembed)
 
 
+@engine_options(*MODEL, *MANY)
 def reembed(
     context: typer.Context,
     activate: Annotated[
@@ -49,13 +48,8 @@ def reembed(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Switch although no search will find some faces then.")
     ] = False,
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
-    workers: WorkersOption = None,
-    batch: BatchOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Make templates of another model beside those there are, from the photos, and switch to them.
@@ -73,22 +67,13 @@ def reembed(
     """
     from facesearch.cli.output import note
 
-    if rollback and (activate or pack):
+    if rollback and (activate or options.pack):
         raise ConfigError("--rollback goes back to the model before.", "Use it without --activate and --pack.")
     if rollback:
         refuse_idle(context, ("det_size", "precision"), "--rollback takes those of the model before")
     elif not activate:
         refuse_idle(context, ("allow_missing",), "nothing is switched without --activate or --rollback")
-    with open_engine(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        many=True,
-        workers=workers,
-        batch=batch,
-    ) as engine:
+    with open_engine(options, many=True) as engine:
         change = engine.model_change
         if rollback:
             before = change.models.find(change.models.previous())

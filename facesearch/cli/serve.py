@@ -7,14 +7,10 @@ from typing import Annotated
 import typer
 
 from facesearch.cli.options import (
-    DetSizeOption,
-    GalleryOption,
-    IndexOption,
+    MODEL,
+    EngineOptions,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
-    ThresholdOption,
+    engine_options,
     open_engine,
     refuse_idle_index,
 )
@@ -26,8 +22,8 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
 
 
+@engine_options(*MODEL, "threshold", "index")
 def serve(
-    context: typer.Context,
     host: Annotated[
         str,
         typer.Option(
@@ -41,13 +37,8 @@ def serve(
     require_key: Annotated[
         bool, typer.Option("--require-key", help="Ask for a key on a loopback address too.")
     ] = False,
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
-    threshold: ThresholdOption = None,
-    index: IndexOption = None,
+    *,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
@@ -69,18 +60,10 @@ def serve(
         from facesearch.server.run import serve as run
     except ImportError as error:
         raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
-    options = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
-    with open_engine(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        threshold=threshold,
-        index=index,
-    ) as engine:
-        refuse_idle_index(context, engine)
+    bounds = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
+    with open_engine(options) as engine:
+        refuse_idle_index(options, engine)
         note(engine.encoder.provider.note)
         if not engine.has_gallery:
             note(f"There is no gallery in {engine.settings.gallery} yet: an empty one is made.")
-        run(engine, options, ready)
+        run(engine, bounds, ready)

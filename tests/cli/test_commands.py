@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from facesearch import cli
 from facesearch.cli.app import app
 from tests.cli.conftest import Command
 
@@ -36,24 +33,6 @@ def test_every_command_has_help_and_an_example_and_stands_in_the_readme(
     assert run.code == 0
     assert f"Example: facesearch {' '.join(path)}" in run.out
     assert f"facesearch {' '.join(path)}" in README.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", cli.OFTEN)
-def test_a_command_that_is_made_alone_is_the_same(
-    name: str, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["facesearch", name, "--help"])
-    threshold = gc.get_threshold()
-    try:
-        with pytest.raises(SystemExit):
-            cli.main()
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*threshold)
-    words, expected = capsys.readouterr().out.split(), command(name, "--help").out.split()
-    assert words[0] == "Usage:"
-    # Between both stands the program that was started: under `python -m pytest` that is another one.
-    assert words[words.index(name) :] == expected[expected.index(name) :]
 
 
 def test_the_version_is_printed(command: Command) -> None:
