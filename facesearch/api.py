@@ -487,7 +487,7 @@ class FaceSearch:
     def undo(self, entry_id: int | None = None) -> JournalEntry:
         """Put back exactly what a correction changed, by default the newest; returns it.
 
-        Raises `GalleryError` where that was changed again since, or is no longer known.
+        Raises `UndoError` where that was changed again since, or is no longer known.
         """
         return self.gallery.undo(entry_id)
 

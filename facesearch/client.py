@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -64,7 +65,7 @@ Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
 """A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow."""
 
 HISTORY: Final = 1000
-"""Corrections asked for at most."""
+"""Corrections asked for at a time."""
 PAGE: Final = 200
 """People asked for at a time."""
 TIMEOUT: Final = 60.0
@@ -244,10 +245,19 @@ class Client:
         self._request("POST", f"/photos/{arguments.whole('photo_id', photo_id, 0)}/confirm")
 
     def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
-        """Corrections, newest first: the last n (1,000 at most), or those that concern a subject."""
-        limit = HISTORY if last is None else arguments.whole("last", last, 1)
-        wanted = {"limit": limit, "subject": None if who is None else self._id(who)}
-        return [_entry(record) for record in self._request("GET", "/history", params=wanted)["entries"]]
+        """Corrections, newest first: the last n, or those that concern a subject, who may have been removed."""
+        left = None if last is None else arguments.whole("last", last, 1)
+        who = None if who is None else arguments.person("who", who)
+        whose = {"subject_id" if isinstance(who, int) else "subject": who}
+        found: list[JournalEntry] = []
+        while left is None or len(found) < left:
+            limit = HISTORY if left is None else min(HISTORY, left - len(found))
+            wanted = {"limit": limit, "before": found[-1].entry_id if found else None, **whose}
+            page = self._request("GET", "/history", params=wanted)["entries"]
+            found += map(_entry, page)
+            if len(page) < limit:
+                break
+        return found
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
         """Put back exactly what a correction changed, by default the newest; returns it. Raises `UndoError`."""
@@ -316,8 +326,9 @@ class Client:
         who = arguments.person("who", who)
         if isinstance(who, int):
             return who
-        for subject in self.subjects(search=who):
-            if who == subject.name or who in subject.aliases:
+        name = unicodedata.normalize("NFC", who).strip()  # as the gallery keeps names
+        for subject in self.subjects(search=name):
+            if name == subject.name or name in subject.aliases:
                 return subject.subject_id
         raise UnknownSubjectError(f"Nobody called {who!r} is enrolled.")
 

@@ -432,21 +432,26 @@ class Gallery:
 
         return self._transactions.write_templates(work, for_good=True)
 
-    def history(self, *, last: int | None = None, who: SubjectKey | None = None) -> list[JournalEntry]:
-        """Corrections, newest first: the last n, or those that concern a subject, who may have been removed."""
+    def history(
+        self, *, last: int | None = None, who: SubjectKey | None = None, before: int | None = None
+    ) -> list[JournalEntry]:
+        """Corrections, newest first: the last n, or those that concern a subject, who may have been removed.
+
+        `before` is the id of an entry: only older ones.
+        """
 
         def work(connection: Connection) -> list[JournalEntry]:
             subject_id = None if who is None else journal.find_subject(connection, who).subject_id
-            return journal.entries(connection, last=last, subject_id=subject_id)
+            return journal.entries(connection, last=last, subject_id=subject_id, before=before)
 
         return self._transactions.read(work)
 
     def correction(self, entry_id: int | None = None) -> JournalEntry:
-        """A correction that `undo` would take back, by default the newest. Raises `GalleryError`."""
+        """A correction that `undo` would take back, by default the newest. Raises `UndoError`."""
         return self._transactions.read(lambda connection: journal.find(connection, entry_id))
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
-        """Put back what a correction changed, by default the newest; returns it. Raises `GalleryError`."""
+        """Put back what a correction changed, by default the newest; returns it. Raises `UndoError`."""
 
         def work(connection: Connection) -> JournalEntry:
             undone = journal.undo(connection, entry_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 
 def _example(**values: Any) -> ConfigDict:
@@ -196,7 +196,7 @@ class Rename(BaseModel):
 class Merge(BaseModel):
     """Who takes over the photos."""
 
-    into: int = Field(description="Id of the person who stays.")
+    into: StrictInt = Field(description="Id of the person who stays.")
     model_config = _example(into=1)
 
 
@@ -210,7 +210,9 @@ class Alias(BaseModel):
 class Move(BaseModel):
     """Whom a photo shows."""
 
-    to: int | Annotated[str, Field(min_length=1, max_length=1000)] = Field(description="Id or name of the person.")
+    to: StrictInt | Annotated[str, Field(min_length=1, max_length=1000)] = Field(
+        description="Id or name of the person."
+    )
     create: bool = Field(default=False, description="Make a person of that name where there is none.")
     model_config = _example(to="Mary Somerville", create=True)
 
@@ -225,7 +227,7 @@ class Confirmed(BaseModel):
 class Undo(BaseModel):
     """The correction to undo."""
 
-    entry: int | None = Field(default=None, ge=1, description="Of the history; null undoes the newest.")
+    entry: StrictInt | None = Field(default=None, ge=1, description="Of the history; null undoes the newest.")
     model_config = _example(entry=12)
 
 
@@ -256,7 +258,7 @@ class Attributes(BaseModel):
 
 
 class Removed(BaseModel):
-    """What is gone for good."""
+    """How much was removed."""
 
     photos: int
     templates: int

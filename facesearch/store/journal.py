@@ -161,14 +161,18 @@ class Entry:
 # -- looking back
 
 
-def entries(connection: Connection, *, last: int | None = None, subject_id: int | None = None) -> list[JournalEntry]:
-    """Corrections, newest first: the last n, or those that concern a subject."""
+def entries(
+    connection: Connection, *, last: int | None = None, subject_id: int | None = None, before: int | None = None
+) -> list[JournalEntry]:
+    """Corrections, newest first: the last n, those that concern a subject, those before an entry."""
     concerned = JournalChangeRow.entry_id == JournalRow.id
     query = sa.select(
         *stored_columns(JournalRow), JournalRow.detail.label("parsed"), sa.exists().where(concerned).label("undoable")
     ).order_by(JournalRow.id.desc())
     if subject_id is not None:
         query = query.where(sa.exists().where(concerned, _concerns(subject_id)))
+    if before is not None:
+        query = query.where(JournalRow.id < before)
     found = connection.execute(query.limit(last)).all()
     for row in found:
         require_whole(JournalRow, row[:-2])

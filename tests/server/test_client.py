@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import facesearch.client
 from facesearch import (
     ConfigError,
     FaceSearch,
@@ -124,11 +125,14 @@ def test_people_round_trip(client: Client, engine: FaceSearch, scenes_folder: Pa
     assert all(finding.ok for finding in client.check())
 
 
-def test_corrections_round_trip(client: Client, engine: FaceSearch, scenes_folder: Path) -> None:
+def test_corrections_round_trip(
+    client: Client, engine: FaceSearch, scenes_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert [each.status for each in client.enroll([scenes_folder / "stranger.jpg"], subject="Ada")] == ["enrolled"]
     assert client.add_alias("Ada", "A. Byron").aliases == ("A. Byron",)
     assert client.subject("A. Byron") == client.subject("Ada") == engine.gallery.subject("Ada")
     (photo,) = client.photos_of_subject("Ada")
+    photo_owner = client.subject("Ada").subject_id
     assert client.move_photo(photo.photo_id, "Mary", create=True).photos == 1
     assert client.photos_of_subject("Mary")[0].origin == "moved"
     client.confirm_photo(photo.photo_id)
@@ -136,6 +140,10 @@ def test_corrections_round_trip(client: Client, engine: FaceSearch, scenes_folde
     assert client.history() == engine.history()
     assert {each.action for each in client.history(who="Mary")} == {"move", "confirm"}
     assert [each.action for each in client.history(last=1)] == ["confirm"]
+    with monkeypatch.context() as patch:
+        patch.setattr(facesearch.client, "HISTORY", 1)
+        assert client.history() == engine.history(), "page by page"
+        assert client.history(last=2) == engine.history(last=2)
     for action in ("confirm", "move"):
         assert client.undo().action == action
     assert [each.photo_id for each in client.photos_of_subject("Ada")] == [photo.photo_id]
@@ -145,11 +153,17 @@ def test_corrections_round_trip(client: Client, engine: FaceSearch, scenes_folde
     with pytest.raises(UndoError, match="no entry"):
         client.undo(10_000)
     assert client.remove_alias("Ada", "A. Byron").aliases == ()
+    client.remove_photo("Ada", photo.photo_id)
+    assert client.history(who="Ada") == client.history(who=photo_owner) == engine.history(who="Ada"), "she is gone"
+    with pytest.raises(UnknownSubjectError):
+        client.history(who="Nobody")
     with pytest.raises(GalleryError, match="no photo"):
         client.confirm_photo(10_000)
 
 
-def test_somebody_who_was_forgotten_is_brought_back_when_that_is_asked_for(client: Client, scenes_folder: Path) -> None:
+def test_somebody_who_was_forgotten_is_brought_back_when_that_is_asked_for(
+    client: Client, engine: FaceSearch, scenes_folder: Path
+) -> None:
     stranger = scenes_folder / "stranger.jpg"
     assert [each.status for each in client.enroll([stranger], subject="Ada")] == ["enrolled"]
     client.forget(["Ada"])
@@ -159,6 +173,14 @@ def test_somebody_who_was_forgotten_is_brought_back_when_that_is_asked_for(clien
     assert "bring_back_erased" in refused.rejection.detail
     (back,) = client.enroll([stranger], subject="Ada", bring_back_erased=True)
     assert back.status == "enrolled"
+    (event,) = engine.gallery.events(action="people.bring_back")
+    assert list(event.detail) == ["entries"]
+
+
+def test_names_are_found_as_the_engine_finds_them(client: Client, engine: FaceSearch) -> None:
+    client.rename_subject("Mira Quill", " Zoe\u0308 ")
+    for name in ("Zo\u00eb", "Zoe\u0308", " Zo\u00eb\n", "Mira Quill"):
+        assert client.subject(name) == engine.gallery.subject(name)
 
 
 def test_errors_are_the_engines(client: Client, scenes_folder: Path, people_folder: Path, tmp_path: Path) -> None:

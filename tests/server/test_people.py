@@ -161,6 +161,45 @@ def test_rename_merge_attributes_and_erase(api: httpx.Client, people_folder: Pat
     assert api.get("/v1/check").json()["ok"] is True
 
 
+def test_a_photo_is_somebody_elses_at_once_and_until_that_is_undone(api: httpx.Client, people_folder: Path) -> None:
+    mira, otto = find(api, "Mira Quill"), find(api, "Otto Bramble")
+    photo = people_folder / "Mira Quill" / "1.jpg"
+    enrolled = api.get(f"/v1/subjects/{mira['id']}/photos").json()["photos"]
+    (photo_id,) = [each["id"] for each in enrolled if Path(each["photo"]).name == "1.jpg"]
+    moved = api.post(f"/v1/photos/{photo_id}/move", json={"to": otto["id"]}).json()
+    assert (moved["subject"], moved["photos"]) == ("Otto Bramble", 5)
+    assert who(api, photo)[1] == "Otto Bramble"
+    assert api.post("/v1/undo", json={}).json()["what"] == "moved 1 photo to Otto Bramble"
+    assert who(api, photo)[1] == "Mira Quill"
+    assert find(api, "Otto Bramble")["photos"] == 4
+
+
+def test_the_history_comes_page_by_page_and_by_person(api: httpx.Client) -> None:
+    mira, otto = find(api, "Mira Quill"), find(api, "Otto Bramble")
+    api.post(f"/v1/subjects/{mira['id']}/aliases", json={"alias": "M. Q."})
+    api.patch(f"/v1/subjects/{otto['id']}/attributes", json={"attributes": {"team": "a"}})
+    api.patch(f"/v1/subjects/{mira['id']}", json={"subject": "Mira Penn"})
+
+    def history(**query: int | str) -> list[str]:
+        return [each["action"] for each in api.get("/v1/history", params=query).json()["entries"]]
+
+    assert history() == ["rename", "set", "alias"]
+    assert history(limit=1) == ["rename"]
+    assert history(before=3) == ["set", "alias"]
+    assert history(subject="M. Q.") == history(subject_id=mira["id"]) == ["rename", "alias"]
+    both = api.get("/v1/history", params={"subject": "M. Q.", "subject_id": mira["id"]})
+    assert (both.status_code, both.json()["reason"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("number", ["true", '"1"', "1.5", "[1]"])
+def test_only_whole_numbers_are_ids(read_only: httpx.Client, number: str) -> None:
+    for path, field in (("subjects/1/merge", "into"), ("photos/1/move", "to"), ("undo", "entry")):
+        body = f'{{"{field}": {number}}}'
+        answer = read_only.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == (404 if (field, number) == ("to", '"1"') else 422), "somebody may be called 1"
+    assert read_only.get("/v1/history").json()["entries"] == []
+
+
 def test_erasing_is_forgetting(api: httpx.Client, engine: FaceSearch) -> None:
     mira = find(api, "Mira Quill")
     receipt = api.delete(f"/v1/subjects/{mira['id']}").json()
@@ -217,9 +256,21 @@ def test_what_was_done_through_the_api_is_in_the_audit_without_names(
 ) -> None:
     enroll(api, "Very Private", scenes_folder / "stranger.jpg")
     subject = find(api, "Very Private")
-    api.patch(f"/v1/subjects/{subject['id']}", json={"subject": "Still Private"})
-    api.delete(f"/v1/subjects/{subject['id']}")
+    person = f"/v1/subjects/{subject['id']}"
+    (photo,) = api.get(f"{person}/photos").json()["photos"]
+    api.patch(person, json={"subject": "Still Private"})
+    api.patch(f"{person}/attributes", json={"attributes": {"Private": "Private"}})
+    api.post(f"{person}/aliases", json={"alias": "Private, too"})
+    api.delete(f"{person}/aliases", params={"alias": "Private, too"})
+    api.post(f"/v1/photos/{photo['id']}/confirm")
+    api.post(f"/v1/photos/{photo['id']}/move", json={"to": "Also Private", "create": True})
+    api.post("/v1/undo", json={})
+    api.post(f"/v1/subjects/{find(api, 'Mira Quill')['id']}/merge", json={"into": subject["id"]})
+    api.delete(f"{person}/photos/{photo['id']}")
+    api.delete(person)
     with engine.gallery.database.read() as connection:
         rows = connection.execute(sa.select(AuditRow.action, AuditRow.detail).order_by(AuditRow.id)).all()
-    assert [row.action for row in rows[-3:]] == ["enroll", "people.rename", "people.forget"]
+    people = ("rename", "set", "alias", "alias", "confirm", "move", "undo", "merge")
+    done = ["enroll", *(f"people.{each}" for each in people), "photos.remove", "people.forget"]
+    assert [row.action for row in rows[-len(done) :]] == done, "each is one line"
     assert "Private" not in str(rows)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 
+from facesearch.errors import ConfigError
 from facesearch.records import journal_record, subject_record
 from facesearch.server.problems import not_found
 from facesearch.server.routes.documented import problems
@@ -27,10 +28,15 @@ def history(
     state: StateOf,
     _: Enroller,
     limit: Annotated[int, Query(ge=1, le=1000, description="Only the newest so many.")] = 50,
-    subject: Annotated[int | None, Query(ge=1, description="Only what concerns the person of this id.")] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63, description="Only what is older than this entry.")] = None,
+    subject: Annotated[str | None, Query(max_length=1000, description="Only what concerns the person.")] = None,
+    subject_id: Annotated[int | None, Query(ge=1, description="The same, by the person's id.")] = None,
 ) -> dict[str, Any]:
     """Renames, merges, moves, attributes and removals, newest first. It names people who were removed as well."""
-    return {"entries": list(map(journal_record, state.engine.history(last=limit, who=subject)))}
+    if subject is not None and subject_id is not None:
+        raise ConfigError("subject and subject_id are given.", "Send one of them.")
+    found = state.gallery.history(last=limit, who=subject if subject_id is None else subject_id, before=before)
+    return {"entries": list(map(journal_record, found))}
 
 
 @router.post("/undo", response_model=HistoryRecord, responses=problems(404, 408, 409, 413), summary="Undo a correction")

@@ -84,7 +84,7 @@ async def add_photos(
     "/subjects/{id}/photos/{photo_id}", response_model=Removed, responses=problems(404), summary="Remove a photo"
 )
 def remove_photo(id: SubjectId, photo_id: PhotoId, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
-    """Remove a photo with its templates; a person without any photo left goes too."""
+    """Remove a photo with its templates, and the person where nothing else is known. It can be undone for 30 days."""
     photo = state.directory.photo(photo_id)
     if photo is None or all(face.subject_id != id for face in photo.faces):
         raise not_found(f"The person {id} has no photo {photo_id}.")

@@ -96,7 +96,7 @@ def set_attributes(id: SubjectId, body: Attributes, state: StateOf, caller: Enro
     "/{id}/merge", response_model=SubjectRecord, responses=problems(404, 408, 413), summary="Make two people one"
 )
 def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
-    """This person's photos become the other's, and this person goes. `facesearch undo` takes it back."""
+    """This person's photos become the other's, and this person goes. Undoing takes it back."""
     with acting_as(caller.actor):
         state.gallery.merge_subjects(id, body.into)
     return subject_record(state.gallery.subject(body.into))
