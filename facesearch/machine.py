@@ -17,19 +17,9 @@ def usable_cores() -> int:
 
 
 def address_space() -> int | None:
-    """Bytes of address space that this process has mapped; None where the system has no /proc."""
-    return _memory(0)
-
-
-def resident_memory() -> int | None:
-    """Bytes of this process that are in memory; None where the system has no /proc."""
-    return _memory(1)
-
-
-def _memory(column: int) -> int | None:
-    """A column of /proc/self/statm (proc(5)), in bytes."""
+    """Bytes of address space that this process has mapped; None where the system has no /proc (proc(5))."""
     try:
         with open(_STATM, encoding="ascii") as file:  # noqa: PTH123  # the decoding processes do not import pathlib
-            return int(file.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None

@@ -11,21 +11,11 @@ import pytest
 from facesearch import machine
 
 
-def test_memory_is_told_where_there_is_proc_and_unknown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_space_is_told_where_there_is_proc_and_unknown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = machine.address_space()
+    assert told is None or told > 2**20
     monkeypatch.setattr(machine, "_STATM", "/nowhere/statm")
-    assert (machine.address_space(), machine.resident_memory()) == (None, None)
-
-
-@pytest.mark.needs("proc")
-def test_resident_memory_grows_by_what_is_written_to() -> None:
-    before, mapped = machine.resident_memory(), machine.address_space()
-    assert before is not None
-    assert mapped is not None
-    held = bytearray(os.urandom(1)) * 2**26
-    after = machine.resident_memory()
-    assert after is not None
-    assert len(held) * 0.9 < after - before
-    assert mapped > before
+    assert machine.address_space() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Processes are not kept to cores here.")

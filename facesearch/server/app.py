@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from facesearch.machine import resident_memory
 from facesearch.server import problems
 from facesearch.server.batching import Pipeline
 from facesearch.server.following import ModelInForce
@@ -47,7 +46,6 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
     metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
     metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])
-    metrics.gauge("process_resident_memory_bytes", "Resident memory.", lambda: resident_memory() or 0)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -41,10 +41,11 @@ from facesearch.types import Comparison, Threshold
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from prometheus_client import Histogram
+
     from facesearch.api import FaceSearch
     from facesearch.recognition.quality import FacePolicy
     from facesearch.server.following import InForce, ModelInForce
-    from facesearch.server.metrics import Histogram
     from facesearch.server.uploads import Upload
     from facesearch.types import Candidate, SearchResult, Vectors
 

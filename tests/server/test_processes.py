@@ -130,7 +130,7 @@ def test_a_server_killed_under_load_loses_nothing_it_acknowledged(gallery: Path,
 
 def wait_for_work(server: Process) -> None:
     deadline = time.monotonic() + 30
-    while "facesearch_waiting_photos 0\n" in httpx.get(f"{server.url}/v1/metrics").text:
+    while "facesearch_waiting_photos 0.0\n" in httpx.get(f"{server.url}/v1/metrics").text:
         assert time.monotonic() < deadline
 
 
