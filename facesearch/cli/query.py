@@ -94,7 +94,7 @@ def query(
         refuse_idle_index(options, engine)
         wanted = parse_pairs(where)
         with (
-            guard_outputs(engine, photos, force=force).files(places) as drawings,
+            guard_outputs(engine, photos, force=force).files(places, annotate) as drawings,
             progress_bar("searching", len(paths)) as advance,
         ):
             for path in paths:
@@ -257,7 +257,7 @@ def detect(
         outputs = guard_outputs(engine, photos, force=force)
         with (
             outputs.optional_file(embeddings) as vectors,
-            outputs.files(places) as drawings,
+            outputs.files(places, annotate) as drawings,
             progress_bar("detecting", len(paths)) as advance,
         ):
             for path in paths:

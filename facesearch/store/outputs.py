@@ -3,8 +3,9 @@
 One rule for all outputs, checked before any work is done:
 
 - An input is never written: not the file itself, not through a symlink, a hard link or a linked folder. Nothing is
-  written into a folder of inputs either, because the next run would take it for an input.
-- A file of a gallery is never written, nor is a name that a gallery uses in its folder.
+  written into a folder of inputs either, because the next run would take it for an input, and no folder that holds
+  inputs is filled.
+- A file of a gallery is never written, and nothing is added to a gallery's folder.
 - Files that a command works with (enrolled photos, model packs, key files) are never written.
 - Anything else that exists is replaced with `--force` only. A symlink counts as existing, even a dangling one;
   `--force` replaces the link and leaves alone what it leads to.
@@ -134,6 +135,7 @@ class Outputs:
     def check_folder(self, path: Path) -> None:
         """Refuse a folder that must not be filled with files whose names are not known yet."""
         self._require_outside(path)
+        self._require_apart(path)
         if _status(path) is None:
             return
         if not _is_folder(path):
@@ -174,8 +176,8 @@ class Outputs:
         """Refuse names that galleries use, and places in folders of inputs."""
         beside = Path(os.path.realpath(path.parent), path.name)
         for place in {beside, Path(os.path.realpath(path))}:
-            if is_gallery_name(place.name) and self._is_gallery(place.parent):
-                raise _of_gallery(path)
+            if self._is_gallery(place.parent):
+                raise _of_gallery(path) if is_gallery_name(place.name) else _in_gallery(path)
         for folder in (beside, *beside.parents):
             status = _followed(folder)
             if status is not None and _file_id(status) in self._walked_folders:
@@ -184,10 +186,22 @@ class Outputs:
                     "Name a place outside of that folder.",
                 )
 
+    def _require_apart(self, folder: Path) -> None:
+        """Refuse to fill a folder that holds inputs, or a gallery's."""
+        real = Path(os.path.realpath(folder))
+        if self._is_gallery(real):
+            raise _in_gallery(folder)
+        for each in self._inputs:
+            if real in Path(os.path.realpath(each)).parents:
+                raise ConfigError(
+                    f"{folder} holds the input {each}.",
+                    "Name another folder: the next run would take what is written there for an input.",
+                )
+
     def _is_gallery(self, folder: Path) -> bool:
         if self._gallery is not None and folder == Path(os.path.realpath(self._gallery)):
             return True
-        return _status(folder / "gallery.db") is not None
+        return _is_folder(folder) and _status(folder / "gallery.db") is not None
 
     @cached_property
     def _walked_folders(self) -> set[_FileId]:
@@ -276,8 +290,13 @@ class Outputs:
             yield output
 
     @contextmanager
-    def files(self, places: Mapping[Path, Path]) -> Iterator[dict[Path, Output]]:
-        """Check the place of each key, and hold a work folder; an `Output` by key. Missing folders are made later."""
+    def files(self, places: Mapping[Path, Path], folder: Path | None = None) -> Iterator[dict[Path, Output]]:
+        """Check the place of each key, and hold a work folder; an `Output` by key. Missing folders are made later.
+
+        `folder` is what was named for them: one of the places, or the folder that all of them are in.
+        """
+        if folder is not None and folder not in places.values():
+            self._require_apart(folder)
         for path in places.values():
             self._require_free(path)
         if not places:
@@ -331,6 +350,10 @@ def _cannot_write(path: Path, error: OSError) -> ConfigError:
 
 def _of_gallery(path: Path) -> ConfigError:
     return ConfigError(f"{path} is a file of a gallery.", "Name another file: those are never replaced.")
+
+
+def _in_gallery(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is in the folder of a gallery, or is that folder.", "Name a place outside of it.")
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -27,6 +27,8 @@ REFUSALS = (
     "is one of the inputs",
     "a file of a gallery",
     "a folder of inputs",
+    "holds the input",
+    "in the folder of a gallery",
     "is an enrolled photo",
     "is not empty",
     "is a folder",
@@ -240,12 +242,28 @@ def test_no_folder_that_a_command_reads_can_be_its_output(
     key: tuple[str, str], command: Command, here: Path, ways: Callable[[str, str], list[Path]]
 ) -> None:
     case = FOLDERS[key]
-    try_all(command, here, case, [*case.inputs, "new.jpg"], ways)
+    try_all(command, here, case, [*case.inputs, "new.jpg", "gallery"], ways)
     if "people" in case.inputs and case.has_force:
         before = snapshot(here)
         run = command(*case.at(f"people/{ANNA}/new/report", force=True))
         assert (run.code, "a folder of inputs" in run.err) == (2, True), run
         assert snapshot(here) == before
+
+
+@pytest.mark.parametrize("key", FILES, ids=" ".join)
+def test_nothing_is_added_to_the_folder_of_a_gallery(
+    key: tuple[str, str], command: Command, here: Path, ways: Callable[[str, str], list[Path]]
+) -> None:
+    try_all(command, here, FILES[key], [f"gallery/new{FILES[key].suffix}"], ways)
+
+
+@pytest.mark.parametrize("name", ["query", "detect"])
+def test_drawings_do_not_go_among_the_folders_of_people(name: str, command: Command, here: Path) -> None:
+    before = snapshot(here)
+    for inputs in ([f"people/{ANNA}"], [f"people/{ANNA}/1.jpg", f"people/{ANNA}/2.jpg"], [f"people/{ANNA}/1.jpg"]):
+        run = command(name, *inputs, "--annotate", "people", "--force")
+        assert (run.code, "holds the input" in run.err) == (2, True), run
+    assert snapshot(here) == before
 
 
 def test_the_key_of_a_gallery_can_be_no_output(command: Command, here: Path, tmp_path: Path) -> None:
