@@ -22,6 +22,7 @@ from facesearch.store.schema import (
     CropRow,
     DecisionRow,
     FaceRow,
+    JournalChangeRow,
     PhotoRow,
     RejectionRow,
     SubjectRow,
@@ -118,19 +119,19 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     keys = template_keys(connection, of_subjects)
     crops = _take_crops(connection, photo_ids)
     enrolled = [key for key in found.ids if _is_enrolled(connection, key)]
-    removed = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
-    rejections = _forget_words(connection, found.ids, found.names)
+    photos = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
+    rejections = _forget_words(connection, found.ids, found.names) + _forget_refused(connection, found)
     shared = _contents_of_others(connection, found.contents)
-    removed_contents, removed_vectors = _removed_of_others(connection)
-    others = removed_vectors | _vectors_of_others(connection, found.vectors)
+    removed = _removed_of_others(connection)
+    others = removed.vectors | _vectors_of_others(connection, found.vectors)
     vectors = map(vector_key, found.vectors - others)
-    returns = _returns(found, shared | found.contents & removed_contents)
+    returns = _returns(found, shared | found.contents & removed.contents)
     listed.add(connection, [*found.keys, *keys, *vectors, *returns])
-    counts = {"subjects": found.own, "photos": removed, "templates": len(keys), "refused_photos": rejections}
+    counts = {"subjects": found.own, "photos": photos, "templates": len(keys), "refused_photos": rejections}
     audit.record(connection, "people.forget", counts)
     return Erased(
         subjects=tuple(found.names[: found.own]),
-        photos=removed,
+        photos=photos,
         templates=len(keys),
         template_ids=tuple(keys.values()),
         photos_of_others=len(shared),
@@ -142,7 +143,7 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
             vectors=tuple({end for each in found.vectors - others for end in (each[:END], each[-END:])}),
             crops=tuple({piece for each in crops for piece in _pieces(each)}),
             names=tuple(map(str.encode, found.names)),
-            paths=tuple(found.paths - _paths(connection, found.paths)),
+            paths=tuple(found.paths - removed.paths - _paths(connection, found.paths)),
         ),
     )
 
@@ -217,16 +218,23 @@ def _vectors_of_others(connection: Connection, vectors: set[bytes]) -> set[bytes
     }
 
 
-def _removed_of_others(connection: Connection) -> tuple[set[bytes], set[bytes]]:
-    """Contents and vectors that the journal, from which the erased are gone, can bring back for other people."""
-    contents: set[bytes] = set()
-    vectors: set[bytes] = set()
+@dataclass(slots=True)
+class _Removed:
+    contents: set[bytes] = field(default_factory=set)
+    paths: set[bytes] = field(default_factory=set)
+    vectors: set[bytes] = field(default_factory=set)
+
+
+def _removed_of_others(connection: Connection) -> _Removed:
+    """What the journal, from which the erased are gone, can bring back for other people."""
+    found = _Removed()
     for _, table, row in journal.removed_rows(connection):
         if table == PhotoRow.__tablename__:
-            contents.add(row["sha256"])
+            found.contents.add(row["sha256"])
+            found.paths.add(row["path"])
         elif table == TemplateRow.__tablename__:
-            vectors.add(row["vector"])
-    return contents, vectors
+            found.vectors.add(row["vector"])
+    return found
 
 
 def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:
@@ -298,6 +306,8 @@ def _forget_words(
     """
     for column, values in ((DecisionRow.subject_id, subject_ids), (DecisionRow.label, names)):
         for chunk in chunks(values):
+            decided = connection.scalars(sa.select(DecisionRow.id).where(column.in_(chunk))).all()
+            journal.forget_decisions(connection, decided)
             connection.execute(sa.delete(DecisionRow).where(column.in_(chunk)))
     for name in names:  # photos of others, whose folders are called so
         update(connection, PhotoRow, PhotoRow.label == name, {"label": ""})
@@ -316,6 +326,15 @@ def _take_crops(connection: Connection, photo_ids: Sequence[int]) -> list[bytes]
 
 def _pieces(jpeg: bytes) -> list[bytes]:
     return [jpeg[at : at + PIECE] for at in range(HEADERS, len(jpeg) - PIECE, STRIDE)]
+
+
+def _forget_refused(connection: Connection, found: _Found) -> int:
+    """Forget refusals of these people's photos, by content and by path; returns how many."""
+    forgotten = 0
+    for column, values in ((RejectionRow.sha256, found.contents), (RejectionRow.path, found.paths)):
+        for chunk in chunks(list(values)):
+            forgotten += connection.execute(sa.delete(RejectionRow).where(column.in_(chunk))).rowcount
+    return forgotten
 
 
 def remove_faces(connection: Connection, template_ids: Sequence[int]) -> int:
@@ -349,10 +368,14 @@ def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
 
 
 def rows_that_name(connection: Connection, name: str) -> int:
-    """How many rows hold a name as part of other text: of people whose names contain it, and paths of their photos."""
+    """How many rows hold a name as part of other text: of people whose names contain it, and paths of their photos.
+
+    What the journal can bring back of such people counts as well.
+    """
     texts = (SubjectRow.name, sa.type_coerce(SubjectRow.attributes, sa.Text), RejectionRow.detail)
     conditions = [contains(column, name) for column in texts]
-    conditions += [contains(column, name.encode()) for column in (PhotoRow.path, RejectionRow.path)]
+    in_bytes = (PhotoRow.path, RejectionRow.path, JournalChangeRow.before, JournalChangeRow.after)
+    conditions += [contains(column, name.encode()) for column in in_bytes]
     counts = (connection.scalar(sa.select(sa.func.count()).where(condition)) for condition in conditions)
     return sum(count or 0 for count in counts)
 

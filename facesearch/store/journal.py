@@ -21,7 +21,7 @@ from facesearch.errors import UndoError, UnknownSubjectError
 from facesearch.store import audit, subjects
 from facesearch.store.column_types import JsonText
 from facesearch.store.decisions import decide
-from facesearch.store.rows import insert, insert_all, now, require_whole, stored_columns, update
+from facesearch.store.rows import checksum_of, insert, insert_all, now, require_whole, stored_columns, update
 from facesearch.store.schema import (
     AliasRow,
     Base,
@@ -419,11 +419,48 @@ def forget(connection: Connection, subject_ids: Iterable[int], names: Iterable[s
         entry_ids.update(connection.scalars(sa.select(JournalChangeRow.entry_id).where(concerned)))
         connection.execute(sa.delete(JournalChangeRow).where(concerned))
     spelled = set(names)
+    _forget_labels(connection, spelled)
     for row in connection.execute(sa.select(JournalRow.id, JournalRow.detail)).all():
         said = {value for value in row.detail.values() if isinstance(value, str)}
         if row.id in entry_ids or said & spelled:
             kept = {key: value for key, value in row.detail.items() if isinstance(value, int)}
             update(connection, JournalRow, JournalRow.id == row.id, {"detail": {**kept, "erased": 1}})
+
+
+def forget_decisions(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete what the journal has of these decisions, so that it does not stand in the way of an undo."""
+    of_decisions = JournalChangeRow.table_name == DecisionRow.__tablename__
+    for chunk in chunks(ids):
+        connection.execute(sa.delete(JournalChangeRow).where(of_decisions, JournalChangeRow.row_id.in_(chunk)))
+
+
+def _forget_labels(connection: Connection, names: set[str]) -> None:
+    """Take these names out of what the journal has of other people's photos, whose sources are called so.
+
+    The rows themselves have lost them already, so that what the journal has stays equal to them and undoable.
+    """
+    labelled = (PhotoRow.__tablename__, DecisionRow.__tablename__)
+    query = sa.select(*stored_columns(JournalChangeRow)).where(JournalChangeRow.table_name.in_(labelled))
+    for change in connection.execute(query).all() if names else ():
+        row = _TABLES[change.table_name]
+        kept = {side: _without_label(row, getattr(change, side), names) for side in ("before", "after")}
+        if all(kept[side] == getattr(change, side) for side in kept):
+            continue
+        condition = JournalChangeRow.id == change.id
+        if change.table_name == DecisionRow.__tablename__:  # the decision is gone, and would say the name
+            connection.execute(sa.delete(JournalChangeRow).where(condition))
+        else:
+            update(connection, JournalChangeRow, condition, kept)
+
+
+def _without_label(row: type[Base], packed: bytes | None, names: set[str]) -> bytes | None:
+    values = _unpack(packed) if packed else {}
+    if values.get("label") not in names:
+        return packed
+    values["label"] = ""
+    if "crc" in values:
+        values["crc"] = checksum_of(values[column.name] for column in row.__table__.c if column.name != "crc")
+    return _pack(list(values), list(values.values()))
 
 
 def purge_old(connection: Connection) -> int:

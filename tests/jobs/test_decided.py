@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from facesearch import EnrollOutcome, FaceSearch
 from facesearch.demo.portraits import STRANGER, draw_portrait, write_photo
 from facesearch.errors import GalleryError, UnknownSubjectError
+from facesearch.store.schema import JournalChangeRow
 from tests.jobs.test_enrolment import reasons, run, statuses
 
 MIRA, OTTO = "Mira Quill", "Otto Bramble"
@@ -218,6 +220,29 @@ def test_a_removed_photo_of_the_same_content_stays_somebody_else_s(engine: FaceS
     assert [finding for finding in engine.check() if not finding.ok and finding.subject == "erased"] == []
     engine.gallery.undo()
     assert shared in [Path(photo.photo) for photo in engine.gallery.photos_of_subject(OTTO)]
+
+
+def test_what_others_can_have_back_does_not_say_the_name_of_the_erased(engine: FaceSearch, people: Path) -> None:
+    run(engine, people)
+    photo = people / MIRA / "1.jpg"
+    engine.gallery.move_photos([photo], OTTO)
+    engine.gallery.remove_photos([photo])
+    assert engine.forget([MIRA])["clean"]
+    with engine.gallery.database.read() as connection:
+        images = connection.execute(sa.select(JournalChangeRow.before, JournalChangeRow.after)).all()
+    assert not [each for each in images if f'"{MIRA}"'.encode() in b"".join(filter(None, each))]
+    assert engine.gallery.undo().action == "remove photos"
+    assert photo in [each.photo for each in engine.gallery.photos_of_subject(OTTO)]
+
+
+def test_a_path_that_was_two_people_s_leaves_a_clean_receipt(engine: FaceSearch, people: Path) -> None:
+    run(engine, people)
+    first, second = people / MIRA / "1.jpg", people / MIRA / "2.jpg"
+    engine.gallery.move_photos([first], OTTO)
+    engine.gallery.remove_photos([first])
+    second.replace(first)
+    run(engine, people)
+    assert engine.forget([MIRA])["clean"]
 
 
 def test_a_removed_person_can_be_erased(engine: FaceSearch, people: Path) -> None:
