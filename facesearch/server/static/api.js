@@ -106,6 +106,8 @@ export const lookAlikes = (id) => json("GET", `/subjects/${id}/lookalikes`);
 export const rename = (id, name) => json("PATCH", `/subjects/${id}`, { body: { subject: name } });
 export const setAttributes = (id, attributes) =>
   json("PATCH", `/subjects/${id}/attributes`, { body: { attributes } });
+export const history = (parameters) => json("GET", `/history${query(parameters)}`);
+export const undo = (entry) => json("POST", "/undo", { body: { entry } });
 export const merge = (id, into) => json("POST", `/subjects/${id}/merge`, { body: { into } });
 export const erase = (id) => json("DELETE", `/subjects/${id}`);
 export const removePhoto = (id, photo) => json("DELETE", `/subjects/${id}/photos/${photo}`);

@@ -1,6 +1,6 @@
 // Dialogs on the browser's own <dialog>: it traps the focus, closes on Escape and gives the focus back.
 
-import { button, el } from "./dom.js";
+import { button, el, failure } from "./dom.js";
 
 let made = 0;
 
@@ -67,4 +67,16 @@ export function ask(title, label, { value = "", yes, type = "text", note = null,
     setTimeout(() => input.select(), 0);
     return [form];
   });
+}
+
+/** Run what a dialog asked for; an error is shown in a dialog of its own. */
+export async function attempt(heading, task) {
+  try {
+    await task();
+  } catch (error) {
+    await show(heading, (close) => [
+      failure(error),
+      el("div", { class: "actions end" }, button("Close", () => close(null), { kind: "primary" })),
+    ]);
+  }
 }

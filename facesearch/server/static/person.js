@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { attributesSection } from "./attributes.js";
-import { ask, confirm, show } from "./dialogs.js";
+import { ask, attempt, confirm, show } from "./dialogs.js";
 import { announce, breakable, button, count, el, failure, fileButton, icon, loading } from "./dom.js";
 import { portrait } from "./faces.js";
 import { enrolment } from "./enrolment.js";
@@ -46,6 +46,7 @@ function head(person, photos, { enroll, remove, again }) {
       "div",
       null,
       el("h1", { tabindex: "-1" }, person.subject),
+      person.aliases.length > 0 && el("p", { class: "sub" }, `Also called ${person.aliases.join(", ")}`),
       el("p", { class: "sub" }, `${count(person.photos, "photo")}, ${count(person.templates, "template")}, since ${date(person.created_at)}`),
     ),
     el(
@@ -69,18 +70,6 @@ async function renaming(person, again) {
   });
 }
 
-/** Run what a dialog asked for; an error is shown in a dialog of its own. */
-async function attempt(heading, task) {
-  try {
-    await task();
-  } catch (error) {
-    await show(heading, (close) => [
-      failure(error),
-      el("div", { class: "actions end" }, button("Close", () => close(null), { kind: "primary" })),
-    ]);
-  }
-}
-
 /** Choose who takes over; `into` is offered first. */
 export async function merging(person, into = null) {
   const target = into ?? (await chooseTarget(person));
@@ -89,7 +78,7 @@ export async function merging(person, into = null) {
     `Merge ${person.subject} into ${target.subject}?`,
     [
       el("p", null, `All photos of ${person.subject} (${person.photos}) become photos of ${target.subject}.`),
-      el("p", null, `The name ${person.subject} and this person's attributes are gone for good. This cannot be undone.`),
+      el("p", null, `${person.subject} becomes another name of ${target.subject}. The history in the report can undo it.`),
     ],
     { yes: "Merge" },
   );
@@ -178,8 +167,8 @@ function photoCard(person, photo, remove, again) {
   const removing = async () => {
     const last = person.photos === 1;
     const lines = [
-      el("p", null, `The photo and ${count(photo.faces.length, "template")} are gone from the gallery for good. A file in a folder stays.`),
-      last ? el("p", null, el("b", null, `It is the only photo: ${person.subject} goes too.`)) : null,
+      el("p", null, `The photo and ${count(photo.faces.length, "template")} are removed. The history in the report can undo it for 30 days. A file in a folder stays.`),
+      last ? el("p", null, el("b", null, `It is the only photo: ${person.subject} goes too where nothing else is known of the person.`)) : null,
     ].filter(Boolean);
     if (!(await confirm("Remove this photo?", lines, { yes: "Remove" }))) return;
     await attempt("Nothing was removed", async () => {

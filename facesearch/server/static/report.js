@@ -1,9 +1,10 @@
-// What a score means here: the threshold in force and what it rests on, the gallery's health, and the gallery audited.
+// What a score means here: the threshold in force and what it rests on, the history, the gallery's health, and the gallery audited.
 
 import * as api from "./api.js";
 import { announce, button, count, el, failure, icon, loading } from "./dom.js";
 import { evaluations, rate } from "./evaluation.js";
 import { portrait } from "./faces.js";
+import { corrections } from "./history.js";
 import { axis, track } from "./scale.js";
 import { getInfo } from "./server-info.js";
 import { fileName, photoName, score } from "./words.js";
@@ -19,6 +20,7 @@ export async function mount(place, signal) {
     figures(server),
     thresholdSection(server, made.calibration),
     evaluationSection(),
+    server.scopes.includes("enroll") ? section("History", corrections()) : "",
     onDemand("Health", "Every row, template and model file is read and compared: on a large gallery that takes a while.", "Run the check", api.check, health),
     onDemand("Audit", "All templates are compared with each other. What is found is for a person to look at, never to act on alone.", "Run the audit", api.audit, audited),
     facts("Engine", [

@@ -23,6 +23,7 @@ const REASONS = {
   duplicate: "The same photo is there already",
   identity_conflict: "It matches somebody else",
   model_failure: "The model failed on this photo",
+  erased: "The person was erased",
 };
 
 /** A reason code in words. */

@@ -57,6 +57,7 @@ def show_everything(tab: Tab, people: Path, scenes: Path) -> Any:
     yield "refused"
     page.goto(f"{tab.url}/#/report")
     page.locator(".roc").wait_for()
+    page.locator(".corrections button").first.wait_for()
     page.get_by_role("button", name="Run the check").click()
     page.locator(".found", has_text="The gallery is sound.").wait_for()
     page.get_by_role("button", name="Run the audit").click()
@@ -69,6 +70,7 @@ def test_no_view_has_a_serious_barrier_or_is_wider_than_a_phone(
     engine: FaceSearch, changing: str, open_tab: Open, people_folder: Path, scenes_folder: Path
 ) -> None:
     evaluate_something(engine, "/reports/pairs/report.html")
+    engine.gallery.set_attributes(1, {"team": "design"})
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python").Axe()
     tab = open_tab(changing)
 
@@ -98,6 +100,24 @@ def test_the_report_tells_threshold_health_and_audit(tab: Tab) -> None:
     page.locator(".found", has_text="The gallery is sound.").wait_for()
     page.get_by_role("button", name="Run the audit").click()
     page.get_by_text("48 templates of 12 people were compared").wait_for()
+
+
+def test_the_history_tells_what_was_corrected_and_undoes_it(tab: Tab, engine: FaceSearch) -> None:
+    page = tab.go("/report")
+    page.get_by_text("Nothing was corrected yet.").wait_for()
+    engine.gallery.rename_subject("Mira Quill", "<b>M.</b> Q.")
+    for number in range(20):
+        engine.gallery.set_attributes("Otto Bramble", {"team": str(number)})
+    page.reload()
+    lines = page.locator(".corrections li")
+    page.get_by_role("button", name="Show more").click()
+    page.get_by_role("button", name="Undo: renamed Mira Quill to <b>M.</b> Q.").click()
+    lines.first.get_by_text("undid 1: renamed Mira Quill to <b>M.</b> Q.").wait_for()
+    assert engine.gallery.subject("Mira Quill").aliases == ()
+    engine.gallery.set_attributes("Otto Bramble", {"team": None})
+    lines.nth(1).get_by_role("button").click()
+    page.get_by_role("dialog", name="Nothing was undone").get_by_text("was changed again since").wait_for()
+    assert any("409" in refusal for refusal in tab.refusals)
 
 
 def test_a_calibration_is_told_with_what_it_rests_on(engine: FaceSearch, open_tab: Open) -> None:
@@ -173,6 +193,9 @@ def test_a_key_is_asked_for_only_where_the_server_wants_one(engine: FaceSearch, 
         assert dialog.count() == 0
         for action in ("Rename", "Erase", "Merge", "Edit", "Add photos"):
             assert page.get_by_role("button", name=action).count() == 0
+        page.goto(f"{url}/#/report")
+        page.get_by_role("button", name="Run the check").wait_for()
+        assert page.get_by_role("heading", name="History").count() == 0
         page.goto(f"{url}/#/enroll")
         page.get_by_text("The key in use may not enroll.").wait_for()
         page.reload()

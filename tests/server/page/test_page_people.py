@@ -123,10 +123,13 @@ def test_merging_says_what_goes_and_moves_the_photos(tab: Tab, engine: FaceSearc
     page.get_by_role("button", name="Continue").click()
     dialog = page.get_by_role("dialog", name="Merge Mira Quill into Otto Bramble?")
     assert "All photos of Mira Quill (4) become photos of Otto Bramble." in dialog.inner_text()
-    assert "cannot be undone" in dialog.inner_text()
+    assert (
+        "Mira Quill becomes another name of Otto Bramble. The history in the report can undo it." in dialog.inner_text()
+    )
     dialog.get_by_role("button", name="Merge").click()
     page.locator("h1", has_text="Otto Bramble").wait_for()
     page.get_by_text("8 photos, 8 templates").wait_for()
+    page.get_by_text("Also called Mira Quill").wait_for()
     assert engine.gallery.counts()["subjects"] == 11
 
 
