@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.timing import alternate, taken
 from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.pairwise import BLOCK, blocks, compare_all
-from facesearch.evaluation.results.scores import ScoredPairs
+from facesearch.evaluation.trials.types import ScoredPairs
 
 if TYPE_CHECKING:
     import argparse

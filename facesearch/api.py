@@ -449,12 +449,12 @@ class FaceSearch:
         self.gallery.store_calibration(json.loads(calibration.to_json()), info)
 
     def keep_evaluation(self, document: Mapping[str, Any]) -> bool:
-        """Keep what `evaluation.digest.digest` made in the gallery; returns whether it is kept.
+        """Keep what `evaluation.report.digest` made in the gallery; returns whether it is kept.
 
         It is not where there is no gallery, where it is locked, or where its templates are of another model.
         """
         if not {"model_id", "kind"} <= arguments.mapping("The evaluation", document).keys():
-            raise ConfigError("The evaluation names no model.", "Give what evaluation.digest.digest returns.")
+            raise ConfigError("The evaluation names no model.", "Give what evaluation.report.digest returns.")
         made_with = None if self._parts.is_locked else self._parts.made_with()
         if made_with is None or made_with.model_id != document["model_id"]:
             return False
@@ -463,7 +463,7 @@ class FaceSearch:
 
     @property
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """The newest evaluations with the gallery's model by kind, as `evaluation.digest.digest` made them."""
+        """The newest evaluations with the gallery's model by kind, as `evaluation.report.digest` made them."""
         return self.gallery.evaluations()
 
     # -- models that go

@@ -303,7 +303,7 @@ class Client:
 
     @property
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """The newest evaluations with the gallery's model by kind, as `evaluation.digest.digest` makes them."""
+        """The newest evaluations with the gallery's model by kind, as `evaluation.report.digest` makes them."""
         return {kind: found for kind, found in self._request("GET", "/evaluation").items() if found is not None}
 
     def audit(self) -> dict[str, Any]:

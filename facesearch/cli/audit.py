@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facesearch.api import FaceSearch
-    from facesearch.evaluation.pages import AuditPair
-    from facesearch.jobs.audit import Audit, Finding
-    from facesearch.jobs.labelled_templates import LabelledTemplates
+    from facesearch.evaluation.audit import Audit, AuditPair, Finding, LabelledTemplates
     from facesearch.types import Threshold
 
 SHOWN = 20
@@ -66,8 +64,8 @@ def audit(
     Example: facesearch audit --html audit.html
     """
     from facesearch.cli.output import emit, note
-    from facesearch.jobs.audit import audit_templates
-    from facesearch.jobs.labelled_templates import gallery_templates
+    from facesearch.evaluation.audit import audit_templates
+    from facesearch.jobs.calibrate import gallery_templates
     from facesearch.jobs.outputs import guard_outputs
 
     if not -1 <= duplicates <= 1:
@@ -178,8 +176,8 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
 
 def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:
     from facesearch.cli.output import note
-    from facesearch.evaluation.pages import audit_page
-    from facesearch.jobs.pictures import thumbnails
+    from facesearch.evaluation.audit import audit_page
+    from facesearch.jobs.embeddings import thumbnails
     from facesearch.names import text_path
 
     kinds = [findings[:limit] for findings in (found.look_alikes, found.mislabelled, found.duplicates)]
@@ -215,7 +213,7 @@ def _names(known: LabelledTemplates, rows: set[int]) -> dict[int, str]:
 
 
 def _pair(known: LabelledTemplates, names: dict[int, str], found: Finding) -> AuditPair:
-    from facesearch.evaluation.pages import AuditPair
+    from facesearch.evaluation.audit import AuditPair
 
     people = known.names[known.subject[found.a]], known.names[known.subject[found.b]]
     return AuditPair(found.score, people[0], names[found.a], people[1], names[found.b], found.note)

@@ -195,9 +195,10 @@ def _request(
 def _calibrated(
     engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, faces: str, *, cache: bool
 ) -> Calibrated:
-    from facesearch.evaluation.trials import read_people, read_strangers
-    from facesearch.jobs.calibrate import calibrate_on_labelled, calibrate_on_strangers
-    from facesearch.jobs.labelled_templates import (
+    from facesearch.evaluation.trials.folders import read_people, read_strangers
+    from facesearch.jobs.calibrate import (
+        calibrate_on_labelled,
+        calibrate_on_strangers,
         gallery_templates,
         labelled_templates,
         require_unknown,

@@ -43,7 +43,7 @@ from facesearch.names import is_folder
 
 if TYPE_CHECKING:
     from facesearch.evaluation.trials import Trials
-    from facesearch.jobs.evaluate_verification import Evaluation
+    from facesearch.jobs.evaluate import Evaluation
 
 DEFAULT_COMMAND = "pairs"
 PHOTO_OPTIONS = (
@@ -125,7 +125,7 @@ def pairs(
     from facesearch.cli.evaluate_output import emit_verification, print_verification
     from facesearch.evaluation.trials import read_trials
     from facesearch.evaluation.verification import TARGETS
-    from facesearch.jobs.evaluate_verification import VerificationOptions, evaluate, photos_of
+    from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
     from facesearch.jobs.outputs import guard_outputs
 
     require_choice("--plots", plots, ("svg", "png"))
@@ -172,19 +172,19 @@ def pairs(
 
 
 def _protocol(trials: Trials, path: Path) -> str:
-    from facesearch.evaluation.trials import PairTrials
+    from facesearch.evaluation.trials.types import PairTrials
 
     return "lfw" if isinstance(trials, PairTrials) and path.suffix == ".txt" else ""
 
 
 def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
     """Write the report with thumbnails of the worst pairs."""
-    from facesearch.evaluation.report import write_verification_report
+    from facesearch.evaluation.report_files import write_verification_report
 
     shown = {name: (photo, each.box) for name, (photo, each) in evaluation.photos.items()}
     pictures: dict[str, bytes] = {}
     if shown:
-        from facesearch.jobs.pictures import thumbnails
+        from facesearch.jobs.embeddings import thumbnails
 
         pictures = thumbnails(shown)
     report = write_verification_report(

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from facesearch.api import FaceSearch
+    from facesearch.evaluation.rates import Flag
     from facesearch.evaluation.report import IdentificationReport, VerificationReport
-    from facesearch.evaluation.results.rates import Flag
-    from facesearch.evaluation.trials import Photo
+    from facesearch.evaluation.trials.types import Photo
     from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
 
 FarOption = Annotated[
@@ -75,8 +75,7 @@ def record_figures(
 ) -> None:
     """Keep the figures in the gallery, where it has the model that was evaluated."""
     from facesearch.cli.output import note
-    from facesearch.evaluation.digest import digest
-    from facesearch.evaluation.report import PAGE
+    from facesearch.evaluation.report import PAGE, digest
     from facesearch.names import path_text
 
     if not record:
@@ -92,7 +91,7 @@ def record_figures(
 
 def exit_by_support(strict: bool, flags: Iterable[Flag | None]) -> None:
     """With --strict, end with `EXIT_NEGATIVE` where a point is unsupported."""
-    from facesearch.evaluation.results.rates import Flag
+    from facesearch.evaluation.rates import Flag
 
     if strict and Flag.UNSUPPORTED in flags:
         raise typer.Exit(EXIT_NEGATIVE)

@@ -5,20 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from facesearch.cli.output import emit, print_table, say
+from facesearch.evaluation.assessment import recommended_point
 from facesearch.evaluation.calibration import Basis, Metric
-from facesearch.evaluation.codec import to_json
-from facesearch.evaluation.pages import words
-from facesearch.evaluation.report import recommended_point
-from facesearch.evaluation.results.rates import DECISION_RULE, LOW_SUPPORT, Flag
+from facesearch.evaluation.documents import to_json
+from facesearch.evaluation.rates import (
+    DECISION_RULE,
+    LOW_SUPPORT,
+    NOTHING,
+    Flag,
+    counted,
+    flag_text,
+    format_rate,
+    interval_text,
+    rate_text,
+    threshold_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from facesearch.evaluation.results.rates import Rate
-    from facesearch.evaluation.results.verification import VerificationResult
+    from facesearch.evaluation.assessment import VerificationResult
+    from facesearch.evaluation.rates import Rate
     from facesearch.jobs.calibrate import Calibrated
     from facesearch.jobs.embeddings import Embedded
-    from facesearch.jobs.evaluate_verification import Evaluation
+    from facesearch.jobs.evaluate import Evaluation
 
 
 def rate_record(rate: Rate | None) -> dict[str, Any] | None:
@@ -26,11 +36,6 @@ def rate_record(rate: Rate | None) -> dict[str, Any] | None:
     if rate is None:
         return None
     return {"value": rate.value, **to_json(rate)}
-
-
-def describe_flag(flag: Flag | None) -> str:
-    """A flag as the last column of a table."""
-    return "" if flag is None else f"fewer than {LOW_SUPPORT} errors" if flag is Flag.LOW_SUPPORT else flag.value
 
 
 # -- 1:1
@@ -108,11 +113,11 @@ def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> Non
     rows = [
         (
             f"{point.target_far:g}",
-            words.rate(point.tar),
-            words.interval(point.tar.best_interval if point.tar else None),
-            words.counted(point.far),
-            words.threshold(point.threshold),
-            describe_flag(point.flag),
+            rate_text(point.tar),
+            interval_text(point.tar.best_interval if point.tar else None),
+            counted(point.far),
+            threshold_text(point.threshold),
+            flag_text(point.flag),
         )
         for point in result.points
     ]
@@ -123,14 +128,14 @@ def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> Non
         group_rows = [
             (
                 group.group,
-                words.counted(group.tar),
-                words.interval(group.tar.best_interval if group.tar else None),
-                words.counted(group.far),
+                counted(group.tar),
+                interval_text(group.tar.best_interval if group.tar else None),
+                counted(group.far),
             )
             for group in report.groups
         ]
         say("")
-        say(f"By group, all at threshold {words.threshold(report.group_threshold)}:")
+        say(f"By group, all at threshold {threshold_text(report.group_threshold)}:")
         print_table(("group", "TAR", "95 % interval", "FAR"), group_rows)
 
 
@@ -141,8 +146,8 @@ def _verification_answer(result: VerificationResult) -> Iterator[str]:
         yield f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
         return
     yield (
-        f"TAR {words.rate(point.tar)} at FAR up to {point.target_far:g} "
-        f"(95 % interval {words.interval(point.tar.best_interval)}), threshold {words.threshold(point.threshold)}."
+        f"TAR {rate_text(point.tar)} at FAR up to {point.target_far:g} "
+        f"(95 % interval {interval_text(point.tar.best_interval)}), threshold {threshold_text(point.threshold)}."
     )
     if point.far is not None and point.flag is Flag.LOW_SUPPORT:
         errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
@@ -151,18 +156,18 @@ def _verification_answer(result: VerificationResult) -> Iterator[str]:
 
 def _further(result: VerificationResult) -> Iterator[str]:
     eer = result.eer
-    known = f" ({words.interval(eer.interval)})" if eer.interval else ""
+    known = f" ({interval_text(eer.interval)})" if eer.interval else ""
     spread = f" +- {result.auc_error:.1g}" if result.auc_error else ""
-    d_prime = words.NOTHING if result.d_prime is None else f"{result.d_prime:.3f}"
-    yield f"EER {words.format_rate(eer.midpoint)}{known}, AUC {words.format_rate(result.auc)}{spread}, d' {d_prime}"
+    d_prime = NOTHING if result.d_prime is None else f"{result.d_prime:.3f}"
+    yield f"EER {format_rate(eer.midpoint)}{known}, AUC {format_rate(result.auc)}{spread}, d' {d_prime}"
     if result.folds is not None:
         folds = result.folds
         yield (
-            f"Accuracy over {len(folds.accuracies)} folds {words.format_rate(folds.mean)} +- "
+            f"Accuracy over {len(folds.accuracies)} folds {format_rate(folds.mean)} +- "
             f"{folds.standard_error:.4f} (standard error; np.std {folds.std:.4f})"
         )
     yield (
-        f"Accuracy at the best threshold {words.format_rate(result.best.accuracy)} "
+        f"Accuracy at the best threshold {format_rate(result.best.accuracy)} "
         "(optimistic: the threshold was chosen on the same trials)"
     )
     if result.insightface is not None:
@@ -174,10 +179,10 @@ def _convention(result: VerificationResult) -> Iterator[str]:
     yield "By InsightFace's convention, for comparison with published tables only:"
     if result.insightface.folds is not None:
         folds = result.insightface.folds
-        yield f"  accuracy {words.format_rate(folds.mean)} +- {folds.std:.4f} (np.std)"
+        yield f"  accuracy {format_rate(folds.mean)} +- {folds.std:.4f} (np.std)"
     for target, taken, tar in result.insightface.nearest_far:
         over = ", over the target" if taken > target else ""
-        yield f"  TAR {words.format_rate(tar)} at the FAR nearest to {target:g}: {words.format_rate(taken)}{over}"
+        yield f"  TAR {format_rate(tar)} at the FAR nearest to {target:g}: {format_rate(taken)}{over}"
 
 
 def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[str]:
@@ -217,15 +222,15 @@ def print_calibration(found: Calibrated) -> None:
     rows = [
         ("basis", label),
         ("measured", f"{each.errors:,} errors in {each.trials:,} {kind}, {each.people:,} independent people"),
-        ("expected", f"{words.format_rate(each.estimate)}, 95 % interval {words.interval(each.interval)}"),
+        ("expected", f"{format_rate(each.estimate)}, 95 % interval {interval_text(each.interval)}"),
     ]
     if found.held_out is not None:
-        shown = f"{words.counted(found.held_out)}, 95 % interval {words.interval(found.held_out.best_interval)}"
+        shown = f"{counted(found.held_out)}, 95 % interval {interval_text(found.held_out.best_interval)}"
         rows.append(("on people left out of the fit", shown))
     if found.missed is not None:
         kind = "mated comparisons" if far else "mated searches, one photo each left out"
-        known = f"95 % interval {words.interval(found.missed.best_interval)}"
-        rows.append(("missed at this threshold", f"{words.counted(found.missed)} {kind}, {known}"))
+        known = f"95 % interval {interval_text(found.missed.best_interval)}"
+        rows.append(("missed at this threshold", f"{counted(found.missed)} {kind}, {known}"))
     valid = "any gallery size: it speaks of single comparisons" if far else f"up to {each.valid_up_to:,} people"
     rows.append(("holds for", valid))
     for name, value in rows:

@@ -39,7 +39,7 @@ from facesearch.errors import ConfigError
 from facesearch.names import is_folder
 
 if TYPE_CHECKING:
-    from facesearch.evaluation.trials import SearchTrials
+    from facesearch.evaluation.trials.types import SearchTrials
 
 
 def search(
@@ -83,16 +83,17 @@ def search(
     Example: facesearch eval search people/ --split --out report/
     """
     from facesearch.cli.evaluate_search_output import emit_identification, print_identification
-    from facesearch.evaluation.identification import TARGETS, evaluate_searches
-    from facesearch.evaluation.report import IdentificationReport, write_identification_report
-    from facesearch.jobs.evaluate_identification import failures, model_settings, score_searches
-    from facesearch.jobs.evaluate_verification import describe
+    from facesearch.evaluation.identification import evaluate_searches
+    from facesearch.evaluation.report import IdentificationReport
+    from facesearch.evaluation.report_files import write_identification_report
+    from facesearch.evaluation.searches import FPIR_TARGETS
+    from facesearch.jobs.evaluate import describe, failures, model_settings, score_searches
     from facesearch.jobs.outputs import guard_outputs
 
     require_choice("--plots", plots, ("svg", "png"))
     if k < 1:
         raise ConfigError(f"-k {k} is no rank.", "Give -k 1 or more.")
-    targets = parse_rates(fpir, TARGETS)
+    targets = parse_rates(fpir, FPIR_TARGETS)
     if out is None:
         refuse_idle(context, ("plots",), "plots are written with --out")
     if is_folder(enrolled):
@@ -132,14 +133,14 @@ def search(
 
 def read_searches(enrolled: Path, probes: Path | None, photos: Path | None, *, split: bool, seed: int) -> SearchTrials:
     """The 1:N trials that these arguments name; `ConfigError` or `EvaluationError` where they name none."""
-    from facesearch.evaluation.trials import (
-        SearchTrials,
+    from facesearch.evaluation.trials.folders import (
         read_manifests,
         read_people,
         read_search_folders,
         require_new_photos,
         split_people,
     )
+    from facesearch.evaluation.trials.types import SearchTrials
 
     if split:
         if probes is not None:
@@ -171,10 +172,8 @@ def compare(
     """
     from facesearch.cli.evaluate_search_output import emit_differences, print_differences
     from facesearch.cli.output import note
-    from facesearch.evaluation.pages import comparison_page
-    from facesearch.evaluation.pages.comparison import winner
+    from facesearch.evaluation.comparison import compare_reports, comparison_page, winner
     from facesearch.evaluation.report import SCORES
-    from facesearch.jobs.compare_reports import compare_reports
     from facesearch.jobs.outputs import guard_outputs
 
     inputs = [file for each in reports for file in (each, each.parent / SCORES)]

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facesearch.cli.evaluate_output import describe_flag, in_words, rate_record
+from facesearch.cli.evaluate_output import in_words, rate_record
 from facesearch.cli.output import emit, print_table, say
-from facesearch.evaluation.codec import to_json
-from facesearch.evaluation.pages import words
-from facesearch.evaluation.results.rates import DECISION_RULE
+from facesearch.evaluation.documents import to_json
+from facesearch.evaluation.rates import (
+    DECISION_RULE,
+    counted,
+    flag_text,
+    format_rate,
+    interval_text,
+    rate_text,
+    signed,
+    threshold_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from facesearch.evaluation.results.comparisons import PairedDifference
-    from facesearch.evaluation.results.identification import IdentificationResult
+    from facesearch.evaluation.comparison import PairedDifference
+    from facesearch.evaluation.identification import IdentificationResult
 
 
 def emit_identification(source: str, result: IdentificationResult, failures: Mapping[str, Mapping[str, int]]) -> None:
@@ -52,24 +60,24 @@ def print_identification(result: IdentificationResult, failures: Mapping[str, Ma
     best = min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
     if best is not None and best.fnir is not None:
         say(
-            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {words.rate(best.fnir)} "
-            f"(95 % interval {words.interval(best.fnir.best_interval)}; R = {best.rank}), "
-            f"threshold {words.threshold(best.threshold)}."
+            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {rate_text(best.fnir)} "
+            f"(95 % interval {interval_text(best.fnir.best_interval)}; R = {best.rank}), "
+            f"threshold {threshold_text(best.threshold)}."
         )
     elif result.non_mated:
         say("These searches support none of the operating points that were asked for.")
     first = result.cmc[0]
-    say(f"Rank 1: {words.counted(first)}, 95 % interval {words.interval(first.best_interval)}.")
+    say(f"Rank 1: {counted(first)}, 95 % interval {interval_text(first.best_interval)}.")
     if result.points:
         rows = [
             (
                 f"{point.target_fpir:g}",
                 point.rank,
-                words.rate(point.fnir),
-                words.interval(point.fnir.best_interval if point.fnir else None),
-                words.counted(point.fpir),
-                words.threshold(point.threshold),
-                describe_flag(point.flag),
+                rate_text(point.fnir),
+                interval_text(point.fnir.best_interval if point.fnir else None),
+                counted(point.fpir),
+                threshold_text(point.threshold),
+                flag_text(point.flag),
             )
             for point in result.points
         ]
@@ -80,7 +88,7 @@ def print_identification(result: IdentificationResult, failures: Mapping[str, Ma
         f"{result.non_mated:,} non-mated ({result.failed_non_mated:,} failed, counted as silent)."
     )
     if result.fte is not None:
-        say(f"Failure to enroll: {words.counted(result.fte)} people.")
+        say(f"Failure to enroll: {counted(result.fte)} people.")
     for name, reasons in failures.items():
         if reasons:
             say(f"{name.capitalize()} photos without a template{in_words(reasons)}")
@@ -91,10 +99,10 @@ def _print_sizes(result: IdentificationResult) -> None:
     if result.by_size is None:
         return
     rows = [
-        (f"{row.size:,}", row.basis.value, words.format_rate(row.value), words.format_rate(row.upper))
+        (f"{row.size:,}", row.basis.value, format_rate(row.value), format_rate(row.upper))
         for row in result.by_size.rows
     ]
-    say(f"FPIR as the gallery grows, at threshold {words.threshold(result.by_size.threshold)}:")
+    say(f"FPIR as the gallery grows, at threshold {threshold_text(result.by_size.threshold)}:")
     print_table(("people", "basis", "FPIR", "95 % limit"), rows)
 
 
@@ -111,10 +119,10 @@ def print_differences(a: str, b: str, rows: Sequence[PairedDifference], winners:
     cells = [
         (
             row.metric,
-            words.format_rate(row.a),
-            words.format_rate(row.b),
-            words.signed(row.difference),
-            f"{words.signed(row.interval.low)} to {words.signed(row.interval.high)}",
+            format_rate(row.a),
+            format_rate(row.b),
+            signed(row.difference),
+            f"{signed(row.interval.low)} to {signed(row.interval.high)}",
             winner or "no winner",
         )
         for row, winner in zip(rows, winners, strict=True)

@@ -3,42 +3,146 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation import verification
-from facesearch.evaluation.bootstrap import sample_of_pairs, sample_of_summary
-from facesearch.evaluation.results.rates import Rate
-from facesearch.evaluation.results.verification import (
-    ErrorCurve,
-    OperatingPoint,
-    RocBand,
-    TrialCounts,
-    VerificationResult,
-)
-from facesearch.evaluation.uncertainty import (
-    REPLICATES,
-    bootstrap_interval,
+from facesearch.evaluation.bootstrap import (
+    Replicates,
+    Sample,
     disjoint_pairs,
     mated_units,
     replicate,
-    roc_band,
+    sample_of_pairs,
+    sample_of_summary,
+)
+from facesearch.evaluation.folds import (
+    BestAccuracy,
+    FoldAccuracy,
+    InsightFaceConvention,
+    best_accuracy,
+    fold_accuracy,
+    insightface_convention,
+)
+from facesearch.evaluation.pairwise import PairSummary
+from facesearch.evaluation.rates import (
+    LEVEL,
+    REPLICATES,
+    Counts,
+    Floats,
+    Interval,
+    Rate,
+    bootstrap_interval,
     wilson,
     zero_error_bound,
 )
-from facesearch.evaluation.verification import TARGETS
+from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.evaluation.verification import (
+    TARGETS,
+    DetectionCost,
+    EqualErrorRate,
+    ErrorCurve,
+    OperatingPoint,
+    area_under_curve,
+    d_prime,
+    d_prime_of_moments,
+    decisions_that_flip,
+    detection_cost,
+    equal_error_rate,
+    error_curve,
+    tar_at_far,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
-    from facesearch.evaluation.bootstrap import Sample
-    from facesearch.evaluation.results.arrays import Counts, Floats
-    from facesearch.evaluation.results.rates import Interval
-    from facesearch.evaluation.results.scores import Attempts, PairSummary, ScoredPairs
-    from facesearch.evaluation.uncertainty import Replicates
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Templates tried and failed, by role; what FTE and FTA are computed from."""
+
+    enrolments: int
+    failed_enrolments: int
+    probes: int
+    failed_probes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialCounts:
+    """Every planned 1:1 trial, accounted for."""
+
+    planned_mated: int
+    planned_non_mated: int
+    mated: int
+    """Completed mated comparisons (G)."""
+    non_mated: int
+    """Completed non-mated comparisons (M)."""
+    subjects: int | None = None
+    """Distinct people in the completed comparisons; None without identities."""
+    subject_pairs: int | None = None
+    """Disjoint pairs of people among the non-mated comparisons (greedy): independent non-mated units."""
+    mated_subjects: int | None = None
+    """People with a completed mated comparison: independent mated units."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Failures by reason, as the caller counted them."""
+
+    @property
+    def failed(self) -> int:
+        """Planned trials without a score."""
+        return self.planned_mated + self.planned_non_mated - self.mated - self.non_mated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RocBand:
+    """Pointwise interval of TAR on a grid of FAR targets, for ribbons and the lo/hi columns of roc.csv; m rows."""
+
+    far: Floats
+    """(m,) float64, rising, all >= 1/M."""
+    tar: Floats
+    low: Floats
+    high: Floats
+    method: str
+    assumes_independence: bool
+    level: float = LEVEL
+
+    def at(self, fmr: Floats) -> tuple[Floats, Floats]:
+        """Low and high at other FARs, linear in log FAR; NaN outside the grid."""
+        x = np.full(fmr.shape, -math.inf)
+        np.log(fmr, out=x, where=fmr > 0)
+        grid = np.log(self.far)
+        inside = (x >= grid[0] - 1e-12) & (x <= grid[-1] + 1e-12)
+        low = np.where(inside, np.interp(x, grid, self.low), math.nan)
+        high = np.where(inside, np.interp(x, grid, self.high), math.nan)
+        return low, high
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerificationResult:
+    """Everything `facesearch eval` says about 1:1 comparisons."""
+
+    counts: TrialCounts
+    curve: ErrorCurve
+    band: RocBand | None
+    points: tuple[OperatingPoint, ...]
+    """In the order of the requested targets."""
+    eer: EqualErrorRate
+    auc: float
+    """P(mated > non-mated) + P(equal) / 2."""
+    d_prime: float | None
+    """None where neither class has any variance, or a score is infinite."""
+    min_dcf: DetectionCost
+    best: BestAccuracy
+    auc_error: float = 0.0
+    """The AUC is exact to +- this: 0 but where the bulk of the scores is known by histogram only."""
+    folds: FoldAccuracy | None = None
+    fte: Rate | None = None
+    fta: Rate | None = None
+    insightface: InsightFaceConvention | None = None
+    flips: tuple[int, ...] = ()
+    """Per point: decisions that change when its threshold moves by +-1e-6."""
+    replicates: int = 0
+    """Of the subject bootstrap; 0 without identities."""
+    seed: int = 0
+
 
 _GRID_PER_DECADE = 8
 _WHOLE_GRID = 100_000
@@ -69,7 +173,6 @@ def evaluate_pairs(
     Raises:
         EvaluationError: a class without completed comparisons; identities that contradict the labels.
 
-    >>> from facesearch.evaluation.results.scores import ScoredPairs
     >>> pairs = ScoredPairs(np.array([0.9, 0.8, np.nan, 0.3, 0.2]), np.array([True, True, True, False, False]))
     >>> result = evaluate_pairs(pairs, targets=[0.5])
     >>> result.counts.failed, result.points[0].tar.value, round(result.points[0].gfrr.value, 2)
@@ -77,24 +180,24 @@ def evaluate_pairs(
     """
     completed = ~np.isnan(pairs.score)
     mated, non_mated = pairs.score[completed & pairs.mated], pairs.score[completed & ~pairs.mated]
-    curve = verification.error_curve(mated, non_mated)
+    curve = error_curve(mated, non_mated)
     sample = sample_of_pairs(pairs) if pairs.id_a is not None and pairs.id_b is not None else None
-    auc, auc_error = verification.area_under_curve(curve)
+    auc, auc_error = area_under_curve(curve)
     result = VerificationResult(
         counts=_count(pairs, mated.size, non_mated.size, sample, reasons or {}),
         curve=curve,
         band=None,
-        points=tuple(verification.tar_at_far(curve, target) for target in targets),
-        eer=verification.equal_error_rate(curve),
+        points=tuple(tar_at_far(curve, target) for target in targets),
+        eer=equal_error_rate(curve),
         auc=auc,
         auc_error=auc_error,
-        d_prime=verification.d_prime(mated, non_mated),
-        min_dcf=verification.detection_cost(curve),
-        best=verification.best_accuracy(curve),
-        folds=None if pairs.fold is None else verification.fold_accuracy(pairs.score, pairs.mated, pairs.fold),
+        d_prime=d_prime(mated, non_mated),
+        min_dcf=detection_cost(curve),
+        best=best_accuracy(curve),
+        folds=None if pairs.fold is None else fold_accuracy(pairs.score, pairs.mated, pairs.fold),
         fte=_attempted(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
         fta=_attempted(attempts.failed_probes, attempts.probes) if attempts else None,
-        insightface=verification.insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
+        insightface=insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
         replicates=replicates if sample else 0,
         seed=seed,
     )
@@ -127,7 +230,7 @@ def evaluate_summary(
     curve = curve_of_summary(summary)
     sample = sample_of_summary(summary)
     people = sample.design.subjects
-    auc, auc_error = verification.area_under_curve(curve)
+    auc, auc_error = area_under_curve(curve)
     templates = summary.subject.size
     result = VerificationResult(
         counts=TrialCounts(
@@ -141,13 +244,13 @@ def evaluate_summary(
         ),
         curve=curve,
         band=None,
-        points=tuple(verification.tar_at_far(curve, target) for target in targets),
-        eer=verification.equal_error_rate(curve),
+        points=tuple(tar_at_far(curve, target) for target in targets),
+        eer=equal_error_rate(curve),
         auc=auc,
         auc_error=auc_error,
-        d_prime=verification.d_prime_of_moments(_moments(summary.mated_score), _histogram_moments(summary.histogram)),
-        min_dcf=verification.detection_cost(curve),
-        best=verification.best_accuracy(curve),
+        d_prime=d_prime_of_moments(_moments(summary.mated_score), _histogram_moments(summary.histogram)),
+        min_dcf=detection_cost(curve),
+        best=best_accuracy(curve),
         fte=_attempted(failed_templates, templates + failed_templates),
         replicates=replicates,
         seed=seed,
@@ -236,10 +339,7 @@ def _with_uncertainty(result: VerificationResult, sample: Sample | None, scores:
         points=points,
         eer=replace(result.eer, interval=_eer_interval(result, drawn)),
         band=_band(result, drawn, fars) if fars.size else _band(result, None, grid),
-        flips=tuple(
-            0 if point.threshold is None else verification.decisions_that_flip(scores, point.threshold)
-            for point in points
-        ),
+        flips=tuple(0 if point.threshold is None else decisions_that_flip(scores, point.threshold) for point in points),
     )
 
 
@@ -291,7 +391,7 @@ def _eer_interval(result: VerificationResult, drawn: Replicates | None) -> Inter
 
 
 def _band(result: VerificationResult, drawn: Replicates | None, fars: Floats) -> RocBand:
-    rates = [verification.tar_at_far(result.curve, float(far)).tar for far in fars]
+    rates = [tar_at_far(result.curve, float(far)).tar for far in fars]
     counts = result.counts
     return roc_band(
         fars,
@@ -300,3 +400,36 @@ def _band(result: VerificationResult, drawn: Replicates | None, fars: Floats) ->
         trials=counts.mated,
         units=counts.mated_subjects or counts.mated,
     )
+
+
+def roc_band(far: Floats, tar: Floats, replicates: Floats | None, *, trials: int, units: int) -> RocBand:
+    """Pointwise intervals of TAR on a FAR grid (k,), from replicates (r, k), or Wilson's without."""
+    intervals = []
+    for column, rate in enumerate(tar):
+        interval = None
+        if replicates is not None:
+            interval = bootstrap_interval(float(rate), replicates[:, column], trials=trials, units=units)
+        intervals.append(interval or wilson(float(rate) * trials, trials))
+    return RocBand(
+        far=far,
+        tar=tar,
+        low=np.array([interval.low for interval in intervals]),
+        high=np.array([interval.high for interval in intervals]),
+        method=intervals[0].method,
+        assumes_independence=any(interval.assumes_independence for interval in intervals),
+    )
+
+
+STRICT = 1e-3
+"""A FAR that is worth recommending: at a larger one a gallery of 1,000 people is wrong about every stranger."""
+
+
+def recommended_point(result: VerificationResult) -> OperatingPoint | None:
+    """The strictest point with 30 errors behind it, if that is at FAR 1e-3 or below; else the strictest supported.
+
+    A laxer point has more errors behind it, but a stricter threshold is the safer one: its flag says how sure it is.
+    None where no point is supported.
+    """
+    supported = [point for point in result.points if point.threshold is not None]
+    firm = [point for point in supported if point.flag is None and point.target_far <= STRICT]
+    return min(firm or supported, key=lambda point: point.target_far, default=None)

@@ -9,20 +9,16 @@ the rest enters by its total weight alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from facesearch.evaluation.results.arrays import Counts, Floats
-    from facesearch.evaluation.results.scores import PairSummary, ScoredPairs
+from facesearch.evaluation.pairwise import PairSummary
+from facesearch.evaluation.rates import Counts, Floats
+from facesearch.evaluation.trials.types import ScoredPairs
 
 _CHUNK = 2_000_000
 """Weights held at a time: 16 MB of int64, the one type that NumPy gathers, multiplies and cumulates without casts."""
@@ -303,3 +299,54 @@ def _eer_in_window(window: _Window, weight: Counts, total: float, mated_total: f
         return None
     before = after if fmr[after] == fnmr[after] else after - 1
     return float(min(fmr[before] + fnmr[before], fmr[after] + fnmr[after])) / (2 * total * mated_total)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replicates:
+    """The figures of every replicate; NaN where one lacks a class."""
+
+    tar: Floats
+    """(r, targets) float64: TAR at FAR <= target, the threshold derived again."""
+    far: Floats
+    """(r, targets): FMR at the thresholds of the sample itself."""
+    eer: Floats
+    """(r,)."""
+
+
+def replicate(sample: Sample, targets: Sequence[float], eer: float, *, replicates: int, seed: int) -> Replicates:
+    """Run the subject bootstrap.
+
+    Args:
+        sample: see `bootstrap.sample_of_pairs`.
+        targets: FARs; a sample that keeps a tail only must reach well below the threshold of the largest.
+        eer: the sample's own, which says where to look.
+        replicates: how many.
+        seed: of the draws; with one seed and one set of people figures are paired replicate by replicate.
+    """
+    tar, far, rates = [], [], []
+    for draw in draws(sample, replicates, seed):
+        accepted = tar_replicates(sample, targets, draw)
+        tar.append(accepted[0])
+        far.append(accepted[1])
+        rates.append(eer_replicates(sample, draw, eer))
+    return Replicates(np.concatenate(tar), np.concatenate(far), np.concatenate(rates))
+
+
+def mated_units(sample: Sample) -> int:
+    """People with a mated comparison."""
+    return int(np.unique(sample.mated_subject).size)
+
+
+def disjoint_pairs(pair_a: Counts, pair_b: Counts) -> int:
+    """How many pairs a greedy walk finds that share no person: independent non-mated units.
+
+    >>> disjoint_pairs(np.array([0, 0, 2]), np.array([1, 2, 3]))
+    2
+    """
+    taken: set[int] = set()
+    count = 0
+    for a, b in zip(pair_a.tolist(), pair_b.tolist(), strict=True):
+        if a not in taken and b not in taken:
+            taken.update((a, b))
+            count += 1
+    return count

@@ -11,25 +11,102 @@ The decision rule is accept iff `score >= threshold`. Thresholds are rounded up,
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Interval
-from facesearch.evaluation.scaling import ONE_SIDED, alarming_subjects, fpir_of_subsets
-from facesearch.evaluation.tail import conservative_threshold
-from facesearch.evaluation.uncertainty import clustered_interval
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from facesearch.evaluation.results.arrays import Counts, Flags
-    from facesearch.evaluation.results.scores import SearchScores
-    from facesearch.evaluation.results.verification import VerificationResult
-
+from facesearch.evaluation.assessment import VerificationResult
+from facesearch.evaluation.bootstrap import subject_weights
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
+from facesearch.evaluation.identification import ONE_SIDED, alarming_subjects, fpir_of_subsets
+from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Flags, Floats, Interval, clustered_interval
+from facesearch.evaluation.searches import SearchScores
+
+SHARE = 0.1
+"""Of the probes whose best scores make the fitted tail."""
+FEWEST = 50
+"""Scores a fit needs."""
+_FITS = 100
+_LIMIT = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class TailThreshold:
+    """A threshold beyond the data, and the rate the fitted tail gives there."""
+
+    threshold: float
+    """Upper one-sided 95 % limit of the threshold for the rate asked for."""
+    rate: float
+    """At the threshold, by the fit to all probes."""
+    upper: float
+    """At the threshold, one-sided 95 % limit. There is no lower one: the true tail may end before."""
+
+
+def conservative_threshold(best: Floats, clusters: Counts, rate: float) -> TailThreshold:
+    """Fit the tail of the best scores in replicates that draw people, and take the 95 % limit of their thresholds.
+
+    Args:
+        best: (q,) best score per probe; NaN counts as below everything.
+        clusters: (q,) who is on the probes.
+        rate: share of probes that may reach the threshold, below `SHARE`.
+
+    Raises:
+        EvaluationError: too few probes for a fit, or a rate that needs no extrapolation.
+
+    >>> best = np.random.default_rng(0).normal(0.3, 0.05, 2000)
+    >>> found = conservative_threshold(best, np.arange(2000), 1e-4)
+    >>> bool(0.486 < found.threshold < 0.6)
+    True
+    """
+    best = np.where(np.isnan(best), -math.inf, best)
+    count = math.floor(SHARE * best.size)
+    start = np.partition(best, best.size - count - 1)[best.size - count - 1] if 0 < count < best.size else math.nan
+    exceeding = best > start
+    if np.count_nonzero(exceeding) < FEWEST or not math.isfinite(start):
+        raise EvaluationError(
+            f"{best.size} searches are too few for a fitted tail.",
+            hint=f"Search with {math.ceil(FEWEST / SHARE)} photos or more.",
+        )
+    if rate >= SHARE:
+        raise EvaluationError(f"A rate of {rate:g} needs no extrapolation.")
+    excess = (best[exceeding] - start).astype(np.float64)
+    names, codes = np.unique(clusters, return_inverse=True)
+    thresholds, parameters = [], []
+    for weights in subject_weights(names.size, _FITS, seed=0):
+        for weight in weights:
+            drawn = weight[codes]
+            reached = float(drawn[exceeding].sum() / drawn.sum())
+            if reached <= rate:
+                continue
+            shape, scale = _fit(np.repeat(excess, drawn[exceeding]))
+            thresholds.append(start + _quantile(rate / reached, shape, scale))
+            parameters.append((reached, shape, scale))
+    threshold = float(np.quantile(thresholds, _LIMIT))
+    reached, (shape, scale) = excess.size / best.size, _fit(excess)
+    rates = [part * _survival(threshold - start, *rest) for part, *rest in parameters]
+    rate = reached * _survival(threshold - start, shape, scale)
+    return TailThreshold(threshold, rate, upper=float(np.quantile(rates, _LIMIT)))
+
+
+def _fit(excess: Floats) -> tuple[float, float]:
+    from scipy.stats import genpareto
+
+    shape, _, scale = genpareto.fit(excess, floc=0)
+    return (float(shape), float(scale)) if shape > 0 else (0.0, float(excess.mean()))
+
+
+def _quantile(share: float, shape: float, scale: float) -> float:
+    """The excess that a share of excesses reaches."""
+    return -scale * math.log(share) if shape == 0 else scale / shape * (share**-shape - 1)
+
+
+def _survival(excess: float, shape: float, scale: float) -> float:
+    if shape == 0:
+        return math.exp(-excess / scale)
+    return float((1 + shape * excess / scale) ** (-1 / shape))
+
 
 DECIMALS = 6
 """Thresholds are rounded up to so many decimals: as far as float32 cosines agree between machines."""
@@ -46,7 +123,7 @@ def calibrate_far(result: VerificationResult, target: float) -> Calibration:
         EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
 
     >>> from facesearch.evaluation.assessment import evaluate_pairs
-    >>> from facesearch.evaluation.results.scores import ScoredPairs
+    >>> from facesearch.evaluation.trials.types import ScoredPairs
     >>> score = np.append(np.linspace(0, 0.5, 100), 0.9)
     >>> result = evaluate_pairs(ScoredPairs(score, score > 0.8), targets=[0.1])
     >>> calibrate_far(result, 0.1).threshold
@@ -109,7 +186,7 @@ def calibrate_fpir(
     Raises:
         EvaluationError: the data do not support the target; says how many people on probes would.
 
-    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
+    >>> from facesearch.evaluation.searches import NON_MATED, summarise
     >>> block = np.random.default_rng(0).uniform(0, 0.5, (1000, 20))
     >>> found = calibrate_fpir(summarise(block, np.full(1000, NON_MATED)), 0.05)
     >>> found.basis.value, found.errors, found.trials

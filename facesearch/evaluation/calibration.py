@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results.rates import Flag, Interval
-from facesearch.evaluation.strictness import build
-from facesearch.types import is_cosine
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from facesearch.types import ModelInfo
+from facesearch.evaluation.documents import from_json, to_json
+from facesearch.evaluation.rates import Flag, Interval
+from facesearch.types import ModelInfo, is_cosine
 
 CALIBRATE_AGAIN = "Make it again: facesearch calibrate --fpir 0.001"
 SCHEMA = 1
@@ -91,7 +87,7 @@ class Calibration:
 
     def to_json(self) -> str:
         """calibration.json: one object, keys sorted."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, sort_keys=True, allow_nan=False)
+        return json.dumps({"schema": SCHEMA, **to_json(self)}, indent=2, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
@@ -108,10 +104,9 @@ class Calibration:
         if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
             raise EvaluationError("The calibration is of another version of facesearch.", hint=CALIBRATE_AGAIN)
         try:
-            calibration: Calibration = build(cls, values)
+            return from_json(cls, values)
         except ValueError as error:
             raise EvaluationError(f"The calibration is damaged: {error}.", hint=CALIBRATE_AGAIN) from error
-        return calibration
 
 
 def _require_consistent(calibration: Calibration) -> None:

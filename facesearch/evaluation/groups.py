@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.results.comparisons import GroupRates
-from facesearch.evaluation.results.rates import Rate
-from facesearch.evaluation.uncertainty import REPLICATES, bootstrap_interval, disjoint_pairs, wilson
+from facesearch.evaluation.bootstrap import disjoint_pairs, subject_weights
+from facesearch.evaluation.rates import REPLICATES, Counts, Flags, Rate, bootstrap_interval, wilson
+from facesearch.evaluation.trials.table import HEADER_ROWS, encode, read_columns, refusal, repeats
+from facesearch.evaluation.trials.types import ScoredPairs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-    from facesearch.evaluation.results.arrays import Counts, Flags
-    from facesearch.evaluation.results.scores import ScoredPairs
+@dataclass(frozen=True, slots=True)
+class GroupRates:
+    """One group's comparisons at the one threshold that holds for all groups."""
+
+    group: str
+    tar: Rate | None
+    """Mated comparisons of the group's people; None without any."""
+    far: Rate | None
+    """Non-mated comparisons within the group; None without any."""
 
 
 def group_rates(
@@ -35,7 +42,6 @@ def group_rates(
     Raises:
         EvaluationError: no identities, or nobody in a group has a completed comparison.
 
-    >>> from facesearch.evaluation.results.scores import ScoredPairs
     >>> pairs = ScoredPairs(np.array([0.9, 0.2]), np.array([True, True]), np.array([1, 2]), np.array([1, 2]))
     >>> [(rates.group, rates.tar.value) for rates in group_rates(pairs, {1: "x", 2: "y"}, 0.5)]
     [('x', 1.0), ('y', 0.0)]
@@ -85,3 +91,38 @@ def _rate_of_pairs(
         interval=bootstrap_interval(count / total, drawn, trials=total, units=units),
         naive=wilson(count, total),
     )
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """CSV `subject_id,group`: the group of each person.
+
+    EvaluationError, by row, for a person listed twice and for an empty cell.
+    """
+    columns = read_columns(path, ("subject_id", "group"))
+    people, groups = columns["subject_id"], columns["group"]
+    empty = [
+        row
+        for row, cells in enumerate(zip(people, groups, strict=True), 1 + HEADER_ROWS)
+        if not all(map(str.strip, cells))
+    ]
+    if empty:
+        raise refusal(str(path), "rows with an empty cell", (f"row {row}" for row in empty), len(empty))
+    later, first = repeats(encode(people, {}))
+    if later.size:
+        twins = zip(later.tolist(), first.tolist(), strict=True)
+        offenders = (f"row {i + 1 + HEADER_ROWS} ({people[i]}), first in row {j + 1 + HEADER_ROWS}" for i, j in twins)
+        raise refusal(str(path), "people are listed twice", offenders, int(later.size), "Keep one row of each person.")
+    return dict(zip(people, groups, strict=True))
+
+
+def coded_groups(groups: dict[str, str], subjects: Sequence[str], source: str) -> dict[int, str]:
+    """The same by the codes that `scored_pairs` gives to the people of one evaluation.
+
+    EvaluationError where none of them is in it: the names are then spelt differently.
+    """
+    coded = {code: groups[name] for code, name in enumerate(sorted(set(subjects))) if name in groups}
+    if not coded:
+        raise EvaluationError(
+            f"{source}: nobody in it takes part in these trials", "Are the people named as in the trials?"
+        )
+    return coded

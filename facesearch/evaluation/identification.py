@@ -8,171 +8,177 @@ FPIR and FNIR are the terms of ISO/IEC 19795-1 and NIST FRTE; TPIR = 1 - FNIR.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.results.identification import IdentificationResult, SearchCurve, SearchPoint
-from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Rate
-from facesearch.evaluation.scaling import fpir_by_size
-from facesearch.evaluation.uncertainty import (
+from facesearch.evaluation.rates import (
     REPLICATES,
+    Counts,
+    Floats,
+    Rate,
     bootstrap_interval,
     clustered_interval,
     wilson,
     zero_error_bound,
 )
-from facesearch.evaluation.verification import allowed_errors
+from facesearch.evaluation.searches import (
+    FPIR_TARGETS,
+    SearchCurve,
+    SearchPoint,
+    SearchScores,
+    cumulative_match,
+    fnir_at_fpir,
+    search_curve,
+    search_replicates,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from facesearch.evaluation.results.arrays import Counts, Floats
-    from facesearch.evaluation.results.scores import SearchScores
+class SizeBasis(StrEnum):
+    """Where an FPIR for another gallery size comes from."""
 
-TARGETS = (1e-1, 1e-2, 1e-3)
-"""FPIRs that are reported unless others are asked for."""
+    EXACT = "exact"
+    """n <= N: the mean over all subsets of the gallery, no sampling."""
+    BOUND = "bound"
+    """n > N: an upper bound of the expectation, min(n/N FPIR(N), 1), which n FMR never undercuts."""
 
 
-def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
-    """FPIR(N, T) and FNIR(N, R, T) at every distinct best non-mated and mate score.
+@dataclass(frozen=True, slots=True)
+class FpirAtSize:
+    """FPIR of a gallery of n subjects at one threshold."""
+
+    size: int
+    value: float
+    basis: SizeBasis
+    upper: float
+    """Upper 95 % confidence limit of `value` (probe subjects as units); for a bound the limit that counts."""
+    model: float
+    """1 - (1 - FMR)^n. A model that assumes independent comparisons: for the dotted line, never for a decision."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FpirBySize:
+    """FPIR against gallery size at one threshold."""
+
+    threshold: float
+    subjects: int
+    rows: tuple[FpirAtSize, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdentificationResult:
+    """Everything `facesearch eval search` says about 1:N searches."""
+
+    subjects: int
+    """N."""
+    mated: int
+    """Planned mated searches, failed ones included."""
+    non_mated: int
+    failed_mated: int
+    failed_non_mated: int
+    cmc: tuple[Rate, ...]
+    """Element r-1: mated searches with the mate at rank <= r, over all mated searches."""
+    curve: SearchCurve | None
+    """None without non-mated searches (closed set)."""
+    points: tuple[SearchPoint, ...]
+    by_size: FpirBySize | None
+    """At the threshold of the last supported point; None without one, or where `SearchScores.top` is too short."""
+    fte: Rate | None = None
+    replicates: int = 0
+    seed: int = 0
+
+
+ONE_SIDED = 0.9
+"""Two-sided level whose upper end is a one-sided 95 % limit."""
+
+
+def alarming_subjects(scores: SearchScores, threshold: float) -> Counts:
+    """(q,) int64: how many subjects score >= threshold in each non-mated search; 0 for a failed one.
+
+    Raises:
+        EvaluationError: no non-mated search, or `top` is too short to count them.
+    """
+    if not len(scores.top):
+        raise EvaluationError("There is no non-mated search.", hint="FPIR needs probes of people who are not enrolled.")
+    counts: Counts = np.count_nonzero(scores.top >= threshold, axis=1)
+    if scores.top.shape[1] < scores.subjects and counts.max() == scores.top.shape[1]:
+        raise EvaluationError(
+            f"At threshold {threshold:g} a search alarms for more subjects than were kept.",
+            hint="Keep more scores per search, or look at a higher threshold.",
+        )
+    return counts
+
+
+def fpir_of_subsets(alarming: Counts, subjects: int, size: int) -> Floats:
+    """(q,) the chance that a random gallery of `size` <= `subjects` contains at least one of the alarming subjects.
+
+    1 - C(N - m, n) / C(N, n), as a product of m factors 1 - n / (N - i): log-gamma would lose the digits of small
+    chances in large galleries.
+
+    >>> fpir_of_subsets(np.array([0, 1, 2]), subjects=10, size=5).round(4).tolist()
+    [0.0, 0.5, 0.7778]
+    """
+    factors = np.maximum(1 - size / (subjects - np.arange(alarming.max(initial=0))), 0.0)
+    with np.errstate(divide="ignore"):
+        log_silent = np.append(0.0, np.cumsum(np.log(factors)))
+    return np.asarray(0.0 - np.expm1(log_silent[alarming]))
+
+
+def fpir_by_size(scores: SearchScores, threshold: float, sizes: Sequence[int] | None = None) -> FpirBySize:
+    """FPIR(n) at one threshold: exact for n <= N, an upper bound for n > N, the independence model beside it.
+
+    The bound n/N FPIR(N) is used; n FMR is a bound too, but never a smaller one, as FPIR(N) <= N FMR.
 
     Args:
-        scores: with at least one planned search of each kind.
-        ranks: values of R >= 1.
+        scores: with non-mated searches.
+        threshold: a search alarms iff its best score >= threshold.
+        sizes: gallery sizes >= 1; by default a 1-2-5 series up to 10 N, and N.
 
     Raises:
-        EvaluationError: a kind of search is missing, or all of them failed.
+        EvaluationError: see `alarming_subjects`; a size below 1.
 
-    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
-    >>> curve = search_curve(scores, [1])
-    >>> curve.threshold.tolist(), curve.fpir.tolist(), curve.fnir(1).tolist()
-    ([0.3, 0.4, 0.9], [1.0, 0.0, 0.0], [0.5, 0.5, 0.5])
+    >>> from facesearch.evaluation.searches import NON_MATED, summarise
+    >>> scores = summarise(np.array([[0.6, 0.1], [0.2, 0.1]]), np.array([NON_MATED, NON_MATED]))
+    >>> [(row.size, row.value, row.basis.value) for row in fpir_by_size(scores, 0.5, [1, 2, 4]).rows]
+    [(1, 0.25, 'exact'), (2, 0.5, 'exact'), (4, 1.0, 'bound')]
     """
-    if not scores.mate_score.size or not len(scores.top):
-        kind = "non-mated" if scores.mate_score.size else "mated"
-        raise EvaluationError(
-            f"There is no {kind} search.",
-            hint="FNIR at FPIR needs probes of enrolled people and probes of people who are not enrolled.",
-        )
-    best = scores.top[:, 0]
-    alarms = np.sort(best[~np.isnan(best)])
-    threshold = np.unique(np.concatenate([alarms, scores.mate_score[~np.isnan(scores.mate_score)]]))
-    if not threshold.size:
-        raise EvaluationError("Every search failed.", hint="Look at the reasons: no error rate can be computed.")
-    misses = {}
-    for rank in ranks:
-        hits = np.sort(scores.mate_score[~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)])
-        misses[rank] = scores.mate_score.size - (hits.size - np.searchsorted(hits, threshold))
-    return SearchCurve(
+    sizes = _series(scores.subjects) if sizes is None else sizes
+    if min(sizes, default=1) < 1:
+        raise EvaluationError("A gallery has at least one subject.")
+    alarming = alarming_subjects(scores, threshold)
+    clusters = scores.non_mate_id if scores.non_mate_id is not None else np.arange(alarming.size)
+    fmr = float(alarming.mean()) / scores.subjects
+    return FpirBySize(
         threshold=threshold,
-        false_positives=alarms.size - np.searchsorted(alarms, threshold),
-        misses=misses,
-        non_mated=len(scores.top),
-        mated=scores.mate_score.size,
         subjects=scores.subjects,
+        rows=tuple(_at_size(alarming, clusters, scores.subjects, size, fmr) for size in sizes),
     )
 
 
-def cumulative_match(scores: SearchScores, ranks: int) -> tuple[Rate, ...]:
-    """CMC: mated searches with the mate at rank <= r over all planned mated searches, r = 1 ... ranks.
-
-    >>> from facesearch.evaluation.summaries import summarise
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4]]), np.array([0, 1]))
-    >>> [rate.value for rate in cumulative_match(scores, 2)]
-    [0.5, 1.0]
-    """
-    total = scores.mate_score.size
-    if not total:
-        raise EvaluationError("There is no mated search.", hint="CMC needs probes of people who are enrolled.")
-    rates = []
-    for rank in range(1, ranks + 1):
-        hit = ~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)
-        rate = Rate(int(hit.sum()), total, naive=wilson(int(hit.sum()), total))
-        if scores.mate_id is not None:
-            rate = replace(rate, interval=clustered_interval(hit.astype(np.float64), scores.mate_id))
-        rates.append(rate)
-    return tuple(rates)
-
-
-def fnir_at_fpir(curve: SearchCurve, target: float, rank: int) -> SearchPoint:
-    """FNIR(N, R, T) at the smallest observed T that keeps FPIR <= target; the rule of `verification.tar_at_far`.
-
-    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
-    >>> point = fnir_at_fpir(search_curve(scores, [2]), 1.0, rank=2)
-    >>> point.threshold, point.fpir.value, point.fnir.value
-    (-inf, 1.0, 0.0)
-    """
-    point = SearchPoint(target, rank, curve.subjects, None, None, None, Flag.UNSUPPORTED)
-    allowed = allowed_errors(target, curve.non_mated)
-    if allowed < 1 or curve.false_positives[curve.threshold == math.inf].sum() > allowed:
-        return point
-    if allowed >= curve.non_mated:
-        # The lowest threshold: whoever has a score at all is accepted.
-        threshold, alarms, misses = -math.inf, int(curve.false_positives[0]), int(curve.misses[rank][0])
-    else:
-        row = int(np.searchsorted(-curve.false_positives, -allowed))
-        found = row < curve.threshold.size
-        threshold = float(curve.threshold[row]) if found else math.inf
-        alarms = int(curve.false_positives[row]) if found else 0
-        misses = int(curve.misses[rank][row]) if found else curve.mated
-    return replace(
-        point,
-        threshold=threshold,
-        fpir=Rate(alarms, curve.non_mated),
-        fnir=Rate(misses, curve.mated),
-        flag=Flag.LOW_SUPPORT if alarms < LOW_SUPPORT else None,
+def _at_size(alarming: Counts, clusters: Counts, subjects: int, size: int, fmr: float) -> FpirAtSize:
+    chances = fpir_of_subsets(alarming, subjects, min(size, subjects))
+    factor = max(1.0, size / subjects)
+    return FpirAtSize(
+        size=size,
+        value=min(1.0, factor * float(chances.mean())),
+        basis=SizeBasis.EXACT if size <= subjects else SizeBasis.BOUND,
+        upper=min(1.0, factor * clustered_interval(chances, clusters, level=ONE_SIDED).high),
+        model=-math.expm1(size * math.log1p(-fmr)) if fmr < 1 else 1.0,
     )
 
 
-def search_replicates(
-    scores: SearchScores, targets: Sequence[float], rank: int, *, replicates: int, seed: int
-) -> tuple[Floats, Floats]:
-    """FNIR at FPIR <= target with each replicate's own threshold, and FPIR at the sample's; both (r, targets).
-
-    People on the probes are drawn, the gallery stays as it is. NaN where a kind of search was not drawn.
-
-    Raises:
-        EvaluationError: probes without identities.
-    """
-    if scores.mate_id is None or scores.non_mate_id is None:
-        raise EvaluationError("The subject bootstrap needs to know who is on each probe.")
-    people, codes = np.unique(np.concatenate([scores.mate_id, scores.non_mate_id]), return_inverse=True)
-    mate, non_mate = codes[: scores.mate_id.size], codes[scores.mate_id.size :]
-    best = np.nan_to_num(scores.top[:, 0], nan=-math.inf, posinf=math.inf, neginf=-math.inf)
-    failed = np.isnan(scores.top[:, 0])
-    order = np.lexsort((failed, -best))
-    alarms = best[order][: np.count_nonzero(~failed)]
-    hit = ~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)
-    hits = np.flatnonzero(hit)[np.argsort(-scores.mate_score[hit], kind="stable")]
-    above = np.append(np.searchsorted(-scores.mate_score[hits], -alarms), hits.size)
-    allowed = np.array([allowed_errors(target, best.size) for target in targets])
-    fixed = np.append(np.searchsorted(-alarms, -alarms), alarms.size)[np.minimum(allowed, alarms.size)]
-    fnir, fpir = np.full((2, replicates, len(targets)), math.nan)
-    row = 0
-    for weights in subject_weights(people.size, replicates, seed):
-        for weight in weights:
-            heavy = np.append(0, np.cumsum(weight[non_mate[order]]))
-            caught = np.append(0, np.cumsum(weight[mate[hits]]))
-            total, mated = heavy[-1], weight[mate].sum()
-            if total and mated:
-                limit = np.floor(np.asarray(targets) * total + 1e-12)
-                position = np.searchsorted(heavy[1 : alarms.size + 1], limit, side="right")
-                fnir[row] = 1 - caught[above[position]] / mated
-                fpir[row] = heavy[fixed] / total
-            row += 1
-    return fnir, fpir
+def _series(subjects: int) -> list[int]:
+    steps = {step * 10**power for power in range(math.ceil(math.log10(subjects)) + 2) for step in (1, 2, 5)}
+    return sorted({size for size in steps if size <= 10 * subjects} | {subjects, 10 * subjects})
 
 
 def evaluate_searches(
     scores: SearchScores,
     *,
-    targets: Sequence[float] = TARGETS,
+    targets: Sequence[float] = FPIR_TARGETS,
     ranks: Sequence[int] = (1, 20),
     cmc_ranks: int = 20,
     sizes: Sequence[int] | None = None,
@@ -193,7 +199,7 @@ def evaluate_searches(
     Raises:
         EvaluationError: no mated search.
 
-    >>> from facesearch.evaluation.summaries import NON_MATED, summarise
+    >>> from facesearch.evaluation.searches import NON_MATED, summarise
     >>> rng = np.random.default_rng(0)
     >>> block = rng.normal(0.1, 0.1, (100, 50))
     >>> block[np.arange(50), np.arange(50)] += 0.6

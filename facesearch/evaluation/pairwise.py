@@ -7,25 +7,49 @@ non-mated scores for what lies below the tail. While one block is scanned the ne
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results.scores import PairSummary
+from facesearch.evaluation.rates import Counts, Floats
+from facesearch.types import Vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from numpy.typing import NDArray
-
-    from facesearch.types import Vectors
-
     Block = tuple[slice, slice]
     Entries = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairSummary:
+    """All comparisons among n templates of known subjects, kept small: mated in full, of the non-mated the tail.
+
+    Every pair of templates of one subject is mated, every other non-mated; g mated pairs, k tail entries.
+    """
+
+    mated_score: Floats
+    """(g,) float64."""
+    mated_id: NDArray[np.int32]
+    """(g,) subject codes 0 ... S-1."""
+    tail_score: NDArray[np.float32]
+    """(k,) float32, falling: every non-mated score >= `floor`."""
+    tail_a: NDArray[np.int32]
+    """(k,) rows of the vectors; `subject[tail_a]` is the subject."""
+    tail_b: NDArray[np.int32]
+    floor: float
+    """-inf where the tail holds every non-mated score."""
+    histogram: Counts
+    """(bins,) int64: all non-mated scores over equal bins of [-1, 1]; a score on an edge counts above it."""
+    subject: NDArray[np.int32]
+    """(n,) subject codes 0 ... S-1 of the templates."""
+    non_mated: int
+    """Comparisons, all of them."""
+
 
 BINS = 65_536
 """Of the histogram over [-1, 1]: 2^-15 wide, so that scaling a float32 score to bins is exact."""

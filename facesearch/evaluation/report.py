@@ -11,37 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Final
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.codec import from_json, to_json
-from facesearch.evaluation.results.comparisons import GroupRates
-from facesearch.evaluation.results.identification import IdentificationResult
-from facesearch.evaluation.results.rates import DECISION_RULE
-from facesearch.evaluation.results.verification import OperatingPoint, VerificationResult
-from facesearch.evaluation.tables import (
-    WorstPair,
-    write_cmc,
-    write_fnir_fpir,
-    write_fpir_vs_n,
-    write_roc,
-    write_tar_at_far,
-    write_worst,
-)
-from facesearch.evaluation.thinning import DRAWN, kept_rows
-from facesearch.evaluation.trials import ScoreTrials, read_scores_csv, write_scores_csv
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from facesearch.evaluation.results.identification import SearchCurve
-    from facesearch.evaluation.results.verification import ErrorCurve
-
-_R = TypeVar("_R", "VerificationReport", "IdentificationReport")
+from facesearch.evaluation.assessment import VerificationResult
+from facesearch.evaluation.documents import from_json, to_json
+from facesearch.evaluation.groups import GroupRates
+from facesearch.evaluation.identification import IdentificationResult
+from facesearch.evaluation.rates import Counts, Flag, Floats, Interval, Rate
+from facesearch.evaluation.trials.pairs import read_scores_csv
+from facesearch.evaluation.trials.types import PairTrials, ScoreTrials
 
 VERSION = 1
 """Raised whenever a reader of older reports could misread a newer one."""
@@ -95,127 +79,58 @@ class IdentificationReport:
     result: IdentificationResult
 
 
-STRICT = 1e-3
-"""A FAR that is worth recommending: at a larger one a gallery of 1,000 people is wrong about every stranger."""
+WORST = 24
+"""Pairs of each kind that are listed: as many as a person will look at."""
 
 
-def recommended_point(result: VerificationResult) -> OperatingPoint | None:
-    """The strictest point with 30 errors behind it, if that is at FAR 1e-3 or below; else the strictest supported.
+@dataclass(frozen=True, slots=True)
+class WorstPair:
+    """A mated pair that scores low or a non-mated pair that scores high: a hard case, or a wrong label."""
 
-    A laxer point has more errors behind it, but a stricter threshold is the safer one: its flag says how sure it is.
-    None where no point is supported.
+    mated: bool
+    rank: int
+    """1 is the worst of its kind."""
+    score: float
+    trial: int
+    """Position among the planned trials, from 1."""
+    a: str
+    """Name of the photo, or of the person where photos are not known."""
+    b: str
+    id_a: str = ""
+    id_b: str = ""
+
+
+def worst_pairs(trials: ScoreTrials, photos: PairTrials | None = None, count: int = WORST) -> tuple[WorstPair, ...]:
+    """The `count` lowest mated and highest non-mated pairs, worst first, equals in the order of the trials.
+
+    `photos` are the pairs the scores belong to; without them the people's ids stand for the photos.
     """
-    supported = [point for point in result.points if point.threshold is not None]
-    firm = [point for point in supported if point.flag is None and point.target_far <= STRICT]
-    return min(firm or supported, key=lambda point: point.target_far, default=None)
+    rows = np.flatnonzero(~trials.failed)
+    mated = trials.mated[rows]
+    low, high = rows[mated], rows[~mated]
+    low = low[np.argsort(trials.scores[low], kind="stable")][:count]
+    high = high[np.argsort(-trials.scores[high], kind="stable")][:count]
+    ranked = [*enumerate(low.tolist(), 1), *enumerate(high.tolist(), 1)]
+    return tuple(_worst_pair(trials, photos, row, rank) for rank, row in ranked)
 
 
-def write_verification_report(
-    out: Path,
-    report: VerificationReport,
-    *,
-    scores: ScoreTrials | None = None,
-    worst: Sequence[WorstPair] = (),
-    thumbnails: Mapping[str, bytes] | None = None,
-    plots: str = "svg",
-) -> VerificationReport:
-    """Write everything a 1:1 evaluation leaves into the folder `out`; returns the report with its score file named.
-
-    Args:
-        out: made, for its owner alone, where it does not exist: it shows faces and names.
-        scores: the trials; without them a later comparison has nothing to pair.
-        worst: from `tables.worst_pairs`. thumbnails: JPEG bytes by the names in `worst`.
-        plots: "svg" or "png", the kind of the plot files (the page always carries its own).
-    """
-    from facesearch.evaluation.pages.verification import verification_figures, verification_page
-
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if scores is not None:
-        report = replace(report, scores=_write_score_file(out / SCORES, scores))
-    write_roc(out / "roc.csv", report.result)
-    write_tar_at_far(out / "tar_at_far.csv", report.result)
-    write_worst(out / "worst.csv", worst)
-    figures = verification_figures(report)
-    _write_plots(out, figures, plots)
-    page = verification_page(report, figures, worst, thumbnails or {})
-    (out / PAGE).write_text(page, encoding="utf-8", newline="\n")
-    slim = replace(report, result=replace(report.result, curve=_drawn(report.result.curve)))
-    _write_json(out / REPORT, "verification", slim)
-    return report
-
-
-def write_identification_report(out: Path, report: IdentificationReport, *, plots: str = "svg") -> None:
-    """Write everything a 1:N evaluation leaves into the folder `out`; arguments as for 1:1."""
-    from facesearch.evaluation.pages.identification import identification_figures, identification_page
-
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    result = report.result
-    write_cmc(out / "cmc.csv", result.cmc)
-    if result.curve is not None:
-        write_fnir_fpir(out / "fnir_fpir.csv", result.curve)
-    if result.by_size is not None:
-        write_fpir_vs_n(out / "fpir_vs_n.csv", result.by_size)
-    figures = identification_figures(report)
-    _write_plots(out, figures, plots)
-    (out / PAGE).write_text(identification_page(report, figures), encoding="utf-8", newline="\n")
-    curve = None if result.curve is None else _drawn_search(result.curve)
-    _write_json(out / REPORT, "identification", replace(report, result=replace(result, curve=curve)))
-
-
-def _write_plots(out: Path, figures: Mapping[str, Any], kind: str) -> None:
-    from facesearch.evaluation.plots import save
-
-    for name, figure in figures.items():
-        save(figure, out / f"{name}.{kind}")
-
-
-def _write_score_file(path: Path, scores: ScoreTrials) -> ScoreFile:
-    write_scores_csv(path, scores)
-    return ScoreFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), len(scores))
-
-
-def _drawn(curve: ErrorCurve) -> ErrorCurve:
-    rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=DRAWN)
-    return replace(
-        curve,
-        threshold=curve.threshold[rows],
-        false_matches=curve.false_matches[rows],
-        true_matches=curve.true_matches[rows],
+def _worst_pair(trials: ScoreTrials, photos: PairTrials | None, row: int, rank: int) -> WorstPair:
+    id_a = "" if trials.id_a is None else trials.subjects[trials.id_a[row]]
+    id_b = "" if trials.id_b is None else trials.subjects[trials.id_b[row]]
+    return WorstPair(
+        mated=bool(trials.mated[row]),
+        rank=rank,
+        score=float(trials.scores[row]),
+        trial=row + 1,
+        a=id_a if photos is None else photos.names[photos.a[row]],
+        b=id_b if photos is None else photos.names[photos.b[row]],
+        id_a=id_a,
+        id_b=id_b,
     )
-
-
-def _drawn_search(curve: SearchCurve) -> SearchCurve:
-    rows = np.array(kept_rows(curve.false_positives, *curve.misses.values(), steps=DRAWN))
-    return replace(
-        curve,
-        threshold=curve.threshold[rows],
-        false_positives=curve.false_positives[rows],
-        misses={rank: misses[rows] for rank, misses in curve.misses.items()},
-    )
-
-
-def _write_json(path: Path, kind: str, report: VerificationReport | IdentificationReport) -> None:
-    document = {
-        "schema": f"facesearch.{kind}",
-        "version": VERSION,
-        "decision_rule": DECISION_RULE,
-        "report": to_json(report),
-    }
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def read_verification_report(path: Path) -> VerificationReport:
     """A 1:1 `report.json`, its curve thinned; EvaluationError for another schema or version."""
-    return _read(path, "verification", VerificationReport)
-
-
-def read_identification_report(path: Path) -> IdentificationReport:
-    """A 1:N `report.json`, likewise."""
-    return _read(path, "identification", IdentificationReport)
-
-
-def _read(path: Path, kind: str, report: type[_R]) -> _R:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -223,9 +138,9 @@ def _read(path: Path, kind: str, report: type[_R]) -> _R:
     except ValueError as error:
         raise EvaluationError(f"{path}: is not JSON: {error}") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != f"facesearch.{kind}":
+    if schema != "facesearch.verification":
         raise EvaluationError(
-            f"{path}: is no report of a {kind} evaluation but {schema or 'something else'}",
+            f"{path}: is not a report of a 1:1 evaluation; its schema is {schema or 'missing'}",
             "Give the report.json that `facesearch eval PATH --out DIR` wrote.",
         )
     if document.get("version") != VERSION:
@@ -234,9 +149,9 @@ def _read(path: Path, kind: str, report: type[_R]) -> _R:
             "Make the report again with this version: facesearch eval PATH --out DIR",
         )
     try:
-        return from_json(report, document["report"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise EvaluationError(f"{path}: is damaged: {error!r}", "Make the report again.") from error
+        return from_json(VerificationReport, document.get("report"))
+    except ValueError as error:
+        raise EvaluationError(f"{path}: is damaged: {error}", "Make the report again.") from error
 
 
 def read_report_scores(path: Path, report: VerificationReport) -> ScoreTrials:
@@ -253,3 +168,110 @@ def read_report_scores(path: Path, report: VerificationReport) -> ScoreTrials:
     if hashlib.sha256(file.read_bytes()).hexdigest() != report.scores.sha256:
         raise EvaluationError(f"{file}: is not the file {path.name} was made from", "Make the report again.")
     return read_scores_csv(file)
+
+
+VERIFICATION: Final = "verification"
+IDENTIFICATION: Final = "identification"
+PER_DECADE: Final = 40
+"""Points of the curve in each factor of ten of the error rate: two pixels apart where a decade takes 80."""
+
+
+def digest(report: VerificationReport | IdentificationReport, page: str | None = None) -> dict[str, Any]:
+    """The figures of a report as JSON values; `page` is where the whole of it is.
+
+    `kind` is "verification" (error FAR, rate TAR) or "identification" (error FPIR, rate TPIR = 1 - FNIR at rank 1).
+    `points` give for each target the threshold, how many errors of how many trials stand behind it, and the rate with
+    its 95 % interval; null where the data cannot say. `curve` are exact [error, rate] points of the ROC, errors
+    falling; thresholds may be "inf" or "-inf". Of what was evaluated the last part of its name is kept, no path.
+    """
+    found = _verification(report) if isinstance(report, VerificationReport) else _identification(report)
+    document: dict[str, Any] = to_json({**_provenance(report.about, page), **found})
+    return document
+
+
+def _provenance(about: About, page: str | None) -> dict[str, Any]:
+    return {
+        "evaluated": PurePath(about.source).name or about.source,
+        "protocol": about.protocol,
+        "created_at": about.created_at,
+        "facesearch": about.facesearch,
+        "model_id": about.model.get("model_id"),
+        "faces": about.model.get("faces"),
+        "report": page,
+    }
+
+
+def _verification(report: VerificationReport) -> dict[str, Any]:
+    result = report.result
+    points = [_point(each.target_far, each.threshold, each.far, each.tar, each.flag) for each in result.points]
+    curve = result.curve
+    return {
+        "kind": VERIFICATION,
+        "counts": {
+            "mated": result.counts.mated,
+            "non_mated": result.counts.non_mated,
+            "failed": result.counts.failed,
+            "subjects": result.counts.subjects,
+        },
+        "points": points,
+        "eer": {"value": result.eer.midpoint, "threshold": result.eer.threshold, **_ends(result.eer.interval)},
+        "auc": result.auc,
+        "curve": _thinned(curve.false_matches, curve.fmr, curve.tar),
+    }
+
+
+def _identification(report: IdentificationReport) -> dict[str, Any]:
+    result, curve = report.result, report.result.curve
+    points = []
+    for each in result.points:
+        if each.rank == 1:
+            point = _point(each.target_fpir, each.threshold, each.fpir, each.fnir, each.flag)
+            points.append({**point, **_complement(point)})
+    return {
+        "kind": IDENTIFICATION,
+        "counts": {
+            "mated": result.mated,
+            "non_mated": result.non_mated,
+            "failed": result.failed_mated + result.failed_non_mated,
+            "subjects": result.subjects,
+        },
+        "points": points,
+        "eer": None,
+        "auc": None,
+        "curve": [] if curve is None else _thinned(curve.false_positives, curve.fpir, 1 - curve.fnir(1)),
+    }
+
+
+def _point(
+    target: float, threshold: float | None, error: Rate | None, rate: Rate | None, flag: Flag | None
+) -> dict[str, Any]:
+    return {
+        "target": target,
+        "threshold": threshold,
+        "errors": error.count if error else None,
+        "trials": error.total if error else None,
+        "rate": rate.value if rate else None,
+        **_ends(rate.best_interval if rate else None),
+        "flag": flag,
+    }
+
+
+def _ends(interval: Interval | None) -> dict[str, float | None]:
+    return {"low": interval.low if interval else None, "high": interval.high if interval else None}
+
+
+def _complement(point: dict[str, Any]) -> dict[str, float | None]:
+    """Found instead of missed."""
+    rate, low, high = (None if point[name] is None else 1 - point[name] for name in ("rate", "low", "high"))
+    return {"rate": rate, "low": high, "high": low}
+
+
+def _thinned(errors: Counts, error: Floats, rate: Floats) -> list[list[float]]:
+    """The rows with an error that a drawing over log error needs: one in each part of a decade, and both ends."""
+    (seen,) = np.nonzero(errors)
+    if not seen.size:
+        return []
+    part = np.floor(np.log10(error[seen]) * PER_DECADE)
+    kept = seen[np.concatenate([[True], part[1:] != part[:-1]])]
+    rows = np.unique([*kept.tolist(), int(seen[-1])])
+    return [[float(f"{error[row]:.6g}"), float(f"{rate[row]:.6g}")] for row in rows]

@@ -7,31 +7,98 @@ the terms of ISO/IEC 19795-1; FAR and TAR = 1 - FNMR are the words people type.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag, Rate
-from facesearch.evaluation.results.verification import (
-    BestAccuracy,
-    DetectionCost,
-    EqualErrorRate,
-    ErrorCurve,
-    FoldAccuracy,
-    InsightFaceConvention,
-    OperatingPoint,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from facesearch.evaluation.results.arrays import Counts, Flags, Floats
+from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Floats, Interval, Rate
 
 TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """FARs that are reported unless others are asked for."""
 FLIP_STEP = 1e-6
 """How far a threshold is moved to count the decisions that hang on rounding; float32 cosines differ by about this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ErrorCurve:
+    """FMR and FNMR at every distinct completed score, exact; m rows, thresholds rising.
+
+    Row i answers: at `threshold[i]`, how many non-mated and mated comparisons are accepted (score >= threshold)?
+    """
+
+    threshold: Floats
+    """(m,) float64, strictly increasing; the distinct scores."""
+    false_matches: Counts
+    """(m,) int64: non-mated >= threshold."""
+    true_matches: Counts
+    """(m,) int64: mated >= threshold."""
+    non_mated: int
+    mated: int
+    exact_from: float = -math.inf
+    """Rows below stand at histogram edges: exact counts, but not every distinct score has a row."""
+
+    @property
+    def fmr(self) -> Floats:
+        """(m,) float64, falling."""
+        return self.false_matches / self.non_mated
+
+    @property
+    def fnmr(self) -> Floats:
+        """(m,) float64, rising."""
+        return (self.mated - self.true_matches) / self.mated
+
+    @property
+    def tar(self) -> Floats:
+        """(m,) float64, falling."""
+        return self.true_matches / self.mated
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """TAR at FAR <= target: the smallest threshold that the data show to keep the target."""
+
+    target_far: float
+    threshold: float | None
+    """None where unsupported. +inf: nothing may be accepted; -inf: everything may."""
+    far: Rate | None
+    """Achieved: <= target."""
+    tar: Rate | None
+    flag: Flag | None = None
+    gfar: Rate | None = None
+    """False accepts / planned non-mated: failures lower it, so it never stands alone."""
+    gfrr: Rate | None = None
+    """(Rejected mated + failed mated) / planned mated."""
+
+
+@dataclass(frozen=True, slots=True)
+class EqualErrorRate:
+    """Where FMR and FNMR cross: on steps they may jump past each other, hence [low, high] (Maio et al., FVC2000)."""
+
+    low: float
+    high: float
+    threshold: float
+    """The observed score at which FMR and FNMR are low and high, in either order; +inf: reject everything."""
+    interval: Interval | None = None
+    """Of the midpoint."""
+
+    @property
+    def midpoint(self) -> float:
+        """(low + high) / 2: the figure to quote."""
+        return (self.low + self.high) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionCost:
+    """min_t [C_miss pi FNMR + C_fa (1-pi) FMR] / min(C_miss pi, C_fa (1-pi)); 0 is perfect, 1 is useless."""
+
+    value: float
+    threshold: float
+    """+inf: rejecting everything is cheapest."""
+    prior: float
+    """pi, the assumed probability that a trial is mated."""
+    cost_miss: float
+    cost_false_accept: float
 
 
 def error_curve(mated: Floats, non_mated: Floats) -> ErrorCurve:
@@ -209,97 +276,6 @@ def detection_cost(
         cost_miss=cost_miss,
         cost_false_accept=cost_false_accept,
     )
-
-
-def best_accuracy(curve: ErrorCurve) -> BestAccuracy:
-    """The best share of right decisions any one threshold reaches; of equals the highest threshold.
-
-    >>> best_accuracy(error_curve(np.array([0.9, 0.6]), np.array([0.7, 0.1])))
-    BestAccuracy(accuracy=0.75, threshold=0.9)
-    """
-    right = np.append(curve.true_matches, 0) + curve.non_mated - np.append(curve.false_matches, 0)
-    row = right.size - 1 - int(np.argmax(right[::-1]))
-    return BestAccuracy(int(right[row]) / (curve.mated + curve.non_mated), _counts_at_row(curve, row)[0])
-
-
-def fold_accuracy(score: Floats, mated: Flags, fold: Counts) -> FoldAccuracy:
-    """Each fold's accuracy at the threshold that is best on all other folds (LFW's protocol for 10 folds).
-
-    A failed comparison (NaN) counts as a wrong decision; it takes no part in choosing thresholds.
-
-    Args:
-        score: (n,) float64. mated: (n,) bool. fold: (n,) int64, at least two distinct values.
-
-    Raises:
-        EvaluationError: fewer than two folds, or one whose complement lacks a class.
-
-    >>> score = np.array([0.9, 0.1, 0.8, 0.2])
-    >>> fold_accuracy(score, np.array([True, False, True, False]), np.array([0, 0, 1, 1])).accuracies
-    (1.0, 0.5)
-    """
-    accuracies, thresholds = [], []
-    for test in _folds(fold):
-        train = ~test & ~np.isnan(score)
-        threshold = best_accuracy(error_curve(score[train & mated], score[train & ~mated])).threshold
-        right = ~np.isnan(score[test]) & ((score[test] >= threshold) == mated[test])
-        accuracies.append(float(right.mean()))
-        thresholds.append(threshold)
-    return FoldAccuracy(tuple(accuracies), tuple(thresholds))
-
-
-def _folds(fold: Counts) -> Iterator[Flags]:
-    names = np.unique(fold)
-    if names.size < 2:
-        raise EvaluationError("Accuracy over folds needs at least two folds.", hint="LFW's pairs.txt has ten.")
-    for name in names:
-        yield fold == name
-
-
-def insightface_convention(score: Floats, mated: Flags, targets: Sequence[float] = ()) -> InsightFaceConvention:
-    """The field's habits, to compare with published tables: see `InsightFaceConvention`. Never for a decision.
-
-    Ten unshuffled folds in row order (sizes as scikit-learn's `KFold`); thresholds `arange(0, 4, 0.01)` on squared
-    L2 distance 2 - 2 * score, accept iff distance < threshold, the first of the best on the other nine folds. TAR
-    at the ROC point nearest to the target FAR after scikit-learn's dropping of collinear points. (insightface
-    recognition/arcface_torch/eval/verification.py and onnx_ijbc.py.) Failed comparisons are left out.
-
-    >>> score = np.tile([0.9, 0.1], 10)
-    >>> insightface_convention(score, score > 0.5, [0.1]).nearest_far
-    ((0.1, 0.0, 1.0),)
-    """
-    completed = ~np.isnan(score)
-    score, mated = score[completed], mated[completed]
-    _require_scores(score[mated], "mated")
-    _require_scores(score[~mated], "non-mated")
-    return InsightFaceConvention(
-        folds=_distance_folds(2 - 2 * score, mated) if score.size >= 10 else None,
-        nearest_far=tuple(_nearest_far(error_curve(score[mated], score[~mated]), target) for target in targets),
-    )
-
-
-def _distance_folds(distance: Floats, mated: Flags) -> FoldAccuracy:
-    thresholds = np.arange(0, 4, 0.01)
-    accepted_from = np.searchsorted(thresholds, distance, side="right")
-    gain = np.where(mated, 1, -1)
-    folds = np.array_split(np.arange(distance.size), 10)
-    right = np.empty((10, thresholds.size))
-    for row, test in enumerate(folds):
-        gained = np.bincount(accepted_from[test], weights=gain[test], minlength=thresholds.size + 1)
-        right[row] = np.count_nonzero(~mated[test]) + np.cumsum(gained)[:-1]
-    best = np.argmax(right.sum(axis=0) - right, axis=1)
-    return FoldAccuracy(
-        accuracies=tuple(float(right[row, best[row]]) / test.size for row, test in enumerate(folds)),
-        thresholds=tuple(float(threshold) for threshold in thresholds[best]),
-    )
-
-
-def _nearest_far(curve: ErrorCurve, target: float) -> tuple[float, float, float]:
-    false_matches, true_matches = np.append(curve.false_matches, 0), np.append(curve.true_matches, 0)
-    corner = np.ones(false_matches.size, dtype=np.bool_)
-    corner[1:-1] = (np.diff(false_matches, 2) != 0) | (np.diff(true_matches, 2) != 0)
-    fmr, tar = false_matches[corner] / curve.non_mated, true_matches[corner] / curve.mated
-    nearest = int(np.argmin(np.abs(fmr - target)))
-    return target, float(fmr[nearest]), float(tar[nearest])
 
 
 def decisions_that_flip(scores: Floats, threshold: float, step: float = FLIP_STEP) -> int:

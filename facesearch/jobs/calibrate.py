@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -9,14 +10,16 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import evaluate_summary
+from facesearch.evaluation.audit import LabelledTemplates
 from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, split_people
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
-from facesearch.evaluation.codec import to_json
+from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.pairwise import compare_all
-from facesearch.evaluation.results.rates import Rate
-from facesearch.evaluation.summaries import NON_MATED, join, summarise
-from facesearch.evaluation.uncertainty import clustered_interval, wilson
-from facesearch.jobs.evaluate_identification import search_everybody
+from facesearch.evaluation.rates import Flags, Rate, clustered_interval, wilson
+from facesearch.evaluation.searches import NON_MATED, SearchScores, join, summarise
+from facesearch.evaluation.trials.table import encode, refusal
+from facesearch.jobs.evaluate import search_everybody
+from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +27,67 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from facesearch.evaluation.results.arrays import Flags
-    from facesearch.evaluation.results.scores import SearchScores
+    from facesearch.evaluation.trials.types import PhotoSet
+    from facesearch.jobs.embeddings import Embedded
+    from facesearch.search.gallery import Gallery
     from facesearch.types import Vectors
+
+
+def gallery_templates(gallery: Gallery) -> LabelledTemplates:
+    """Everything enrolled. EvaluationError where nobody is; `CorruptGalleryError` for a damaged template."""
+    ids, vectors = gallery.all_templates()
+    if not ids.size:
+        raise EvaluationError("The gallery is empty.", "Enroll people first: facesearch enroll PEOPLE_FOLDER")
+    described = gallery.describe_templates(ids.tolist())
+    rows = [described[each] for each in ids.tolist()]
+    codes: dict[str, int] = {}
+    subject = encode((each.subject for each in rows), codes)
+    return LabelledTemplates(vectors, subject, tuple(codes), tuple(each.photo for each in rows), ids, {})
+
+
+def labelled_templates(people: PhotoSet, embedded: Embedded) -> LabelledTemplates:
+    """Labelled photos as if they were enrolled, faces refused as `enroll` refuses them.
+
+    EvaluationError where no photo is usable.
+    """
+    embedded = embedded.limited(ENROLL_LIMITS)
+    rows = embedded.usable
+    if not rows:
+        raise EvaluationError(f"{people.source}: no photo has a usable face", f"Reasons: {embedded.reasons}")
+    codes: dict[str, int] = {}
+    subject = encode((people.subject_ids[row] for row in rows), codes)
+    vectors = np.array([embedded.photos[row].vector for row in rows], np.float32)
+    photos = tuple(people.names[row] for row in rows)
+    return LabelledTemplates(vectors, subject, tuple(codes), photos, np.empty(0, np.int64), embedded.reasons)
+
+
+def require_unknown(strangers: PhotoSet, gallery: Gallery) -> None:
+    """Raise EvaluationError, by name, where somebody who is to be unknown is enrolled."""
+    enrolled = {subject.name for subject in gallery.subjects()}
+    members = sorted(name for name in set(strangers.subject_ids) if unicodedata.normalize("NFC", name) in enrolled)
+    if members:
+        problem = "people who are to be unknown are enrolled"
+        raise refusal(strangers.source, problem, members, len(members), "Take their folders out.")
+
+
+def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery, dimension: int) -> LabelledTemplates:
+    """Photos of people who are not enrolled, one row each; NaN where `query` could not use the photo.
+
+    EvaluationError, by name, for photos that are enrolled.
+    """
+    known = gallery.photos_of_contents({each.sha256 for each in embedded.photos if each.sha256})
+    copies = [name for name, each in zip(strangers.names, embedded.photos, strict=True) if each.sha256 in known]
+    if copies:
+        problem = "photos of unknown people are enrolled"
+        raise refusal(strangers.source, problem, copies, len(copies), "Take these photos out.")
+    embedded = embedded.limited(PROBE_LIMITS)
+    nothing = np.full(dimension, np.nan, np.float32)
+    vectors = np.array([nothing if each.vector is None else each.vector for each in embedded.photos], np.float32)
+    codes: dict[str, int] = {}
+    subject = encode(strangers.subject_ids, codes)
+    photos = strangers.names
+    return LabelledTemplates(vectors, subject, tuple(codes), photos, np.empty(0, np.int64), embedded.reasons)
+
 
 SEARCHES: Final = 20_000
 """Templates that are searched with at most, drawn by the seed: they support an FPIR of 1e-3 with 20 errors, and keep

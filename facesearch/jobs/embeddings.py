@@ -6,28 +6,28 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from facesearch.errors import ConfigError, EvaluationError, PhotoError
-from facesearch.evaluation.trials.refusal import listed
+from facesearch.evaluation.trials.table import listed
 from facesearch.jobs.embedding_cache import Embedding, EmbeddingCache
 from facesearch.recognition.alignment import ARCFACE_TEMPLATE, CROP_SIZE
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.photo import read_photo_bytes
-from facesearch.recognition.quality import NO_LIMITS, FacePolicy, judge, measure
-from facesearch.types import Face, Reason, Rejection, Template
+from facesearch.recognition.quality import NO_LIMITS, FacePolicy, Limits, judge, measure
+from facesearch.recognition.thumbnail import thumbnail
+from facesearch.types import Face, ModelInfo, Reason, Rejection, Template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from facesearch.recognition.encoder import Encoder
     from facesearch.recognition.photo_steps import EncodedPhoto
-    from facesearch.recognition.quality import Limits
-    from facesearch.types import ModelInfo
 
     Photo = Path | bytes
+    Box: TypeAlias = tuple[float, float, float, float]
 
 KEEP: Final = 256
 """Photos written to the cache at a time: what a kill can cost."""
@@ -197,3 +197,17 @@ def _require_read(photos: Sequence[Photo], hashed: Sequence[Embedding]) -> None:
             f"{len(unread):,} of {len(photos):,} photos cannot be read: {listed(unread, len(unread))}.",
             "Give permission, or leave them out.",
         )
+
+
+def thumbnails(shown: Mapping[str, tuple[Path | bytes, Box | None]]) -> dict[str, bytes]:
+    """JPEG bytes by name, of the face in the box (x1, y1, x2, y2) or of the whole photo.
+
+    A photo that is gone or cannot be read is left out: the page then shows an empty frame.
+    """
+    pictures: dict[str, bytes] = {}
+    for name, (photo, box) in shown.items():
+        try:
+            pictures[name] = thumbnail(photo if isinstance(photo, bytes) else read_photo_bytes(photo), box)
+        except PhotoError:
+            continue
+    return pictures

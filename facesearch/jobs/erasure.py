@@ -36,7 +36,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
     is gone: `clean` says whether there is anything that it names. `not_searched` tells what of a gallery on a server
     nobody looked into.
     """
-    from facesearch.jobs.forgetting import forget_embeddings
+    from facesearch.jobs.embedding_cache import forget_embeddings
 
     names_before = sorted(path.name for path in gallery.folder.iterdir() if path.is_file())
     erased = gallery.erase(who)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facesearch.errors import ConfigError, EvaluationError, FaceSearchError
-from facesearch.evaluation.trials import read_trials
-from facesearch.jobs.embeddings import PhotoEmbedder
-from facesearch.jobs.evaluate_verification import VerificationOptions, evaluate, photos_of
+from facesearch.evaluation.trials import Trials, read_trials
+from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
+from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
 from facesearch.names import is_folder
 from facesearch.recognition.encoder import Encoder
 from facesearch.recognition.photo import read_photo_bytes
@@ -19,16 +19,13 @@ from facesearch.recognition.precision import Measurement, PrecisionRecord, folde
 from facesearch.recognition.quantize import collect_calibration, quantize_pack
 from facesearch.recognition.runtime import PRECISIONS, choose_provider
 from facesearch.store.outputs import Outputs
-from facesearch.types import Precision, is_photo_name
+from facesearch.types import Precision, Vectors, is_photo_name
 from facesearch.walking import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from facesearch.evaluation.trials import Trials
-    from facesearch.jobs.embeddings import Embedded
     from facesearch.recognition.packs import ModelPack
-    from facesearch.types import Vectors
 
     Photo = Path | bytes
 

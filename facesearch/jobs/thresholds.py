@@ -6,13 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from facesearch.errors import CorruptGalleryError, EvaluationError, ModelMismatchError
-from facesearch.types import Threshold
+from facesearch.types import ModelInfo, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from facesearch.evaluation.calibration import Calibration
-    from facesearch.types import ModelInfo
 
 DETECTOR_SETTINGS = ("det_size", "detection_threshold", "nms_threshold", "alignment_version", "flip")
 """Settings a calibration holds for: with others the same photo gives other scores."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from facesearch.jobs.audit import Audit, Kind, audit_templates
-from facesearch.jobs.labelled_templates import LabelledTemplates, gallery_templates
+from facesearch.evaluation.audit import Audit, Kind, LabelledTemplates, audit_templates
+from facesearch.jobs.calibrate import gallery_templates
 from facesearch.records import rounded
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from facesearch.evaluation.calibration import Metric
-from facesearch.evaluation.trials import read_people
-from facesearch.evaluation.trials.refusal import encode
+from facesearch.evaluation.trials.folders import read_people
+from facesearch.evaluation.trials.table import encode
 from facesearch.jobs.calibrate import Request, calibrate_on_labelled
 from facesearch.jobs.embeddings import PhotoEmbedder
 from facesearch.recognition.encoder import Encoder

@@ -164,7 +164,7 @@ def test_many_pairs_go_through_the_blocked_product(
     vectors = (np.repeat(random.normal(size=(30, 16)), 3, axis=0) + 0.6 * random.normal(size=(90, 16))).astype("f4")
     np.savez(tmp_path / "v.npz", vectors=vectors, subject_id=np.repeat([f"p{i}" for i in range(30)], 3))
     few = command("eval", tmp_path / "v.npz", "--json", "--far", "1e-2").records
-    monkeypatch.setattr("facesearch.jobs.evaluate_verification.KEPT_PAIRS", 100)
+    monkeypatch.setattr("facesearch.jobs.evaluate.KEPT_PAIRS", 100)
     run = command("eval", tmp_path / "v.npz", "--json", "--far", "1e-2", "--out", tmp_path / "out")
     assert run.records[1]["tar"]["count"] == few[1]["tar"]["count"]
     assert run.records[1]["threshold"] == pytest.approx(few[1]["threshold"], abs=1e-6)

@@ -11,7 +11,7 @@ import pytest
 
 from facesearch import EvaluationError, FaceSearch
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_portrait, write_photo
-from facesearch.evaluation.trials import read_people
+from facesearch.evaluation.trials.folders import read_people
 from tests.cli.conftest import Command
 from tests.fixtures_unreadable import Refuse, run_without_privileges
 

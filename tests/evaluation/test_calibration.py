@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation import calibrating
 from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, split_people
+from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, round_up, split_people
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
-from facesearch.evaluation.results.rates import Flag
-from facesearch.evaluation.results.scores import ScoredPairs
-from facesearch.evaluation.summaries import NON_MATED, summarise
+from facesearch.evaluation.rates import Flag
+from facesearch.evaluation.searches import NON_MATED, summarise
+from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -123,9 +122,9 @@ def test_a_far_threshold_comes_with_its_point() -> None:
 
 @given(st.floats(-1, 1))
 def test_rounding_is_never_down_and_never_far(threshold: float) -> None:
-    rounded = calibrating.round_up(threshold)
+    rounded = round_up(threshold)
     assert threshold <= rounded <= threshold + 1.1e-6
-    assert calibrating.round_up(rounded) == rounded
+    assert round_up(rounded) == rounded
 
 
 @given(st.lists(st.integers(0, 20), min_size=2, max_size=60), st.integers(0, 5))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.digest import PER_DECADE, digest
 from facesearch.evaluation.identification import evaluate_searches
-from facesearch.evaluation.report import About, IdentificationReport, VerificationReport
-from facesearch.evaluation.results.scores import ScoredPairs, SearchScores
+from facesearch.evaluation.report import PER_DECADE, About, IdentificationReport, VerificationReport, digest
+from facesearch.evaluation.searches import SearchScores
+from facesearch.evaluation.trials.types import ScoredPairs
 
 ABOUT = About("a title", "people/Ada Lovelace/pairs.txt", "2026-01-02T03:04:05+00:00", "1.0", {"model_id": "m"})
 

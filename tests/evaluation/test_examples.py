@@ -9,17 +9,16 @@ import pytest
 
 MODULES = {
     "assessment": 1,
-    "bootstrap": 1,
-    "calibrating": 4,
+    "bootstrap": 2,
+    "calibrating": 5,
+    "comparison": 1,
+    "folds": 3,
     "groups": 1,
-    "identification": 4,
+    "identification": 3,
     "pairwise": 2,
-    "scaling": 2,
-    "selfsearch": 1,
-    "summaries": 2,
-    "tail": 1,
-    "uncertainty": 8,
-    "verification": 11,
+    "rates": 4,
+    "searches": 5,
+    "verification": 8,
 }
 
 

@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation import identification as one_to_n
-from facesearch.evaluation import summaries
 from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.results.identification import SizeBasis
-from facesearch.evaluation.results.rates import Flag
-from facesearch.evaluation.results.scores import SearchScores
-from facesearch.evaluation.scaling import fpir_by_size, fpir_of_subsets
-from facesearch.evaluation.summaries import NON_MATED, NOT_ENROLLED, summarise
+from facesearch.evaluation.identification import SizeBasis, evaluate_searches, fpir_by_size, fpir_of_subsets
+from facesearch.evaluation.rates import Flag
+from facesearch.evaluation.searches import (
+    NON_MATED,
+    NOT_ENROLLED,
+    SearchScores,
+    cumulative_match,
+    fnir_at_fpir,
+    join,
+    search_curve,
+    search_replicates,
+    summarise,
+)
 
 CELLS = st.sampled_from([-math.inf, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
 
@@ -47,15 +53,15 @@ def test_search_rates_follow_their_definitions(
     scores = summarise(np.array(rows), np.array(mates))
     mated = [(row, mate) for row, mate in zip(rows, mates, strict=True) if mate != NON_MATED]
     non_mated = [row for row, mate in zip(rows, mates, strict=True) if mate == NON_MATED]
-    curve = one_to_n.search_curve(scores, [rank])
+    curve = search_curve(scores, [rank])
     for position, threshold in enumerate(curve.threshold.tolist()):
         alarms = sum(max(row) >= threshold for row in non_mated)
         misses = sum(miss(row, mate, rank, threshold) for row, mate in mated)
         assert (curve.false_positives[position], curve.misses[rank][position]) == (alarms, misses)
-    for place, rate in enumerate(one_to_n.cumulative_match(scores, len(rows[0])), start=1):
+    for place, rate in enumerate(cumulative_match(scores, len(rows[0])), start=1):
         assert rate.count == sum(not miss(row, mate, place, -math.inf) for row, mate in mated)
         assert rate.total == len(mated)
-    point = one_to_n.fnir_at_fpir(curve, target, rank)
+    point = fnir_at_fpir(curve, target, rank)
     if math.floor(target * len(non_mated) + 1e-12) < 1:
         assert point.flag is Flag.UNSUPPORTED
         return
@@ -83,9 +89,7 @@ def open_set(seed: int = 0, subjects: int = 60, probes: int = 400) -> tuple[np.n
 def test_blocks_joined_are_the_whole() -> None:
     block, mate, identity = open_set()
     whole = summarise(block, mate, identity)
-    parts = summaries.join(
-        [summarise(block[rows], mate[rows], identity[rows]) for rows in (slice(150), slice(150, None))]
-    )
+    parts = join([summarise(block[rows], mate[rows], identity[rows]) for rows in (slice(150), slice(150, None))])
     for name in ("mate_score", "mate_rank", "top", "mate_id", "non_mate_id"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name), equal_nan=name in ("mate_score", "top"))
 
@@ -93,15 +97,15 @@ def test_blocks_joined_are_the_whole() -> None:
 def test_the_bootstrap_equals_repeating_every_search() -> None:
     block, mate, identity = open_set()
     scores = summarise(block, mate, identity)
-    fnir, fpir = one_to_n.search_replicates(scores, [0.1, 0.02], 1, replicates=5, seed=3)
+    fnir, fpir = search_replicates(scores, [0.1, 0.02], 1, replicates=5, seed=3)
     people = np.unique(identity)
     weights = next(subject_weights(people.size, 5, 3))
-    point = one_to_n.fnir_at_fpir(one_to_n.search_curve(scores, [1]), 0.02, 1)
+    point = fnir_at_fpir(search_curve(scores, [1]), 0.02, 1)
     for row, weight in enumerate(weights):
         drawn = np.repeat(np.arange(len(block)), weight[np.searchsorted(people, identity)])
-        repeated = one_to_n.search_curve(summarise(block[drawn], mate[drawn]), [1])
+        repeated = search_curve(summarise(block[drawn], mate[drawn]), [1])
         for column, target in enumerate((0.1, 0.02)):
-            expected = one_to_n.fnir_at_fpir(repeated, target, 1).fnir
+            expected = fnir_at_fpir(repeated, target, 1).fnir
             assert expected is not None
             assert fnir[row, column] == pytest.approx(expected.value, abs=1e-12)
         strangers = block[drawn][mate[drawn] == NON_MATED]
@@ -112,7 +116,7 @@ def test_the_bootstrap_equals_repeating_every_search() -> None:
 
 def test_everything_about_searches_at_once() -> None:
     block, mate, identity = open_set()
-    result = one_to_n.evaluate_searches(summarise(block, mate, identity), targets=[0.1, 1e-4], replicates=100)
+    result = evaluate_searches(summarise(block, mate, identity), targets=[0.1, 1e-4], replicates=100)
     assert (result.subjects, result.mated, result.non_mated) == (60, 200, 200)
     assert result.failed_mated + result.failed_non_mated == 10
     assert [(point.target_fpir, point.rank) for point in result.points] == [(0.1, 1), (1e-4, 1), (0.1, 20), (1e-4, 20)]
@@ -128,7 +132,7 @@ def test_everything_about_searches_at_once() -> None:
 
 
 def test_a_closed_set_has_a_cmc_and_no_open_set_points() -> None:
-    result = one_to_n.evaluate_searches(summarise(np.array([[0.9, 0.1], [0.2, 0.1]]), np.array([0, NOT_ENROLLED])))
+    result = evaluate_searches(summarise(np.array([[0.9, 0.1], [0.2, 0.1]]), np.array([0, NOT_ENROLLED])))
     assert [rate.value for rate in result.cmc] == [0.5, 0.5]
     assert (result.curve, result.points, result.by_size) == (None, (), None)
 
@@ -194,9 +198,9 @@ def test_a_missing_kind_of_search_is_an_error() -> None:
     mated, non_mated = (summarise(np.array([[0.5]]), np.array([mate])) for mate in (0, NON_MATED))
     for scores in (mated, non_mated):
         with pytest.raises(EvaluationError):
-            one_to_n.search_curve(scores, [1])
+            search_curve(scores, [1])
     with pytest.raises(EvaluationError):
-        one_to_n.evaluate_searches(non_mated)
+        evaluate_searches(non_mated)
     failed = SearchScores(1, np.array([math.nan]), np.array([1]), np.array([[math.nan]]))
     with pytest.raises(EvaluationError, match="failed"):
-        one_to_n.search_curve(failed, [1])
+        search_curve(failed, [1])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from facesearch.errors import EvaluationError
 from facesearch.evaluation import pairwise
 from facesearch.evaluation.assessment import curve_of_summary, evaluate_pairs, evaluate_summary
-from facesearch.evaluation.results.scores import PairSummary, ScoredPairs
-from facesearch.evaluation.selfsearch import search_all
+from facesearch.evaluation.pairwise import PairSummary, compare_all
+from facesearch.evaluation.trials.types import ScoredPairs
 
 
 def templates(seed: int, rows: int, people: int, dimension: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def plain(vectors: np.ndarray, subject: np.ndarray) -> tuple[np.ndarray, np.ndar
 @given(st.integers(0, 1000), st.integers(2, 60), st.integers(2, 12), st.sampled_from([3, 16, 64]))
 def test_everything_is_kept_where_it_fits(seed: int, rows: int, people: int, block: int) -> None:
     vectors, subject = templates(seed, rows, people)
-    summary = pairwise.compare_all(vectors, subject, block=block)
+    summary = compare_all(vectors, subject, block=block)
     scores, mated, one, two = plain(vectors, subject)
     assert summary.floor == -math.inf
     assert np.sort(summary.mated_score) == pytest.approx(np.sort(scores[mated]), abs=1e-6)
@@ -65,7 +65,7 @@ def random_templates(people: int = 150) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("block", [64, 200, 1024])
 def test_a_short_tail_is_the_exact_top_and_the_histogram_the_rest(block: int) -> None:
     vectors, subject = random_templates()
-    summary = pairwise.compare_all(vectors, subject, largest_far=0.002, block=block)
+    summary = compare_all(vectors, subject, largest_far=0.002, block=block)
     scores, mated, _, _ = plain(vectors, subject)
     non_mated = np.sort(scores[~mated])[::-1]
     keep = 4 * math.floor(0.002 * non_mated.size)
@@ -81,7 +81,7 @@ def test_a_short_tail_is_the_exact_top_and_the_histogram_the_rest(block: int) ->
 @pytest.mark.usefixtures("short_tails")
 def test_a_summary_gives_the_figures_of_all_its_pairs() -> None:
     vectors, subject = random_templates()
-    short = pairwise.compare_all(vectors, subject, largest_far=0.002)
+    short = compare_all(vectors, subject, largest_far=0.002)
     scores, mated, one, two = plain(vectors, subject)
     pairs = ScoredPairs(scores.astype(np.float64), mated, subject[one], subject[two])
     targets = [0.1, 0.002, 0.0005]
@@ -111,7 +111,7 @@ def test_a_summary_gives_the_figures_of_all_its_pairs() -> None:
 @pytest.mark.usefixtures("short_tails")
 def test_one_score_for_all_does_not_fill_the_memory() -> None:
     vectors = np.tile(np.array([[0.6, 0.8]], dtype=np.float32), (120, 1))
-    summary = pairwise.compare_all(vectors, np.arange(120) // 2)
+    summary = compare_all(vectors, np.arange(120) // 2)
     assert summary.tail_score.size <= 50
     assert summary.histogram.sum() == summary.non_mated == 120 * 119 // 2 - 60
     curve = curve_of_summary(summary)
@@ -121,7 +121,7 @@ def test_one_score_for_all_does_not_fill_the_memory() -> None:
 def test_a_product_of_one_person_or_without_second_photos_has_no_curve() -> None:
     vectors = np.eye(3, dtype=np.float32)
     for subject in (np.array([0, 0, 0]), np.array([0, 1, 2])):
-        summary = pairwise.compare_all(vectors, subject)
+        summary = compare_all(vectors, subject)
         assert isinstance(summary, PairSummary)
         with pytest.raises(EvaluationError):
             curve_of_summary(summary)
@@ -138,29 +138,4 @@ def test_a_product_of_one_person_or_without_second_photos_has_no_curve() -> None
 )
 def test_unusable_vectors_are_errors(vectors: np.ndarray, subject: np.ndarray) -> None:
     with pytest.raises(EvaluationError):
-        pairwise.compare_all(vectors.astype(np.float32), subject)
-
-
-@pytest.mark.parametrize("block", [7, 512])
-def test_a_gallery_is_searched_with_its_own_templates(block: int) -> None:
-    vectors, subject = templates(5, 40, 12)
-    found = search_all(vectors, subject, keep=4, block=block)
-    scores = vectors @ vectors.T
-    order = np.argsort(subject, kind="stable")
-    mates, ranks, tops = [], [], []
-    for probe in order:
-        others = [name for name in np.unique(subject) if name != subject[probe]]
-        best = sorted((float(scores[probe, subject == name].max()) for name in others), reverse=True)
-        tops.append(best[:4])
-        rest = (subject == subject[probe]) & (np.arange(40) != probe)
-        if rest.any():
-            mates.append(float(scores[probe, rest].max()))
-            ranks.append(1 + sum(score >= mates[-1] - 1e-6 for score in best))
-    assert found.subjects == np.unique(subject).size - 1
-    assert found.top == pytest.approx(np.array(tops), abs=1e-6)
-    assert found.mate_score == pytest.approx(np.array(mates), abs=1e-6)
-    assert np.mean(found.mate_rank == ranks) > 0.9
-    assert found.non_mate_id is not None
-    assert np.array_equal(found.non_mate_id, subject[order])
-    with pytest.raises(EvaluationError):
-        search_all(vectors, np.zeros(40, dtype=np.int64))
+        compare_all(vectors.astype(np.float32), subject)

@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from facesearch.evaluation import plots
-from facesearch.evaluation.plots.style import format_rate, format_threshold, nice_floor
-from facesearch.evaluation.plots.verification import drawn_roc
-from facesearch.evaluation.results.comparisons import GroupRates
-from facesearch.evaluation.results.rates import Rate
-from facesearch.evaluation.results.verification import RocBand
+from facesearch.evaluation.assessment import RocBand
+from facesearch.evaluation.charts import inline_svg, nice_floor, save
+from facesearch.evaluation.comparison import roc_overlay
+from facesearch.evaluation.groups import GroupRates
+from facesearch.evaluation.rates import Rate, format_rate, format_threshold
 from facesearch.evaluation.verification import error_curve, tar_at_far
+from facesearch.evaluation.verification_plots import (
+    det,
+    drawn_roc,
+    error_rates_against_threshold,
+    roc,
+    score_histograms,
+    tar_by_group,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
-    from facesearch.evaluation.results.verification import ErrorCurve
+    from facesearch.evaluation.verification import ErrorCurve
 
 
 def _curve(n: int = 400) -> ErrorCurve:
@@ -38,13 +45,13 @@ def _band(curve: ErrorCurve) -> RocBand:
 def _all(curve: ErrorCurve) -> list[Figure]:
     points = [tar_at_far(curve, target) for target in (0.1, 0.01, 1e-6)]
     return [
-        plots.roc(curve, _band(curve), points),
-        plots.roc(curve, None, points),
-        plots.det(curve),
-        plots.score_histograms(curve, 0.3, "for FAR 0.01"),
-        plots.error_rates_against_threshold(curve, 0.3),
-        plots.roc_overlay([("a", curve, _band(curve)), ("b", curve, None)]),
-        plots.tar_by_group([GroupRates("a", Rate(9, 10), None), GroupRates("b", None, None)], 0.3),
+        roc(curve, _band(curve), points),
+        roc(curve, None, points),
+        det(curve),
+        score_histograms(curve, 0.3, "for FAR 0.01"),
+        error_rates_against_threshold(curve, 0.3),
+        roc_overlay([("a", curve, _band(curve)), ("b", curve, None)]),
+        tar_by_group([GroupRates("a", Rate(9, 10), None), GroupRates("b", None, None)], 0.3),
     ]
 
 
@@ -53,9 +60,9 @@ def test_every_plot_renders_as_svg_and_png_without_pyplot(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.delattr("matplotlib.pyplot", raising=False)
     for figure in _all(_curve()):
-        plots.save(figure, tmp_path / "x.png")
+        save(figure, tmp_path / "x.png")
         assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
-        svg = plots.inline_svg(figure, 'a <label> & "quotes"')
+        svg = inline_svg(figure, 'a <label> & "quotes"')
         assert svg.startswith("<svg")
         assert "<label>" not in svg
         assert "#0072b2" not in svg
@@ -63,7 +70,7 @@ def test_every_plot_renders_as_svg_and_png_without_pyplot(tmp_path: Path, monkey
 
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
-        plots.save(plots.roc(_curve(), None, []), tmp_path / name)
+        save(roc(_curve(), None, []), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
@@ -73,7 +80,7 @@ def test_nothing_is_drawn_below_one_false_match() -> None:
     assert far[0] == 1 / curve.non_mated
     assert np.all(np.diff(far) > 0)
     assert np.all(np.diff(tar) >= 0)
-    for axes in plots.roc(curve, None, []).axes:
+    for axes in roc(curve, None, []).axes:
         assert axes.get_xlim()[0] == pytest.approx(1 / curve.non_mated)
 
 
@@ -99,7 +106,7 @@ def test_the_drawn_curve_is_the_best_tar_that_keeps_each_far() -> None:
 )
 def test_degenerate_scores_still_draw(tmp_path: Path, mated: list[float], non_mated: list[float]) -> None:
     for figure in _all(error_curve(np.array(mated), np.array(non_mated))):
-        plots.save(figure, tmp_path / "x.png")
+        save(figure, tmp_path / "x.png")
 
 
 def test_labels_round_no_rate_to_certainty_and_no_threshold_down() -> None:

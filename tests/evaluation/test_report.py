@@ -15,34 +15,27 @@ import numpy as np
 import pytest
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.codec import to_json
-from facesearch.evaluation.pages import AuditPair, audit_page, comparison_page
-from facesearch.evaluation.pages.comparison import winner
+from facesearch.evaluation.assessment import evaluate_pairs, recommended_point
+from facesearch.evaluation.audit import AuditPair, audit_page
+from facesearch.evaluation.charts import kept_rows
+from facesearch.evaluation.comparison import PairedDifference, comparison_page, winner
+from facesearch.evaluation.documents import to_json
+from facesearch.evaluation.groups import GroupRates
+from facesearch.evaluation.identification import FpirAtSize, FpirBySize, IdentificationResult, SizeBasis
+from facesearch.evaluation.rates import Interval, Rate
 from facesearch.evaluation.report import (
     About,
     IdentificationReport,
     VerificationReport,
-    read_identification_report,
+    WorstPair,
     read_report_scores,
     read_verification_report,
-    recommended_point,
-    write_identification_report,
-    write_verification_report,
+    worst_pairs,
 )
-from facesearch.evaluation.results.comparisons import GroupRates, PairedDifference
-from facesearch.evaluation.results.identification import (
-    FpirAtSize,
-    FpirBySize,
-    IdentificationResult,
-    SearchCurve,
-    SearchPoint,
-    SizeBasis,
-)
-from facesearch.evaluation.results.rates import Interval, Rate
-from facesearch.evaluation.tables import WorstPair, worst_pairs
-from facesearch.evaluation.thinning import kept_rows
-from facesearch.evaluation.trials import ScoreTrials, read_scores_csv, scored_pairs
+from facesearch.evaluation.report_files import write_identification_report, write_verification_report
+from facesearch.evaluation.searches import SearchCurve, SearchPoint
+from facesearch.evaluation.trials.pairs import read_scores_csv
+from facesearch.evaluation.trials.types import ScoreTrials, scored_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +189,7 @@ def test_the_recommended_point_is_firm_where_one_at_1e_3_is() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": "other"}, "but other"),
+        ({"schema": "other"}, "schema is other"),
         ({"version": 99}, "version 99"),
         ({"report": {}}, "damaged"),
         (None, "is not JSON"),
@@ -245,7 +238,7 @@ def test_a_search_report_is_complete_and_reads_back(tmp_path: Path) -> None:
     write_identification_report(tmp_path, report, plots="png")
     names = {path.name for path in tmp_path.iterdir()}
     assert {"report.json", "report.html", "cmc.csv", "fnir_fpir.csv", "fpir_vs_n.csv", "cmc.png"} <= names
-    assert to_json(read_identification_report(tmp_path / "report.json")) == to_json(report)
+    assert json.loads((tmp_path / "report.json").read_text())["report"] == to_json(report)
     page = _assert_self_contained((tmp_path / "report.html").read_text())
     assert "R = 1" in page.said
     assert (tmp_path / "fnir_fpir.csv").read_text().splitlines()[1] == "1,0.1,8,20,0,30,0.4,0.0,low_support"
@@ -309,8 +302,8 @@ def test_the_audit_page_shows_each_pair_and_says_when_there_is_none() -> None:
 
 def test_scores_alone_need_neither_matplotlib_nor_scipy_plots() -> None:
     code = (
-        "import sys; import facesearch.evaluation.report, facesearch.evaluation.tables, facesearch.evaluation.trials;"
-        "assert 'matplotlib' not in sys.modules; import facesearch.evaluation.plots; "
+        "import sys; import facesearch.evaluation.report, facesearch.evaluation.trials;"
+        "assert 'matplotlib' not in sys.modules; import facesearch.evaluation.report_files; "
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.trials import PairTrials, read_insightface_bin, read_lfw_pairs, read_pairs_csv, read_trials
+from facesearch.evaluation.trials import read_trials
+from facesearch.evaluation.trials.binary import read_insightface_bin
+from facesearch.evaluation.trials.pairs import read_lfw_pairs, read_pairs_csv
+from facesearch.evaluation.trials.types import PairTrials
 
 
 def _photos(root: Path, *names: str) -> Path:

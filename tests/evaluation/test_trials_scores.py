@@ -12,22 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.trials import (
+from facesearch.evaluation.trials import read_trials
+from facesearch.evaluation.trials.binary import read_embeddings
+from facesearch.evaluation.trials.folders import read_manifests, read_people, read_search_folders, split_people
+from facesearch.evaluation.trials.pairs import read_scores_csv, write_scores_csv
+from facesearch.evaluation.trials.types import (
     EmbeddingSet,
     PairTrials,
     PhotoSet,
     ScoreTrials,
     SearchTrials,
-    read_embeddings,
-    read_manifests,
-    read_people,
-    read_scores_csv,
-    read_search_folders,
-    read_trials,
-    require_disjoint_subjects,
     scored_pairs,
-    split_people,
-    write_scores_csv,
 )
 
 
@@ -199,12 +194,6 @@ def test_manifests_refuse_a_probe_that_is_enrolled_and_a_photo_listed_twice(tmp_
         read_manifests(gallery, probes)
     with pytest.raises(EvaluationError, match="1:N manifest"):
         read_trials(gallery)
-
-
-def test_people_shared_by_calibration_and_test_are_named_by_row() -> None:
-    require_disjoint_subjects(["a", "b"], ["c"], calibration_source="cal", test_source="test")
-    with pytest.raises(EvaluationError, match=r"row 2 there and row 1 here .b."):
-        require_disjoint_subjects(["a", "b", "b"], ["b", "b"], calibration_source="cal", test_source="test")
 
 
 def test_detection_of_formats(tmp_path: Path) -> None:

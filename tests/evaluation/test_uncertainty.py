@@ -11,39 +11,41 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation import bootstrap, uncertainty
 from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.results.scores import ScoredPairs
+from facesearch.evaluation.bootstrap import Design, Sample, draws, eer_replicates, sample_of_pairs, tar_replicates
+from facesearch.evaluation.comparison import compare
+from facesearch.evaluation.rates import (
+    bootstrap_interval,
+    clustered_interval,
+    wilson,
+    zero_error_bound,
+)
+from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import equal_error_rate, error_curve, tar_at_far
 
 
 @given(st.integers(1, 500), st.floats(0, 1), st.sampled_from([0.9, 0.95, 0.99]))
-def test_analytic_intervals_are_those_of_scipy(total: int, share: float, level: float) -> None:
+def test_the_analytic_interval_is_that_of_scipy(total: int, share: float, level: float) -> None:
     count = round(share * total)
     test = binomtest(count, total)
-    for ours, theirs in (
-        (uncertainty.wilson, test.proportion_ci(level, method="wilson")),
-        (uncertainty.clopper_pearson, test.proportion_ci(level, method="exact")),
-    ):
-        found = ours(count, total, level)
-        assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-        assert found.assumes_independence
-    limit = binomtest(count, total, alternative="less").proportion_ci(level, method="exact").high
-    assert uncertainty.upper_limit(count, total, level) == pytest.approx(limit, abs=1e-9)
+    expected = test.proportion_ci(level, method="wilson")
+    found = wilson(count, total, level)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert found.assumes_independence
 
 
 def test_no_error_still_allows_a_rate_that_people_bound() -> None:
-    bound = uncertainty.zero_error_bound(units=50, trials=5000)
+    bound = zero_error_bound(units=50, trials=5000)
     assert (1 - bound.upper) ** 50 == pytest.approx(0.05)
     assert (1 - bound.naive_upper) ** 5000 == pytest.approx(0.05)
     with pytest.raises(EvaluationError):
-        uncertainty.zero_error_bound(units=5, trials=4)
+        zero_error_bound(units=5, trials=4)
 
 
 @pytest.mark.parametrize(("count", "total"), [(-1, 5), (6, 5), (0, 0)])
 def test_an_impossible_rate_is_an_error(count: int, total: int) -> None:
     with pytest.raises(EvaluationError):
-        uncertainty.wilson(count, total)
+        wilson(count, total)
 
 
 def people_pairs(seed: int, people: int = 40, rows: int = 1500, decimals: int = 2) -> ScoredPairs:
@@ -76,13 +78,13 @@ def dense(pairs: ScoredPairs, weight: np.ndarray, target: float) -> tuple[float,
 @pytest.mark.parametrize("target", [0.02, 0.3])
 def test_weighing_the_tail_equals_repeating_every_comparison(seed: int, target: float) -> None:
     pairs = people_pairs(seed)
-    sample = bootstrap.sample_of_pairs(pairs)
+    sample = sample_of_pairs(pairs)
     score = pairs.score[~np.isnan(pairs.score)]
     eer = equal_error_rate(error_curve(sample.mated_score, sample.tail_score)).midpoint
-    (draw,) = bootstrap.draws(sample, 10, seed)
+    (draw,) = draws(sample, 10, seed)
     assert sample.mated_score.size + sample.tail_score.size == score.size
-    tar, _ = bootstrap.tar_replicates(sample, [target, 0.5], draw)
-    eers = bootstrap.eer_replicates(sample, draw, eer / 8)
+    tar, _ = tar_replicates(sample, [target, 0.5], draw)
+    eers = eer_replicates(sample, draw, eer / 8)
     for row, weight in enumerate(draw.weights):
         expected = dense(pairs, weight, target)
         assert tar[row, 0] == expected[0]
@@ -91,11 +93,11 @@ def test_weighing_the_tail_equals_repeating_every_comparison(seed: int, target: 
 
 def test_the_rate_at_the_samples_own_threshold_is_weighed_too() -> None:
     pairs = people_pairs(3)
-    sample = bootstrap.sample_of_pairs(pairs)
+    sample = sample_of_pairs(pairs)
     point = tar_at_far(error_curve(sample.mated_score, sample.tail_score), 0.1)
     assert point.threshold is not None
-    (draw,) = bootstrap.draws(sample, 5, 0)
-    _, far = bootstrap.tar_replicates(sample, [0.1], draw)
+    (draw,) = draws(sample, 5, 0)
+    _, far = tar_replicates(sample, [0.1], draw)
     for row, weight in enumerate(draw.weights):
         heavy = weight[sample.tail_a] * weight[sample.tail_b]
         assert far[row, 0] == heavy[sample.tail_score >= point.threshold].sum() / heavy.sum()
@@ -108,13 +110,13 @@ def test_the_complete_design_counts_what_the_list_of_pairs_counts() -> None:
     apart = subject[one] != subject[two]
     weights = np.random.default_rng(0).integers(0, 4, (6, 4))
     listed = weights[:, subject[one][apart]] * weights[:, subject[two][apart]]
-    assert np.array_equal(bootstrap.Design(4, templates=templates).totals(weights), listed.sum(axis=1))
+    assert np.array_equal(Design(4, templates=templates).totals(weights), listed.sum(axis=1))
 
 
 def test_too_short_a_tail_is_an_error() -> None:
     pairs = people_pairs(1)
-    whole = bootstrap.sample_of_pairs(pairs)
-    short = bootstrap.Sample(
+    whole = sample_of_pairs(pairs)
+    short = Sample(
         whole.mated_score,
         whole.mated_subject,
         whole.tail_score[:50],
@@ -124,10 +126,10 @@ def test_too_short_a_tail_is_an_error() -> None:
         non_mated=whole.non_mated,
         design=whole.design,
     )
-    (draw,) = bootstrap.draws(short, 5, 0)
+    (draw,) = draws(short, 5, 0)
     with pytest.raises(EvaluationError):
-        bootstrap.tar_replicates(short, [0.2], draw)
-    assert np.isnan(bootstrap.eer_replicates(short, draw, 0.2)).all()
+        tar_replicates(short, [0.2], draw)
+    assert np.isnan(eer_replicates(short, draw, 0.2)).all()
 
 
 def test_intervals_depend_on_the_seed_alone_and_not_on_order_or_sides() -> None:
@@ -145,7 +147,7 @@ def test_intervals_depend_on_the_seed_alone_and_not_on_order_or_sides() -> None:
 def test_contradictory_identities_are_an_error() -> None:
     codes = np.array([1, 2])
     with pytest.raises(EvaluationError, match="contradict"):
-        bootstrap.sample_of_pairs(ScoredPairs(np.array([0.1, 0.2]), np.array([True, False]), codes, codes))
+        sample_of_pairs(ScoredPairs(np.array([0.1, 0.2]), np.array([True, False]), codes, codes))
 
 
 def test_perfect_scores_get_an_interval_all_the_same() -> None:
@@ -163,7 +165,7 @@ def test_perfect_scores_get_an_interval_all_the_same() -> None:
 
 
 def test_too_few_people_give_no_interval() -> None:
-    assert uncertainty.bootstrap_interval(0.5, np.full(10, math.nan), trials=5, units=2) is None
+    assert bootstrap_interval(0.5, np.full(10, math.nan), trials=5, units=2) is None
 
 
 def test_a_difference_is_decided_only_where_there_is_one() -> None:
@@ -175,19 +177,19 @@ def test_a_difference_is_decided_only_where_there_is_one() -> None:
     a = ScoredPairs(base + 2.0 * mated, mated, id_a, id_b)
     better = ScoredPairs(base + 3.5 * mated, mated, id_a, id_b)
     same = ScoredPairs(base + rng.normal(0, 0.05, mated.size) + 2.0 * mated, mated, id_a, id_b)
-    tar, eer = uncertainty.compare(a, better, [0.05], replicates=300)
+    tar, eer = compare(a, better, [0.05], replicates=300)
     assert tar.decided
     assert eer.decided
     assert tar.interval.low > 0 > eer.interval.high
-    assert not any(difference.decided for difference in uncertainty.compare(a, same, [0.05], replicates=300))
-    assert all(difference.interval.covers(0) for difference in uncertainty.compare(a, a, [0.05], replicates=50))
+    assert not any(difference.decided for difference in compare(a, same, [0.05], replicates=300))
+    assert all(difference.interval.covers(0) for difference in compare(a, a, [0.05], replicates=50))
 
 
 def test_refusing_hard_photos_wins_nothing() -> None:
     pairs = people_pairs(2)
     refused = np.where(pairs.mated & (pairs.score < 0.5), math.nan, pairs.score)
     picky = ScoredPairs(refused, pairs.mated, pairs.id_a, pairs.id_b)
-    difference = uncertainty.compare(pairs, picky, [0.02], replicates=50)[0]
+    difference = compare(pairs, picky, [0.02], replicates=50)[0]
     assert difference.difference <= 0
 
 
@@ -196,13 +198,13 @@ def test_differences_need_the_same_people() -> None:
     assert pairs.id_a is not None
     assert pairs.id_b is not None
     with pytest.raises(EvaluationError, match="same people"):
-        uncertainty.compare(pairs, ScoredPairs(pairs.score, pairs.mated, pairs.id_a + 1, pairs.id_b + 1))
+        compare(pairs, ScoredPairs(pairs.score, pairs.mated, pairs.id_a + 1, pairs.id_b + 1))
 
 
 def test_clusters_widen_an_interval() -> None:
     hits = np.repeat(np.random.default_rng(0).random(40) < 0.3, 25).astype(float)
-    together = uncertainty.clustered_interval(hits, np.repeat(np.arange(40), 25))
-    alone = uncertainty.wilson(float(hits.sum()), hits.size)
+    together = clustered_interval(hits, np.repeat(np.arange(40), 25))
+    alone = wilson(float(hits.sum()), hits.size)
     assert together.high - together.low > 4 * (alone.high - alone.low)
     assert not together.assumes_independence
 

@@ -14,16 +14,25 @@ from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation import verification
-from facesearch.evaluation.assessment import evaluate_pairs
+from facesearch.evaluation.assessment import Attempts, evaluate_pairs
+from facesearch.evaluation.folds import best_accuracy, fold_accuracy, insightface_convention
 from facesearch.evaluation.groups import group_rates
-from facesearch.evaluation.results.rates import Flag
-from facesearch.evaluation.results.scores import Attempts, ScoredPairs
-from facesearch.evaluation.results.verification import ErrorCurve
+from facesearch.evaluation.rates import Flag
+from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.evaluation.verification import (
+    ErrorCurve,
+    area_under_curve,
+    d_prime,
+    decisions_that_flip,
+    detection_cost,
+    equal_error_rate,
+    error_curve,
+    tar_at_far,
+)
 from tests.evaluation import oracle
 
 if TYPE_CHECKING:
-    from facesearch.evaluation.results.arrays import Floats
+    from facesearch.evaluation.rates import Floats
 
 TIED = st.lists(st.sampled_from([-1.0, -0.1, 0.0, 0.2, 0.2000001, 0.5, 1.0]), min_size=1, max_size=30)
 WILD = st.lists(st.floats(allow_nan=False) | st.sampled_from([math.inf, -math.inf, 0.0, -0.0]), min_size=1, max_size=30)
@@ -32,7 +41,7 @@ TARGETS = st.sampled_from([1.0, 0.5, 1 / 3, 0.2, 0.1, 0.05, 0.01])
 
 
 def curve_of(mated: list[float], non_mated: list[float]) -> ErrorCurve:
-    return verification.error_curve(np.array(mated), np.array(non_mated))
+    return error_curve(np.array(mated), np.array(non_mated))
 
 
 @given(SCORES, SCORES)
@@ -46,7 +55,7 @@ def test_the_curve_counts_every_comparison(mated: list[float], non_mated: list[f
 
 @given(SCORES, SCORES, TARGETS)
 def test_tar_at_far_follows_its_rule(mated: list[float], non_mated: list[float], target: float) -> None:
-    found = verification.tar_at_far(curve_of(mated, non_mated), target)
+    found = tar_at_far(curve_of(mated, non_mated), target)
     expected = oracle.point(mated, non_mated, target)
     if expected is None:
         assert found.flag is Flag.UNSUPPORTED
@@ -61,13 +70,13 @@ def test_tar_at_far_follows_its_rule(mated: list[float], non_mated: list[float],
 
 @given(SCORES, SCORES)
 def test_the_eer_follows_its_rule(mated: list[float], non_mated: list[float]) -> None:
-    found = verification.equal_error_rate(curve_of(mated, non_mated))
+    found = equal_error_rate(curve_of(mated, non_mated))
     assert (found.low, found.high) == pytest.approx(oracle.eer(mated, non_mated))
 
 
 @given(SCORES, SCORES)
 def test_the_auc_is_the_chance_of_the_right_order(mated: list[float], non_mated: list[float]) -> None:
-    area, error = verification.area_under_curve(curve_of(mated, non_mated))
+    area, error = area_under_curve(curve_of(mated, non_mated))
     assert area == pytest.approx(oracle.auc(mated, non_mated))
     assert error == 0
 
@@ -79,11 +88,11 @@ def test_cost_and_best_accuracy_are_minima_over_all_thresholds(mated: list[float
         (oracle.false_matches(non_mated, t) / len(non_mated), 1 - oracle.false_matches(mated, t) / len(mated))
         for t in [*mated, *non_mated, math.inf]
     ]
-    cost = verification.detection_cost(curve, prior=0.1, cost_miss=10, cost_false_accept=1)
+    cost = detection_cost(curve, prior=0.1, cost_miss=10, cost_false_accept=1)
     assert cost.value == pytest.approx(min(1.0 * fnmr + 0.9 * fmr for fmr, fnmr in rates) / 0.9)
     total = len(mated) + len(non_mated)
     accuracy = max((len(mated) * (1 - fnmr) + len(non_mated) * (1 - fmr)) / total for fmr, fnmr in rates)
-    assert verification.best_accuracy(curve).accuracy == pytest.approx(accuracy)
+    assert best_accuracy(curve).accuracy == pytest.approx(accuracy)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -94,16 +103,16 @@ def test_scikit_learn_agrees(seed: int) -> None:
     label = np.append(np.ones(80), np.zeros(300))
     score = np.append(mated, non_mated)
     fpr, tpr, thresholds = roc_curve(label, score, drop_intermediate=False)
-    curve = verification.error_curve(mated, non_mated)
+    curve = error_curve(mated, non_mated)
     assert np.array_equal(curve.threshold, thresholds[1:][::-1])
     assert np.allclose(curve.fmr, fpr[1:][::-1], rtol=0, atol=1e-15)
     assert np.allclose(curve.tar, tpr[1:][::-1], rtol=0, atol=1e-15)
-    assert verification.area_under_curve(curve)[0] == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    assert area_under_curve(curve)[0] == pytest.approx(roc_auc_score(label, score), abs=1e-12)
     det_fmr, det_fnmr, _ = det_curve(label, score)
     points = set(zip(curve.fmr.round(12).tolist(), curve.fnmr.round(12).tolist(), strict=True)) | {(0.0, 1.0)}
     assert set(zip(det_fmr.round(12).tolist(), det_fnmr.round(12).tolist(), strict=True)) <= points
     for target in (0.5, 0.1, 0.01):
-        point = verification.tar_at_far(curve, target)
+        point = tar_at_far(curve, target)
         assert point.tar is not None
         assert point.tar.value == pytest.approx(tpr[fpr <= target].max(), abs=1e-15)
 
@@ -118,11 +127,11 @@ def test_pyeer_agrees(seed: int) -> None:
     mated = np.append(rng.normal(0.5, 0.2, 60).round(2 if seed % 2 else 8), 2.0)
     non_mated = rng.normal(0.1, 0.2, 200).round(2 if seed % 2 else 8)
     theirs = get_eer_stats(mated, non_mated)
-    curve = verification.error_curve(mated, non_mated)
-    eer = verification.equal_error_rate(curve)
+    curve = error_curve(mated, non_mated)
+    eer = equal_error_rate(curve)
     assert (eer.midpoint, *sorted((theirs.eer_low, theirs.eer_high))) == pytest.approx((theirs.eer, eer.low, eer.high))
-    assert verification.area_under_curve(curve)[0] == pytest.approx(theirs.auc)
-    assert verification.d_prime(mated, non_mated) == pytest.approx(theirs.decidability)
+    assert area_under_curve(curve)[0] == pytest.approx(theirs.auc)
+    assert d_prime(mated, non_mated) == pytest.approx(theirs.decidability)
 
 
 @given(TIED, TIED, st.randoms())
@@ -130,11 +139,11 @@ def test_figures_ignore_order_and_monotone_transforms(
     mated: list[float], non_mated: list[float], random: object
 ) -> None:
     def figures(mated: Floats, non_mated: Floats) -> list[object]:
-        curve = verification.error_curve(mated, non_mated)
-        points = [verification.tar_at_far(curve, target) for target in (0.5, 0.1)]
-        eer = verification.equal_error_rate(curve)
+        curve = error_curve(mated, non_mated)
+        points = [tar_at_far(curve, target) for target in (0.5, 0.1)]
+        eer = equal_error_rate(curve)
         rates = [(point.far, point.tar) for point in points]
-        return [rates, eer.low, eer.high, verification.area_under_curve(curve), curve.fmr.tolist()]
+        return [rates, eer.low, eer.high, area_under_curve(curve), curve.fmr.tolist()]
 
     plain = figures(np.array(mated), np.array(non_mated))
     assert figures(np.sort(mated), np.sort(non_mated)[::-1]) == plain
@@ -143,20 +152,20 @@ def test_figures_ignore_order_and_monotone_transforms(
 
 def test_constant_scores_accept_all_or_nothing() -> None:
     curve = curve_of([0.5] * 3, [0.5] * 40)
-    point = verification.tar_at_far(curve, 0.5)
+    point = tar_at_far(curve, 0.5)
     assert point.threshold == math.inf
     assert point.tar is not None
     assert point.tar.count == 0
-    assert verification.area_under_curve(curve)[0] == 0.5
-    assert verification.d_prime(np.full(3, 0.5), np.full(4, 0.5)) is None
+    assert area_under_curve(curve)[0] == 0.5
+    assert d_prime(np.full(3, 0.5), np.full(4, 0.5)) is None
 
 
 def test_scores_no_threshold_rejects_leave_the_point_unsupported() -> None:
     curve = curve_of([math.inf, 1.0], [math.inf, math.inf, 0.0, 0.0])
-    assert verification.tar_at_far(curve, 0.25).flag is Flag.UNSUPPORTED
-    accepted = verification.tar_at_far(curve, 0.5)
+    assert tar_at_far(curve, 0.25).flag is Flag.UNSUPPORTED
+    accepted = tar_at_far(curve, 0.5)
     assert accepted.threshold == 1.0
-    assert verification.d_prime(np.array([1.0, math.inf]), np.array([0.0])) is None
+    assert d_prime(np.array([1.0, math.inf]), np.array([0.0])) is None
 
 
 @pytest.mark.parametrize(("mated", "non_mated"), [([], [0.1]), ([0.1], []), ([math.nan], [0.1]), ([0.1], [math.nan])])
@@ -169,14 +178,14 @@ def test_an_empty_or_broken_class_is_an_error(mated: list[float], non_mated: lis
 @pytest.mark.parametrize("target", [0.0, -1.0, 1.1, math.nan])
 def test_a_target_outside_its_range_is_an_error(target: float) -> None:
     with pytest.raises(EvaluationError):
-        verification.tar_at_far(curve_of([0.5], [0.1]), target)
+        tar_at_far(curve_of([0.5], [0.1]), target)
 
 
 def test_folds_take_their_threshold_from_the_others() -> None:
     # In fold 1 everything lies higher: the other fold's threshold accepts one of its non-mated.
     score = np.array([0.5, 0.4, 0.2, 0.1, 0.9, 0.8, 0.6, 0.3])
     mated = np.array([True, True, False, False] * 2)
-    found = verification.fold_accuracy(score, mated, np.array([0] * 4 + [1] * 4))
+    found = fold_accuracy(score, mated, np.array([0] * 4 + [1] * 4))
     assert found.thresholds == (0.8, 0.4)
     assert found.accuracies == (0.5, 0.75)
     assert found.mean == 0.625
@@ -187,7 +196,7 @@ def test_folds_take_their_threshold_from_the_others() -> None:
 def test_a_failed_comparison_is_a_wrong_decision_in_its_fold() -> None:
     score = np.array([0.9, 0.1, math.nan, 0.9, 0.1, math.nan])
     mated = np.array([True, False, True, True, False, False])
-    found = verification.fold_accuracy(score, mated, np.array([0, 0, 0, 1, 1, 1]))
+    found = fold_accuracy(score, mated, np.array([0, 0, 0, 1, 1, 1]))
     assert found.accuracies == pytest.approx((2 / 3, 2 / 3))
 
 
@@ -195,7 +204,7 @@ def test_the_insightface_convention_is_that_of_its_published_script() -> None:
     rng = np.random.default_rng(3)
     score = np.append(rng.normal(0.5, 0.2, 103), rng.normal(0.1, 0.2, 104)).clip(-1, 1)[rng.permutation(207)]
     mated = rng.random(207) < 0.5
-    found = verification.insightface_convention(score, mated, [0.01, 0.1])
+    found = insightface_convention(score, mated, [0.01, 0.1])
     distance, thresholds = 2 - 2 * score, np.arange(0, 4, 0.01)
     accuracies = []
     for train, test in KFold(n_splits=10, shuffle=False).split(distance):
@@ -234,7 +243,7 @@ def test_failures_stay_in_the_generalised_rates() -> None:
 
 def test_decisions_close_to_a_threshold_are_counted() -> None:
     scores = np.array([0.5 - 2e-6, 0.5 - 5e-7, 0.5, 0.5 + 5e-7, 0.5 + 2e-6])
-    assert verification.decisions_that_flip(scores, 0.5) == 3
+    assert decisions_that_flip(scores, 0.5) == 3
 
 
 def test_groups_are_judged_at_one_threshold() -> None:

@@ -7,18 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
+from facesearch.evaluation.audit import Kind, LabelledTemplates, audit_templates
 from facesearch.evaluation.calibrating import split_people
 from facesearch.evaluation.calibration import Basis, Metric
-from facesearch.evaluation.summaries import NON_MATED, NOT_ENROLLED
-from facesearch.jobs.audit import Kind, audit_templates
-from facesearch.jobs.calibrate import (
-    Request,
-    calibrate_on_labelled,
-    calibrate_on_strangers,
-    search_others,
-)
-from facesearch.jobs.evaluate_identification import search_everybody
-from facesearch.jobs.labelled_templates import LabelledTemplates
+from facesearch.evaluation.searches import NON_MATED, NOT_ENROLLED
+from facesearch.jobs.calibrate import Request, calibrate_on_labelled, calibrate_on_strangers, search_others
+from facesearch.jobs.evaluate import search_everybody
 from facesearch.types import Vectors
 
 Codes = NDArray[np.int64]

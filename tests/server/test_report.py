@@ -14,14 +14,13 @@ from PIL import Image
 
 from facesearch import FaceSearch
 from facesearch.evaluation.assessment import evaluate_pairs
+from facesearch.evaluation.audit import audit_templates
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
-from facesearch.evaluation.digest import digest
-from facesearch.evaluation.report import VerificationReport
-from facesearch.evaluation.results.rates import Interval
-from facesearch.evaluation.results.scores import ScoredPairs
-from facesearch.jobs.audit import audit_templates
-from facesearch.jobs.evaluate_verification import describe
-from facesearch.jobs.labelled_templates import gallery_templates
+from facesearch.evaluation.rates import Interval
+from facesearch.evaluation.report import VerificationReport, digest
+from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.jobs.calibrate import gallery_templates
+from facesearch.jobs.evaluate import describe
 from facesearch.server import selfcheck
 from facesearch.store.schema import AuditRow, EvaluationRow
 from tests.server.conftest import serve_here

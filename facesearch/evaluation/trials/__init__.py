@@ -1,49 +1,70 @@
-"""Labelled trials: which photos, templates or scores belong to one person, read from the formats people have.
+"""One door for every format: what a path holds is told from its kind, its ending and its first line."""
 
-Every reader checks what would make an error rate wrong (a pair listed twice, a photo compared with itself,
-labels that contradict each other, photos that are not there) and refuses it with an error that names the rows.
-Nothing is dropped silently.
-"""
+from __future__ import annotations
 
-from facesearch.evaluation.trials.detect import Trials, read_trials
-from facesearch.evaluation.trials.embeddings import read_embeddings
-from facesearch.evaluation.trials.everyone import all_pairs
-from facesearch.evaluation.trials.folders import read_people, read_search_folders, read_strangers, split_people
-from facesearch.evaluation.trials.grouping import coded_groups, read_groups
-from facesearch.evaluation.trials.manifests import read_manifest, read_manifests, require_new_photos
-from facesearch.evaluation.trials.pairs import read_lfw_pairs, read_pairs_csv
-from facesearch.evaluation.trials.pickled import read_insightface_bin
-from facesearch.evaluation.trials.refusal import require_disjoint_subjects
-from facesearch.evaluation.trials.scores import read_bob_scores, read_scores_csv, write_scores_csv
-from facesearch.evaluation.trials.together import scored_pairs
-from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoreTrials, SearchTrials
+from pathlib import Path
+from typing import TypeAlias
 
-__all__ = [
-    "EmbeddingSet",
-    "PairTrials",
-    "Photo",
-    "PhotoSet",
-    "ScoreTrials",
-    "SearchTrials",
-    "Trials",
-    "all_pairs",
-    "coded_groups",
-    "read_bob_scores",
-    "read_embeddings",
-    "read_groups",
-    "read_insightface_bin",
-    "read_lfw_pairs",
-    "read_manifest",
-    "read_manifests",
-    "read_pairs_csv",
-    "read_people",
-    "read_scores_csv",
-    "read_search_folders",
-    "read_strangers",
-    "read_trials",
-    "require_disjoint_subjects",
-    "require_new_photos",
-    "scored_pairs",
-    "split_people",
-    "write_scores_csv",
-]
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.trials.binary import read_embeddings, read_insightface_bin
+from facesearch.evaluation.trials.folders import is_search_folder, read_people, read_search_folders
+from facesearch.evaluation.trials.pairs import read_bob_scores, read_lfw_pairs, read_pairs_csv, read_scores_csv
+from facesearch.evaluation.trials.table import header_of
+from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, PhotoSet, ScoreTrials, SearchTrials
+from facesearch.names import is_folder
+
+Trials: TypeAlias = PairTrials | ScoreTrials | EmbeddingSet | PhotoSet | SearchTrials
+
+_FIRST_LINE = 4096
+"""Bytes read to tell a format; a header is far shorter."""
+KNOWN = (
+    "Known are LFW's pairs.txt, CSV with header a,b,same or score,mated, bob's four columns, InsightFace's .bin, "
+    "an embeddings .npz, and a folder of one folder per person."
+)
+
+
+def read_trials(path: Path, photos: Path | None = None) -> Trials:
+    """The trials at `path`, whatever their format; `photos` is the folder that the paths in a pair list start from.
+
+    A folder is SearchTrials where it holds gallery/ and probe/ or unknown/, else one PhotoSet of a folder per person.
+    Raises EvaluationError for a format that is not known, and whatever that format's reader refuses.
+    """
+    if is_folder(path):
+        return read_search_folders(path) if is_search_folder(path) else read_people(path)
+    head = _head(path)
+    if path.suffix.lower() == ".npz" or head.startswith(b"PK\x03\x04"):
+        return read_embeddings(path)
+    if path.suffix.lower() == ".bin" or head.startswith(b"\x80"):
+        return read_insightface_bin(path)
+    first = head.decode("utf-8-sig", errors="replace").split("\n", 1)[0].rstrip("\r")
+    return _read_text_format(path, first, photos)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_FIRST_LINE)
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot be read: {error.strerror}", KNOWN) from error
+
+
+def _read_text_format(path: Path, first: str, photos: Path | None) -> Trials:
+    header = header_of(first)
+    cells = first.split()
+    if "score" in header:
+        return read_scores_csv(path)
+    if {"a", "b"} & set(header):
+        return read_pairs_csv(path, photos)
+    if "image" in header:
+        raise EvaluationError(
+            f"{path}: is a 1:N manifest", "Give the gallery's and the probes': facesearch eval search GALLERY PROBES"
+        )
+    if len(cells) == 2 and all(cell.isdigit() for cell in cells):
+        if photos is None:
+            raise EvaluationError(
+                f"{path}: LFW's pairs.txt names photos without their folder", "Name it with --photos DIR."
+            )
+        return read_lfw_pairs(path, photos)
+    if len(cells) == 4:
+        return read_bob_scores(path)
+    raise EvaluationError(f"{path}: row 1 is '{first[:80]}', which is no header of a known format", KNOWN)

@@ -1,18 +1,52 @@
-"""CSV files with a known header, read column by column."""
+"""CSV files with a known header, and refusals that name the rows."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.trials.refusal import refusal
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+NAMED = 5
+"""How many of the offending rows a message spells out before it counts the rest."""
+
+
+def listed(offenders: Iterable[str], total: int) -> str:
+    """The first few of `total` offenders in words, then how many more there are."""
+    shown: list[str] = []
+    for offender in offenders:
+        if len(shown) == NAMED:
+            break
+        shown.append(offender)
+    rest = total - len(shown)
+    return "; ".join(shown) + (f"; and {rest:,} more" if rest > 0 else "")
+
+
+def refusal(
+    source: str, problem: str, offenders: Iterable[str], total: int, hint: str | None = None
+) -> EvaluationError:
+    """The error to raise for `total` offending rows of `source`; `problem` says what is wrong with them."""
+    return EvaluationError(f"{source}: {problem} ({total:,} in all): {listed(offenders, total)}", hint)
+
+
+def encode(labels: Iterable[str], codes: dict[str, int]) -> NDArray[np.int64]:
+    """Labels as positions in order of first mention; `codes` is filled on the way and may be shared."""
+    return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.int64)
+
+
+def repeats(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows whose key stood in an earlier row, and for each the first row that has it."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    earliest = first[inverse]
+    later = np.flatnonzero(earliest != np.arange(keys.size))
+    return later, earliest[later]
+
 
 HEADER_ROWS = 1
 """The first data row of a table is row 2 of the file, as an editor counts."""

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.rates import Counts, Flags, Floats
+from facesearch.types import Vectors
 
-    from numpy.typing import NDArray
 
-    from facesearch.types import Vectors
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredPairs:
+    """Planned 1:1 comparisons, one row each; n rows.
+
+    A row whose score is NaN was planned and failed. -inf and +inf are scores.
+    """
+
+    score: Floats
+    """(n,) float64, higher is more alike."""
+    mated: Flags
+    """(n,) bool: the two sides show one person."""
+    id_a: Counts | None = None
+    """(n,) int64 subject codes of the first side (any integers); None without identities."""
+    id_b: Counts | None = None
+    fold: Counts | None = None
+    """(n,) int64 fold numbers; None without folds."""
+
 
 Photo: TypeAlias = Path | bytes
 """A file, or the encoded bytes of one (as in an InsightFace .bin)."""
@@ -153,3 +171,29 @@ class EmbeddingSet:
     def __len__(self) -> int:
         """How many rows there are, failures included."""
         return len(self.subject_ids)
+
+
+def scored_pairs(*evaluations: ScoreTrials) -> tuple[ScoredPairs, ...]:
+    """What the statistics take; a person of the same name has the same code in all of the evaluations.
+
+    Codes go by name, not by the order of the rows: a bootstrap draws people by code, and the same people are to give
+    the same intervals whether they come from photos or from the score file written of them.
+
+    EvaluationError where several are given and one names no people: nothing could be paired.
+    """
+    if len(evaluations) > 1:
+        for trials in evaluations:
+            if trials.id_a is None:
+                raise EvaluationError(
+                    f"{trials.source}: names no people, so that nothing can be paired", "Add the columns id_a and id_b."
+                )
+    names = sorted({subject for trials in evaluations for subject in trials.subjects})
+    codes = {name: code for code, name in enumerate(names)}
+    return tuple(_coded(trials, codes) for trials in evaluations)
+
+
+def _coded(trials: ScoreTrials, codes: dict[str, int]) -> ScoredPairs:
+    if trials.id_a is None or trials.id_b is None:
+        return ScoredPairs(trials.scores, trials.mated, fold=trials.fold)
+    code = np.array([codes[subject] for subject in trials.subjects], dtype=np.int64)
+    return ScoredPairs(trials.scores, trials.mated, code[trials.id_a], code[trials.id_b], trials.fold)

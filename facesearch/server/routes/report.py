@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from facesearch.evaluation.digest import IDENTIFICATION, VERIFICATION
+from facesearch.evaluation.report import IDENTIFICATION, VERIFICATION
 from facesearch.server.routes.documented import problems
 from facesearch.server.security import Reader
 from facesearch.server.selfcheck import MOST, audit_gallery

@@ -1,77 +1,138 @@
-"""The CSV files of a report. The same result gives the same bytes: floats stand in their shortest exact form."""
+"""The files of a report: `report.json`, `report.html`, CSV tables, plots and the scores themselves.
+
+The same result gives the same bytes: floats stand in their shortest exact form.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from facesearch.evaluation.results.rates import LOW_SUPPORT, Flag
-from facesearch.evaluation.thinning import FINE, WHOLE, kept_rows
+from facesearch.evaluation.assessment import VerificationResult
+from facesearch.evaluation.charts import DRAWN, kept_rows, save
+from facesearch.evaluation.documents import to_json
+from facesearch.evaluation.identification import FpirBySize
+from facesearch.evaluation.identification_page import identification_figures, identification_page
+from facesearch.evaluation.rates import DECISION_RULE, LOW_SUPPORT, Counts, Flag, Rate
+from facesearch.evaluation.report import (
+    PAGE,
+    REPORT,
+    SCORES,
+    VERSION,
+    IdentificationReport,
+    ScoreFile,
+    VerificationReport,
+    WorstPair,
+)
+from facesearch.evaluation.searches import SearchCurve
+from facesearch.evaluation.trials.pairs import write_scores_csv
+from facesearch.evaluation.trials.types import ScoreTrials
+from facesearch.evaluation.verification import ErrorCurve
+from facesearch.evaluation.verification_page import verification_figures, verification_page
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from facesearch.evaluation.results.arrays import Counts
-    from facesearch.evaluation.results.identification import FpirBySize, SearchCurve
-    from facesearch.evaluation.results.rates import Rate
-    from facesearch.evaluation.results.verification import VerificationResult
-    from facesearch.evaluation.trials import PairTrials, ScoreTrials
+WHOLE = 10_000
+"""A curve of up to so many rows is written whole: 6,000 pairs are less than a megabyte."""
+FINE = 1_000
+"""Steps per e-fold of a count that a table keeps: what it leaves out lies within 0.1 % of a row it keeps."""
 
 Cell: TypeAlias = str | int | float | None
 
-WORST = 24
-"""Pairs of each kind that are listed: as many as a person will look at."""
 
+def write_verification_report(
+    out: Path,
+    report: VerificationReport,
+    *,
+    scores: ScoreTrials | None = None,
+    worst: Sequence[WorstPair] = (),
+    thumbnails: Mapping[str, bytes] | None = None,
+    plots: str = "svg",
+) -> VerificationReport:
+    """Write everything a 1:1 evaluation leaves into the folder `out`; returns the report with its score file named.
 
-@dataclass(frozen=True, slots=True)
-class WorstPair:
-    """A mated pair that scores low or a non-mated pair that scores high: a hard case, or a wrong label."""
-
-    mated: bool
-    rank: int
-    """1 is the worst of its kind."""
-    score: float
-    trial: int
-    """Position among the planned trials, from 1."""
-    a: str
-    """Name of the photo, or of the person where photos are not known."""
-    b: str
-    id_a: str = ""
-    id_b: str = ""
-
-
-def worst_pairs(trials: ScoreTrials, photos: PairTrials | None = None, count: int = WORST) -> tuple[WorstPair, ...]:
-    """The `count` lowest mated and highest non-mated pairs, worst first, equals in the order of the trials.
-
-    `photos` are the pairs the scores belong to; without them the people's ids stand for the photos.
+    Args:
+        out: made, for its owner alone, where it does not exist: it shows faces and names.
+        scores: the trials; without them a later comparison has nothing to pair.
+        worst: from `report.worst_pairs`. thumbnails: JPEG bytes by the names in `worst`.
+        plots: "svg" or "png", the kind of the plot files (the page always carries its own).
     """
-    rows = np.flatnonzero(~trials.failed)
-    mated = trials.mated[rows]
-    low, high = rows[mated], rows[~mated]
-    low = low[np.argsort(trials.scores[low], kind="stable")][:count]
-    high = high[np.argsort(-trials.scores[high], kind="stable")][:count]
-    ranked = [*enumerate(low.tolist(), 1), *enumerate(high.tolist(), 1)]
-    return tuple(_worst_pair(trials, photos, row, rank) for rank, row in ranked)
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if scores is not None:
+        report = replace(report, scores=_write_score_file(out / SCORES, scores))
+    write_roc(out / "roc.csv", report.result)
+    write_tar_at_far(out / "tar_at_far.csv", report.result)
+    write_worst(out / "worst.csv", worst)
+    figures = verification_figures(report)
+    _write_plots(out, figures, plots)
+    page = verification_page(report, figures, worst, thumbnails or {})
+    (out / PAGE).write_text(page, encoding="utf-8", newline="\n")
+    slim = replace(report, result=replace(report.result, curve=_drawn(report.result.curve)))
+    _write_json(out / REPORT, "verification", slim)
+    return report
 
 
-def _worst_pair(trials: ScoreTrials, photos: PairTrials | None, row: int, rank: int) -> WorstPair:
-    id_a = "" if trials.id_a is None else trials.subjects[trials.id_a[row]]
-    id_b = "" if trials.id_b is None else trials.subjects[trials.id_b[row]]
-    return WorstPair(
-        mated=bool(trials.mated[row]),
-        rank=rank,
-        score=float(trials.scores[row]),
-        trial=row + 1,
-        a=id_a if photos is None else photos.names[photos.a[row]],
-        b=id_b if photos is None else photos.names[photos.b[row]],
-        id_a=id_a,
-        id_b=id_b,
+def write_identification_report(out: Path, report: IdentificationReport, *, plots: str = "svg") -> None:
+    """Write everything a 1:N evaluation leaves into the folder `out`; arguments as for 1:1."""
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    result = report.result
+    write_cmc(out / "cmc.csv", result.cmc)
+    if result.curve is not None:
+        write_fnir_fpir(out / "fnir_fpir.csv", result.curve)
+    if result.by_size is not None:
+        write_fpir_vs_n(out / "fpir_vs_n.csv", result.by_size)
+    figures = identification_figures(report)
+    _write_plots(out, figures, plots)
+    (out / PAGE).write_text(identification_page(report, figures), encoding="utf-8", newline="\n")
+    curve = None if result.curve is None else _drawn_search(result.curve)
+    _write_json(out / REPORT, "identification", replace(report, result=replace(result, curve=curve)))
+
+
+def _write_plots(out: Path, figures: Mapping[str, Any], kind: str) -> None:
+    for name, figure in figures.items():
+        save(figure, out / f"{name}.{kind}")
+
+
+def _write_score_file(path: Path, scores: ScoreTrials) -> ScoreFile:
+    write_scores_csv(path, scores)
+    return ScoreFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), len(scores))
+
+
+def _drawn(curve: ErrorCurve) -> ErrorCurve:
+    rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=DRAWN)
+    return replace(
+        curve,
+        threshold=curve.threshold[rows],
+        false_matches=curve.false_matches[rows],
+        true_matches=curve.true_matches[rows],
     )
+
+
+def _drawn_search(curve: SearchCurve) -> SearchCurve:
+    rows = np.array(kept_rows(curve.false_positives, *curve.misses.values(), steps=DRAWN))
+    return replace(
+        curve,
+        threshold=curve.threshold[rows],
+        false_positives=curve.false_positives[rows],
+        misses={rank: misses[rows] for rank, misses in curve.misses.items()},
+    )
+
+
+def _write_json(path: Path, kind: str, report: VerificationReport | IdentificationReport) -> None:
+    document = {
+        "schema": f"facesearch.{kind}",
+        "version": VERSION,
+        "decision_rule": DECISION_RULE,
+        "report": to_json(report),
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def _text(cell: Cell) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facesearch.evaluation.plots.style import (
+from facesearch.evaluation.assessment import RocBand
+from facesearch.evaluation.charts import (
     BLUE,
+    DRAWN,
     INK,
     MUTED,
     VERMILION,
-    format_rate,
-    format_threshold,
     halo,
+    kept_rows,
     least_rate,
     log_rate_axis,
     new_axes,
@@ -22,18 +24,13 @@ from facesearch.evaluation.plots.style import (
     note,
     styled,
 )
-from facesearch.evaluation.results.rates import LOW_SUPPORT
-from facesearch.evaluation.thinning import DRAWN, kept_rows
+from facesearch.evaluation.groups import GroupRates
+from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Floats, format_rate, format_threshold
+from facesearch.evaluation.verification import ErrorCurve, OperatingPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from facesearch.evaluation.results.arrays import Counts, Floats
-    from facesearch.evaluation.results.comparisons import GroupRates
-    from facesearch.evaluation.results.verification import ErrorCurve, OperatingPoint, RocBand
 
 _MOST_TICKS = 6
 _PROBIT_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4)

@@ -1,23 +1,47 @@
-"""One look for all plots: sizes, colours, axes of rates, and how a figure becomes SVG or PNG."""
+"""Leaving rows out of an error curve without making any up."""
 
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
+from collections.abc import Callable
 from functools import wraps
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
+from numpy.typing import NDArray
+
+from facesearch.evaluation.rates import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+DRAWN = 60
+"""Steps per e-fold that a drawing keeps: a third of a pixel at the size the plots have."""
+
+
+def kept_rows(*errors: Counts, steps: int, whole: int = 0) -> NDArray[np.intp]:
+    """Positions of the rows of a curve to keep, rising; the first and the last are always among them.
+
+    `errors` are (m,) int64 counts of errors along the curve, such as false matches and false non-matches. A row is kept
+    where one of them has moved by a factor of exp(1 / steps) or, below `steps` errors, at all: few errors are the end
+    of the curve that matters, and stay complete. A curve of up to `whole` rows is kept as it is.
+    """
+    rows = errors[0].size
+    if rows <= whole:
+        return np.arange(rows)
+    keep = np.zeros(rows, dtype=np.bool_)
+    keep[[0, -1]] = True
+    for count in errors:
+        # Below one error per step the logarithm resolves every count.
+        cell = np.floor(steps * np.log1p(count))
+        keep[1:] |= cell[1:] != cell[:-1]
+    return np.flatnonzero(keep)
+
 
 _P = ParamSpec("_P")
 
@@ -167,25 +191,6 @@ def nice_floor(lowest: float) -> float:
         if room <= step:
             return 1 - step
     return 0.0
-
-
-def format_rate(value: float) -> str:
-    """A rate for a label, never rounded up to 1 or down to 0: 0.9817, 0.99998, 1, 3.2e-5."""
-    if value in {0.0, 1.0}:
-        return f"{value:.0f}"
-    if value < 1e-3:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    digits = 4
-    while digits < 9 and round(value, digits) >= 1:
-        digits += 1
-    # Beyond nine digits the last of them is cut off, not rounded up.
-    return f"{min(value, 1 - 1e-9) if value < 1 else value:.{digits}f}".rstrip("0")
-
-
-def format_threshold(value: float) -> str:
-    """Four decimals, rounded up: rounding down would let more through than was measured."""
-    return f"{math.ceil(value * 10_000 - 1e-9) / 10_000:.4f}"
 
 
 def note(axes: Axes, text: str) -> None:

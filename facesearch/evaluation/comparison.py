@@ -1,0 +1,316 @@
+"""Two evaluations of the same people: paired differences, their plot and page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesearch.errors import EvaluationError
+from facesearch.evaluation.assessment import RocBand
+from facesearch.evaluation.bootstrap import replicate, sample_of_pairs
+from facesearch.evaluation.charts import SERIES, least_rate, log_rate_axis, new_axes, nice_floor, note, styled
+from facesearch.evaluation.markup import Html, badge, element, join, page, paragraph, plot, section, table, text
+from facesearch.evaluation.rates import (
+    _MISSING,
+    BOOTSTRAP,
+    LEVEL,
+    LOW_SUPPORT,
+    REPLICATES,
+    Counts,
+    Floats,
+    Interval,
+    counted,
+    flag_text,
+    format_rate,
+    interval_text,
+    rate_text,
+    signed,
+    threshold_text,
+)
+from facesearch.evaluation.report import VerificationReport, read_report_scores, read_verification_report
+from facesearch.evaluation.trials.types import ScoredPairs, scored_pairs
+from facesearch.evaluation.verification import ErrorCurve, equal_error_rate, error_curve, tar_at_far
+from facesearch.evaluation.verification_plots import draw_ribbon, drawn_roc
+from facesearch.names import path_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """B minus A in one figure on the same people, by subject bootstrap with common weights."""
+
+    metric: str
+    """As "TAR at FAR 0.001"; for the EER lower is better."""
+    a: float
+    b: float
+    difference: float
+    interval: Interval
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval leaves out 0: only then may a report name a winner."""
+        return not self.interval.covers(0.0)
+
+
+def compare(
+    a: ScoredPairs,
+    b: ScoredPairs,
+    targets: Sequence[float] = (1e-2, 1e-3),
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> tuple[PairedDifference, ...]:
+    """B minus A in TAR at each FAR target, and in EER last, with percentile intervals from common replicates.
+
+    Every replicate draws the same people for both and derives each one's own threshold. A failed mated comparison
+    counts as rejected, so that refusing the hard photos wins nothing; failed non-mated ones are left out.
+
+    Args:
+        a, b: comparisons with identities of the same people, the same person under the same code.
+        targets: FARs that both support.
+
+    Raises:
+        EvaluationError: other people in A than in B, a FAR that one of them does not support, no identities.
+
+    >>> rng = np.random.default_rng(0)
+    >>> one, two = np.triu_indices(40, 1)
+    >>> id_a, id_b = np.append(np.arange(40), one), np.append(np.arange(40), two)
+    >>> a = ScoredPairs(rng.normal(2.0 * (id_a == id_b), 1.0), id_a == id_b, id_a, id_b)
+    >>> b = ScoredPairs(rng.normal(5.0 * (id_a == id_b), 1.0), id_a == id_b, id_a, id_b)
+    >>> [difference.decided for difference in compare(a, b, [0.05], replicates=200)]
+    [True, True]
+    """
+    people = [_people(pairs) for pairs in (a, b)]
+    if not np.array_equal(people[0], people[1]):
+        raise EvaluationError(
+            "The two evaluations are not about the same people: no paired difference.",
+            hint="Evaluate both on the same photos.",
+        )
+    samples = [sample_of_pairs(_failures_rejected(pairs), people[0]) for pairs in (a, b)]
+    curves = [error_curve(sample.mated_score, sample.tail_score) for sample in samples]
+    rates = [equal_error_rate(curve).midpoint for curve in curves]
+    drawn = [
+        replicate(sample, targets, rate, replicates=replicates, seed=seed)
+        for sample, rate in zip(samples, rates, strict=True)
+    ]
+    differences = []
+    for column, target in enumerate(targets):
+        points = [tar_at_far(curve, target).tar for curve in curves]
+        if points[0] is None or points[1] is None:
+            raise EvaluationError(f"FAR {target:g} is not supported by both.", hint="Compare at a larger FAR.")
+        estimates = points[0].value, points[1].value
+        gaps = drawn[1].tar[:, column] - drawn[0].tar[:, column]
+        differences.append(_difference(f"TAR at FAR {target:g}", estimates, gaps, level))
+    differences.append(_difference("EER", (rates[0], rates[1]), drawn[1].eer - drawn[0].eer, level))
+    return tuple(differences)
+
+
+def _people(pairs: ScoredPairs) -> Counts:
+    if pairs.id_a is None or pairs.id_b is None:
+        raise EvaluationError("A paired comparison needs identities.", hint="Add the columns id_a and id_b.")
+    return np.unique(np.concatenate([pairs.id_a, pairs.id_b]))
+
+
+def _failures_rejected(pairs: ScoredPairs) -> ScoredPairs:
+    score = np.where(np.isnan(pairs.score) & pairs.mated, -math.inf, pairs.score)
+    return ScoredPairs(score, pairs.mated, pairs.id_a, pairs.id_b, pairs.fold)
+
+
+def _difference(metric: str, estimates: tuple[float, float], gaps: Floats, level: float) -> PairedDifference:
+    if np.isnan(gaps).mean() >= _MISSING:
+        raise EvaluationError(f"Too few people to say how sure a difference in {metric} is.")
+    low, high = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    return PairedDifference(
+        metric=metric,
+        a=estimates[0],
+        b=estimates[1],
+        difference=estimates[1] - estimates[0],
+        interval=Interval(float(low), float(high), f"{BOOTSTRAP}, percentile", assumes_independence=False, level=level),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Reports with their names, and the paired difference of each to the first."""
+
+    reports: tuple[tuple[str, VerificationReport], ...]
+    differences: tuple[tuple[str, str, tuple[PairedDifference, ...]], ...]
+    """(name of the first, name of the other, other minus first in every figure)."""
+
+
+def compare_reports(paths: Sequence[Path], targets: Sequence[float] | None = None, seed: int = 0) -> Comparison:
+    """Read `report.json` files and set each against the first, on the same people.
+
+    Args:
+        paths: at least two.
+        targets: FARs to compare TAR at; by default those that every report supports.
+        seed: of the bootstrap.
+
+    Raises:
+        EvaluationError: fewer than two reports, one that cannot be read or is not about the same people, scores that
+            are not beside it, a FAR that one does not support.
+    """
+    if len(paths) < 2:
+        raise EvaluationError("A comparison takes two reports at least.", "facesearch eval compare A.json B.json")
+    reports = [read_verification_report(path) for path in paths]
+    scores = [read_report_scores(path, report) for path, report in zip(paths, reports, strict=True)]
+    names = _names(paths)
+    chosen = list(targets) if targets else _supported(reports)
+    if not chosen:
+        raise EvaluationError("No FAR is supported by all of the reports.", "Name one to see why: --far 1e-2")
+    differences = []
+    for name, other in zip(names[1:], scores[1:], strict=True):
+        a, b = scored_pairs(scores[0], other)
+        differences.append((names[0], name, compare(a, b, chosen, seed=seed)))
+    return Comparison(tuple(zip(names, reports, strict=True)), tuple(differences))
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What tells the reports apart: the file's name, or its folder's where all are called report.json."""
+    stems = [path_text(path.stem) for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    folders = [path_text(path.resolve().parent.name) for path in paths]
+    return folders if len(set(folders)) == len(folders) else [path_text(path) for path in paths]
+
+
+def _supported(reports: Sequence[VerificationReport]) -> list[float]:
+    by_report = [{point.target_far for point in report.result.points if point.tar is not None} for report in reports]
+    return sorted(set.intersection(*by_report), reverse=True)
+
+
+LEGEND = 32
+"""Characters of a name in the legend: longer ones leave no room for the curves."""
+
+
+@styled
+def roc_overlay(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]]) -> Figure:
+    """Up to five ROC curves, each from its own 1/M up, told apart by colour and dash; (name, curve, ribbon) each."""
+    figure, axes = new_axes(
+        "Receiver operating characteristic", x="false accept rate (FAR = FMR)", y="true accept rate (TAR = 1 - FNMR)"
+    )
+    log_rate_axis(axes, "x", min(least_rate(curve.non_mated) for _, curve, _ in curves))
+    lowest = 1.0
+    for (name, curve, band), (colour, dash, _) in zip(curves, SERIES, strict=False):
+        far, tar = drawn_roc(curve)
+        lowest = min(lowest, float(tar.min()) if tar.size else 0.0)
+        edge = min(LOW_SUPPORT / curve.non_mated, 1.0)
+        split = int(np.searchsorted(far, edge))
+        # The pale part ends where the full one begins.
+        axes.step(far[: split + 1], tar[: split + 1], where="post", color=colour, linestyle=dash, alpha=0.4)
+        axes.step(far[split:], tar[split:], where="post", color=colour, linestyle=dash, label=_fitting(name))
+        if band is not None:
+            lowest = min(lowest, draw_ribbon(axes, far, band, colour, alpha=0.12))
+    floor = nice_floor(lowest)
+    axes.set_ylim(floor, 1 + 0.02 * (1 - floor))
+    note(axes, f"pale: fewer than {LOW_SUPPORT} errors")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _fitting(name: str) -> str:
+    """A name, or its end, as short as a legend needs it."""
+    return name if len(name) <= LEGEND else f"...{name[3 - LEGEND :]}"
+
+
+LOWER_IS_BETTER = ("EER", "FNMR", "FNIR", "FPIR", "minDCF")
+
+
+def winner(a: str, b: str, difference: PairedDifference) -> str | None:
+    """The name of the better one, or None where the interval covers 0."""
+    if not difference.decided:
+        return None
+    lower = difference.metric.startswith(LOWER_IS_BETTER)
+    return b if (difference.difference > 0) is not lower else a
+
+
+def comparison_page(
+    reports: Sequence[tuple[str, VerificationReport]],
+    differences: Sequence[tuple[str, str, Sequence[PairedDifference]]],
+) -> str:
+    """Overlaid curves, the operating points of each, and paired differences.
+
+    Args:
+        reports: (name, report) each; at most five are drawn.
+        differences: (name of A, name of B, B minus A in every figure) for each pair that was compared.
+    """
+    overlay = roc_overlay([(name, report.result.curve, report.result.band) for name, report in reports])
+    names = " and ".join(name for name, _ in reports) if len(reports) == 2 else f"{len(reports)} reports"
+    return page(
+        f"Comparison of {names}",
+        element("header", element("h1", text(f"Comparison of {names}"))),
+        _answer(differences),
+        *(section(f"{b} against {a}", _differences(a, b, rows)) for a, b, rows in differences),
+        section(
+            "Curves",
+            element(
+                "div",
+                plot(overlay, "TAR against FAR, each curve from one false match up; ribbons are 95 % intervals."),
+                css="plots",
+            ),
+        ),
+        section("Operating points", _points(reports)),
+        section(
+            "What stands behind these figures",
+            paragraph(
+                "Both sides are judged on the same comparisons, and each replicate of the bootstrap draws the "
+                "same people "
+                "for both and derives both thresholds again: what makes a person hard cancels out of the difference. "
+                "Overlapping ribbons say nothing about the difference; its own interval does. No winner is named where "
+                "that interval covers 0, and none over all where several figures are looked at: each interval is 95 % "
+                "by itself."
+            ),
+        ),
+    )
+
+
+def _answer(differences: Sequence[tuple[str, str, Sequence[PairedDifference]]]) -> Html:
+    lines = []
+    for a, b, rows in differences:
+        decided = [(row, winner(a, b, row)) for row in rows]
+        won = [f"{name} in {row.metric}" for row, name in decided if name is not None]
+        verdict = f"better: {'; '.join(won)}" if won else "no winner: every interval of the difference covers 0"
+        lines.append(paragraph(f"{b} against {a}: {verdict}.", css="big"))
+    return element("div", *lines, css="answer")
+
+
+def _differences(a: str, b: str, rows: Sequence[PairedDifference]) -> Html:
+    return table(
+        ("Figure", a, b, "difference", "95 % interval", "better"),
+        (
+            (
+                row.metric,
+                format_rate(row.a),
+                format_rate(row.b),
+                signed(row.difference),
+                f"{signed(row.interval.low)} to {signed(row.interval.high)}",
+                winner(a, b, row) or "no winner",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _points(reports: Sequence[tuple[str, VerificationReport]]) -> Html:
+    rows = [
+        (
+            name,
+            f"{point.target_far:g}",
+            rate_text(point.tar),
+            interval_text(point.tar.best_interval if point.tar else None),
+            counted(point.far),
+            threshold_text(point.threshold),
+            badge(flag_text(point.flag)),
+        )
+        for name, report in reports
+        for point in report.result.points
+    ]
+    return join([table(("Report", "FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", ""), rows)])
