@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
+from facesearch.files import INDEX_VECTORS_NAME
 from facesearch.index import row_index
-from facesearch.index.snapshot import VECTORS_NAME
 
 SEARCHES: Final = 200
 
@@ -29,7 +29,7 @@ def resident(folder: Path) -> tuple[float, float]:
     now, peak = (int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) for name in ("VmRSS", "VmHWM"))
     mapped = 0
     for area in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(encoding="utf-8")):
-        if area.split("\n", 1)[0].endswith(str(folder / VECTORS_NAME)):
+        if area.split("\n", 1)[0].endswith(str(folder / INDEX_VECTORS_NAME)):
             mapped += int(re.findall(r"\nRss:\s+(\d+) kB", area)[0])
     return (now - mapped) / 1024, (peak - mapped) / 1024
 

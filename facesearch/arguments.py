@@ -1,4 +1,4 @@
-"""Arguments of the Python API: checked where they come in, so that a wrong type is a `ConfigError` that names it."""
+"""Checks of what comes in: arguments of the Python API, and vectors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesearch.errors import ConfigError
+from facesearch.errors import ConfigError, GalleryError
 from facesearch.names import path_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+UNIT_TOLERANCE = 1e-3
+"""How far from 1 a vector's length may be. float32 rounding of a 512-d unit vector stays below 1e-6."""
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -149,3 +152,23 @@ def shown(value: Any) -> str:
         if isinstance(written, str) and len(written) <= 60:
             return f"{path_text(written)!r}"
     return f"of type {type(value).__name__}"
+
+
+def require_unit_vectors(vectors: NDArray[np.float32], dimension: int) -> None:
+    """Raise `GalleryError` unless `vectors` is (n, dimension), finite and of unit length.
+
+    Every vector that enters a gallery or a search passes here. A NaN query returns nonsense. One stored vector that is
+    100 times too long is the best match of every query.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:
+        raise GalleryError(
+            f"Vectors of shape {vectors.shape} cannot be used: this gallery needs (n, {dimension}).",
+            "Use the model pack that the gallery was made with.",
+        )
+    if not np.isfinite(vectors).all():
+        raise GalleryError("A vector has entries that are not finite.", "The model or its input is damaged.")
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    if np.any(np.abs(lengths - 1) > UNIT_TOLERANCE):
+        raise GalleryError(
+            "A vector is not of unit length.", "Divide each vector by its length before handing it over."
+        )

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 WORK_PREFIX: Final = ".facesearch-"
 _DATABASE: Final = ("gallery.db", "gallery.db-wal", "gallery.db-shm", "gallery.db-journal")
 _TOMBSTONES: Final = "gallery.tombstones"
+INDEX_CACHE_NAME: Final = "index.cache"
+INDEX_VECTORS_NAME: Final = "index.vectors"
 _GALLERY_FILES: Final = frozenset(
-    {*_DATABASE, _TOMBSTONES, "gallery.ballast", "index.cache", "index.vectors", "engine.lock"}
+    {*_DATABASE, _TOMBSTONES, "gallery.ballast", INDEX_CACHE_NAME, INDEX_VECTORS_NAME, "engine.lock"}
 )
 _LOCK_NAME: Final = "lock"
 _UNLOCKED: Final = 60.0
@@ -51,6 +53,13 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_index_cache(folder: Path) -> None:
+    """Remove the search index's files, durably: no vector stays in them. Raises `OSError`."""
+    for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    fsync_folder(folder)
 
 
 def read_pieces(path: Path, size: int) -> Iterator[bytes]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from facesearch.errors import CorruptGalleryError, GalleryError
+from facesearch.errors import CorruptGalleryError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from facesearch.types import Ids, Vectors
-
-UNIT_TOLERANCE = 1e-3
-"""How far from 1 a vector's length may be. float32 rounding of a 512-d unit vector stays below 1e-6."""
 
 
 class ChangedRowError(CorruptGalleryError):
@@ -65,23 +61,3 @@ class VectorIndex(Protocol):
     def contents(self) -> tuple[Ids, Vectors]:
         """Everything in the index: ids (n,) and vectors (n, d), in the same order."""
         ...
-
-
-def require_unit_vectors(vectors: Vectors, dimension: int) -> None:
-    """Raise `GalleryError` unless `vectors` is (n, dimension), finite and of unit length.
-
-    Everything that enters a gallery or a search passes here: a NaN query returns nonsense, and one row scaled by 100
-    outranks everybody for everyone.
-    """
-    if vectors.ndim != 2 or vectors.shape[1] != dimension:
-        raise GalleryError(
-            f"Vectors of shape {vectors.shape} cannot be used: this gallery needs (n, {dimension}).",
-            "Use the model pack that the gallery was made with.",
-        )
-    if not np.isfinite(vectors).all():
-        raise GalleryError("A vector has entries that are not finite.", "The model or its input is damaged.")
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    if np.any(np.abs(lengths - 1) > UNIT_TOLERANCE):
-        raise GalleryError(
-            "A vector is not of unit length.", "Divide each vector by its length before handing it over."
-        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.files import INDEX_CACHE_NAME, remove_index_cache
 from facesearch.index.codes import CodeScan
 from facesearch.index.rowfiles import (
     RowCache,
@@ -21,7 +22,7 @@ from facesearch.index.rowfiles import (
     read_row_cache,
     row_checksums,
 )
-from facesearch.index.snapshot import SNAPSHOT_NAME, Snapshot, damaged, remove_snapshot
+from facesearch.index.snapshot import Snapshot, damaged
 from facesearch.index.stored import Mapped, StoredVectors, sketch
 from facesearch.index.two_stage import TwoStageIndex
 
@@ -88,7 +89,7 @@ def _restored(folder: Path, cache: RowCache) -> TwoStageIndex:
     try:
         scan.unpack(cache.codes, count)
     except ValueError as error:
-        raise damaged(folder / SNAPSHOT_NAME, str(error)) from error
+        raise damaged(folder / INDEX_CACHE_NAME, str(error)) from error
     vectors = map_vectors(folder, cache.generation, count, dimension)
     index.restore(
         scan, StoredVectors(dimension, Mapped(vectors, cache.vector_checksums, cache.sketches)), cache.ids.copy()
@@ -134,11 +135,11 @@ def forget(folder: Path, ids: Ids, before: bytes, after: bytes) -> None:
     try:
         cache = read_row_cache(folder) if is_row_cache(folder) else None
         if cache is None:
-            remove_snapshot(folder)
+            remove_index_cache(folder)
             return
         map_vectors(folder, cache.generation, len(cache.ids), cache.dimension)
     except CorruptGalleryError:
-        remove_snapshot(folder)
+        remove_index_cache(folder)
         return
     scan = CodeScan(cache.dimension)
     scan.unpack(cache.codes, len(cache.ids))

@@ -25,10 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from facesearch.files import fsync_folder
+from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME, fsync_folder
 from facesearch.index.snapshot import (
-    SNAPSHOT_NAME,
-    VECTORS_NAME,
     damaged,
     encode_header,
     read_proven,
@@ -69,7 +67,7 @@ class RowCache:
 def is_row_cache(folder: Path) -> bool:
     """Whether the cache is of this kind; it may be damaged all the same."""
     try:
-        with (folder / SNAPSHOT_NAME).open("rb") as file:
+        with (folder / INDEX_CACHE_NAME).open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
@@ -80,7 +78,7 @@ def read_row_cache(folder: Path) -> RowCache | None:
     body = read_proven(folder, MAGIC)
     if body is None:
         return None
-    path = folder / SNAPSHOT_NAME
+    path = folder / INDEX_CACHE_NAME
     start = len(MAGIC) + 4
     (length,) = struct.unpack("<I", body[len(MAGIC) : start])
     try:
@@ -134,7 +132,7 @@ class Head(NamedTuple):
 def read_head(folder: Path) -> Head | None:
     """That of the cache, unproven: enough to see that another process has written it."""
     try:
-        with (folder / SNAPSHOT_NAME).open("rb") as file:
+        with (folder / INDEX_CACHE_NAME).open("rb") as file:
             magic, (length,) = file.read(len(MAGIC)), struct.unpack("<I", file.read(4))
             header: dict[str, Any] = json.loads(file.read(length)) if magic == MAGIC else {}
         return Head(bytes.fromhex(header["generation"]), int(header["count"]), bytes.fromhex(header["token"]))
@@ -144,7 +142,7 @@ def read_head(folder: Path) -> Head | None:
 
 def map_vectors(folder: Path, generation: bytes, count: int, dimension: int) -> Vectors:
     """The rows (count, dimension), mapped; `CorruptGalleryError` where the file is another or too short."""
-    path = folder / VECTORS_NAME
+    path = folder / INDEX_VECTORS_NAME
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -173,8 +171,8 @@ def create(folder: Path, cache: RowCache, blocks: Iterable[Vectors], current: Ab
         with current as wanted:
             if wanted:
                 _leave_no_cache(folder)
-                rows_path.replace(folder / VECTORS_NAME)
-                path.replace(folder / SNAPSHOT_NAME)
+                rows_path.replace(folder / INDEX_VECTORS_NAME)
+                path.replace(folder / INDEX_CACHE_NAME)
                 fsync_folder(folder)
     return wanted
 
@@ -203,14 +201,14 @@ def extend(
             if not wanted or head is None or head[:2] != (cache.generation, known):
                 return False
             _write_rows(folder, cache.dimension, gone, known, recent)
-            path.replace(folder / SNAPSHOT_NAME)
+            path.replace(folder / INDEX_CACHE_NAME)
             fsync_folder(folder)
     return True
 
 
 def _leave_no_cache(folder: Path) -> None:
     """Who dies before the next cache is in place leaves none, rather than one of rows that are blank or others."""
-    (folder / SNAPSHOT_NAME).unlink(missing_ok=True)
+    (folder / INDEX_CACHE_NAME).unlink(missing_ok=True)
     fsync_folder(folder)
 
 
@@ -218,7 +216,7 @@ def _write_rows(folder: Path, dimension: int, gone: NDArray[np.int64], known: in
     size = 4 * dimension
     if len(gone):
         _leave_no_cache(folder)
-    with (folder / VECTORS_NAME).open("r+b") as file:
+    with (folder / INDEX_VECTORS_NAME).open("r+b") as file:
         # What a writer appended that died before it replaced the cache, no cache tells of.
         file.truncate(FIRST + known * size)
         for row in gone.tolist():
@@ -256,7 +254,7 @@ def forget_rows(folder: Path, cache: RowCache, ids: Ids, token: bytes, blank: ND
     with unpublished(folder) as (file, path):
         write_proven(file, _parts(kept))
         _write_rows(folder, cache.dimension, rows, len(cache.ids), np.empty((0, cache.dimension), np.float32))
-        path.replace(folder / SNAPSHOT_NAME)
+        path.replace(folder / INDEX_CACHE_NAME)
         fsync_folder(folder)
 
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.files import fsync_folder, lock_file
+from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME, fsync_folder, lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
     from facesearch.types import Ids, Vectors
 
-SNAPSHOT_NAME = "index.cache"
-VECTORS_NAME = "index.vectors"
-"""Beside a cache of another kind: see `rowfiles`."""
 MAGIC = b"FSINDEX1"
 TEMPORARY_PREFIX = ".index-"
 ALIGNMENT = 64
@@ -72,8 +69,8 @@ def write_snapshot(folder: Path, snapshot: Snapshot, current: AbstractContextMan
         write_proven(file, _parts(snapshot))
         with current as wanted:
             if wanted:
-                temporary.replace(folder / SNAPSHOT_NAME)
-                (folder / VECTORS_NAME).unlink(missing_ok=True)
+                temporary.replace(folder / INDEX_CACHE_NAME)
+                (folder / INDEX_VECTORS_NAME).unlink(missing_ok=True)
                 fsync_folder(folder)
     return wanted
 
@@ -125,22 +122,15 @@ def encode_header(magic: bytes, header: Mapping[str, str | int]) -> bytes:
     return magic + struct.pack("<I", len(encoded)) + encoded
 
 
-def remove_snapshot(folder: Path) -> None:
-    """Remove the cache of either kind for good, in case it holds what nobody may find any more."""
-    for name in (SNAPSHOT_NAME, VECTORS_NAME):
-        (folder / name).unlink(missing_ok=True)
-    fsync_folder(folder)
-
-
 def read_snapshot(folder: Path) -> Snapshot | None:
     """The cache, if there is one; `CorruptGalleryError` when any byte of it is not as written."""
     body = read_proven(folder, MAGIC)
-    return None if body is None else _parse(folder / SNAPSHOT_NAME, body)
+    return None if body is None else _parse(folder / INDEX_CACHE_NAME, body)
 
 
 def read_proven(folder: Path, magic: bytes) -> memoryview | None:
     """The cache without its SHA-256, if there is one; `CorruptGalleryError` when any byte of it is not as written."""
-    path = folder / SNAPSHOT_NAME
+    path = folder / INDEX_CACHE_NAME
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 
+from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.index.base import require_unit_vectors
 from facesearch.store import photos, rejections, subjects
 from facesearch.store.photos import MovedPhoto, NewPhoto, StoredPhoto
 from facesearch.store.rejections import RefusedPhoto

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError
-from facesearch.index.base import require_unit_vectors
 from facesearch.index.policy import chosen_kind, make_index
 from facesearch.index.rowfiles import is_row_cache
 from facesearch.index.snapshot import Snapshot, read_snapshot, write_snapshot

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import GalleryError
+from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME, remove_index_cache
 from facesearch.index.base import ChangedRowError
 from facesearch.index.rowfiles import is_row_cache
-from facesearch.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME, remove_snapshot
 from facesearch.search import recall
 from facesearch.search.backlog import has_engine
 from facesearch.search.live_index import LiveIndex
@@ -90,7 +90,7 @@ class OwnIndex:
                 with self.lock:
                     self._live = None
                     if attempt:
-                        remove_snapshot(self._folder)
+                        remove_index_cache(self._folder)
         return self._search(vectors, k, where, model_id)
 
     def _search(
@@ -188,7 +188,7 @@ class OwnIndex:
     def _forget_in_cache(self, template_ids: Sequence[int], before: bytes, after: bytes) -> None:
         # Writers of a server's database run side by side.
         if not isinstance(self._database, SqliteDatabase) or not is_row_cache(self._folder):
-            remove_snapshot(self._folder)
+            remove_index_cache(self._folder)
             return
         from facesearch.index import row_index  # FAISS
 
@@ -215,7 +215,7 @@ class OwnIndex:
         with self.lock:
             self._live = None
             try:
-                remove_snapshot(self._folder)
+                remove_index_cache(self._folder)
                 live = self._save()
             except OSError as error:
                 raise GalleryError(
@@ -243,7 +243,7 @@ class OwnIndex:
         """The kind of index and the state of its cache, in words."""
         if self._database.is_encrypted:
             return "flat (exact), built on opening: an encrypted gallery has no cache"
-        files = [self._folder / name for name in (SNAPSHOT_NAME, VECTORS_NAME)]
+        files = [self._folder / name for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)]
         size = sum(file.stat().st_size for file in files if file.is_file())
         kind = "two-stage" if is_row_cache(self._folder) else "flat"
         cached = f"{kind}, {size / 1e6:.1f} MB cache" if size else "no cache yet"

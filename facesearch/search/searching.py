@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from facesearch.arguments import require_unit_vectors
 from facesearch.errors import CorruptGalleryError
-from facesearch.index.base import require_unit_vectors
 from facesearch.search.decision import best_per_subject
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
-from facesearch.files import fsync_folder, unfinished_gallery, work_folder
-from facesearch.index.snapshot import remove_snapshot
+from facesearch.files import fsync_folder, remove_index_cache, unfinished_gallery, work_folder
 from facesearch.search.backlog import engines, forget_engines
 from facesearch.store import audit
 from facesearch.store.check import check_database
@@ -151,7 +150,7 @@ def _restore_into(folder: Path, file: Path, passphrase: str | None) -> Restored:
         _release(target, passphrase)
         # First the list: with it, nobody comes back should the power fail before the database is in its place.
         write_tombstones(folder, tombstones)
-        remove_snapshot(folder)
+        remove_index_cache(folder)
         path.replace(target)
         fsync_folder(folder)
         return restored

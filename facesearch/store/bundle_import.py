@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import sqlalchemy as sa
 
+from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.index.base import require_unit_vectors
 from facesearch.store import audit, erasure, models, rejections, subjects
 from facesearch.store.bundle_file import BundleReader
 from facesearch.store.bundle_tables import BY_NAME, template_columns, templates_file

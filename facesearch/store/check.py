@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
+from facesearch.arguments import UNIT_TOLERANCE
 from facesearch.errors import CorruptGalleryError, FaceSearchError
-from facesearch.index.base import UNIT_TOLERANCE
 from facesearch.index.rowfiles import is_row_cache
 from facesearch.index.snapshot import read_snapshot
 from facesearch.names import is_file

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import sqlalchemy as sa
 
+from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError
-from facesearch.index.base import require_unit_vectors
-from facesearch.index.snapshot import remove_snapshot
+from facesearch.files import remove_index_cache
 from facesearch.store import audit, models, rejections, subjects
 from facesearch.store.rows import insert_all, require_joined, stored_columns
 from facesearch.store.schema import CropRow, FaceRow, ModelRow, PhotoRow, TemplateRow
@@ -232,7 +232,7 @@ class GalleryModels:
             }
             audit.record(connection, "models.retire", detail)
             # Before the commit: once the removal is acknowledged, no file may hold the vectors.
-            remove_snapshot(self._folder)
+            remove_index_cache(self._folder)
             return Retired(model_id, counted.templates, len(alone), gone)
 
         retired = self._gallery.change(retire)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from facesearch.errors import FaceSearchError
-from facesearch.index.snapshot import SNAPSHOT_NAME, read_snapshot
+from facesearch.files import INDEX_CACHE_NAME
+from facesearch.index.snapshot import read_snapshot
 from facesearch.search.gallery import Gallery
 from facesearch.store.check import check_gallery
 from facesearch.store.sqlite import DATABASE_NAME
@@ -31,11 +32,11 @@ def damaged_caches(folder: Path) -> tuple[bytes, bytes]:
             enroll(gallery, str(seed), seed)
         found_subject(gallery, 0)
         gallery.save_cache()
-        earlier = (folder / SNAPSHOT_NAME).read_bytes()
+        earlier = (folder / INDEX_CACHE_NAME).read_bytes()
         gallery.remove_subject("3")
         enroll(gallery, "another", 99)
         found_subject(gallery, 0)
-    return (folder / SNAPSHOT_NAME).read_bytes(), earlier
+    return (folder / INDEX_CACHE_NAME).read_bytes(), earlier
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
@@ -51,7 +52,7 @@ def test_no_damage_of_the_cache_changes_a_result_and_it_is_rebuilt(tmp_path: Pat
     rebuilt = 0
     for _ in range(count):
         mutated = mutate(cache, earlier, rng)
-        (folder / SNAPSHOT_NAME).write_bytes(mutated)
+        (folder / INDEX_CACHE_NAME).write_bytes(mutated)
         with Gallery.open(folder) as gallery:
             assert gallery.search(queries, 5) == truth
         after = read_snapshot(folder)
@@ -78,11 +79,11 @@ def test_a_damaged_database_is_never_mended_nor_is_its_sound_cache(tmp_path: Pat
         for path in folder.iterdir():
             path.unlink()
         (folder / DATABASE_NAME).write_bytes(flipped)
-        (folder / SNAPSHOT_NAME).write_bytes(cache)
+        (folder / INDEX_CACHE_NAME).write_bytes(cache)
         outcomes[fix(folder)] += 1
         left = read_snapshot(folder)
         assert left is not None
-        assert (folder / SNAPSHOT_NAME).read_bytes() == cache, "a sound cache was replaced"
+        assert (folder / INDEX_CACHE_NAME).read_bytes() == cache, "a sound cache was replaced"
     print(dict(outcomes))  # noqa: T201
     assert outcomes["faults stay"] > count / 5  # about half of them; the others refuse to open or touch nothing
 

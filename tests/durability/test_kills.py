@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import GalleryNotFoundError
-from facesearch.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
 from facesearch.search.gallery import Gallery
 from facesearch.search.lifecycle import upgrade_gallery
 from facesearch.store.check import check_gallery
@@ -77,7 +77,7 @@ def look(point: str, folder: Path, said: list[str]) -> None:
 
 
 def in_cache(folder: Path, seed: int) -> bool:
-    files = [folder / name for name in (SNAPSHOT_NAME, VECTORS_NAME)]
+    files = [folder / name for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)]
     return any(unit(seed).tobytes() in file.read_bytes() for file in files if file.exists())
 
 

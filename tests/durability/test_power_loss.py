@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import FaceSearchError, GalleryNotFoundError
-from facesearch.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
+from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
 from facesearch.search.gallery import Gallery
 from facesearch.store.check import check_gallery
 from tests.durability.crash_images import Chance, Disk
@@ -93,7 +93,7 @@ def photos_of(gallery: Gallery, name: str) -> set[str]:
 
 def cached_people(folder: Path, said: Acknowledged) -> set[str]:
     """Whether the cache on disk holds vectors that were removed: nobody may find them in any file."""
-    files = [folder / name for name in (SNAPSHOT_NAME, VECTORS_NAME)]
+    files = [folder / name for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)]
     cached = [file.read_bytes() for file in files if file.is_file()]
     gone = [vector for name in said.removed for vector in VECTORS.get(name, ())]
     found = any(vector in content for vector in gone for content in cached)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from facesearch.errors import SubjectExistsError, UnknownSubjectError
-from facesearch.index.snapshot import SNAPSHOT_NAME
+from facesearch.files import INDEX_CACHE_NAME
 from facesearch.search.gallery import Gallery
 from facesearch.store.check import check_gallery
 from tests.store.makers import MODEL, ROOT, make_gallery, moved_photo, new_photo, unit
@@ -192,10 +192,10 @@ class GalleryMachine(RuleBasedStateMachine):
         self.gallery.close()
         self.gallery = self.open()
 
-    @precondition(lambda self: (self.folder / SNAPSHOT_NAME).exists())
+    @precondition(lambda self: (self.folder / INDEX_CACHE_NAME).exists())
     @rule(damage=st.sampled_from(["delete", "flip", "cut", "old"]), place=st.floats(0, 0.999))
     def hurt_cache(self, damage: str, place: float) -> None:
-        cache = self.folder / SNAPSHOT_NAME
+        cache = self.folder / INDEX_CACHE_NAME
         data = bytearray(cache.read_bytes())
         at = int(place * len(data))
         match damage:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
 from facesearch.index import row_index
 from facesearch.index.rowfiles import FIRST, is_row_cache, read_head, read_row_cache
-from facesearch.index.snapshot import SNAPSHOT_NAME, VECTORS_NAME
 from facesearch.search.gallery import Gallery
 from facesearch.search.own_index import OwnIndex
 from facesearch.store import templates
@@ -46,7 +46,7 @@ def saved(folder: Path) -> Path:
 
 
 def in_files(folder: Path, seed: int) -> bool:
-    return any(unit(seed).tobytes() in (folder / name).read_bytes() for name in (SNAPSHOT_NAME, VECTORS_NAME))
+    return any(unit(seed).tobytes() in (folder / name).read_bytes() for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME))
 
 
 def everybody(gallery: Gallery) -> list[str | None]:
@@ -67,14 +67,14 @@ def test_opening_reads_no_vector_from_the_database(saved: Path, monkeypatch: pyt
 
 
 def test_additions_are_appended(saved: Path) -> None:
-    before = (saved / VECTORS_NAME).read_bytes()
+    before = (saved / INDEX_VECTORS_NAME).read_bytes()
     with Gallery.open(saved) as gallery:
         enroll(gallery, "new", 100, 101)
         assert found_subject(gallery, 100) == "new"
-    after = (saved / VECTORS_NAME).read_bytes()
+    after = (saved / INDEX_VECTORS_NAME).read_bytes()
     assert after.startswith(before)
     assert len(after) == len(before) + 2 * ROW
-    assert {(saved / name).stat().st_mode & 0o777 for name in (SNAPSHOT_NAME, VECTORS_NAME)} == {0o600}
+    assert {(saved / name).stat().st_mode & 0o777 for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)} == {0o600}
     with Gallery.open(saved) as gallery:
         assert everybody(gallery) == NAMES
         assert found_subject(gallery, 101) == "new"
@@ -82,7 +82,7 @@ def test_additions_are_appended(saved: Path) -> None:
 
 
 def test_a_removal_blanks_rows_before_it_returns_and_keeps_the_rest(saved: Path) -> None:
-    head, size = read_head(saved), (saved / VECTORS_NAME).stat().st_size
+    head, size = read_head(saved), (saved / INDEX_VECTORS_NAME).stat().st_size
     cache = read_row_cache(saved)
     assert head is not None
     assert cache is not None
@@ -92,7 +92,7 @@ def test_a_removal_blanks_rows_before_it_returns_and_keeps_the_rest(saved: Path)
         now = read_row_cache(saved)
         assert now is not None
         assert (now.generation, len(now.ids)) == head[:2]
-        assert (saved / VECTORS_NAME).stat().st_size == size
+        assert (saved / INDEX_VECTORS_NAME).stat().st_size == size
         assert not np.array_equal(now.codes, cache.codes), "a code says a good deal about a vector"
     with Gallery.open(saved) as gallery:
         assert gallery.own_index._live is None
@@ -170,7 +170,7 @@ def test_two_that_append_do_not_overwrite_each_other(saved: Path) -> None:
 
 
 def test_rows_that_a_dead_writer_appended_are_overwritten(saved: Path) -> None:
-    with (saved / VECTORS_NAME).open("ab") as file:
+    with (saved / INDEX_VECTORS_NAME).open("ab") as file:
         file.write(unit(3).tobytes() * 5)
     with Gallery.open(saved) as gallery:
         gallery.remove_subject("3")
@@ -185,7 +185,7 @@ def test_files_with_more_gaps_than_vectors_are_written_anew(saved: Path) -> None
             gallery.remove_subject(str(seed))
         enroll(gallery, "new", 100)
         assert found_subject(gallery, 100) == "new"
-    assert (saved / VECTORS_NAME).stat().st_size == FIRST + 4 * ROW
+    assert (saved / INDEX_VECTORS_NAME).stat().st_size == FIRST + 4 * ROW
     with Gallery.open(saved) as gallery:
         assert everybody(gallery) == [None] * (PEOPLE - 3) + NAMES[-3:]
         assert all(finding.ok for finding in check_gallery(gallery))
@@ -196,7 +196,7 @@ def test_no_damage_of_either_file_changes_a_result(saved: Path, count: int) -> N
     seed = random.randrange(2**32)
     print("seed", seed)  # noqa: T201  # shown where the test fails
     rng = random.Random(seed)
-    files = {name: (saved / name).read_bytes() for name in (SNAPSHOT_NAME, VECTORS_NAME)}
+    files = {name: (saved / name).read_bytes() for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)}
     with Gallery.open(saved) as gallery:
         enroll(gallery, "another", 99)
         found_subject(gallery, 99)
@@ -204,22 +204,22 @@ def test_no_damage_of_either_file_changes_a_result(saved: Path, count: int) -> N
     newer = {name: (saved / name).read_bytes() for name in files}
     rebuilt = 0
     for number in range(count):
-        name = (SNAPSHOT_NAME, VECTORS_NAME)[number % 2]
+        name = (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)[number % 2]
         for each, data in newer.items():
             (saved / each).write_bytes(data)
         mutated = mutate(newer[name], files[name], rng)
         (saved / name).write_bytes(mutated)
         with Gallery.open(saved) as gallery:
             assert gallery.search(units(5, 4), 5) == truth
-        rebuilt += (saved / VECTORS_NAME).read_bytes() != newer[VECTORS_NAME]
+        rebuilt += (saved / INDEX_VECTORS_NAME).read_bytes() != newer[INDEX_VECTORS_NAME]
     print(f"{count} damaged files: 0 wrong results, {rebuilt} rebuilt")  # noqa: T201
     assert rebuilt > count / 3
 
 
 def test_a_damaged_vector_is_found_by_check_and_mended(saved: Path) -> None:
-    data = bytearray((saved / VECTORS_NAME).read_bytes())
+    data = bytearray((saved / INDEX_VECTORS_NAME).read_bytes())
     data[FIRST + 3 * ROW] ^= 1
-    (saved / VECTORS_NAME).write_bytes(data)
+    (saved / INDEX_VECTORS_NAME).write_bytes(data)
     with Gallery.open(saved) as gallery:
         assert [finding.subject for finding in check_gallery(gallery) if not finding.ok] == ["index"]
         assert [finding.fixed for finding in check_gallery(gallery, fix=True) if finding.subject == "index"] == [True]
@@ -233,7 +233,7 @@ def test_a_gallery_that_is_forced_to_another_kind_reads_what_there_is(saved: Pat
         enroll(gallery, "new", 100)
         assert found_subject(gallery, 100) == "new"
     assert not is_row_cache(saved)
-    assert not (saved / VECTORS_NAME).exists(), "what no cache refers to is not kept up to date"
+    assert not (saved / INDEX_VECTORS_NAME).exists(), "what no cache refers to is not kept up to date"
     with Gallery.open(saved) as gallery:
         assert everybody(gallery) == NAMES
         enroll(gallery, "newer", 101)
@@ -242,10 +242,10 @@ def test_a_gallery_that_is_forced_to_another_kind_reads_what_there_is(saved: Pat
 
 
 def test_files_of_two_generations_are_not_believed(saved: Path) -> None:
-    old = (saved / VECTORS_NAME).read_bytes()
+    old = (saved / INDEX_VECTORS_NAME).read_bytes()
     with Gallery.open(saved) as gallery:
         gallery.rebuild_index()
-    (saved / VECTORS_NAME).write_bytes(old)
+    (saved / INDEX_VECTORS_NAME).write_bytes(old)
     with pytest.raises(CorruptGalleryError, match="does not belong"):
         row_index.load(saved, MODEL.model_id, DIMENSION)
     with Gallery.open(saved) as gallery:
@@ -253,12 +253,12 @@ def test_files_of_two_generations_are_not_believed(saved: Path) -> None:
 
 
 def test_what_is_no_longer_wanted_is_not_published(saved: Path) -> None:
-    before = [(saved / name).read_bytes() for name in (SNAPSHOT_NAME, VECTORS_NAME)]
+    before = [(saved / name).read_bytes() for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)]
     with Gallery.open(saved) as gallery:
         enroll(gallery, "new", 100)
         found_subject(gallery, 100)
         live = gallery.own_index._live
         assert live is not None
         assert live.save(saved, nullcontext(enter_result=False))
-        assert [(saved / name).read_bytes() for name in (SNAPSHOT_NAME, VECTORS_NAME)] == before
+        assert [(saved / name).read_bytes() for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)] == before
         assert not list(saved.glob("*.tmp"))

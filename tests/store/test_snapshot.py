@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from facesearch.errors import CorruptGalleryError, GalleryError
+from facesearch.files import INDEX_CACHE_NAME
 from facesearch.index.snapshot import (
-    SNAPSHOT_NAME,
     Snapshot,
     read_snapshot,
     remove_leftovers,
@@ -52,7 +52,7 @@ def test_a_snapshot_reads_back_as_it_was_written(tmp_path: Path, count: int) -> 
     assert found is not None
     assert same(found, written)
     assert found.vectors.flags.aligned
-    assert [path.name for path in tmp_path.iterdir()] == [SNAPSHOT_NAME]
+    assert [path.name for path in tmp_path.iterdir()] == [INDEX_CACHE_NAME]
 
 
 def test_a_snapshot_that_is_no_longer_wanted_is_not_published(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_snapshot_that_is_no_longer_wanted_is_not_published(tmp_path: Path) ->
     found = read_snapshot(tmp_path)
     assert found is not None
     assert same(found, snapshot_of(1))
-    assert [path.name for path in tmp_path.iterdir()] == [SNAPSHOT_NAME]
+    assert [path.name for path in tmp_path.iterdir()] == [INDEX_CACHE_NAME]
 
 
 def mutate(data: bytes, other: bytes, rng: random.Random) -> bytes:
@@ -92,11 +92,11 @@ def test_no_mutation_of_a_snapshot_is_believed(tmp_path: Path) -> None:
     files = []
     for snapshot in whole:
         write_snapshot(tmp_path, snapshot, ALWAYS)
-        files.append((tmp_path / SNAPSHOT_NAME).read_bytes())
+        files.append((tmp_path / INDEX_CACHE_NAME).read_bytes())
     refused = 0
     for _ in range(1000):
         damaged = mutate(files[0], files[1], rng)
-        (tmp_path / SNAPSHOT_NAME).write_bytes(damaged)
+        (tmp_path / INDEX_CACHE_NAME).write_bytes(damaged)
         try:
             found = read_snapshot(tmp_path)
         except CorruptGalleryError:
@@ -117,8 +117,8 @@ def test_a_snapshot_of_any_kind_of_file_changes_no_result(folder: Path, tmp_path
         enroll(gallery, "anna", 1, 2)
         enroll(gallery, "bob", 3)
         found_subject(gallery, 1)
-    cache = folder / SNAPSHOT_NAME
-    good, foreign = cache.read_bytes(), (tmp_path / "other" / SNAPSHOT_NAME).read_bytes()
+    cache = folder / INDEX_CACHE_NAME
+    good, foreign = cache.read_bytes(), (tmp_path / "other" / INDEX_CACHE_NAME).read_bytes()
     for bad in (foreign, good[:-1], good[:40], b"", b"\0" * 500, good.replace(b"model-a", b"model-z")):
         cache.write_bytes(bad)
         with Gallery.open(folder) as gallery:
@@ -193,7 +193,7 @@ def test_equal_token_but_other_content_is_found_by_check(folder: Path, what: str
 
 
 def back_up(folder: Path, to: Path) -> None:
-    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(SNAPSHOT_NAME))
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(INDEX_CACHE_NAME))
 
 
 def restore(backup: Path, folder: Path) -> None:
@@ -210,11 +210,11 @@ def test_a_restored_backup_does_not_believe_a_newer_cache(folder: Path, tmp_path
     with Gallery.open(folder) as gallery:
         newer = enroll(gallery, "bob", 2, 3)
         assert found_subject(gallery, 2) == "bob"
-    cache = (folder / SNAPSHOT_NAME).read_bytes()
+    cache = (folder / INDEX_CACHE_NAME).read_bytes()
     restore(tmp_path / "backup", folder)
     with Gallery.open(folder) as gallery:
         assert found_subject(gallery, 2) is None
-    (folder / SNAPSHOT_NAME).write_bytes(cache)
+    (folder / INDEX_CACHE_NAME).write_bytes(cache)
     with Gallery.open(folder) as gallery:
         again = enroll(gallery, "carl", 4, 5)
         assert again == newer
@@ -231,8 +231,8 @@ def test_a_process_with_an_older_index_does_not_put_removed_vectors_back_on_disk
         assert found_subject(one, 2) == "bob"  # one's index is newer than any cache
         two.remove_subject("bob")
         one.close()
-    assert unit(2).tobytes() not in (folder / SNAPSHOT_NAME).read_bytes()
-    assert unit(1).tobytes() in (folder / SNAPSHOT_NAME).read_bytes()
+    assert unit(2).tobytes() not in (folder / INDEX_CACHE_NAME).read_bytes()
+    assert unit(1).tobytes() in (folder / INDEX_CACHE_NAME).read_bytes()
 
 
 def test_a_writer_that_is_overtaken_by_a_removal_publishes_nothing(folder: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_writer_that_is_overtaken_by_a_removal_publishes_nothing(folder: Path)
         assert live is not None
         two.remove_subject("anna")  # after one has looked at the token, before it has written
         live.save(folder, one.own_index._held_at(live.token))
-        assert not (folder / SNAPSHOT_NAME).exists()
+        assert not (folder / INDEX_CACHE_NAME).exists()
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(
