@@ -35,7 +35,7 @@ from __future__ import annotations
 from copyreg import __newobj__  # type: ignore[attr-defined]  # what pickle itself uses
 from typing import Any
 
-from facesearch.names import printable
+from facesearch.names import printable, sentences
 
 
 class FaceSearchError(Exception):
@@ -46,8 +46,8 @@ class FaceSearchError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        self.message = printable(message)
-        self.hint = None if hint is None else printable(hint)
+        self.message = sentences(printable(message))
+        self.hint = None if hint is None else sentences(printable(hint))
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ REORDERING: Final = "\u202a-\u202e\u2066-\u2069"
 
 _UNPRINTABLE: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029{REORDERING}\ud800-\udfff]")
 _ESCAPE_LIKE: Final = re.compile(r"\\(?=x[0-9a-f]{2})")
+_TWO_STOPS: Final = re.compile(r"(?<=[^\s./])\.\.(?=\s|$)")
 _ESCAPES: Final = re.compile(r"(?:\\x[0-9a-f]{2})+")
 
 
@@ -27,6 +28,11 @@ def printable(text: str) -> str:
     Text that is printable comes back as it is.
     """
     return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
+
+
+def sentences(text: str) -> str:
+    """Return text without the second full stop where a name that ends in one ends a sentence."""
+    return _TWO_STOPS.sub(".", text)
 
 
 def path_text(path: Path | str) -> str:

@@ -93,6 +93,8 @@ class Reason(StrEnum):
     """The person was forgotten, and is not to come back."""
     REMOVED = "removed"
     """A person removed the photo, or the person in it, from the gallery."""
+    UNUSABLE_NAME = "unusable_name"
+    """The source calls the person by something that cannot be a name."""
 
 
 class Decision(StrEnum):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facesearch.errors import FaceSearchError
-from facesearch.names import listed_path, path_text, person_name, printable, text_path
+from facesearch.names import listed_path, path_text, person_name, printable, sentences, text_path
 from facesearch.types import Finding, Reason, Rejection
 
 NAMES = st.lists(
@@ -39,6 +39,21 @@ def test_the_text_of_a_name_is_one_line_of_valid_unicode_that_printing_leaves_as
     text.encode()
     assert text.splitlines() == [text]
     assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("He is Hugo C.. Ask him.", "He is Hugo C. Ask him."),
+        ("It is Hugo C..", "It is Hugo C."),
+        ("Wait ...", "Wait ..."),
+        ("cd ..", "cd .."),
+        ("Look in ../people or a/..", "Look in ../people or a/.."),
+    ],
+)
+def test_a_name_that_ends_in_a_full_stop_ends_a_sentence(text: str, said: str) -> None:
+    assert sentences(text) == said
+    assert FaceSearchError(text, text).message == said
 
 
 @given(one=NAMES, other=NAMES)

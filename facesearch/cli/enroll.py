@@ -142,7 +142,7 @@ class Summary:
         self._counts[f"rejected: {reason}" if rejected else outcome.status.value] += 1
         if outcome.status.value == "removed":
             self._lost += [outcome.subject] if outcome.note else []
-        elif reason not in STAY_OUT:
+        elif reason not in {*STAY_OUT, "duplicate"}:
             self._flag(outcome, reason)
         self._known_conflicts += not rejected and outcome.status.value != "enrolled" and reason == "identity_conflict"
 
@@ -156,8 +156,8 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """Whether any photo was of use, and whether everything was looked at."""
-        if all(name.startswith("rejected") for name in self._counts):
+        """Whether any photo was of use, and whether everything was looked at. A duplicate's content is enrolled."""
+        if all(name.startswith("rejected") and name != "rejected: duplicate" for name in self._counts):
             return EXIT_PHOTO
         return EXIT_NEGATIVE if self._counts["rejected: inaccessible"] else 0
 
@@ -185,6 +185,9 @@ class Summary:
         """What can be done about what was flagged, and what was not looked at."""
         if self._counts["rejected: multiple_faces"]:
             yield "Photos with several faces: --faces largest enrolls the largest face of each."
+        if count := self._counts["rejected: duplicate"]:
+            files = "1 file has" if count == 1 else f"{count} files have"
+            yield f"{files} the same content as a photo of the same person; --json says which."
         for reason, advice in STAY_OUT.items():
             if count := self._counts[f"rejected: {reason}"]:
                 yield advice.format(count=count)

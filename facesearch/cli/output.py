@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from facesearch.cli.hints import pasteable
-from facesearch.names import path_text, printable
+from facesearch.names import path_text, printable, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,12 +57,12 @@ def _in_string(character: str) -> str:
 
 def say(text: str) -> None:
     """A line for the person, on stdout."""
-    typer.echo(printable(text))
+    typer.echo(sentences(printable(text)))
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
-    typer.echo(printable(pasteable(text)), err=True)
+    typer.echo(sentences(printable(pasteable(text))), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +132,8 @@ def set_attributes(
 
     Example: facesearch people set "Ada Lovelace" team=analysis born=1815
     """
-    changes = {key: value or None for key, value in parse_pairs(pairs).items()}
+    example = f"facesearch people set {shlex.quote(name)} team=design"
+    changes = {key: value or None for key, value in parse_pairs(pairs, example).items()}
     with open_engine(gallery=gallery) as engine:
         engine.gallery.set_attributes(name, changes)
         subject = engine.gallery.subject(name)

@@ -118,7 +118,8 @@ class Enrolment:
             for photo in group:
                 owner = photo.subjects[0]
                 outcome = stored_outcome(photo, owner, EnrollStatus.REMOVED)
-                yield replace(outcome, note=f"It was the last photo of {owner}." if owner in lost else None)
+                yield replace(outcome, note=f"No photo of {owner} is left." if owner in lost else None)
+                lost.discard(owner)  # it is said once
         self._gallery.forget_vanished_rejections(folder)
 
     def _lose_everything(self, gone: Sequence[StoredPhoto]) -> set[str]:

@@ -138,7 +138,7 @@ class Planner:
             try:
                 todo = self._todo(source, enrolled.get(source.path), refused.get(source.path))
             except FaceSearchError as error:
-                batch.add(_rejected(source, Rejection(Reason.UNREADABLE, error.message)))
+                batch.add(_rejected(source, Rejection(Reason.UNUSABLE_NAME, error.message)))
                 continue
             except OSError as error:
                 text = f"The photo cannot be read: {cause_of(error)}."

@@ -15,6 +15,7 @@ def test_people_are_listed_shown_and_changed(command: Command, gallery: Path) ->
     assert len(command("people", "list", "--json").records) == 12
     assert command("people", "set", PEOPLE[0], "team=ink", "born=1815").code == 0
     assert command("people", "set", PEOPLE[0], "born=").code == 0
+    assert f"facesearch people set '{PEOPLE[0]}' team=design" in command("people", "set", PEOPLE[0], "x").err
     (record,) = command("people", "list", "--where", "team=ink", "--json").records
     assert (record["subject"], record["attributes"], record["photos"]) == (PEOPLE[0], {"team": "ink"}, 4)
     (shown,) = command("people", "show", PEOPLE[0], "--json").records
@@ -24,7 +25,8 @@ def test_people_are_listed_shown_and_changed(command: Command, gallery: Path) ->
 
 
 def test_people_are_renamed_merged_and_removed(command: Command, gallery: Path) -> None:
-    assert command("people", "rename", PEOPLE[0], "Ada").code == 0
+    assert command("people", "rename", PEOPLE[0], "Ada B.").out.strip().endswith("is now called Ada B.")
+    assert command("people", "rename", "Ada B.", "Ada").code == 0
     run = command("people", "rename", "Ada", PEOPLE[1])
     assert run.code == 4
     assert "people merge" in run.err

@@ -245,6 +245,7 @@ def test_a_photo_of_an_unusable_subject_name_is_rejected(engine: FaceSearch, peo
     (outcome,) = run(engine, manifest)
     assert outcome.status == "rejected"
     assert outcome.rejection is not None
+    assert outcome.rejection.reason == "unusable_name"
     assert "200 characters" in outcome.rejection.detail
 
 
