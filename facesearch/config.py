@@ -165,6 +165,11 @@ def _milvus(env: Mapping[str, str]) -> MilvusServer | None:
     return MilvusServer(address, token or None)
 
 
+def completes_for_bash() -> bool:
+    """Whether bash asks for words that complete a command; it inserts them without quoting them."""
+    return os.environ.get("_FACESEARCH_COMPLETE") == "complete_bash"
+
+
 def _user_cache() -> Path:
     import platformdirs
 

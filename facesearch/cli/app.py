@@ -1,15 +1,22 @@
-"""The command tree. Command modules import the engine inside their functions, so that `--help` stays fast."""
+"""The command tree, and `facesearch demo`.
+
+Command modules import the engine inside their functions, so that `--help` stays fast.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from facesearch.cli import (
     audit,
     calibrate,
-    demo,
+    corrections,
     enroll,
     evaluate,
     galleries,
-    history,
     keys,
     models,
     people,
@@ -19,4 +26,19 @@ from facesearch.cli import (
 )
 from facesearch.cli.root import new_app
 
-app = new_app(enroll, query, serve, keys, people, history, galleries, models, reembed, evaluate, calibrate, audit, demo)
+app = new_app(enroll, query, serve, keys, people, corrections, galleries, models, reembed, evaluate, calibrate, audit)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the portraits, the pack and the gallery in DIR.")
+    ] = None,
+) -> None:
+    """Try everything on drawn portraits of made-up people: no download, no photos needed.
+
+    Example: facesearch demo
+    """
+    from facesearch.demo.tour import run_tour
+
+    run_tour(folder, typer.echo)

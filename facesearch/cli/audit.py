@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.hints import pasteable
 from facesearch.cli.options import (
     ForceOption,
     GalleryOption,
@@ -18,6 +17,7 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle,
 )
+from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 from facesearch.names import printable

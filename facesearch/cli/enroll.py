@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facesearch.cli import completion
 from facesearch.cli.options import (
     MANY,
     MODEL,
@@ -48,7 +49,10 @@ def enroll(
         typer.Argument(metavar="PATH...", readable=False, help="Folders with one folder per person, photos, or a CSV."),
     ],
     subject: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Enroll all these photos as this one person.")
+        str | None,
+        typer.Option(
+            "--as", metavar="NAME", autocompletion=completion.people, help="Enroll all these photos as this one person."
+        ),
     ] = None,
     one_per_file: Annotated[
         bool, typer.Option("--one-per-file", help="Each photo shows the person that its file is named after.")

@@ -27,12 +27,6 @@ ReceiptOption = Annotated[
 ]
 
 
-def register(people: typer.Typer) -> None:
-    """Add the commands to the group."""
-    people.command()(forget)
-    people.command()(expire)
-
-
 def forget(
     name: NameArgument,
     yes: YesOption = False,

@@ -1,25 +1,30 @@
-"""`facesearch info`, `check`, `reindex` and `db upgrade`: the gallery itself."""
+"""`facesearch init`, `info`, `check`, `reindex`, `rekey`, `log` and `db upgrade`: the gallery itself."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli import backups, bundle, encryption, log
-from facesearch.cli.hints import pasteable
+from facesearch.cli import backups
 from facesearch.cli.options import (
     EngineOptions,
     GalleryOption,
     JsonOption,
+    ask_key,
     engine_options,
     load_settings,
     open_engine,
 )
-from facesearch.cli.root import EXIT_NEGATIVE
+from facesearch.cli.output import pasteable
+from facesearch.cli.root import EXIT_NEGATIVE, new_group
+from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from facesearch.types import Finding
 
 
@@ -28,18 +33,14 @@ def register(app: typer.Typer) -> None:
     app.command()(info)
     app.command()(check)
     app.command()(reindex)
-    log.register(app)
+    app.command()(log)
     backups.register(app)
-    bundle.register(app)
-    encryption.register(app)
-    database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The gallery's database schema.")
+    app.command()(init)
+    app.command()(rekey)
+    database = new_group("The gallery's database schema.")
     database.command()(upgrade)
-    database.callback()(_database)  # keeps `db` a group although it has one command
+    database.callback()(lambda: None)  # keeps `db` a group although it has one command
     app.add_typer(database, name="db")
-
-
-def _database() -> None:
-    """The gallery's database schema."""
 
 
 @engine_options("gallery", "pack", "provider", "threshold")
@@ -157,3 +158,117 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
     if json:
         emit({"gallery": str(place), "schema_before": before, "schema": after})
     note(f"{place}: schema {before or 'none'} -> {after}" if before != after else f"{place}: schema {after} is current")
+
+
+def log(
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From this date or time on, UTC unless it says more.")
+    ] = None,
+    action: Annotated[
+        str | None,
+        typer.Option("--action", metavar="NAME", help="Only this action, as enroll, query or people.forget."),
+    ] = None,
+    last: Annotated[int | None, typer.Option("-n", min=1, help="Only the last so many.")] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the audit log: who did what and when, in counts. It holds no names, faces or vectors of people.
+
+    Example: facesearch log --since 2026-01-01 --action people
+    """
+    from facesearch.cli.output import emit, print_table
+
+    moment = _moment(since) if since else None
+    with open_engine(gallery=gallery) as engine:
+        events = engine.gallery.events(since=moment, action=action, last=last)
+    if json:
+        for each in events:
+            emit(
+                {"id": each.event_id, "at": each.at, "actor": each.actor, "action": each.action, "detail": each.detail}
+            )
+        return
+    rows = [(each.at, each.actor, each.action, _joined(each.detail)) for each in events]
+    print_table(("time (UTC)", "who", "what", ""), rows)
+
+
+def _joined(detail: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in detail.items())
+
+
+def _moment(text: str) -> str:
+    """As the log spells it."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no date or time.", "For example: --since 2026-01-31") from None
+    known = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return known.isoformat(timespec="seconds")
+
+
+def init(
+    encrypted: Annotated[
+        bool, typer.Option("--encrypted", help="Encrypt everything; without the key nobody can read it again.")
+    ] = False,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make an empty gallery. `enroll` makes one too; this one can be encrypted.
+
+    The key comes from --key-file, FACESEARCH_KEY_FILE or FACESEARCH_KEY, else you are asked for it.
+
+    Example: facesearch init --encrypted
+    """
+    from facesearch.cli.output import emit, note
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.parts import require_gallery_libraries
+
+    settings = load_settings(EngineOptions(gallery=gallery))
+    require_gallery_libraries()
+    from facesearch.search.lifecycle import create_gallery
+
+    key = settings.key
+    if encrypted and not key:
+        key = ask_key("New key of the gallery", confirm=True)
+    if encrypted and not key:
+        raise ConfigError(
+            "An encrypted gallery needs a key.",
+            "Name a file with it: facesearch --key-file FILE init --encrypted, or set FACESEARCH_KEY.",
+        )
+    require_not_of_gallery(settings, [])
+    create_gallery(settings.gallery, key, encrypted=encrypted)
+    if json:
+        emit({"gallery": str(settings.gallery), "encrypted": encrypted})
+    note(f"{settings.gallery}: an empty {'encrypted ' if encrypted else ''}gallery.")
+    if encrypted:
+        note("Keep the key and a copy of it elsewhere: without it the gallery is lost.")
+
+
+def rekey(
+    new_key_file: Annotated[
+        Path | None, typer.Option("--new-key-file", metavar="FILE", help="The new key; else you are asked for it.")
+    ] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Encrypt an encrypted gallery with another key. Backups keep the key they were made with.
+
+    Example: facesearch rekey --new-key-file new.key
+    """
+    from facesearch.cli.output import emit, note
+    from facesearch.config import read_key_file
+    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.jobs.parts import require_gallery_libraries
+
+    settings = load_settings(EngineOptions(gallery=gallery))
+    require_gallery_libraries()
+    from facesearch.search.lifecycle import change_passphrase
+
+    old = settings.key or ask_key()
+    new = read_key_file(new_key_file) if new_key_file else ask_key("New key of the gallery", confirm=True)
+    if not new:
+        raise ConfigError("There is no new key.", "Name a file with it: --new-key-file FILE")
+    require_not_of_gallery(settings, [new_key_file] if new_key_file else [])
+    change_passphrase(settings.gallery, old, new)
+    if json:
+        emit({"gallery": str(settings.gallery), "rekeyed": True})
+    note(f"{settings.gallery} opens with the new key only.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facesearch.cli.options import GalleryOption, JsonOption, open_engine
+from facesearch.cli.root import new_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys of a server: create, list, revoke.")
+    keys = new_group("API keys of a server: create, list, revoke.")
     keys.command()(create)
     keys.command("list")(list_keys)
     keys.command()(revoke)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
-from facesearch.cli.hints import Typed, typed
+from facesearch.cli import completion
+from facesearch.cli.output import Typed, typed
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ GalleryOption = Annotated[
         "--gallery",
         "-g",
         metavar="DIR|URL",
+        autocompletion=completion.galleries,
         help="The gallery's folder, or its PostgreSQL database [FACESEARCH_GALLERY; default: data].",
     ),
 ]
@@ -35,6 +37,7 @@ PackOption = Annotated[
     typer.Option(
         "--pack",
         metavar="NAME|DIR",
+        autocompletion=completion.packs,
         help="Model pack [FACESEARCH_PACK; default: the gallery's, else buffalo_l].",
     ),
 ]
@@ -87,7 +90,9 @@ IndexOption = Annotated[
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace what is there; never an input or a file of a gallery.")
 ]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name or alias.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=completion.people, help="A person's name or alias.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 
 

@@ -1,19 +1,27 @@
-"""How results reach people and programs: tables and notes, NDJSON and CSV, progress bars."""
+"""How results reach people and programs: tables and notes, NDJSON and CSV, progress bars.
+
+Commands in messages are completed, so that they do what they say when they are pasted. A message sets a command in
+backticks, or ends the line with it.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import re
+import shlex
 import shutil
 import sys
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from facesearch.cli.hints import pasteable
 from facesearch.names import path_text, printable, sentences
 
 if TYPE_CHECKING:
@@ -29,6 +37,38 @@ _READABLE: Final = 24
 """Columns that a text has at least to wrap in."""
 _GAP: Final = 3
 """Columns that a column of a table takes beside its text."""
+
+
+COMMAND: Final = re.compile(
+    r"`facesearch (?P<quoted>[^`\n]+)`|(?<!`)\bfacesearch (?P<last>[a-z][^`\n]*)$", re.MULTILINE
+)
+WITH_GALLERY: Final = frozenset(
+    {
+        "audit", "backup", "calibrate", "check", "db", "detect", "enroll", "eval", "export", "history", "import",
+        "info", "init", "keys", "log", "models retire", "people", "query", "reembed", "reindex", "rekey", "restore",
+        "serve", "undo", "verify",
+    }
+)  # fmt: skip
+"""Commands and groups that take --gallery, apart from `eval compare`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What the running command was told about its gallery, which a command in its messages has to be told as well."""
+
+    gallery: str | None = None
+    """Without a password."""
+    key_file: Path | None = None
+
+
+NOTHING: Final = Typed()
+typed: ContextVar[Typed] = ContextVar("facesearch_typed", default=NOTHING)
+_quiet: ContextVar[bool] = ContextVar("facesearch_quiet", default=False)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Leave out notes and progress from now on, or not."""
+    _quiet.set(quiet)
 
 
 def emit(record: Mapping[str, Any]) -> None:
@@ -61,8 +101,9 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line for the person at the terminal, on stderr."""
-    typer.echo(sentences(printable(pasteable(text))), err=True)
+    """A line for the person at the terminal, on stderr; nothing with --quiet."""
+    if not _quiet.get():
+        typer.echo(sentences(printable(pasteable(text))), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
@@ -137,7 +178,7 @@ def progress_bar(label: str, total: int | None, unit: str = "photos") -> Iterato
 
     That function takes by how much, else by one. A `total` of None is not known.
     """
-    if not sys.stderr.isatty():
+    if _quiet.get() or not sys.stderr.isatty():
         yield lambda _count=1: None
         return
     from rich.console import Console
@@ -172,9 +213,45 @@ class DownloadProgress:
         if total is None:
             return
         tenth = done * 10 // total
+        if _quiet.get():
+            return
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{done / 1e6:7.1f} of {total / 1e6:.1f} MB" + ("\n" if done == total else ""))
             sys.stderr.flush()
         elif tenth != self._tenth:
             note(f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
         self._tenth = tenth
+
+
+def pasteable(text: str) -> str:
+    """The message with the typed --gallery and --key-file in its commands."""
+    return COMMAND.sub(_completed, text) if typed.get() != NOTHING else text
+
+
+def _completed(match: re.Match[str]) -> str:
+    arguments = match["quoted"] or match["last"]
+    if not _takes_gallery(arguments):
+        return match[0]
+    options, told = "", typed.get()
+    if told.gallery is not None and "--gallery" not in arguments:
+        options = f" --gallery {_quoted(told.gallery)}"
+    key = f"--key-file {_quoted(str(told.key_file))} " if told.key_file is not None else ""
+    return match[0].replace(f"facesearch {arguments}", f"facesearch {key}{arguments}{options}")
+
+
+def _quoted(text: str) -> str:
+    """An argument as a shell takes it, on one printable line: bytes that are no text as bash and zsh write them."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_quotes, text)) + "'"
+
+
+def _in_quotes(character: str) -> str:
+    if character.isprintable() and character not in "\\'":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+
+
+def _takes_gallery(arguments: str) -> bool:
+    words = arguments.split()
+    return words[:2] != ["eval", "compare"] and (words[0] in WITH_GALLERY or " ".join(words[:2]) in WITH_GALLERY)

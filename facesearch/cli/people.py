@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli import erasing, photo_corrections
+from facesearch.cli import completion, corrections, erasing
 from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, open_engine, parse_pairs
+from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,29 +21,17 @@ OtherArgument = Annotated[str, typer.Argument(metavar="OTHER", help="Another nam
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    people = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Who is enrolled: list, show, change, remove, forget."
-    )
+    people = new_group("Who is enrolled: list, show, change, remove, forget.")
     people.command("list")(list_people)
-    people.command()(show)
-    people.command()(rename)
-    people.command()(merge)
     people.command("set")(set_attributes)
-    people.command()(remove)
-    people.add_typer(_aliases(), name="alias")
-    photo_corrections.register(people)
-    erasing.register(people)
-    app.add_typer(people, name="people")
-
-
-def _aliases() -> typer.Typer:
-    aliases = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Other names by which folders and people call a person."
-    )
+    for command in (show, rename, merge, remove, corrections.move, corrections.confirm, erasing.forget, erasing.expire):
+        people.command()(command)
+    aliases = new_group("Other names by which folders and people call a person.")
     aliases.command("add")(add_alias)
     aliases.command("remove")(remove_alias)
     aliases.command("list")(list_aliases)
-    return aliases
+    people.add_typer(aliases, name="alias")
+    app.add_typer(people, name="people")
 
 
 def list_people(
@@ -107,8 +96,12 @@ def rename(
 
 
 def merge(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The entry that goes.")],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="The entry that gets its photos.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", autocompletion=completion.people, help="The entry that goes.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", autocompletion=completion.people, help="The entry that gets its photos.")
+    ],
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:

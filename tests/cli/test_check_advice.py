@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from facesearch.cli.hints import COMMAND
+from facesearch.cli.output import COMMAND
 from facesearch.demo.portraits import PEOPLE, draw_portrait, write_photo
 from tests.cli.conftest import Command
 

@@ -1,4 +1,4 @@
-"""`facesearch people move` and `people confirm`: saying whom enrolled photos show."""
+"""`facesearch history` and `undo`, `people move` and `people confirm`: what people correct, and taking it back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facesearch.cli import completion
 from facesearch.cli.options import GalleryOption, JsonOption, open_engine
 
 if TYPE_CHECKING:
@@ -20,15 +21,72 @@ PhotosArgument = Annotated[
 ]
 
 
-def register(people: typer.Typer) -> None:
-    """Add the commands to the group."""
-    people.command()(move)
-    people.command()(confirm)
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(history)
+    app.command()(undo)
+
+
+def history(
+    last: Annotated[int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the last so many.")] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            "--person", metavar="NAME", autocompletion=completion.people, help="Only what concerns this person."
+        ),
+    ] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what was corrected: renames, merges, moves, attributes, removals. Newest first, with names.
+
+    Example: facesearch history --person "Ada Lovelace"
+    """
+    from facesearch.cli.output import emit, print_table
+    from facesearch.records import journal_record
+
+    with open_engine(gallery=gallery) as engine:
+        found = engine.history(last=last, who=person)
+    if json:
+        for each in found:
+            emit(journal_record(each))
+        return
+    rows = [(each.entry_id, each.at, each.actor, each.what, each.state) for each in found]
+    print_table(("entry", "time (UTC)", "who", "what", ""), rows)
+
+
+def undo(
+    entry: Annotated[
+        int | None, typer.Argument(metavar="[ENTRY]", help="An entry of `facesearch history`; else the newest.")
+    ] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put back exactly what a correction changed: names, attributes, photos and ids.
+
+    It is refused where the same was changed again since, or where the person was forgotten. Removals can be undone for
+    30 days. An undo is an entry itself, which can be undone.
+
+    Example: facesearch undo 12
+    """
+    from facesearch.cli.output import emit, note, say
+    from facesearch.records import journal_record
+
+    with open_engine(gallery=gallery) as engine:
+        undone = engine.undo(entry)
+    if json:
+        emit(journal_record(undone))
+        return
+    say(f"Entry {undone.entry_id} is undone: {undone.what}.")
+    note(f"To make it hold again: facesearch undo {undone.undone_by}")
 
 
 def move(
     photos: PhotosArgument,
-    to: Annotated[str, typer.Option("--to", metavar="NAME", help="Whom the photos show.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="NAME", autocompletion=completion.people, help="The person in the photos."),
+    ],
     new: Annotated[bool, typer.Option("--new", help="Make a person of that name where there is none.")] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
