@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SYSTEM_NAMES: Final = frozenset(
     {
@@ -61,10 +65,10 @@ def walk(folder: Path) -> Walk:
     """Return all files in `folder` and below it, but for those of the system.
 
     Links to folders are followed after all real folders, and each folder is visited once: a loop ends, and a file is
-    found where it lies rather than through a link.
+    found where it lies rather than through a link. A link to a folder above `folder` is not followed.
     """
     found = Walk()
-    visited: set[tuple[int, int]] = set()
+    visited = set(_above(folder))
     folders, links = deque([folder]), deque[Path]()
     while folders or links:
         current = folders.popleft() if folders else links.popleft()
@@ -83,6 +87,14 @@ def walk(folder: Path) -> Walk:
                 _sort_in(entry, found, folders, links)
     found.files.sort(key=os.fsencode)
     return found
+
+
+def _above(folder: Path) -> Iterator[tuple[int, int]]:
+    """Device and inode of each folder above one."""
+    for each in Path(os.path.realpath(folder)).parents:
+        with suppress(OSError):
+            status = each.stat()
+            yield status.st_dev, status.st_ino
 
 
 def _sort_in(entry: os.DirEntry[str], found: Walk, folders: deque[Path], links: deque[Path]) -> None:

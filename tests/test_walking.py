@@ -63,6 +63,14 @@ def test_a_link_that_leads_out_is_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "people") == ["Ada/1.jpg"]
 
 
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "secret" / "1.jpg")
+    touch(tmp_path / "people" / "Ada" / "1.jpg")
+    (tmp_path / "people" / "Ada" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "people" / "up").symlink_to("..", target_is_directory=True)
+    assert names(tmp_path / "people") == ["Ada/1.jpg"]
+
+
 def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert [each.path for each in walk(tmp_path).unread] == [tmp_path / "loop"]

@@ -17,6 +17,7 @@ from facesearch.cli.options import (
     open_engine,
 )
 from facesearch.errors import ConfigError
+from facesearch.names import path_text
 
 
 def register(app: typer.Typer) -> None:
@@ -103,10 +104,11 @@ def restore(
         return
     text = f"{folder}: {restored.subjects} people, {restored.templates} templates, as of"
     say(f"{text} {restored.created_at}.")
-    note(
-        "Whoever was erased after this backup was made stays erased only where the folder held the gallery.tombstones "
-        "of the original."
-    )
+    if not restored.knew_erased:
+        note(
+            "People who were erased after the backup was made may be back. Copy gallery.tombstones of the original "
+            f"gallery into {path_text(folder)}, then run: facesearch check --fix"
+        )
     if restored.erased_again:
         note(f"{restored.erased_again} templates of people who were erased since were left out.")
     if restored.keys:

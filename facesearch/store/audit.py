@@ -15,7 +15,7 @@ from facesearch.store.rows import insert, now, require_whole, stored_columns
 from facesearch.store.schema import AuditRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy.engine import Connection
 
@@ -41,6 +41,16 @@ def record(connection: Connection, action: str, detail: Mapping[str, int | str])
     """Write one event. `detail` holds counts and settings; never a vector, a face or a person's name."""
     values = {"at": now(), "actor": actor(), "action": action, "detail": dict(detail)}
     insert(connection, AuditRow, values)
+
+
+def keep(connection: Connection, events: Iterable[AuditEvent]) -> None:
+    """Write events of another log with their time and actor, unless they are here already."""
+    rows = connection.execute(sa.select(AuditRow.at, AuditRow.actor, AuditRow.action, AuditRow.detail)).all()
+    known = {(row.at, row.actor, row.action, str(sorted(row.detail.items()))) for row in rows}
+    for each in events:
+        if (each.at, each.actor, each.action, str(sorted(each.detail.items()))) not in known:
+            values = {"at": each.at, "actor": each.actor, "action": each.action, "detail": dict(each.detail)}
+            insert(connection, AuditRow, values)
 
 
 @contextmanager

@@ -18,12 +18,12 @@ import hashlib
 import json
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
+from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError
 from facesearch.files import fsync_folder, remove_index_cache, unfinished_gallery, work_folder
 from facesearch.search.backlog import engines, forget_engines
 from facesearch.store import audit
@@ -35,9 +35,10 @@ from facesearch.store.outputs import Outputs
 from facesearch.store.rows import now
 from facesearch.store.schema import ApiKeyRow, SubjectRow, TemplateRow
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
-from facesearch.store.tombstones import Tombstones, read_tombstones, write_tombstones
+from facesearch.store.tombstones import TOMBSTONES_NAME, Tombstones, read_tombstones, write_tombstones
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from facesearch.search.gallery import Gallery
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 MAGIC: Final = b"FSBACKUP"
 FORMAT: Final = 1
 _COPY: Final = 1 << 20
+
+
+OF_THE_ERASED: Final = ("people.forget", "people.bring_back")
+"""Events that outlive a gallery whose place a backup takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Restored:
     """Templates of people who were erased since."""
     keys: tuple[str, ...]
     """Names of the API keys in force, which may have been revoked since."""
+    knew_erased: bool = False
+    """Whether the list of the erased lay in the folder, so that nobody comes back who was erased after the backup."""
 
 
 def write_backup(gallery: Gallery, file: Path, *, force: bool = False) -> int:
@@ -123,6 +130,8 @@ def restore_backup(file: Path, folder: Path, *, passphrase: str | None = None, f
     backup, `GalleryLockedError` where an encrypted one does not open, and `GalleryError` where there is a gallery
     already and not `force`, or it is in use. Until everything is proven, nothing in `folder` is changed.
     """
+    if not file.is_file():
+        raise ConfigError(f"There is no backup {file}.", "Check the path.")
     target = folder / DATABASE_NAME
     if target.is_file() and target.stat().st_size and not force:
         raise GalleryError(
@@ -146,7 +155,8 @@ def _restore_into(folder: Path, file: Path, passphrase: str | None) -> Restored:
         path = create_database_file(work)
         header, packed = _unpack(file, path)
         tombstones = read_tombstones(folder).merged(packed)
-        restored = _prepare(path, header, tombstones, passphrase)
+        restored = _prepare(path, header, tombstones, passphrase, _told_of_the_erased(target, passphrase))
+        restored = replace(restored, knew_erased=(folder / TOMBSTONES_NAME).exists())
         _release(target, passphrase)
         # First the list: with it, nobody comes back should the power fail before the database is in its place.
         write_tombstones(folder, tombstones)
@@ -202,8 +212,32 @@ def _damaged(file: Path, why: str) -> CorruptGalleryError:
     return CorruptGalleryError(f"{file} cannot be restored: {why}.", "Use another backup.")
 
 
-def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphrase: str | None) -> Restored:
-    """Bring a restored database to this version's schema and to today: whoever was erased since goes again."""
+def _told_of_the_erased(target: Path, passphrase: str | None) -> list[audit.AuditEvent]:
+    """What the audit log of the gallery that is replaced says of erasing; nothing where it cannot be read."""
+    if not target.is_file() or not target.stat().st_size:
+        return []
+    try:
+        database = SqliteDatabase(target, cipher_of(target, passphrase))
+        try:
+            with database.read() as connection:
+                return [event for action in OF_THE_ERASED for event in audit.events(connection, action=action)]
+        finally:
+            database.close()
+    except FaceSearchError:
+        return []  # that may be why the backup is restored
+
+
+def _prepare(
+    path: Path,
+    header: dict[str, Any],
+    tombstones: Tombstones,
+    passphrase: str | None,
+    told: Sequence[audit.AuditEvent],
+) -> Restored:
+    """Bring a restored database to this version's schema and to today: whoever was erased since goes again.
+
+    `told` are events that outlive the gallery that is replaced.
+    """
     if passphrase:
         refuse_key_of_plain(path, "The backup")
     database = SqliteDatabase(path, cipher_of(path, passphrase))
@@ -215,6 +249,7 @@ def _prepare(path: Path, header: dict[str, Any], tombstones: Tombstones, passphr
             gone = len(erase_again(connection, erased.read_own(connection)))
             # What an engine holds belongs to the gallery that the backup was made of, which may live on.
             forget_engines(connection, [engine.row for engine in engines(connection)])
+            audit.keep(connection, told)
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})
             restored = Restored(
                 created_at=str(header["created_at"]),

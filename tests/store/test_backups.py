@@ -196,7 +196,7 @@ def test_a_gallery_is_replaced_only_when_told_and_unused(gallery: Gallery, folde
 def test_what_cannot_be_written_or_read_is_told(gallery: Gallery, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
         write_backup(gallery, tmp_path / "no" / "b")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="There is no backup"):
         restore_backup(tmp_path / "b", tmp_path / "again")
     (tmp_path / "b").write_bytes(b"FSBACKUP" + bytes(10) + hashlib.sha256(b"FSBACKUP" + bytes(10)).digest())
     with pytest.raises(CorruptGalleryError):
