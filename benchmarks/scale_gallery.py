@@ -38,7 +38,7 @@ def measure(sizes: Sequence[int]) -> dict[str, list[float]]:
                 gallery.adopt(MODEL)
                 for start in range(present, size, BLOCK):
                     gallery.commit(photos(start, min(BLOCK, size - start)))
-                rebuilt = _milliseconds(gallery.rebuild_own_index)
+                rebuilt = _milliseconds(gallery.rebuild_mirror)
             present = size
             for name, value in [("build the index anew", rebuilt), *_costs(folder, size), *_files(folder)]:
                 found.setdefault(name, []).append(value)

@@ -24,7 +24,7 @@ from facesearch.jobs.sources import collect_sources, upload
 from facesearch.jobs.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.names import path_text
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
-from facesearch.search.backlog import parse_engine
+from facesearch.search.backlog import parse_vector_database
 from facesearch.search.decision import DEFAULT_MARGIN
 from facesearch.types import (
     Comparison,
@@ -535,7 +535,7 @@ class FaceSearch:
         """
         if kind is None:
             return self.gallery.rebuild_index(progress)
-        return self.gallery.move_index(parse_engine(arguments.text("kind", kind)), progress)
+        return self.gallery.move_index(parse_vector_database(arguments.text("kind", kind)), progress)
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
         """Prove that database, templates, index, photos and models agree; `fix` mends what `check_gallery` can."""

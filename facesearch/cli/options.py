@@ -203,7 +203,7 @@ def refuse_idle(context: typer.Context, names: Collection[str], why: str) -> Non
 
 def refuse_idle_index(options: EngineOptions, engine: FaceSearch) -> None:
     """Raise `ConfigError` where --index was typed and a vector database searches the gallery."""
-    if options.index is not None and engine.has_gallery and (kind := engine.gallery.engines.describe()):
+    if options.index is not None and engine.has_gallery and (kind := engine.gallery.vector_databases.describe()):
         raise ConfigError(
             f"--index would do nothing: the gallery is searched by {kind}.",
             "Leave it out; `facesearch reindex` moves the gallery to another index.",

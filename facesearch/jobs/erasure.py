@@ -64,10 +64,10 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
         "names_too_short_to_scan": sum(len(name) < SHORTEST for name in erased.traces.names),
         "rows_of_others_with_these_names": elsewhere,
         "backups_since_enrolment": erased.backups,
-        "not_searched": [*(() if gallery.owns_folder else ELSEWHERE), *gallery.engines.remnants()],
+        "not_searched": [*(() if gallery.owns_folder else ELSEWHERE), *gallery.vector_databases.remnants()],
         "photo_files": "stay where they are: facesearch never owned them",
         "photo_files_on_disk": _files_on_disk(erased),
-        "clean": emptied and gallery.engines.is_told() and all(_is_clean(each, elsewhere) for each in scanned),
+        "clean": emptied and gallery.vector_databases.is_told() and all(_is_clean(each, elsewhere) for each in scanned),
     }
 
 

@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from facesearch.types import Ids, Vectors
 
 
-class EngineKind(StrEnum):
+class VectorDatabaseKind(StrEnum):
     """The external engines that there are."""
 
     PGVECTOR = "pgvector"
     MILVUS = "milvus"
 
 
-def parse_engine(kind: str) -> EngineKind | None:
+def parse_vector_database(kind: str) -> VectorDatabaseKind | None:
     """The engine of that name; None for the gallery's own index, of whatever kind. Raises `ConfigError` for others."""
     if kind in set(IndexKind):
         return None
     try:
-        return EngineKind(kind)
+        return VectorDatabaseKind(kind)
     except ValueError:
-        every = ", ".join([*IndexKind, *EngineKind])
+        every = ", ".join([*IndexKind, *VectorDatabaseKind])
         raise ConfigError(f"There is no index {kind}.", f"Take one of {every}.") from None
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class VectorDatabase:
     """An engine of the gallery."""
 
     row: int
-    kind: EngineKind
+    kind: VectorDatabaseKind
     name: str
     """What its tables or collections begin with: random, so that no two galleries share one."""
     active: bool
@@ -62,44 +62,45 @@ class Engine:
         return f"{self.name}_{model_row}"
 
 
-def seen_whole(engine: Engine) -> Engine:
+def seen_whole(engine: VectorDatabase) -> VectorDatabase:
     """The engine as one must look at it who compares it: with every change that anybody ever made."""
     return replace(engine, position=0)
 
 
-def engines(connection: Connection) -> list[Engine]:
+def vector_databases(connection: Connection) -> list[VectorDatabase]:
     """All engines, oldest first."""
     rows = connection.execute(sa.select(*stored_columns(EngineRow)).order_by(EngineRow.id)).all()
     for row in rows:
         require_whole(EngineRow, row)
     return [
-        Engine(row.id, EngineKind(row.kind), row.name, bool(row.active), row.filled_to, row.position) for row in rows
+        VectorDatabase(row.id, VectorDatabaseKind(row.kind), row.name, bool(row.active), row.filled_to, row.position)
+        for row in rows
     ]
 
 
-def has_engine(connection: Connection) -> bool:
+def has_vector_database(connection: Connection) -> bool:
     """Whether an external engine is searched."""
     return bool(connection.exec_driver_sql("SELECT count(*) FROM engines WHERE active = 1").scalar())
 
 
-def active_engine(connection: Connection) -> Engine | None:
+def active_vector_database(connection: Connection) -> VectorDatabase | None:
     """The engine that is searched; None where the gallery's own index is."""
-    return next((engine for engine in engines(connection) if engine.active), None)
+    return next((engine for engine in vector_databases(connection) if engine.active), None)
 
 
-def add_engine(connection: Connection, kind: EngineKind) -> Engine:
+def add_vector_database(connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
     """A new engine to be filled. From its commit on, the outbox takes what changes."""
     name = f"{ENGINE_PREFIX}{secrets.token_hex(8)}"
     values = {"kind": kind.value, "name": name, "active": 0, "filled_to": 0, "position": 0, "created_at": now()}
-    return Engine(insert(connection, EngineRow, values), kind, name, active=False, filled_to=0, position=0)
+    return VectorDatabase(insert(connection, EngineRow, values), kind, name, active=False, filled_to=0, position=0)
 
 
-def change_engine(connection: Connection, engine: Engine, **values: int) -> None:
+def change_vector_database(connection: Connection, engine: VectorDatabase, **values: int) -> None:
     """Note that it is `active`, how far it is `filled_to`, or its `position`."""
     update(connection, EngineRow, EngineRow.id == engine.row, values)
 
 
-def forget_engines(connection: Connection, rows: Sequence[int]) -> None:
+def forget_vector_databases(connection: Connection, rows: Sequence[int]) -> None:
     """Remove engines and what was kept for them."""
     connection.execute(sa.delete(OutboxRow).where(OutboxRow.engine_id.in_(rows)))
     connection.execute(sa.delete(EngineRow).where(EngineRow.id.in_(rows)))
@@ -114,20 +115,20 @@ class Note:
     model_row: int
 
 
-def pending(connection: Connection, engine: Engine, limit: int) -> list[Note]:
+def pending(connection: Connection, engine: VectorDatabase, limit: int) -> list[Note]:
     """The oldest notes that the engine has not been told, `limit` at most."""
     query = sa.select(OutboxRow.id, OutboxRow.template_id, OutboxRow.model_id)
     rows = connection.execute(query.where(OutboxRow.engine_id == engine.row).order_by(OutboxRow.id).limit(limit))
     return [Note(*row) for row in rows]
 
 
-def pending_ids(connection: Connection, engine: Engine, model_row: int) -> Ids:
+def pending_ids(connection: Connection, engine: VectorDatabase, model_row: int) -> Ids:
     """The templates of a model that the engine may lack or have too many."""
     query = sa.select(OutboxRow.template_id).where(OutboxRow.engine_id == engine.row, OutboxRow.model_id == model_row)
     return np.unique(np.array(connection.scalars(query).all(), np.int64))
 
 
-def count_pending(connection: Connection, engine: Engine) -> int:
+def count_pending(connection: Connection, engine: VectorDatabase) -> int:
     """How many notes wait."""
     query = sa.select(sa.func.count()).select_from(OutboxRow).where(OutboxRow.engine_id == engine.row)
     return connection.scalar(query) or 0

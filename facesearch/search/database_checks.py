@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facesearch.errors import FaceSearchError
-from facesearch.search.backlog import DatabaseVectors, count_pending, engines, pending_ids, seen_whole
+from facesearch.search.backlog import DatabaseVectors, count_pending, pending_ids, seen_whole, vector_databases
 from facesearch.search.comparing import compare
-from facesearch.search.lease import engine_lease
+from facesearch.search.lease import delivery_lease
 from facesearch.search.moving import RETIRED, equalise, remove_retired
 from facesearch.store.models import all_models
 from facesearch.types import Finding
@@ -15,17 +15,17 @@ from facesearch.types import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from facesearch.search.backlog import Engine
-    from facesearch.search.vector_databases import Engines
+    from facesearch.search.backlog import VectorDatabase
+    from facesearch.search.vector_databases import VectorDatabases
 
 
-def check_engines(keeper: Engines, *, fix: bool) -> Iterator[Finding]:
+def check_vector_databases(keeper: VectorDatabases, *, fix: bool) -> Iterator[Finding]:
     """Compare every engine with the database: counts, ids, and some of the vectors. `fix` makes them equal."""
     with keeper.database.read() as connection:
-        found = engines(connection)
+        found = vector_databases(connection)
     if not found:
         return
-    with engine_lease(keeper.database, keeper.folder) as held:
+    with delivery_lease(keeper.database, keeper.folder) as held:
         if not held:
             detail = "another process is telling the engine what changed: check again when it is done"
             yield Finding(ok=False, subject="engine", detail=detail)
@@ -37,7 +37,7 @@ def check_engines(keeper: Engines, *, fix: bool) -> Iterator[Finding]:
             yield Finding(ok=False, subject="engine", detail=f"{error.message} {error.hint or ''}".strip())
 
 
-def _look(keeper: Engines, engine: Engine, *, fix: bool) -> Iterator[Finding]:
+def _look(keeper: VectorDatabases, engine: VectorDatabase, *, fix: bool) -> Iterator[Finding]:
     if engine.filled_to == RETIRED:
         detail = f"{engine.kind} still holds vectors of this gallery, which is searched elsewhere"
         if fix:
@@ -51,7 +51,7 @@ def _look(keeper: Engines, engine: Engine, *, fix: bool) -> Iterator[Finding]:
         yield _compared(keeper, engine, fix=fix)
 
 
-def _compared(keeper: Engines, engine: Engine, *, fix: bool) -> Finding:
+def _compared(keeper: VectorDatabases, engine: VectorDatabase, *, fix: bool) -> Finding:
     try:
         differences, count, waiting = _differences(keeper, engine)
     except FaceSearchError as error:
@@ -70,7 +70,7 @@ def _compared(keeper: Engines, engine: Engine, *, fix: bool) -> Finding:
     return Finding(ok=not left, subject="engine", detail=detail, fixed=not left)
 
 
-def _differences(keeper: Engines, engine: Engine) -> tuple[list[str], int, int]:
+def _differences(keeper: VectorDatabases, engine: VectorDatabase) -> tuple[list[str], int, int]:
     """What differs in words, how many templates there are, and how many changes the engine was not told."""
     words, count = [], 0
     with keeper.database.read() as connection:

@@ -14,7 +14,7 @@ import numpy as np
 
 from facesearch.search.backlog import (
     DatabaseVectors,
-    change_engine,
+    change_vector_database,
     pending,
     remove_notes,
 )
@@ -23,7 +23,7 @@ from facesearch.store.models import all_models
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.backlog import Engine, Note
+    from facesearch.search.backlog import Note, VectorDatabase
     from facesearch.search.opening import Opener
     from facesearch.store.database import Database
     from facesearch.types import Ids, Vectors
@@ -43,7 +43,7 @@ class Errand:
     gone: Ids
 
 
-def deliver(database: Database, opener: Opener, engine: Engine) -> int:
+def deliver(database: Database, opener: Opener, engine: VectorDatabase) -> int:
     """Tell an engine outside of the database everything it has not been told; returns how many notes that was.
 
     The caller holds the lease. Raises `EngineUnavailableError`; what was delivered until then is noted.
@@ -60,7 +60,7 @@ def deliver(database: Database, opener: Opener, engine: Engine) -> int:
         done += len(notes)
 
 
-def deliver_within(connection: Connection, opener: Opener, engine: Engine) -> int:
+def deliver_within(connection: Connection, opener: Opener, engine: VectorDatabase) -> int:
     """The same for an engine in the database itself, in the transaction under way."""
     done = 0
     while notes := pending(connection, engine, TOGETHER):
@@ -71,7 +71,7 @@ def deliver_within(connection: Connection, opener: Opener, engine: Engine) -> in
     return done
 
 
-def create_indexes(database: Database, opener: Opener, engine: Engine) -> None:
+def create_indexes(database: Database, opener: Opener, engine: VectorDatabase) -> None:
     """Have an index of every model, if only an empty one."""
 
     def work(connection: Connection) -> None:
@@ -81,7 +81,7 @@ def create_indexes(database: Database, opener: Opener, engine: Engine) -> None:
     database.transact(work)
 
 
-def run_errand(opener: Opener, connection: Connection | None, engine: Engine, errand: Errand) -> int:
+def run_errand(opener: Opener, connection: Connection | None, engine: VectorDatabase, errand: Errand) -> int:
     """Tell the engine; returns its position."""
     index = opener.open(engine, connection, errand.model_row, errand.dimension)
     if not errand.dimension:
@@ -107,6 +107,6 @@ def _errands(connection: Connection, notes: list[Note]) -> list[Errand]:
     return found
 
 
-def _note_delivery(connection: Connection, engine: Engine, notes: list[Note], position: int) -> None:
+def _note_delivery(connection: Connection, engine: VectorDatabase, notes: list[Note], position: int) -> None:
     remove_notes(connection, notes)
-    change_engine(connection, engine, position=position)
+    change_vector_database(connection, engine, position=position)

@@ -8,12 +8,12 @@ from facesearch.errors import EngineUnavailableError
 from facesearch.files import remove_dead_work
 from facesearch.index.snapshot import remove_leftovers
 from facesearch.names import path_text
-from facesearch.search.backlog import active_engine
+from facesearch.search.backlog import active_vector_database
 from facesearch.search.changes import Change, Commit, Effect, apply_changes
+from facesearch.search.mirror import IndexMirror
 from facesearch.search.moving import move
-from facesearch.search.own_index import OwnIndex
 from facesearch.search.transactions import Transactions
-from facesearch.search.vector_databases import Engines
+from facesearch.search.vector_databases import VectorDatabases
 from facesearch.store import (
     audit,
     calibrations,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.corrections import JournalEntry
-    from facesearch.search.backlog import EngineKind
+    from facesearch.search.backlog import VectorDatabaseKind
     from facesearch.store.database import Database
     from facesearch.store.erasure import Erased
     from facesearch.store.location import Location, MilvusServer
@@ -78,10 +78,10 @@ class Gallery:
         self.folder = folder
         """Where the index cache is, and in a gallery that is a folder, everything else."""
         self.database = database
-        self.engines = Engines(database, folder, milvus)
-        self.own_index = OwnIndex(database, folder, index)
+        self.vector_databases = VectorDatabases(database, folder, milvus)
+        self.mirror = IndexMirror(database, folder, index)
         self.erased_list = ErasedList(folder, beside=isinstance(database, SqliteDatabase))
-        self._transactions = Transactions(database, self.engines, self.own_index)
+        self._transactions = Transactions(database, self.vector_databases, self.mirror)
         self._adopted: dict[str, ModelInfo] = {}
         """By its id, each model whose templates may be committed."""
 
@@ -116,7 +116,7 @@ class Gallery:
     def close(self) -> None:
         """Write the index cache if it is behind, and close the database."""
         try:
-            self.engines.close()
+            self.vector_databases.close()
             self.save_cache()
         finally:
             self.database.close()
@@ -185,7 +185,7 @@ class Gallery:
 
     def open_index(self) -> None:
         """Load or build the index now, not with the first search. Raises `CorruptGalleryError` as a search does."""
-        self.own_index.open()
+        self.mirror.open()
 
     def search(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
@@ -197,9 +197,9 @@ class Gallery:
         Raises `GalleryError` for vectors that are not finite or not unit length, `ModelMismatchError` where another
         model's templates are searched by now, `EngineUnavailableError` where the gallery's engine does not answer.
         """
-        found = self.own_index.search(vectors, k, where, model_id)
+        found = self.mirror.search(vectors, k, where, model_id)
         if found is None:
-            found = self.engines.search(vectors, k, where, model_id)
+            found = self.vector_databases.search(vectors, k, where, model_id)
         if found is None:  # the engine was exchanged meanwhile
             return self.search(vectors, k, where, model_id)
         return found
@@ -215,31 +215,31 @@ class Gallery:
             return self.search(vectors, k, where, model_id), True
         except EngineUnavailableError:
             pass
-        return self.engines.search_newest(vectors, k, where, model_id)
+        return self.vector_databases.search_newest(vectors, k, where, model_id)
 
     def save_cache(self) -> None:
         """Write the index cache if this process holds a newer one; where that fails, it is a warning."""
-        self.own_index.save()
+        self.mirror.save()
 
-    def move_index(self, kind: EngineKind | None, progress: Callable[[int, int], None] | None = None) -> int:
+    def move_index(self, kind: VectorDatabaseKind | None, progress: Callable[[int, int], None] | None = None) -> int:
         """Have an external engine searched, or the gallery's own index where `kind` is None; returns the templates.
 
         Searches and changes go on meanwhile. What was interrupted goes on when it is run again. Raises as
-        `engines.moving.move`.
+        `moving.move`.
         """
-        move(self.engines, kind, progress)
-        self.own_index.forget()
-        return self.counts()["templates"] if kind else self.rebuild_own_index()
+        move(self.vector_databases, kind, progress)
+        self.mirror.forget()
+        return self.counts()["templates"] if kind else self.rebuild_mirror()
 
     def rebuild_index(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Build what is searched from the database alone; returns the number of templates."""
         with self.database.read() as connection:
-            engine = active_engine(connection)
-        return self.move_index(engine.kind, progress) if engine else self.rebuild_own_index()
+            engine = active_vector_database(connection)
+        return self.move_index(engine.kind, progress) if engine else self.rebuild_mirror()
 
-    def rebuild_own_index(self) -> int:
+    def rebuild_mirror(self) -> int:
         """Build the gallery's own index from the database and write its cache; returns the number of templates."""
-        return self.own_index.rebuild()
+        return self.mirror.rebuild()
 
     # -- enrolment
 
@@ -551,7 +551,7 @@ class Gallery:
 
     def describe_index(self) -> str:
         """The kind of index and the state of its cache, in words."""
-        return self.engines.describe() or self.own_index.describe()
+        return self.vector_databases.describe() or self.mirror.describe()
 
     def counts(self) -> dict[str, int]:
         """How many subjects, photos, faces, templates of the active model and refused photos there are."""

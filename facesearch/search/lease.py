@@ -18,7 +18,7 @@ LEASE_NAME: Final = "engine.lock"
 
 
 @contextmanager
-def engine_lease(database: Database, folder: Path) -> Iterator[bool]:
+def delivery_lease(database: Database, folder: Path) -> Iterator[bool]:
     """Gives whether this process holds it now. In a folder it is a lock on a file, on a server an advisory lock."""
     if database.engine.dialect.name == "postgresql":
         with _advisory_lock(database) as held:

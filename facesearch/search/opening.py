@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError, GalleryError
-from facesearch.search.backlog import EngineKind
+from facesearch.search.backlog import VectorDatabaseKind
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
     from sqlalchemy.engine import Connection
 
     from facesearch.index.external import ExternalIndex
-    from facesearch.search.backlog import Engine
+    from facesearch.search.backlog import VectorDatabase
     from facesearch.store.location import MilvusServer
 
 
@@ -23,13 +23,15 @@ class Opener:
         self._milvus = milvus
         self._client: MilvusClient | None = None
 
-    def open(self, engine: Engine, connection: Connection | None, model_row: int, dimension: int) -> ExternalIndex:
+    def open(
+        self, engine: VectorDatabase, connection: Connection | None, model_row: int, dimension: int
+    ) -> ExternalIndex:
         """The index of one model, which may have to be created; one in the database is bound to `connection`.
 
         Raises `ConfigError` where nobody said where Milvus is, `EngineUnavailableError` where it does not answer.
         """
         collection = engine.collection(model_row)
-        if engine.kind is EngineKind.MILVUS:
+        if engine.kind is VectorDatabaseKind.MILVUS:
             from facesearch.index.milvus import MilvusIndex
 
             return MilvusIndex(self._connected(), collection, dimension, engine.position)
@@ -50,9 +52,9 @@ class Opener:
             self._client = connect(self._milvus.address, self._milvus.token)
         return self._client
 
-    def drop_all(self, engine: Engine, connection: Connection | None) -> None:
+    def drop_all(self, engine: VectorDatabase, connection: Connection | None) -> None:
         """Remove the engine's indexes of all models, also of those that the gallery does not know any more."""
-        if engine.kind is EngineKind.MILVUS:
+        if engine.kind is VectorDatabaseKind.MILVUS:
             from facesearch.index.milvus import drop_collections
 
             drop_collections(self._connected(), f"{engine.name}_")
@@ -62,13 +64,13 @@ class Opener:
         assert connection is not None
         drop_tables(connection, f"{engine.name}_")
 
-    def require(self, kind: EngineKind, connection: Connection, *, encrypted: bool) -> None:
+    def require(self, kind: VectorDatabaseKind, connection: Connection, *, encrypted: bool) -> None:
         """Raise `GalleryError` or `ConfigError` unless the gallery's vectors can go to an engine of this kind."""
         if encrypted:
             raise GalleryError(
                 "The vectors of an encrypted gallery stay in it.", "Use an engine only where its disk may be read."
             )
-        if kind is EngineKind.MILVUS:
+        if kind is VectorDatabaseKind.MILVUS:
             self._connected()
             return
         if connection.dialect.name != "postgresql":

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.own_index import OwnIndex
-    from facesearch.search.vector_databases import Engines
+    from facesearch.search.mirror import IndexMirror
+    from facesearch.search.vector_databases import VectorDatabases
     from facesearch.store.database import Database
     from facesearch.store.revisions import Revision
 
@@ -24,10 +24,10 @@ Result = TypeVar("Result")
 class Transactions:
     """Carries work out in one transaction each. Threads queue for the lock, which is fair; SQLite's waiting is not."""
 
-    def __init__(self, database: Database, engines: Engines, own_index: OwnIndex) -> None:
+    def __init__(self, database: Database, databases: VectorDatabases, mirror: IndexMirror) -> None:
         self._database = database
-        self._engines = engines
-        self._own_index = own_index
+        self._vector_databases = databases
+        self._mirror = mirror
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Work that sees one state of the database, and changes nothing."""
@@ -36,7 +36,7 @@ class Transactions:
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Work that changes no template."""
-        with self._own_index.lock:
+        with self._mirror.lock:
             return self._database.transact(work)
 
     def write_templates(self, work: Callable[[Connection, Effect], Result], *, for_good: bool = False) -> Result:
@@ -48,16 +48,16 @@ class Transactions:
         def watched(connection: Connection) -> tuple[Result, Effect, Revision, Revision]:
             before, effect = read_revision(connection), Effect()
             result = work(connection, effect)
-            self._engines.follow(connection)
+            self._vector_databases.follow(connection)
             after = read_revision(connection)
             if for_good:
-                self._own_index.forget_on_disk(effect.removed, before, after)
+                self._mirror.forget_on_disk(effect.removed, before, after)
             return result, effect, before, after
 
-        with self._own_index.lock:
+        with self._mirror.lock:
             result, effect, before, after = self._database.transact(watched)
-            self._engines.catch_up(at_least=1 if effect.removed else AFTER)
-            self._own_index.take_over(effect, before, after)
+            self._vector_databases.catch_up(at_least=1 if effect.removed else AFTER)
+            self._mirror.take_over(effect, before, after)
             return result
 
     def write_unwatched(self, work: Callable[[Connection], Result]) -> Result:
@@ -65,11 +65,11 @@ class Transactions:
 
         def watched(connection: Connection) -> Result:
             result = work(connection)
-            self._engines.follow(connection)
+            self._vector_databases.follow(connection)
             return result
 
-        with self._own_index.lock:
+        with self._mirror.lock:
             result = self._database.transact(watched)
-            self._engines.catch_up()
-            self._own_index.forget_people()
+            self._vector_databases.catch_up()
+            self._mirror.forget_people()
             return result

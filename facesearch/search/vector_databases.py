@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError, GalleryUnavailableError
 from facesearch.search.backlog import (
     DatabaseVectors,
-    EngineKind,
-    active_engine,
+    VectorDatabaseKind,
+    active_vector_database,
     count_pending,
-    engines,
     pending_ids,
+    vector_databases,
 )
 from facesearch.search.delivery import create_indexes, deliver, deliver_within
 from facesearch.search.exact import BoundIndex, LocalIndex
-from facesearch.search.lease import engine_lease
+from facesearch.search.lease import delivery_lease
 from facesearch.search.opening import Opener
 from facesearch.search.searching import search_subjects
 from facesearch.store import models
@@ -48,7 +48,7 @@ PAUSE: Final = 5.0
 """Seconds before an engine that did not answer is told again."""
 
 
-class Engines:
+class VectorDatabases:
     """Not thread-safe: the gallery takes turns."""
 
     def __init__(self, database: Database, folder: Path, milvus: MilvusServer | None) -> None:
@@ -83,7 +83,7 @@ class Engines:
 
     def _bound(self, connection: Connection, model: tuple[int, ModelInfo]) -> BoundIndex | None:
         """The engine's index of a model, as `connection` sees it; None where the gallery's own index is searched."""
-        engine = active_engine(connection)
+        engine = active_vector_database(connection)
         if engine is None:
             return None
         self._searched = engine.row
@@ -95,7 +95,7 @@ class Engines:
     def _has_changed(self) -> bool:
         """Whether another engine is to be searched than the one that was searched last."""
         with self.database.read() as connection:
-            engine = active_engine(connection)
+            engine = active_vector_database(connection)
         return (engine.row if engine else None) != self._searched
 
     def search_newest(
@@ -112,8 +112,8 @@ class Engines:
 
     def follow(self, connection: Connection) -> None:
         """Before a commit: tell the engines that are in the database itself."""
-        for engine in engines(connection):
-            if engine.kind is EngineKind.PGVECTOR and engine.active:
+        for engine in vector_databases(connection):
+            if engine.kind is VectorDatabaseKind.PGVECTOR and engine.active:
                 deliver_within(connection, self.opener, engine)
 
     def catch_up(self, *, at_least: int = 1) -> None:
@@ -125,7 +125,7 @@ class Engines:
             return
         try:
             with self.database.read() as connection:
-                engine = active_engine(connection)
+                engine = active_vector_database(connection)
                 waiting = count_pending(connection, engine) if engine else 0
             if engine is None or waiting < max(at_least, 1):
                 return
@@ -138,14 +138,14 @@ class Engines:
 
     def deliver(self) -> bool:
         """Tell the engine everything, unless another process is at it; returns whether it was told."""
-        with engine_lease(self.database, self.folder) as held:
+        with delivery_lease(self.database, self.folder) as held:
             if not held:
                 return False
             with self.database.read() as connection:
-                engine = active_engine(connection)
+                engine = active_vector_database(connection)
             if engine is None:
                 return True
-            if engine.kind is EngineKind.PGVECTOR:
+            if engine.kind is VectorDatabaseKind.PGVECTOR:
                 self.database.transact(lambda connection: deliver_within(connection, self.opener, engine))
             else:
                 deliver(self.database, self.opener, engine)
@@ -157,7 +157,7 @@ class Engines:
         Raises `EngineUnavailableError`, or `GalleryError` where another process is at it for long.
         """
         with self.database.read() as connection:
-            engine = active_engine(connection)
+            engine = active_vector_database(connection)
         if engine is None:
             return
         create_indexes(self.database, self.opener, engine)
@@ -170,14 +170,14 @@ class Engines:
     def is_told(self) -> bool:
         """Whether the engine knows of every change."""
         with self.database.read() as connection:
-            engine = active_engine(connection)
+            engine = active_vector_database(connection)
             return engine is None or not count_pending(connection, engine)
 
     def remnants(self) -> list[str]:
         """Where vectors that were removed may still be, in words."""
         with self.database.read() as connection:
-            engine = active_engine(connection)
-        if engine is None or engine.kind is not EngineKind.MILVUS:
+            engine = active_vector_database(connection)
+        if engine is None or engine.kind is not VectorDatabaseKind.MILVUS:
             return []
         late = [] if self.is_told() else ["Milvus, which has not been told yet: it will be when it answers again"]
         return [*late, "Milvus's files, where removed vectors stay until it compacts them"]
@@ -185,7 +185,7 @@ class Engines:
     def describe(self) -> str | None:
         """The engine and its state in words; None where the gallery's own index is searched."""
         with self.database.read() as connection:
-            engine = active_engine(connection)
+            engine = active_vector_database(connection)
             if engine is None:
                 return None
             waiting = count_pending(connection, engine)

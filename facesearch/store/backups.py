@@ -25,7 +25,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError
 from facesearch.files import fsync_folder, remove_index_cache, unfinished_gallery, work_folder
-from facesearch.search.backlog import engines, forget_engines
+from facesearch.search.backlog import forget_vector_databases, vector_databases
 from facesearch.store import audit
 from facesearch.store.check import check_database
 from facesearch.store.encryption import cipher_of, refuse_key_of_plain
@@ -248,7 +248,7 @@ def _prepare(
             erased.take_over(connection, tombstones, of_others=False)
             gone = len(erase_again(connection, erased.read_own(connection)))
             # What an engine holds belongs to the gallery that the backup was made of, which may live on.
-            forget_engines(connection, [engine.row for engine in engines(connection)])
+            forget_vector_databases(connection, [engine.row for engine in vector_databases(connection)])
             audit.keep(connection, told)
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})
             restored = Restored(

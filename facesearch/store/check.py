@@ -16,7 +16,7 @@ from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.index.rowfiles import is_row_cache
 from facesearch.index.snapshot import read_snapshot
 from facesearch.names import is_file
-from facesearch.search.database_checks import check_engines
+from facesearch.search.database_checks import check_vector_databases
 from facesearch.store import models, photos, templates
 from facesearch.store.check_records import RESTORE, check_records
 from facesearch.store.revisions import read_revision
@@ -54,7 +54,7 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
         yield finding
     if sound:
         yield from _check_erased(gallery, fix=fix)
-        yield from check_engines(gallery.engines, fix=fix)
+        yield from check_vector_databases(gallery.vector_databases, fix=fix)
         yield _check_cache(gallery, fix=fix)
     yield from _check_photos(gallery.database, listed=not sound)
 
@@ -176,7 +176,7 @@ def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
         return found
     if not fix:
         return replace(found, detail=f"{found.detail}; `facesearch check --fix` rebuilds it")
-    count = gallery.rebuild_own_index()
+    count = gallery.rebuild_mirror()
     return Finding(ok=True, subject="index", detail=f"{found.detail}; rebuilt from {count} templates", fixed=True)
 
 

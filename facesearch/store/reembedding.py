@@ -89,7 +89,7 @@ class GalleryModels:
         self._gallery = gallery
         self._database = gallery.database
         self._folder = gallery.folder
-        self._engines = gallery.engines
+        self._vector_databases = gallery.vector_databases
 
     def all(self) -> list[GalleryModel]:
         """Every model, oldest first."""
@@ -194,7 +194,7 @@ class GalleryModels:
             audit.record(connection, ACTIVATED, detail)
             return active.model_id
 
-        self._engines.prepare()
+        self._vector_databases.prepare()
         return self._database.transact(activate)
 
     def retire(self, model_id: str, *, allow_missing: bool = False) -> Retired:

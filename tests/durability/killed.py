@@ -23,7 +23,7 @@ from sqlalchemy.engine import Engine
 
 from facesearch import files
 from facesearch.index import policy, rowfiles, snapshot
-from facesearch.search import gallery, own_index
+from facesearch.search import gallery, mirror
 from facesearch.search.gallery import Gallery
 from facesearch.search.lifecycle import create_gallery, upgrade_gallery
 from facesearch.store import opening
@@ -182,7 +182,7 @@ FLAT: dict[str, Work] = {
     "enroll: first statement": enrolling(lambda: at_statement("INSERT INTO photos")),
     "enroll: before commit": enrolling(lambda: at_commit(done=False)),
     "enroll: after commit, unacknowledged": enrolling(lambda: at_commit(done=True)),
-    "remove: rows gone, cache not": removing(lambda: before(own_index, "remove_index_cache")),
+    "remove: rows gone, cache not": removing(lambda: before(mirror, "remove_index_cache")),
     "remove: cache gone, name not synced": removing(lambda: before(files, "fsync_folder")),
     "remove: before commit": removing(lambda: at_commit(done=False)),
     "remove: after commit, before the cache is written again": removing(lambda: at_commit(done=True)),
@@ -190,7 +190,7 @@ FLAT: dict[str, Work] = {
     "cache: before the rename": saving(lambda: before(Path, "replace")),
     "cache: after the rename": saving(lambda: after(Path, "replace")),
     "cache: after the folder's sync": saving(lambda: after(snapshot, "fsync_folder")),
-    "reindex: cache removed": rebuilding(lambda: after(own_index, "remove_index_cache")),
+    "reindex: cache removed": rebuilding(lambda: after(mirror, "remove_index_cache")),
     "reindex: before the rename": rebuilding(lambda: before(Path, "replace")),
     "create: folder made": creating(lambda: before(os, "open")),
     "create: no lock in the work folder": creating(lambda: before(files, "lock_file")),
@@ -229,7 +229,7 @@ TWO_STAGE: dict[str, Work] = {
     "close gaps: between the renames": closing_gaps(lambda: after(Path, "replace")),
     "close gaps: after the second rename": closing_gaps(lambda: after(Path, "replace", 2)),
     "close gaps: after the folder's sync": closing_gaps(lambda: after(rowfiles, "fsync_folder", 2)),
-    "reindex: cache removed": rebuilding(lambda: after(own_index, "remove_index_cache")),
+    "reindex: cache removed": rebuilding(lambda: after(mirror, "remove_index_cache")),
     "reindex: between the renames": rebuilding(lambda: after(Path, "replace")),
 }
 POINTS = {IndexKind.FLAT: FLAT, IndexKind.TWO_STAGE: TWO_STAGE}

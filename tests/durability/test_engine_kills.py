@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesearch.search.backlog import EngineKind
+from facesearch.search.backlog import VectorDatabaseKind
 from facesearch.search.gallery import Gallery
 from facesearch.store.check import check_gallery
 from facesearch.store.location import MilvusServer
@@ -58,7 +58,7 @@ class Ledger:
         """Before and after the engine was told what it has not been told."""
         for told in (False, True):
             if told:
-                assert gallery.engines.deliver()
+                assert gallery.vector_databases.deliver()
             names = {int(subject.name) for subject in gallery.subjects()}
             assert self.present - self.unsure <= names, "an acknowledged enrolment is lost"
             assert not self.removed & names, "an acknowledged removal was undone"
@@ -109,7 +109,7 @@ def prepare(folder: Path, address: str) -> None:
     with make_gallery(folder) as gallery:
         enroll(gallery, "1", 1)
     with Gallery.open(folder, milvus=MilvusServer(address)) as gallery:
-        gallery.move_index(EngineKind.MILVUS)
+        gallery.move_index(VectorDatabaseKind.MILVUS)
 
 
 def chance() -> random.Random:

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from facesearch import EngineUnavailableError, FaceSearch
-from facesearch.search.backlog import EngineKind, add_engine, change_engine
+from facesearch.search.backlog import VectorDatabaseKind, add_vector_database, change_vector_database
 from facesearch.search.opening import Opener
 from facesearch.server.app import create_app
 from facesearch.server.options import ServerOptions
@@ -75,7 +75,7 @@ def bereft(engine: FaceSearch, monkeypatch: pytest.MonkeyPatch) -> FaceSearch:
         raise EngineUnavailableError("Milvus does not answer.", "Start it.")
 
     with engine.gallery.database.write() as connection:
-        change_engine(connection, add_engine(connection, EngineKind.MILVUS), active=1)
+        change_vector_database(connection, add_vector_database(connection, VectorDatabaseKind.MILVUS), active=1)
     monkeypatch.setattr(Opener, "open", unavailable)
     return engine
 

@@ -87,11 +87,11 @@ def test_what_is_remembered_is_bounded(gallery: Gallery, monkeypatch: pytest.Mon
         enroll(gallery, f"person {number}", number)
     for number in range(30):  # each takes eight templates from the index
         assert found_subject(gallery, number) == f"person {number}"
-        assert len(gallery.own_index._recall._known) <= 12
+        assert len(gallery.mirror._recall._known) <= 12
 
 
 def test_nobody_who_was_erased_stays_in_memory(gallery: Gallery) -> None:
     enroll(gallery, "Ada", 1)
     assert found_subject(gallery, 1) == "Ada"
     gallery.erase(["Ada"])
-    assert gallery.own_index._recall._known == {}
+    assert gallery.mirror._recall._known == {}

@@ -141,7 +141,7 @@ def test_an_index_of_another_model_takes_nothing_over(gallery: Gallery, second: 
     with second.database.write() as connection:
         models.make_active(connection, models.insert_model(connection, OTHER_MODEL))
         connection.exec_driver_sql("DELETE FROM templates")
-    live = gallery.own_index._live
+    live = gallery.mirror._live
     assert live is not None
     effect = Effect()
     effect.model_row, effect.added = live.model_row + 1, [(99, 1, units(5, 1)[0])]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facesearch.search.gallery import Gallery
-from facesearch.search.own_index import OwnIndex
+from facesearch.search.mirror import IndexMirror
 from facesearch.store import templates
 from facesearch.store.check import check_gallery
 from facesearch.store.revisions import read_revision, renew_token, touched_since
@@ -133,8 +133,8 @@ def test_an_index_that_grows_by_what_others_enroll_becomes_of_the_kind_that_suit
 
 
 def index_kind(gallery: Gallery) -> IndexKind:
-    assert gallery.own_index._live is not None
-    return gallery.own_index._live.kind
+    assert gallery.mirror._live is not None
+    return gallery.mirror._live.kind
 
 
 def test_what_is_kept_is_bounded(gallery: Gallery) -> None:
@@ -309,7 +309,7 @@ class Pair:
         if self.people:
             gallery = self.one()
             with pytest.MonkeyPatch.context() as patch, suppress(RuntimeError):
-                patch.setattr(OwnIndex, "_forget_in_cache", forget_and_fail)
+                patch.setattr(IndexMirror, "_forget_in_cache", forget_and_fail)
                 gallery.remove_subject(str(self.choose.choice(self.people)))
 
     def renew(self) -> None:
@@ -339,7 +339,7 @@ class Pair:
         gallery = gallery or self.one()
         gallery.search(unit(1)[None], 1)
         ids, vectors = gallery.all_templates()
-        live = gallery.own_index._live
+        live = gallery.mirror._live
         if live is None:  # nobody is enrolled, nor was since it was opened
             assert not self.people
             return
@@ -353,10 +353,10 @@ class Pair:
             gallery.close()
 
 
-FORGET = OwnIndex._forget_in_cache
+FORGET = IndexMirror._forget_in_cache
 
 
-def forget_and_fail(self: OwnIndex, ids: list[int], before: bytes, after: bytes) -> None:
+def forget_and_fail(self: IndexMirror, ids: list[int], before: bytes, after: bytes) -> None:
     FORGET(self, ids, before, after)
     raise RuntimeError
 

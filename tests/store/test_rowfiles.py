@@ -14,7 +14,7 @@ from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
 from facesearch.index import row_index
 from facesearch.index.rowfiles import FIRST, is_row_cache, read_head, read_row_cache
 from facesearch.search.gallery import Gallery
-from facesearch.search.own_index import OwnIndex
+from facesearch.search.mirror import IndexMirror
 from facesearch.store import templates
 from facesearch.store.check import check_gallery
 from facesearch.store.revisions import read_revision
@@ -95,7 +95,7 @@ def test_a_removal_blanks_rows_before_it_returns_and_keeps_the_rest(saved: Path)
         assert (saved / INDEX_VECTORS_NAME).stat().st_size == size
         assert not np.array_equal(now.codes, cache.codes), "a code says a good deal about a vector"
     with Gallery.open(saved) as gallery:
-        assert gallery.own_index._live is None
+        assert gallery.mirror._live is None
         assert everybody(gallery) == [None if name == "3" else name for name in NAMES]
         with gallery.database.read() as connection:
             assert now.token == read_revision(connection).token, "nothing is to be compared at the next opening"
@@ -108,7 +108,7 @@ def test_a_removal_that_is_undone_loses_nobody(saved: Path) -> None:
         assert everybody(reader) == NAMES
         with Gallery.open(saved) as gallery:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("facesearch.search.own_index.OwnIndex._forget_in_cache", forget_and_fail)
+                patch.setattr("facesearch.search.mirror.IndexMirror._forget_in_cache", forget_and_fail)
                 with pytest.raises(RuntimeError):
                     gallery.remove_subject("3")
             assert not in_files(saved, 3)
@@ -124,7 +124,7 @@ def test_a_removal_that_is_undone_beside_files_of_an_older_state_loses_nobody(sa
     with Gallery.open(saved) as gallery:
         enroll(gallery, "new", 100)  # not in the files: nobody has searched
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("facesearch.search.own_index.OwnIndex._forget_in_cache", forget_and_fail)
+            patch.setattr("facesearch.search.mirror.IndexMirror._forget_in_cache", forget_and_fail)
             with pytest.raises(RuntimeError):
                 gallery.remove_subject("3")
     assert not in_files(saved, 3)
@@ -133,7 +133,7 @@ def test_a_removal_that_is_undone_beside_files_of_an_older_state_loses_nobody(sa
         assert found_subject(gallery, 100) == "new"
 
 
-def forget_and_fail(self: OwnIndex, ids: list[int], before: bytes, after: bytes) -> None:
+def forget_and_fail(self: IndexMirror, ids: list[int], before: bytes, after: bytes) -> None:
     row_index.forget(self._folder, np.array(ids), before, after)
     raise RuntimeError
 
@@ -257,7 +257,7 @@ def test_what_is_no_longer_wanted_is_not_published(saved: Path) -> None:
     with Gallery.open(saved) as gallery:
         enroll(gallery, "new", 100)
         found_subject(gallery, 100)
-        live = gallery.own_index._live
+        live = gallery.mirror._live
         assert live is not None
         assert live.save(saved, nullcontext(enter_result=False))
         assert [(saved / name).read_bytes() for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)] == before

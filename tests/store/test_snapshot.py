@@ -239,10 +239,10 @@ def test_a_writer_that_is_overtaken_by_a_removal_publishes_nothing(folder: Path)
     with make_gallery(folder) as one, Gallery.open(folder) as two:
         enroll(one, "anna", 1)
         assert found_subject(one, 1) == "anna"
-        live = one.own_index._live
+        live = one.mirror._live
         assert live is not None
         two.remove_subject("anna")  # after one has looked at the token, before it has written
-        live.save(folder, one.own_index._held_at(live.token))
+        live.save(folder, one.mirror._held_at(live.token))
         assert not (folder / INDEX_CACHE_NAME).exists()
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from facesearch.search.backlog import EngineKind
+from facesearch.search.backlog import VectorDatabaseKind
 from facesearch.search.gallery import Gallery
 from facesearch.store.location import Location, MilvusServer, parse_location
 from tests.store.makers import MODEL
@@ -21,7 +21,7 @@ class Place:
     """Where a gallery and its vectors are to be."""
 
     location: Location
-    kind: EngineKind
+    kind: VectorDatabaseKind
     milvus: MilvusServer | None
 
     def open(self) -> Gallery:
@@ -38,15 +38,15 @@ class Place:
         return gallery
 
 
-@pytest.fixture(params=list(EngineKind))
+@pytest.fixture(params=list(VectorDatabaseKind))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A folder with its vectors in Milvus; a PostgreSQL database with its vectors in pgvector."""
-    if request.param is EngineKind.MILVUS:
+    if request.param is VectorDatabaseKind.MILVUS:
         address = request.getfixturevalue("milvus")
-        yield Place(tmp_path / "gallery", EngineKind.MILVUS, MilvusServer(address))
+        yield Place(tmp_path / "gallery", VectorDatabaseKind.MILVUS, MilvusServer(address))
         return
     with new_database(request.getfixturevalue("pgvector")) as url:
-        yield Place(parse_location(url, tmp_path), EngineKind.PGVECTOR, None)
+        yield Place(parse_location(url, tmp_path), VectorDatabaseKind.PGVECTOR, None)
 
 
 @contextmanager

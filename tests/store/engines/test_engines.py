@@ -12,10 +12,10 @@ from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError,
 from facesearch.index.external import ExternalIndex
 from facesearch.jobs.erasure import forget_people
 from facesearch.search import vector_databases as keeping
-from facesearch.search.backlog import EngineKind, active_engine, count_pending, engines
+from facesearch.search.backlog import VectorDatabaseKind, active_vector_database, count_pending, vector_databases
 from facesearch.search.gallery import Gallery
 from facesearch.search.opening import Opener
-from facesearch.search.vector_databases import Engines
+from facesearch.search.vector_databases import VectorDatabases
 from facesearch.store.check import check_gallery
 from facesearch.store.location import MilvusServer
 from facesearch.store.models import active_model
@@ -35,7 +35,7 @@ def faults(gallery: Gallery) -> list[Finding]:
 
 def waiting(gallery: Gallery) -> int:
     with gallery.database.read() as connection:
-        engine = active_engine(connection)
+        engine = active_vector_database(connection)
         assert engine is not None
         return count_pending(connection, engine)
 
@@ -50,7 +50,7 @@ def test_a_change_is_acknowledged_once_it_is_committed_although_the_database_is_
 
     with make_gallery(tmp_path / "gallery") as gallery:
         with monkeypatch.context() as patch:
-            patch.setattr(keeping, "active_engine", gone)
+            patch.setattr(keeping, "active_vector_database", gone)
             enroll(gallery, "Ada", 1)
         assert found_subject(gallery, 1) == "Ada"
 
@@ -69,10 +69,10 @@ class Meddler:
 
     def _with(self, change: Callable[[ExternalIndex], object]) -> None:
         with self.gallery.database.write() as connection:
-            engine, model = active_engine(connection), active_model(connection)
+            engine, model = active_vector_database(connection), active_model(connection)
             assert engine is not None
             assert model is not None
-            index: ExternalIndex = self.gallery.engines.opener.open(engine, connection, model[0], DIMENSION)
+            index: ExternalIndex = self.gallery.vector_databases.opener.open(engine, connection, model[0], DIMENSION)
             change(index)
 
 
@@ -80,8 +80,8 @@ def test_own_writes_are_seen_and_whoever_went_is_not_while_the_engine_lags(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with place.make(some_people) as gallery, place.open() as other:
-        monkeypatch.setattr(Engines, "catch_up", lambda *_, **__: None)
-        monkeypatch.setattr(Engines, "follow", lambda *_: None)
+        monkeypatch.setattr(VectorDatabases, "catch_up", lambda *_, **__: None)
+        monkeypatch.setattr(VectorDatabases, "follow", lambda *_: None)
         (key,) = enroll(gallery, "anna", 100)
         gallery.remove_subject("person 1")
         assert waiting(gallery) == 11
@@ -92,13 +92,13 @@ def test_own_writes_are_seen_and_whoever_went_is_not_while_the_engine_lags(
             assert each.search(unit(100)[None], 4)[0][0].template_id == key
         assert faults(gallery) == []
         monkeypatch.undo()
-        gallery.engines.catch_up()
+        gallery.vector_databases.catch_up()
         assert waiting(gallery) == 0
         assert found_subject(other, 100) == "anna"
         assert faults(other) == []
 
 
-def test_scores_ties_and_filters_are_those_of_the_own_index(place: Place) -> None:
+def test_scores_ties_and_filters_are_those_of_the_mirror(place: Place) -> None:
     vectors = units(7, 12)
 
     def people(gallery: Gallery) -> None:
@@ -132,12 +132,12 @@ def test_an_engine_that_was_restored_names_nobody_whom_the_database_does_not_kno
     with place.make(some_people) as gallery:
         meddler = Meddler(gallery)
         (gone,) = enroll(gallery, "gone", 200)
-        gallery.engines.catch_up()
+        gallery.vector_databases.catch_up()
         gallery.remove_subject("gone")
-        gallery.engines.catch_up()
+        gallery.vector_databases.catch_up()
         first = best(gallery, unit(0))
         assert first is not None
-        if place.kind is EngineKind.MILVUS:  # the codes in PostgreSQL cannot refer to templates that are gone
+        if place.kind is VectorDatabaseKind.MILVUS:  # the codes in PostgreSQL cannot refer to templates that are gone
             meddler.add(200, gone, *range(5000, 5040))  # so many that they fill the first answer
         meddler.remove(first.template_id)
         meddler.add(300, 1 + first.template_id)
@@ -188,12 +188,12 @@ def test_a_move_goes_on_where_it_was_interrupted_while_the_gallery_is_searched_a
         assert other.move_index(None) == 31
         assert other.describe_index().startswith("flat")
         with gallery.database.read() as connection:
-            assert engines(connection) == []
+            assert vector_databases(connection) == []
         assert found_subject(gallery, 35) == "person 3"
 
 
 def test_an_engine_that_is_down_is_an_error_and_enrolment_goes_on(place: Place) -> None:
-    if place.kind is EngineKind.PGVECTOR:
+    if place.kind is VectorDatabaseKind.PGVECTOR:
         pytest.skip("It is as much up as the records.")
     with place.make(some_people):
         pass
@@ -211,7 +211,7 @@ def test_an_engine_that_is_down_is_an_error_and_enrolment_goes_on(place: Place) 
         unsaid.search(unit(1)[None], 3)
     with place.open() as gallery:
         assert found_subject(gallery, 100) == "late"
-        gallery.engines.catch_up()
+        gallery.vector_databases.catch_up()
         assert waiting(gallery) == 0
         assert found_subject(gallery, 25) is None
         assert faults(gallery) == []
@@ -237,28 +237,28 @@ def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
 ) -> None:
     with place.make(some_people) as gallery, place.open() as other:
         assert found_subject(other, 5) == "person 0"
-        bound = Engines._bound
+        bound = VectorDatabases._bound
 
-        def leave(self: Engines, *arguments: object) -> object:
+        def leave(self: VectorDatabases, *arguments: object) -> object:
             found = bound(self, *arguments)  # type: ignore[arg-type]  # whatever it is given
             monkeypatch.undo()
             gallery.move_index(None)
             raise EngineUnavailableError("The collection is gone.") if found else AssertionError
 
-        monkeypatch.setattr(Engines, "_bound", leave)
+        monkeypatch.setattr(VectorDatabases, "_bound", leave)
         assert found_subject(other, 5) == "person 0"
 
 
 def test_vectors_go_only_where_they_may(tmp_path: Path) -> None:
     with make_gallery(tmp_path / "gallery") as gallery:
         with pytest.raises(GalleryError, match="this gallery is a folder"):
-            gallery.move_index(EngineKind.PGVECTOR)
+            gallery.move_index(VectorDatabaseKind.PGVECTOR)
         with pytest.raises(ConfigError, match="in Milvus"):
-            gallery.move_index(EngineKind.MILVUS)
+            gallery.move_index(VectorDatabaseKind.MILVUS)
 
 
 def test_a_receipt_says_what_milvus_was_not_told(place: Place, tmp_path: Path) -> None:
-    if place.kind is EngineKind.PGVECTOR:
+    if place.kind is VectorDatabaseKind.PGVECTOR:
         pytest.skip("It is told in the transaction.")
     with place.make(some_people):
         pass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.index import policy
-from facesearch.search import own_index
+from facesearch.search import mirror
 from facesearch.search.changes import Effect
 from facesearch.search.gallery import Gallery
 from facesearch.search.live_index import LiveIndex
@@ -31,7 +31,7 @@ def test_an_interrupted_takeover_of_a_commit_costs_the_index_and_no_result(
         patch.setattr(Effect, "take_over", interrupt)
         with pytest.raises(KeyboardInterrupt):
             enroll(gallery, "bob", 2)
-    assert gallery.own_index._live is None
+    assert gallery.mirror._live is None
     assert [found_subject(gallery, seed) for seed in (1, 2)] == ["anna", "bob"]
 
 
@@ -46,7 +46,7 @@ def test_an_interrupted_refresh_costs_the_index_and_no_result(
         patch.setattr(LiveIndex, "refresh", interrupt)
         with pytest.raises(KeyboardInterrupt):
             found_subject(gallery, 2)
-    assert gallery.own_index._live is None
+    assert gallery.mirror._live is None
     assert [found_subject(gallery, seed) for seed in (1, 2)] == ["anna", "bob"]
 
 
@@ -54,7 +54,7 @@ def test_an_interrupted_refresh_costs_the_index_and_no_result(
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages from three templates on, written when there are four that no file has."""
     monkeypatch.setattr(policy, "TWO_STAGE_FROM", 3)
-    monkeypatch.setattr(own_index, "UNSAVED", 4 * 4 * DIMENSION)
+    monkeypatch.setattr(mirror, "UNSAVED", 4 * 4 * DIMENSION)
 
 
 @pytest.mark.usefixtures("eager")
@@ -66,7 +66,7 @@ def test_a_gallery_that_grows_changes_its_index_and_has_few_vectors_in_memory_al
         for seed in range(12):
             enroll(gallery, str(seed), seed)
             assert seed or found_subject(gallery, 0) == "0"  # the first search opens the index
-            live = gallery.own_index._live
+            live = gallery.mirror._live
             assert live is not None
             assert live.kind == (IndexKind.TWO_STAGE if seed >= 2 else IndexKind.FLAT)
             unsaved.append(live.unsaved_bytes // (4 * DIMENSION))

@@ -24,7 +24,7 @@ from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME, remove_index_
 from facesearch.index.base import ChangedRowError
 from facesearch.index.rowfiles import is_row_cache
 from facesearch.search import recall
-from facesearch.search.backlog import has_engine
+from facesearch.search.backlog import has_vector_database
 from facesearch.search.live_index import LiveIndex
 from facesearch.search.readers import Readers
 from facesearch.search.recall import Recall, UnknownTemplateError
@@ -53,7 +53,7 @@ UNSAVED: Final = 1 << 23
 million templates that takes 0.3 s."""
 
 
-class OwnIndex:
+class IndexMirror:
     """Searched by several threads, brought up to date before each search, written to the folder's cache."""
 
     def __init__(self, database: Database, folder: Path, kind: IndexKind) -> None:
@@ -74,7 +74,7 @@ class OwnIndex:
     def open(self) -> None:
         """Load or build the index now, not with the first search. Raises `CorruptGalleryError` as a search does."""
         with self.lock, self._database.read() as connection:
-            if not has_engine(connection):
+            if not has_vector_database(connection):
                 self._refreshed(connection)
 
     def search(
@@ -121,7 +121,7 @@ class OwnIndex:
             with self.lock:
                 version = self._database.version()
                 connection = reading.enter_context(self._database.read())
-                if has_engine(connection):
+                if has_vector_database(connection):
                     self._live = None
                     return None
                 live = self._refreshed(connection)
