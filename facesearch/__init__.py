@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         ConfigError,
         CorruptGalleryError,
         DiskFullError,
-        EngineUnavailableError,
         EvaluationError,
         FaceCountError,
         FaceSearchError,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
         SubjectExistsError,
         UndoError,
         UnknownSubjectError,
+        VectorDatabaseError,
     )
     from facesearch.types import (
         Candidate,
@@ -71,7 +71,6 @@ __all__ = [
     "CorruptGalleryError",
     "Decision",
     "DiskFullError",
-    "EngineUnavailableError",
     "EnrollOutcome",
     "EnrollStatus",
     "EnrolledPhoto",
@@ -109,6 +108,7 @@ __all__ = [
     "Threshold",
     "UndoError",
     "UnknownSubjectError",
+    "VectorDatabaseError",
 ]
 
 HOMES = {"FaceSearch": "api", "JournalEntry": "corrections"}

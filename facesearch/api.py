@@ -531,7 +531,7 @@ class FaceSearch:
 
         `kind` moves the gallery: `pgvector`, `milvus`, or `auto` for its own index. `progress` hears how many of how
         many templates were handed over. What was interrupted goes on when it is run again. Raises `ConfigError` for
-        other kinds, `EngineUnavailableError` where the engine does not answer.
+        other kinds, `VectorDatabaseError` where the engine does not answer.
         """
         if kind is None:
             return self.gallery.rebuild_index(progress)

@@ -21,7 +21,6 @@ from facesearch import arguments
 from facesearch.corrections import JournalEntry
 from facesearch.errors import (
     ConfigError,
-    EngineUnavailableError,
     FaceSearchError,
     GalleryError,
     ModelError,
@@ -34,6 +33,7 @@ from facesearch.errors import (
     SubjectExistsError,
     UndoError,
     UnknownSubjectError,
+    VectorDatabaseError,
 )
 from facesearch.evaluation.calibration import Calibration
 from facesearch.names import path_text, text_path
@@ -374,7 +374,7 @@ def _error(response: httpx.Response) -> FaceSearchError:
         "model_mismatch": ModelMismatchError,
         "model": ModelError,
         "model_not_found": ModelNotFoundError,
-        "engine_unavailable": EngineUnavailableError,
+        "vector_database": VectorDatabaseError,
         "not_found": GalleryError,
         "gallery": GalleryError,
         "invalid_request": ConfigError,

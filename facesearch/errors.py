@@ -21,7 +21,7 @@
     |  |- UndoError              a correction that cannot be undone, or is not there
     |  |- GalleryConflictError   others changed the same rows at the same time, again and again
     |  |- GalleryLockedError     encrypted, and the key is missing or wrong
-    |  |- EngineUnavailableError an external vector engine does not answer
+    |  |- VectorDatabaseError  its vector database does not answer
     |  `- CorruptGalleryError
     |- EvaluationError           data that no honest error rate can be computed from
     |- ServerError               a server does not answer as it should
@@ -139,8 +139,8 @@ class GalleryLockedError(GalleryError):
     """The gallery is encrypted, and its key is missing or wrong."""
 
 
-class EngineUnavailableError(GalleryError):
-    """The gallery's vector engine does not answer."""
+class VectorDatabaseError(GalleryError):
+    """The gallery's vector database (pgvector, Milvus) does not answer."""
 
 
 class CorruptGalleryError(GalleryError):

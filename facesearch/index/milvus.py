@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesearch.errors import EngineUnavailableError, InstallationError
+from facesearch.errors import InstallationError, VectorDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ AMONG = 50_000
 
 
 def connect(address: str, token: str | None = None) -> MilvusClient:
-    """A client of the Milvus at `http://host:19530`. Raises `InstallationError` or `EngineUnavailableError`."""
+    """A client of the Milvus at `http://host:19530`. Raises `InstallationError` or `VectorDatabaseError`."""
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
@@ -218,7 +218,7 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except (MilvusException, grpc.RpcError) as error:
         text = error.message if isinstance(error, MilvusException) else type(error).__name__
-        raise EngineUnavailableError(
+        raise VectorDatabaseError(
             f"{what} does not answer as it should: {text}",
             "Start it, or look at FACESEARCH_MILVUS. Nothing is lost: what changes meanwhile is sent when it is back.",
         ) from error

@@ -46,7 +46,7 @@ class Errand:
 def deliver(database: Database, opener: Opener, engine: VectorDatabase) -> int:
     """Tell an engine outside of the database everything it has not been told; returns how many notes that was.
 
-    The caller holds the lease. Raises `EngineUnavailableError`; what was delivered until then is noted.
+    The caller holds the lease. Raises `VectorDatabaseError`; what was delivered until then is noted.
     """
     done = 0
     while True:

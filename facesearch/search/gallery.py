@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from facesearch.errors import EngineUnavailableError
+from facesearch.errors import VectorDatabaseError
 from facesearch.files import remove_dead_work
 from facesearch.index.snapshot import remove_leftovers
 from facesearch.names import path_text
@@ -195,7 +195,7 @@ class Gallery:
         At least two subjects come back where there are two, so that a runner-up is known. `where` limits the search
         to subjects with these attributes. `model_id` says what made the vectors, where they are not the gallery's own.
         Raises `GalleryError` for vectors that are not finite or not unit length, `ModelMismatchError` where another
-        model's templates are searched by now, `EngineUnavailableError` where the gallery's engine does not answer.
+        model's templates are searched by now, `VectorDatabaseError` where the gallery's engine does not answer.
         """
         found = self.mirror.search(vectors, k, where, model_id)
         if found is None:
@@ -213,7 +213,7 @@ class Gallery:
         """
         try:
             return self.search(vectors, k, where, model_id), True
-        except EngineUnavailableError:
+        except VectorDatabaseError:
             pass
         return self.vector_databases.search_newest(vectors, k, where, model_id)
 

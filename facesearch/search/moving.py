@@ -50,7 +50,7 @@ def move(
 ) -> None:
     """Have the gallery's vectors searched by a new engine of this kind, or by its own index where `kind` is None.
 
-    `progress` hears how many of how many templates were handed over. Raises `EngineUnavailableError`, `ConfigError`, or
+    `progress` hears how many of how many templates were handed over. Raises `VectorDatabaseError`, `ConfigError`, or
     `GalleryError` where another process is at it; run again, it goes on from there.
     """
     with delivery_lease(keeper.database, keeper.folder) as held:

@@ -28,7 +28,7 @@ class Opener:
     ) -> ExternalIndex:
         """The index of one model, which may have to be created; one in the database is bound to `connection`.
 
-        Raises `ConfigError` where nobody said where Milvus is, `EngineUnavailableError` where it does not answer.
+        Raises `ConfigError` where nobody said where Milvus is, `VectorDatabaseError` where it does not answer.
         """
         collection = engine.collection(model_row)
         if engine.kind is VectorDatabaseKind.MILVUS:

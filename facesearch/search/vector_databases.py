@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError, GalleryUnavailableError
+from facesearch.errors import ConfigError, GalleryError, GalleryUnavailableError, VectorDatabaseError
 from facesearch.search.backlog import (
     DatabaseVectors,
     VectorDatabaseKind,
@@ -65,7 +65,7 @@ class VectorDatabases:
         self.catch_up(at_least=MANY_PENDING)
         try:
             return self._search(vectors, k, where, model_id)
-        except EngineUnavailableError:
+        except VectorDatabaseError:
             if not self._has_changed():
                 raise
             return None
@@ -132,7 +132,7 @@ class VectorDatabases:
             self.deliver()
         except GalleryUnavailableError:  # the change is committed all the same, and the next one comes here again
             return
-        except (EngineUnavailableError, ConfigError) as error:
+        except (VectorDatabaseError, ConfigError) as error:
             self._wait_until = time.monotonic() + PAUSE
             log.warning("%s %d changes wait for it.", error.message, waiting)
 
@@ -154,7 +154,7 @@ class VectorDatabases:
     def prepare(self) -> None:
         """Before another model is searched: have an index of every model, and tell it everything.
 
-        Raises `EngineUnavailableError`, or `GalleryError` where another process is at it for long.
+        Raises `VectorDatabaseError`, or `GalleryError` where another process is at it for long.
         """
         with self.database.read() as connection:
             engine = active_vector_database(connection)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from facesearch import EngineUnavailableError, FaceSearch
+from facesearch import FaceSearch, VectorDatabaseError
 from facesearch.search.backlog import VectorDatabaseKind, add_vector_database, change_vector_database
 from facesearch.search.opening import Opener
 from facesearch.server.app import create_app
@@ -72,7 +72,7 @@ def bereft(engine: FaceSearch, monkeypatch: pytest.MonkeyPatch) -> FaceSearch:
     """An engine over a gallery whose vectors are in a Milvus that does not answer."""
 
     def unavailable(*_: object) -> None:
-        raise EngineUnavailableError("Milvus does not answer.", "Start it.")
+        raise VectorDatabaseError("Milvus does not answer.", "Start it.")
 
     with engine.gallery.database.write() as connection:
         change_vector_database(connection, add_vector_database(connection, VectorDatabaseKind.MILVUS), active=1)

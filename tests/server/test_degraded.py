@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from facesearch import EngineUnavailableError, FaceSearch
+from facesearch import FaceSearch, VectorDatabaseError
 from facesearch.client import Client
 from tests.server.conftest import serve_on_socket
 
@@ -22,7 +22,7 @@ def test_only_who_asks_for_it_gets_an_answer_without_the_engine(
     client: Client, bereft: FaceSearch, people_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = people_folder / "Mira Quill" / "1.jpg"
-    with pytest.raises(EngineUnavailableError, match="Milvus"):
+    with pytest.raises(VectorDatabaseError, match="Milvus"):
         client.identify(photo)
     (whole,) = client.identify(photo, degraded=True)
     assert whole.best is not None

@@ -71,8 +71,8 @@ async def identify(
     degraded: Annotated[
         bool,
         Query(
-            description="Where the gallery's vector engine is down, search the newest templates without it: records of "
-            "faces then have `complete: false`, unless these were all. Otherwise that is 503, `engine_unavailable`."
+            description="While the gallery's vector database is down, search the newest templates without it: records "
+            "of faces then have `complete: false`, unless these were all. Otherwise that is 503, `vector_database`."
         ),
     ] = False,
 ) -> JSONResponse:

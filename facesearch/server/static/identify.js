@@ -80,7 +80,7 @@ const again = (mine, face) => ask(mine, searching.signal, face);
 /** What went wrong; where the gallery's engine is down, some people can be searched without it. */
 function failed(mine) {
   const shown = failure(mine.error, () => again(mine));
-  if (mine.error.reason === "engine_unavailable") {
+  if (mine.error.reason === "vector_database") {
     const makeDo = () => ((mine.degraded = true), again(mine));
     shown.lastChild.append(" ", button("Search the newest people only", makeDo));
   }

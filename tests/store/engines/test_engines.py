@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesearch.errors import ConfigError, EngineUnavailableError, GalleryError, GalleryUnavailableError
+from facesearch.errors import ConfigError, GalleryError, GalleryUnavailableError, VectorDatabaseError
 from facesearch.index.external import ExternalIndex
 from facesearch.jobs.erasure import forget_people
 from facesearch.search import vector_databases as keeping
@@ -198,7 +198,7 @@ def test_an_engine_that_is_down_is_an_error_and_enrolment_goes_on(place: Place) 
     with place.make(some_people):
         pass
     with Gallery.open(place.location, milvus=MilvusServer("http://127.0.0.1:9")) as lost:
-        with pytest.raises(EngineUnavailableError, match="Milvus"):
+        with pytest.raises(VectorDatabaseError, match="Milvus"):
             lost.search(unit(1)[None], 3)
         found, complete = lost.search_or_local(unit(1)[None], 3)
         assert (found[0][0].subject, complete) == ("person 0", True)
@@ -229,7 +229,7 @@ def test_what_is_searched_without_the_engine_may_not_be_everybody(
 
 
 def unavailable(*_: object) -> None:
-    raise EngineUnavailableError("It is down.", "Start it.")
+    raise VectorDatabaseError("It is down.", "Start it.")
 
 
 def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
@@ -243,7 +243,7 @@ def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
             found = bound(self, *arguments)  # type: ignore[arg-type]  # whatever it is given
             monkeypatch.undo()
             gallery.move_index(None)
-            raise EngineUnavailableError("The collection is gone.") if found else AssertionError
+            raise VectorDatabaseError("The collection is gone.") if found else AssertionError
 
         monkeypatch.setattr(VectorDatabases, "_bound", leave)
         assert found_subject(other, 5) == "person 0"
