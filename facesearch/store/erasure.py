@@ -33,6 +33,7 @@ from facesearch.store.tombstones import (
     content_key,
     erased_rows,
     name_key,
+    removed_key,
     subject_key,
     template_keys,
     vector_key,
@@ -125,8 +126,8 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     removed = _removed_of_others(connection)
     others = removed.vectors | _vectors_of_others(connection, found.vectors)
     vectors = map(vector_key, found.vectors - others)
-    returns = _returns(found, shared | found.contents & removed.contents)
-    listed.add(connection, [*found.keys, *keys, *vectors, *returns])
+    gone = [removed_key(each.hex()) for each in found.contents - shared - removed.contents]
+    listed.add(connection, [*found.keys, *keys, *vectors, *gone, *_returns(found, shared)])
     counts = {"subjects": found.own, "photos": photos, "templates": len(keys), "refused_photos": rejections}
     audit.record(connection, "people.forget", counts)
     return Erased(
@@ -281,7 +282,7 @@ def find_in_journal(connection: Connection, tombstones: Tombstones) -> ErasedPas
             found.names.append(row["name"])
         elif table == TemplateRow.__tablename__ and tombstones.names(vector_key(row["vector"])):
             found.templates += 1
-        elif table != PhotoRow.__tablename__ or not tombstones.names(content_key(row["sha256"].hex())):
+        elif table != PhotoRow.__tablename__ or not tombstones.names(removed_key(row["sha256"].hex())):
             continue
         found.entries.add(entry_id)
     return found

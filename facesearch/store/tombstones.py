@@ -148,6 +148,11 @@ def content_key(sha256: str, name: str | None = None) -> str:
     return f"content {sha256}" if name is None else f"content {sha256} of {name}"
 
 
+def removed_key(sha256: str) -> str:
+    """The content of a photo (SHA-256 in hex) that was removed, where only the erased could have it back."""
+    return f"removed content {sha256}"
+
+
 def template_keys(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
     """Template ids by the spelling of their rows, of faces that fulfil `condition`."""
     return dict(_template_rows(connection, condition))

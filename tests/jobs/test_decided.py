@@ -218,6 +218,7 @@ def test_a_removed_photo_of_the_same_content_stays_somebody_else_s(engine: FaceS
     engine.gallery.remove_photos([shared])
     assert engine.forget([MIRA])["clean"]
     assert [finding for finding in engine.check() if not finding.ok and finding.subject == "erased"] == []
+    assert reasons(run(engine, people / MIRA, subject="Ada")) == ["erased"] * 4
     engine.gallery.undo()
     assert shared in [Path(photo.photo) for photo in engine.gallery.photos_of_subject(OTTO)]
 
