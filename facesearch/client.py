@@ -151,7 +151,8 @@ class Client:
             "/verify", a=[a], b=[b], params={"faces": _policy(faces), "threshold": _threshold(threshold)}
         )
         in_force = Threshold(record["threshold"], record["threshold_basis"])
-        return Comparison(_name(a), _name(b), record["score"], in_force)
+        first, second = record["notes"]
+        return Comparison(_name(a), _name(b), record["score"], in_force, (first, second))
 
     # -- enrolment
 

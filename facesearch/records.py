@@ -105,6 +105,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "score": rounded(comparison.score),
         **threshold_record(comparison.threshold),
         "match": comparison.is_match,
+        "notes": list(comparison.notes),
     }
 
 

@@ -306,6 +306,8 @@ class Comparison:
     b: str
     score: float
     threshold: Threshold
+    notes: tuple[str | None, str | None] = (None, None)
+    """What somebody should know of `a` and of `b` although they can be used."""
 
     @property
     def is_match(self) -> bool:

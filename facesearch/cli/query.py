@@ -201,7 +201,6 @@ def verify(
     """
     from facesearch.cli.output import emit, note, say
     from facesearch.jobs.outputs import require_not_of_gallery
-    from facesearch.jobs.probes import note_of
     from facesearch.names import path_text
     from facesearch.records import comparison_record
 
@@ -209,8 +208,8 @@ def verify(
     with open_engine(options) as engine:
         require_not_of_gallery(engine.settings, [a, b])
         comparison = engine.verify(a, b, faces=faces)
-    for photo in (a, b):
-        if remark := note_of(photo):
+    for photo, remark in zip((a, b), comparison.notes, strict=True):
+        if remark:
             note(f"{path_text(photo)}: {remark}")
     if json:
         emit(comparison_record(comparison))

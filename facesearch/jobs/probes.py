@@ -180,7 +180,7 @@ def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: 
     """
     called = name or image_name(image)
     with _naming(called):
-        pixels = load_image(image)
+        pixels, note = load_noted(image)
         size = (pixels.shape[1], pixels.shape[0])
         chosen = choose_faces(encoder.detect(pixels), policy, size, encoder.none_found)
     if isinstance(chosen, Rejection):
@@ -188,7 +188,7 @@ def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: 
         hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."
         raise kind(f"{called}: {chosen.detail}", hint)
     with _naming(called):
-        return Probe(called, tuple(chosen), tuple(align(pixels, face.landmarks) for face in chosen))
+        return Probe(called, tuple(chosen), tuple(align(pixels, face.landmarks) for face in chosen), note=note)
 
 
 @contextmanager
@@ -267,7 +267,8 @@ def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: F
     names = zip((a, b), pair_names(image_name(a), image_name(b)), strict=True)
     probes = [prepare_single(encoder, image, policy, name=name) for image, name in names]
     first, second = (single_vector(*embedded) for embedded in embed_probes(encoder, probes))
-    return Comparison(image_name(a), image_name(b), float(np.dot(first, second)), threshold)
+    notes = (probes[0].note, probes[1].note)
+    return Comparison(image_name(a), image_name(b), float(np.dot(first, second)), threshold, notes)
 
 
 def pair_names(a: str, b: str) -> tuple[str, str]:

@@ -160,7 +160,9 @@ class Pipeline:
         names = zip((a, b), pair_names(a.name, b.name), strict=True)
         jobs = [_FaceJob(partial(prepare, photo.data, policy, name=name), now) for photo, name in names]
         first, second = await self._run(jobs, self._prepare)
-        return Comparison(a.name, b.name, float(np.dot(first, second)), threshold or now.threshold)
+        notes = tuple(job.probe.note if job.probe else None for job in jobs)
+        assert len(notes) == 2
+        return Comparison(a.name, b.name, float(np.dot(first, second)), threshold or now.threshold, notes)
 
     async def _run(self, jobs: Sequence[Job], step: Callable[[Job], None]) -> list[Any]:
         with self._lock:

@@ -91,8 +91,15 @@ class ComparisonRecord(BaseModel):
     threshold: float
     threshold_basis: str
     match: bool
+    notes: list[str | None] = Field(description="What somebody should know of a and of b; nulls where nothing.")
     model_config = _example(
-        a="a.jpg", b="b.jpg", score=0.71, threshold=0.4, threshold_basis="uncalibrated default", match=True
+        a="a.jpg",
+        b="b.jpg",
+        score=0.71,
+        threshold=0.4,
+        threshold_basis="uncalibrated default",
+        match=True,
+        notes=[None, None],
     )
 
 

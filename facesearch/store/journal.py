@@ -10,6 +10,7 @@ Removed people can be brought back for `KEPT_DAYS`. Then, or when they are forgo
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 
 from facesearch.corrections import UNDO, JournalEntry
 from facesearch.errors import UndoError, UnknownSubjectError
+from facesearch.names import path_text
 from facesearch.store import audit, subjects
 from facesearch.store.column_types import JsonText
 from facesearch.store.decisions import decide
@@ -346,6 +348,8 @@ def _revert_delete(redo: Entry, row: type[Base], change: Row[Any], entry_id: int
         and connection.scalar(sa.select(ModelRow.id).where(ModelRow.id == values["model_id"])) is None
     ):
         return  # its model was retired meanwhile, and nothing could search it
+    if row is PhotoRow:
+        _require_not_enrolled(connection, values, entry_id)
     conflict = _conflict_of(connection, row, values)
     if conflict:
         raise _changed_again(entry_id, conflict)
@@ -358,16 +362,27 @@ def _conflict_of(connection: Connection, row: type[Base], values: Mapping[str, A
         _require_free(connection, values["name"], values["id"], None)
     if row is AliasRow and _holder(connection, values["name"]) is not None:
         return f"the name {values['name']!r} is somebody's again"
-    if row is PhotoRow:
-        same_content = sa.and_(PhotoRow.sha256 == values["sha256"], PhotoRow.owner_id == values["owner_id"])
-        taken = (PhotoRow.path == values["path"]) | same_content
-        if connection.scalar(sa.select(PhotoRow.id).where(taken)) is not None:
-            return "one of its photos was enrolled again since"
     if row is DecisionRow:
         same = sa.and_(DecisionRow.sha256 == values["sha256"], DecisionRow.label == values["label"])
         if connection.scalar(sa.select(DecisionRow.id).where(same)) is not None:
             return "something else was decided about one of its photos since"
     return None
+
+
+def _require_not_enrolled(connection: Connection, photo: Mapping[str, Any], entry_id: int) -> None:
+    same_content = sa.and_(PhotoRow.sha256 == photo["sha256"], PhotoRow.owner_id == photo["owner_id"])
+    query = (
+        sa.select(PhotoRow.path, SubjectRow.name)
+        .outerjoin(SubjectRow, SubjectRow.id == PhotoRow.owner_id)
+        .where((PhotoRow.path == photo["path"]) | same_content)
+    )
+    found = connection.execute(query).first()
+    if found is not None:
+        path = path_text(os.fsdecode(found.path))
+        raise UndoError(
+            f"Entry {entry_id} cannot be undone: {path} was enrolled again since, as {found.name or 'several people'}.",
+            "Say whose it is: facesearch people move PHOTO --to NAME --new",
+        )
 
 
 def _require_free(connection: Connection, name: str, subject_id: int, entry_id: int | None) -> None:

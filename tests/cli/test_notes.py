@@ -38,7 +38,9 @@ def test_commands_say_so(command: Command, gallery: Path, endless: Path, people_
         assert NOTE not in command("query", other).err
 
 
-def test_records_say_so(command: Command, gallery: Path, endless: Path) -> None:
+def test_records_say_so(command: Command, gallery: Path, endless: Path, people_folder: Path) -> None:
+    other = people_folder / PEOPLE[0] / "1.jpg"
+    assert command("verify", other, endless, "--json").records[0]["notes"] == [None, NOTE]
     for arguments in (("query", endless), ("detect", endless), ("enroll", endless, "--as", PEOPLE[0])):
         (record,) = command(*arguments, "--json").records
         assert (record["reason"], record["detail"]) == (None, NOTE), arguments
@@ -50,7 +52,9 @@ def test_results_say_so_in_python_and_over_http(gallery: Path, endless: Path, tm
     stranger.write_bytes(stranger.read_bytes()[:-1])
     with FaceSearch.open(gallery, provider="cpu") as engine:
         assert [each.note for each in engine.identify(endless)] == [NOTE]
+        assert engine.verify(endless, stranger).notes == (NOTE, NOTE)
         with serve_here(engine) as api, Client(str(api.base_url)) as client:
+            assert client.verify(endless, stranger).notes == (NOTE, NOTE)
             assert [each.note for each in client.identify(endless)] == [NOTE]
             found = api.post("/v1/detect", files={"photo": endless.read_bytes()}).json()["results"]
             assert [(each["reason"], each["detail"]) for each in found] == [(None, NOTE)]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from facesearch import EnrollOutcome, FaceSearch
 from facesearch.demo.portraits import STRANGER, draw_portrait, write_photo
-from facesearch.errors import GalleryError, UnknownSubjectError
+from facesearch.errors import GalleryError, UndoError, UnknownSubjectError
 from facesearch.store.schema import JournalChangeRow
 from tests.jobs.test_enrolment import reasons, run, statuses
 
@@ -244,6 +244,18 @@ def test_a_path_that_was_two_people_s_leaves_a_clean_receipt(engine: FaceSearch,
     second.replace(first)
     run(engine, people)
     assert engine.forget([MIRA])["clean"]
+
+
+def test_undoing_a_removal_says_what_to_do_where_its_photos_are_somebody_else_s(
+    engine: FaceSearch, people: Path
+) -> None:
+    run(engine, people)
+    engine.gallery.remove_subject(MIRA)
+    (removal,) = [entry for entry in engine.history() if entry.action == "remove"]
+    run(engine, people / MIRA, subject="Ada", bring_back_removed=True)
+    with pytest.raises(UndoError, match="enrolled again since, as Ada") as caught:
+        engine.undo(removal.entry_id)
+    assert "facesearch people move" in str(caught.value.hint)
 
 
 def test_a_removed_person_can_be_erased(engine: FaceSearch, people: Path) -> None:
