@@ -134,7 +134,7 @@ def test_verify_prints_a_verdict_and_a_record(
     run = command("verify", probe, other, "--json")
     assert run.code == 1
     (record,) = run.records
-    assert set(record) == {"a", "b", "score", "threshold", "threshold_basis", "match"}
+    assert set(record) == {"a", "b", "score", "threshold", "threshold_basis", "match", "notes"}
     assert record["match"] is False
 
 

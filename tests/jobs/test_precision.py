@@ -194,8 +194,12 @@ def test_a_folder_that_cannot_be_read_is_refused(testpack_dir: Path, tmp_path: P
         prepare_precision(PackStore([testpack_dir.parent]).find(testpack_dir), Precision.INT8, tmp_path)
 
 
-def test_too_few_faces_to_calibrate_on_and_no_folder_are_refused(testpack_dir: Path, photos: Path) -> None:
-    found = PackStore([testpack_dir.parent]).find(testpack_dir)
+def test_too_few_faces_to_calibrate_on_and_no_folder_are_refused(
+    testpack_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(testpack_dir, tmp_path / "testpack", copy_function=shutil.copyfile)
+    folder.chmod(0o700)
+    found = PackStore([tmp_path]).find(folder)
     person = next(iter(sorted(photos.iterdir())))
     with pytest.raises(ConfigError, match="calibration needs"):
         prepare_precision(found, Precision.INT8, person, det_size="320", workers=1)
