@@ -33,7 +33,7 @@ from facesearch.evaluation.rates import (
     threshold_text,
 )
 from facesearch.evaluation.report import VerificationReport, read_report_scores, read_verification_report
-from facesearch.evaluation.trials.types import ScoredPairs, scored_pairs
+from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import ErrorCurve, equal_error_rate, error_curve, tar_at_far
 from facesearch.evaluation.verification_plots import draw_ribbon, drawn_roc
 from facesearch.names import path_text
@@ -89,7 +89,7 @@ def compare(
     [True, True]
     """
     people = [_people(pairs) for pairs in (a, b)]
-    if not np.array_equal(people[0], people[1]):
+    if a.subjects != b.subjects or not np.array_equal(people[0], people[1]):
         raise EvaluationError(
             "The two evaluations are not about the same people: no paired difference.",
             hint="Evaluate both on the same photos.",
@@ -115,7 +115,9 @@ def compare(
 
 def _people(pairs: ScoredPairs) -> Counts:
     if pairs.id_a is None or pairs.id_b is None:
-        raise EvaluationError("A paired comparison needs identities.", hint="Add the columns id_a and id_b.")
+        raise EvaluationError(
+            f"{pairs.source}: names no people, so its comparisons cannot be paired", "Add the columns id_a and id_b."
+        )
     return np.unique(np.concatenate([pairs.id_a, pairs.id_b]))
 
 
@@ -168,8 +170,7 @@ def compare_reports(paths: Sequence[Path], targets: Sequence[float] | None = Non
         raise EvaluationError("No FAR is supported by all of the reports.", "Name one to see why: --far 1e-2")
     differences = []
     for name, other in zip(names[1:], scores[1:], strict=True):
-        a, b = scored_pairs(scores[0], other)
-        differences.append((names[0], name, compare(a, b, chosen, seed=seed)))
+        differences.append((names[0], name, compare(scores[0], other, chosen, seed=seed)))
     return Comparison(tuple(zip(names, reports, strict=True)), tuple(differences))
 
 

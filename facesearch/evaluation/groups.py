@@ -116,11 +116,11 @@ def read_groups(path: Path) -> dict[str, str]:
 
 
 def coded_groups(groups: dict[str, str], subjects: Sequence[str], source: str) -> dict[int, str]:
-    """The same by the codes that `scored_pairs` gives to the people of one evaluation.
+    """The same by code: `subjects` holds the name of each.
 
     EvaluationError where none of them is in it: the names are then spelt differently.
     """
-    coded = {code: groups[name] for code, name in enumerate(sorted(set(subjects))) if name in groups}
+    coded = {code: groups[name] for code, name in enumerate(subjects) if name in groups}
     if not coded:
         raise EvaluationError(
             f"{source}: nobody in it takes part in these trials", "Are the people named as in the trials?"

@@ -25,7 +25,7 @@ from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.identification import IdentificationResult
 from facesearch.evaluation.rates import Counts, Flag, Floats, Interval, Rate
 from facesearch.evaluation.trials.pairs import read_scores_csv
-from facesearch.evaluation.trials.types import PairTrials, ScoreTrials
+from facesearch.evaluation.trials.types import PairTrials, ScoredPairs
 
 VERSION = 1
 """Raised whenever a reader of older reports could misread a newer one."""
@@ -100,7 +100,7 @@ class WorstPair:
     id_b: str = ""
 
 
-def worst_pairs(trials: ScoreTrials, photos: PairTrials | None = None, count: int = WORST) -> tuple[WorstPair, ...]:
+def worst_pairs(trials: ScoredPairs, photos: PairTrials | None = None, count: int = WORST) -> tuple[WorstPair, ...]:
     """The `count` lowest mated and highest non-mated pairs, worst first, equals in the order of the trials.
 
     `photos` are the pairs the scores belong to; without them the people's ids stand for the photos.
@@ -108,19 +108,19 @@ def worst_pairs(trials: ScoreTrials, photos: PairTrials | None = None, count: in
     rows = np.flatnonzero(~trials.failed)
     mated = trials.mated[rows]
     low, high = rows[mated], rows[~mated]
-    low = low[np.argsort(trials.scores[low], kind="stable")][:count]
-    high = high[np.argsort(-trials.scores[high], kind="stable")][:count]
+    low = low[np.argsort(trials.score[low], kind="stable")][:count]
+    high = high[np.argsort(-trials.score[high], kind="stable")][:count]
     ranked = [*enumerate(low.tolist(), 1), *enumerate(high.tolist(), 1)]
     return tuple(_worst_pair(trials, photos, row, rank) for rank, row in ranked)
 
 
-def _worst_pair(trials: ScoreTrials, photos: PairTrials | None, row: int, rank: int) -> WorstPair:
+def _worst_pair(trials: ScoredPairs, photos: PairTrials | None, row: int, rank: int) -> WorstPair:
     id_a = "" if trials.id_a is None else trials.subjects[trials.id_a[row]]
     id_b = "" if trials.id_b is None else trials.subjects[trials.id_b[row]]
     return WorstPair(
         mated=bool(trials.mated[row]),
         rank=rank,
-        score=float(trials.scores[row]),
+        score=float(trials.score[row]),
         trial=row + 1,
         a=id_a if photos is None else photos.names[photos.a[row]],
         b=id_b if photos is None else photos.names[photos.b[row]],
@@ -154,7 +154,7 @@ def read_verification_report(path: Path) -> VerificationReport:
         raise EvaluationError(f"{path}: is damaged: {error}", "Make the report again.") from error
 
 
-def read_report_scores(path: Path, report: VerificationReport) -> ScoreTrials:
+def read_report_scores(path: Path, report: VerificationReport) -> ScoredPairs:
     """The trials of the report at `path`, from the score file beside it; EvaluationError where it is not the same."""
     if report.scores is None:
         raise EvaluationError(

@@ -34,7 +34,7 @@ from facesearch.evaluation.report import (
 )
 from facesearch.evaluation.searches import SearchCurve
 from facesearch.evaluation.trials.pairs import write_scores_csv
-from facesearch.evaluation.trials.types import ScoreTrials
+from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import ErrorCurve
 from facesearch.evaluation.verification_page import verification_figures, verification_page
 
@@ -50,7 +50,7 @@ def write_verification_report(
     out: Path,
     report: VerificationReport,
     *,
-    scores: ScoreTrials | None = None,
+    scores: ScoredPairs | None = None,
     worst: Sequence[WorstPair] = (),
     thumbnails: Mapping[str, bytes] | None = None,
     plots: str = "svg",
@@ -99,7 +99,7 @@ def _write_plots(out: Path, figures: Mapping[str, Any], kind: str) -> None:
         save(figure, out / f"{name}.{kind}")
 
 
-def _write_score_file(path: Path, scores: ScoreTrials) -> ScoreFile:
+def _write_score_file(path: Path, scores: ScoredPairs) -> ScoreFile:
     write_scores_csv(path, scores)
     return ScoreFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), len(scores))
 

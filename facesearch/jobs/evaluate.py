@@ -31,9 +31,7 @@ from facesearch.evaluation.trials.types import (
     Photo,
     PhotoSet,
     ScoredPairs,
-    ScoreTrials,
     SearchTrials,
-    scored_pairs,
 )
 from facesearch.evaluation.verification import TARGETS
 from facesearch.index.flat import FlatIndex
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from facesearch.types import Vector, Vectors
 
 
-def score_pairs(trials: PairTrials, vectors: Sequence[Vector | None], reasons: Sequence[str]) -> ScoreTrials:
+def score_pairs(trials: PairTrials, vectors: Sequence[Vector | None], reasons: Sequence[str]) -> ScoredPairs:
     """The cosine of each pair, NaN where a side has no vector; `reasons` says why, by photo.
 
     The product is the one `verify` computes, so that a decision here is the decision there.
@@ -118,7 +116,7 @@ class Evaluation:
     """A 1:1 report and what is written beside it."""
 
     report: VerificationReport
-    scores: ScoreTrials | None
+    scores: ScoredPairs | None
     """The trials; None where they were too many to keep."""
     worst: tuple[WorstPair, ...]
     photos: Mapping[str, tuple[Photo, Embedding]] = field(default_factory=dict)
@@ -170,7 +168,7 @@ def evaluate(
         scores = score_pairs(pairs, vectors, reasons)
         attempts = count_attempts(pairs, vectors)
     else:
-        assert isinstance(trials, ScoreTrials)
+        assert isinstance(trials, ScoredPairs)
         scores = trials
     result, groups, threshold = _assess(scores, options, attempts)
     worst = worst_pairs(scores, pairs)
@@ -194,12 +192,12 @@ def _vectors(trials: Trials, embedded: Embedded | None) -> tuple[list[Vector | N
 
 
 def _assess(
-    scores: ScoreTrials, options: VerificationOptions, attempts: Attempts | None
+    scores: ScoredPairs, options: VerificationOptions, attempts: Attempts | None
 ) -> tuple[VerificationResult, tuple[GroupRates, ...], float | None]:
-    (pairs,) = scored_pairs(scores)
+    pairs = scores
     if pairs.fold is not None and np.unique(pairs.fold).size < 2:
         # One fold of LFW's ten is a set like any other: there is nothing to cross-validate.
-        pairs = ScoredPairs(pairs.score, pairs.mated, pairs.id_a, pairs.id_b)
+        pairs = replace(pairs, fold=None)
     result = evaluate_pairs(
         pairs,
         targets=options.targets,

@@ -35,7 +35,7 @@ from facesearch.evaluation.report import (
 from facesearch.evaluation.report_files import write_identification_report, write_verification_report
 from facesearch.evaluation.searches import SearchCurve, SearchPoint
 from facesearch.evaluation.trials.pairs import read_scores_csv
-from facesearch.evaluation.trials.types import ScoreTrials, scored_pairs
+from facesearch.evaluation.trials.types import ScoredPairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,21 +44,20 @@ HOSTILE = '<script>alert(1)</script><span class="flag">&"\''
 JPEG = b"\xff\xd8\xff\xe0 not a whole photo"
 
 
-def _trials(n: int = 200, seed: int = 0) -> ScoreTrials:
+def _trials(n: int = 200, seed: int = 0) -> ScoredPairs:
     rng = np.random.default_rng(seed)
     mated = np.arange(n) % 2 == 0
     id_a = rng.integers(0, 40, n)
     id_b = np.where(mated, id_a, (id_a + 1 + rng.integers(0, 38, n)) % 40)
     scores = rng.normal(0.6 * mated, 0.15)
     scores[[3, 8]] = np.nan
-    people = (*(f"person {i}" for i in range(39)), HOSTILE)
-    return ScoreTrials("trials.csv", scores, mated, id_a, id_b, people, reasons={3: "blurred"})
+    people = (HOSTILE, *(f"person {i:02}" for i in range(39)))
+    return ScoredPairs(scores, mated, id_a, id_b, None, "trials.csv", people, {3: "blurred"})
 
 
-def _report(trials: ScoreTrials) -> VerificationReport:
-    (pairs,) = scored_pairs(trials)
+def _report(trials: ScoredPairs) -> VerificationReport:
     result = evaluate_pairs(
-        pairs, targets=(0.1, 0.01, 1e-4), replicates=50, reasons=trials.failures(), insightface=True
+        trials, targets=(0.1, 0.01, 1e-4), replicates=50, reasons=trials.failures(), insightface=True
     )
     groups = (GroupRates(HOSTILE, Rate(9, 10), None),)
     about = About(HOSTILE, "trials.csv", "2026-01-01T00:00:00Z", "0.1.0", {"model_id": HOSTILE}, "lfw")
@@ -102,7 +101,7 @@ def test_a_report_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert to_json(replace(read, result=replace(read.result, curve=written.result.curve))) == to_json(written)
     assert set(read.result.curve.threshold) <= set(written.result.curve.threshold)
     scores = read_report_scores(tmp_path / "out" / "report.json", read)
-    assert np.array_equal(scores.scores, trials.scores, equal_nan=True)
+    assert np.array_equal(scores.score, trials.score, equal_nan=True)
 
 
 def test_the_scores_of_a_report_give_its_roc_byte_for_byte(tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_roc_rows_are_exact_and_bound_fnmr(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     done = ~trials.failed
     for row in rows[:: len(rows) // 20]:
-        accepted = trials.scores[done] >= float(row["threshold"])
+        accepted = trials.score[done] >= float(row["threshold"])
         assert int(row["false_matches"]) == int((accepted & ~trials.mated[done]).sum())
         assert int(row["true_matches"]) == int((accepted & trials.mated[done]).sum())
         assert float(row["fnmr"]) == (int(row["mated"]) - int(row["true_matches"])) / int(row["mated"])
@@ -165,7 +164,7 @@ def test_without_people_the_page_says_that_intervals_assume_independence(tmp_pat
 def test_worst_pairs_are_the_lowest_mated_and_the_highest_non_mated() -> None:
     scores = np.array([0.9, 0.1, np.nan, 0.5, 0.5, 0.7])
     mated = np.array([True, True, True, False, False, False])
-    worst = worst_pairs(ScoreTrials("x", scores, mated), count=2)
+    worst = worst_pairs(ScoredPairs(scores, mated), count=2)
     assert [(pair.mated, pair.rank, pair.trial) for pair in worst] == [
         (True, 1, 2),
         (True, 2, 1),
@@ -177,7 +176,7 @@ def test_worst_pairs_are_the_lowest_mated_and_the_highest_non_mated() -> None:
 def test_the_recommended_point_is_firm_where_one_at_1e_3_is() -> None:
     rng = np.random.default_rng(0)
     mated = np.arange(120_000) % 6 == 0
-    result = evaluate_pairs(scored_pairs(ScoreTrials("x", rng.normal(0.6 * mated, 0.1), mated))[0])
+    result = evaluate_pairs(ScoredPairs(rng.normal(0.6 * mated, 0.1), mated))
     point = recommended_point(result)
     assert point is not None
     assert (point.target_far, point.flag) == (1e-3, None)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
+from facesearch.evaluation.comparison import compare
 from facesearch.evaluation.trials import read_trials
 from facesearch.evaluation.trials.binary import read_embeddings
 from facesearch.evaluation.trials.folders import read_manifests, read_people, read_search_folders, split_people
@@ -20,9 +21,8 @@ from facesearch.evaluation.trials.types import (
     EmbeddingSet,
     PairTrials,
     PhotoSet,
-    ScoreTrials,
+    ScoredPairs,
     SearchTrials,
-    scored_pairs,
 )
 
 
@@ -37,7 +37,7 @@ def test_an_empty_or_nan_score_is_a_failure_that_keeps_its_row(tmp_path: Path) -
     trials = read_scores_csv(_file(tmp_path, "s.csv", "score,mated\n0.5,1\n,1\nNaN,0\ninf,no\n"))
     assert trials.failed.tolist() == [False, True, True, False]
     assert trials.failures() == {"missing_score": 2}
-    assert trials.scores[3] == math.inf
+    assert trials.score[3] == math.inf
 
 
 @given(
@@ -49,12 +49,12 @@ def test_an_empty_or_nan_score_is_a_failure_that_keeps_its_row(tmp_path: Path) -
 )
 def test_scores_read_back_bit_for_bit(rows: list[tuple[float, bool, str]]) -> None:
     ids = [f"p{name}".replace("\r", "").replace("\n", "") for _, _, name in rows]
-    subjects = tuple(dict.fromkeys([*ids, "other"]))
+    subjects = tuple(sorted({*ids, "other"}))
     code = np.array([subjects.index(name) for name in ids], dtype=np.int64)
     mated = np.array([same for _, same, _ in rows])
     other = np.where(mated, code, subjects.index("other"))
     scores = np.array([score for score, _, _ in rows])
-    trials = ScoreTrials("x", scores, mated, code, other, subjects, np.arange(len(rows)))
+    trials = ScoredPairs(scores, mated, code, other, np.arange(len(rows)), "x", subjects)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "scores.csv"
         write_scores_csv(path, trials)
@@ -62,7 +62,7 @@ def test_scores_read_back_bit_for_bit(rows: list[tuple[float, bool, str]]) -> No
         back = read_scores_csv(path)
         write_scores_csv(path, back)
         assert path.read_bytes() == first
-    assert np.array_equal(back.scores, scores, equal_nan=True)
+    assert np.array_equal(back.score, scores, equal_nan=True)
     assert back.mated.tolist() == mated.tolist()
     assert back.id_a is not None
     assert [back.subjects[i] for i in back.id_a] == ids
@@ -70,7 +70,7 @@ def test_scores_read_back_bit_for_bit(rows: list[tuple[float, bool, str]]) -> No
 
 def test_bob_columns_are_mated_where_the_ids_agree(tmp_path: Path) -> None:
     trials = read_trials(_file(tmp_path, "scores-dev", "p1 p1 p1/b 0.9\np1 p2 p2/a -1e-3\np2 p2 p2/a nan\n"))
-    assert isinstance(trials, ScoreTrials)
+    assert isinstance(trials, ScoredPairs)
     assert trials.mated.tolist() == [True, False, True]
     assert trials.failed.tolist() == [False, False, True]
 
@@ -94,17 +94,24 @@ def test_score_file_defects_are_refused_by_row(tmp_path: Path, text: str, said: 
     assert "scores.csv" in caught.value.message
 
 
-def test_people_have_one_code_in_all_evaluations() -> None:
-    ids = np.array([0, 1])
-    mated = np.array([False, False])
-    a = ScoreTrials("a", np.zeros(2), mated, ids, ids[::-1], ("Ada", "Bo"))
-    b = ScoreTrials("b", np.zeros(2), mated, ids, ids[::-1], ("Bo", "Ada"))
-    one, two = scored_pairs(a, b)
-    assert one.id_a is not None
-    assert two.id_a is not None
-    assert two.id_a.tolist() == one.id_a[::-1].tolist()
-    with pytest.raises(EvaluationError, match="names no people"):
-        scored_pairs(a, ScoreTrials("c", np.zeros(2), mated))
+def test_people_have_one_code_in_whatever_order_rows_come(tmp_path: Path) -> None:
+    a = read_scores_csv(_file(tmp_path, "a.csv", "score,mated,id_a,id_b\n0,0,Ada,Bo\n0,1,Cy,Cy\n"))
+    b = read_scores_csv(_file(tmp_path, "b.csv", "score,mated,id_a,id_b\n0,1,Cy,Cy\n0,0,Ada,Bo\n"))
+    assert a.subjects == b.subjects == ("Ada", "Bo", "Cy")
+    assert a.id_a is not None
+    assert b.id_a is not None
+    assert a.id_a.tolist() == b.id_a[::-1].tolist()
+
+
+def test_evaluations_of_others_are_not_paired(tmp_path: Path) -> None:
+    rows = [(f"p{i}", f"p{i if same else i + 1}", same, i) for i in range(8) for same in (1, 0)]
+    text = "score,mated,id_a,id_b\n" + "".join(f"{0.5 * same + i / 99},{same},{a},{b}\n" for a, b, same, i in rows)
+    ours, others = (read_scores_csv(_file(tmp_path, "s.csv", each)) for each in (text, text.replace("p", "q")))
+    with pytest.raises(EvaluationError, match="not about the same people"):
+        compare(ours, others, [0.5])
+    nameless = read_scores_csv(_file(tmp_path, "n.csv", "score,mated\n0.1,0\n0.9,1\n"))
+    with pytest.raises(EvaluationError, match=r"n\.csv: names no people"):
+        compare(nameless, nameless, [0.5])
 
 
 def test_embeddings_become_unit_vectors_and_failures_keep_their_row(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from facesearch.evaluation.trials.binary import read_embeddings, read_insightfac
 from facesearch.evaluation.trials.folders import is_search_folder, read_people, read_search_folders
 from facesearch.evaluation.trials.pairs import read_bob_scores, read_lfw_pairs, read_pairs_csv, read_scores_csv
 from facesearch.evaluation.trials.table import header_of
-from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, PhotoSet, ScoreTrials, SearchTrials
+from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, PhotoSet, ScoredPairs, SearchTrials
 from facesearch.names import is_folder
 
-Trials: TypeAlias = PairTrials | ScoreTrials | EmbeddingSet | PhotoSet | SearchTrials
+Trials: TypeAlias = PairTrials | ScoredPairs | EmbeddingSet | PhotoSet | SearchTrials
 
 _FIRST_LINE = 4096
 """Bytes read to tell a format; a header is far shorter."""

@@ -14,6 +14,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.table import (
     HEADER_ROWS,
     encode,
+    encode_people,
     read_columns,
     read_flags,
     read_folds,
@@ -21,7 +22,7 @@ from facesearch.evaluation.trials.table import (
     refusal,
     repeats,
 )
-from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoreTrials
+from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoredPairs
 from facesearch.names import listed_path, path_text
 from facesearch.walking import is_gone
 
@@ -115,11 +116,9 @@ def _assembled(
 ) -> PairTrials:
     positions: dict[str, int] = {}
     a, b = encode(left, positions), encode(right, positions)
-    subjects: dict[str, int] = {}
-    id_a = encode(people[0], subjects) if people else None
-    id_b = encode(people[1], subjects) if people else None
+    (id_a, id_b), subjects = encode_people(*people) if people else ((None, None), ())
     photos: tuple[Photo, ...] = tuple(listed_path(root, name) for name in positions)
-    trials = PairTrials(path_text(path), photos, tuple(positions), a, b, same, id_a, id_b, tuple(subjects), fold)
+    trials = PairTrials(path_text(path), photos, tuple(positions), a, b, same, id_a, id_b, subjects, fold)
     check_pairs(trials)
     _check_photos_exist(trials)
     return trials
@@ -201,7 +200,7 @@ def check_labels_against_ids(
 _CHUNK = 500
 
 
-def read_scores_csv(path: Path) -> ScoreTrials:
+def read_scores_csv(path: Path) -> ScoredPairs:
     """CSV `score,mated[,id_a,id_b,fold]`: an empty or NaN score is a failed trial and keeps its row.
 
     `mated` takes 1/0, true/false or yes/no in any case. Two rows may name the same two people: people have several
@@ -214,14 +213,13 @@ def read_scores_csv(path: Path) -> ScoreTrials:
     mated = np.array(read_flags(path, "mated", columns["mated"]))
     fold = np.array(read_folds(path, columns["fold"]), dtype=np.int64) if "fold" in columns else None
     if "id_a" not in columns:
-        return ScoreTrials(path_text(path), scores, mated, fold=fold)
-    subjects: dict[str, int] = {}
-    id_a, id_b = encode(columns["id_a"], subjects), encode(columns["id_b"], subjects)
+        return ScoredPairs(scores, mated, fold=fold, source=path_text(path))
+    (id_a, id_b), subjects = encode_people(columns["id_a"], columns["id_b"])
     check_labels_against_ids(str(path), mated, id_a, id_b, HEADER_ROWS)
-    return ScoreTrials(path_text(path), scores, mated, id_a, id_b, tuple(subjects), fold)
+    return ScoredPairs(scores, mated, id_a, id_b, fold, path_text(path), subjects)
 
 
-def read_bob_scores(path: Path) -> ScoreTrials:
+def read_bob_scores(path: Path) -> ScoredPairs:
     """bob's four columns, separated by blanks: a trial is mated where `claimed_id` is `real_id`.
 
     Side a is the claimed identity, side b the person on the photo `test_label`. EvaluationError, by row, for lines of
@@ -243,10 +241,9 @@ def read_bob_scores(path: Path) -> ScoreTrials:
     if not cells:
         raise EvaluationError(f"{path}: is empty", "It needs at least one trial.")
     scores = _numbers(path, cells, 0)
-    subjects: dict[str, int] = {}
-    id_a, id_b = encode(claimed, subjects), encode(real, subjects)
+    (id_a, id_b), subjects = encode_people(claimed, real)
     _check_labels(path, id_a, id_b, label)
-    return ScoreTrials(path_text(path), scores, id_a == id_b, id_a, id_b, tuple(subjects))
+    return ScoredPairs(scores, id_a == id_b, id_a, id_b, None, path_text(path), subjects)
 
 
 def _check_labels(path: Path, claimed: NDArray[np.int64], real: NDArray[np.int64], labels: Sequence[str]) -> None:
@@ -289,10 +286,10 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def write_scores_csv(path: Path, trials: ScoreTrials) -> None:
+def write_scores_csv(path: Path, trials: ScoredPairs) -> None:
     """The trials as `read_scores_csv` reads them, every score in the shortest form that reads back the same double."""
     columns: list[Sequence[str]] = [
-        ["" if math.isnan(score) else repr(score) for score in trials.scores.tolist()],
+        ["" if math.isnan(score) else repr(score) for score in trials.score.tolist()],
         ["1" if mated else "0" for mated in trials.mated.tolist()],
     ]
     header = ["score", "mated"]
@@ -324,7 +321,6 @@ def all_pairs(people: PhotoSet | EmbeddingSet) -> PairTrials:
 
 def _paired(source: str, photos: tuple[Photo, ...], names: tuple[str, ...], subject_ids: Sequence[str]) -> PairTrials:
     a, b = np.triu_indices(len(subject_ids), 1)
-    subjects: dict[str, int] = {}
-    subject = encode(subject_ids, subjects)
+    (subject,), subjects = encode_people(subject_ids)
     id_a, id_b = subject[a], subject[b]
-    return PairTrials(source, photos, names, a, b, id_a == id_b, id_a, id_b, tuple(subjects))
+    return PairTrials(source, photos, names, a, b, id_a == id_b, id_a, id_b, subjects)

@@ -40,6 +40,16 @@ def encode(labels: Iterable[str], codes: dict[str, int]) -> NDArray[np.int64]:
     return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.int64)
 
 
+def encode_people(*columns: Sequence[str]) -> tuple[list[NDArray[np.int64]], tuple[str, ...]]:
+    """Columns of names as positions among all names, and these names, sorted.
+
+    The bootstrap draws people by code: the same people give the same intervals in whatever order rows come.
+    """
+    names = sorted(set().union(*columns))
+    codes = {name: code for code, name in enumerate(names)}
+    return [encode(column, codes) for column in columns], tuple(names)
+
+
 def repeats(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows whose key stood in an earlier row, and for each the first row that has it."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from facesearch.errors import EvaluationError
 from facesearch.evaluation.rates import Counts, Flags, Floats
 from facesearch.types import Vectors
+
+Photo: TypeAlias = Path | bytes
+"""A file, or the encoded bytes of one (as in an InsightFace .bin)."""
+
+MISSING_SCORE = "missing_score"
+"""Why a row of a score file failed, where the file does not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,54 +33,30 @@ class ScoredPairs:
     mated: Flags
     """(n,) bool: the two sides show one person."""
     id_a: Counts | None = None
-    """(n,) int64 subject codes of the first side (any integers); None without identities."""
+    """(n,) int64 codes of the people on the first side; None where the input names no people."""
     id_b: Counts | None = None
     fold: Counts | None = None
-    """(n,) int64 fold numbers; None without folds."""
-
-
-Photo: TypeAlias = Path | bytes
-"""A file, or the encoded bytes of one (as in an InsightFace .bin)."""
-
-MISSING_SCORE = "missing_score"
-"""Why a row of a score file failed, where the file does not say."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScoreTrials:
-    """Scored 1:1 comparisons, one row per *planned* trial; a failed one keeps its row, with NaN for its score."""
-
-    source: str
+    """(n,) int64 cross-validation folds."""
+    source: str = ""
     """The file or folder they come from, for messages and reports."""
-    scores: NDArray[np.float64]
-    """(n,) cosine, higher is more alike; NaN where the comparison failed."""
-    mated: NDArray[np.bool_]
-    """(n,) whether both sides are one person."""
-    id_a: NDArray[np.int64] | None = None
-    """(n,) positions in `subjects`; None where the input names no people."""
-    id_b: NDArray[np.int64] | None = None
     subjects: tuple[str, ...] = ()
-    """The people, each once, in order of first mention."""
-    fold: NDArray[np.int64] | None = None
-    """(n,) the cross-validation fold of each trial."""
+    """The name of each code, sorted: the same people have the same codes in every input."""
     reasons: Mapping[int, str] = field(default_factory=dict)
     """Row -> why it failed; a failed row that is not in here failed for `missing_score`."""
 
     def __len__(self) -> int:
-        """How many trials were planned."""
-        return self.scores.size
+        """How many comparisons were planned."""
+        return self.score.size
 
     @property
-    def failed(self) -> NDArray[np.bool_]:
-        """(n,) the trials that have no score."""
-        return np.isnan(self.scores)
+    def failed(self) -> Flags:
+        """(n,) the comparisons that have no score."""
+        return np.isnan(self.score)
 
     def failures(self) -> dict[str, int]:
-        """How many trials failed, by reason, most frequent first."""
-        counts: dict[str, int] = {}
-        for row in np.flatnonzero(self.failed):
-            reason = self.reasons.get(int(row), MISSING_SCORE)
-            counts[reason] = counts.get(reason, 0) + 1
+        """How many comparisons failed, by reason, most frequent first."""
+        rows = np.flatnonzero(self.failed).tolist()
+        counts = Counter(self.reasons.get(row, MISSING_SCORE) for row in rows)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -102,20 +84,14 @@ class PairTrials:
         """How many pairs are planned."""
         return self.same.size
 
-    def scored(self, scores: NDArray[np.floating], reasons: Mapping[int, str] | None = None) -> ScoreTrials:
+    def scored(self, scores: NDArray[np.floating], reasons: Mapping[int, str] | None = None) -> ScoredPairs:
         """The same trials with their (n,) scores, NaN where a side failed; `reasons` says why, by row."""
         if scores.shape != self.same.shape:
             raise ValueError(f"{self.same.size} pairs need as many scores, not {scores.shape}")
-        return ScoreTrials(
-            source=self.source,
-            scores=scores.astype(np.float64),
-            mated=self.same,
-            id_a=self.id_a,
-            id_b=self.id_b,
-            subjects=self.subjects,
-            fold=self.fold,
-            reasons=dict(reasons or {}),
-        )
+        return ScoredPairs(
+            scores.astype(np.float64), self.same, self.id_a, self.id_b, self.fold,
+            self.source, self.subjects, reasons or {},
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,29 +147,3 @@ class EmbeddingSet:
     def __len__(self) -> int:
         """How many rows there are, failures included."""
         return len(self.subject_ids)
-
-
-def scored_pairs(*evaluations: ScoreTrials) -> tuple[ScoredPairs, ...]:
-    """What the statistics take; a person of the same name has the same code in all of the evaluations.
-
-    Codes go by name, not by the order of the rows: a bootstrap draws people by code, and the same people are to give
-    the same intervals whether they come from photos or from the score file written of them.
-
-    EvaluationError where several are given and one names no people: nothing could be paired.
-    """
-    if len(evaluations) > 1:
-        for trials in evaluations:
-            if trials.id_a is None:
-                raise EvaluationError(
-                    f"{trials.source}: names no people, so that nothing can be paired", "Add the columns id_a and id_b."
-                )
-    names = sorted({subject for trials in evaluations for subject in trials.subjects})
-    codes = {name: code for code, name in enumerate(names)}
-    return tuple(_coded(trials, codes) for trials in evaluations)
-
-
-def _coded(trials: ScoreTrials, codes: dict[str, int]) -> ScoredPairs:
-    if trials.id_a is None or trials.id_b is None:
-        return ScoredPairs(trials.scores, trials.mated, fold=trials.fold)
-    code = np.array([codes[subject] for subject in trials.subjects], dtype=np.int64)
-    return ScoredPairs(trials.scores, trials.mated, code[trials.id_a], code[trials.id_b], trials.fold)
