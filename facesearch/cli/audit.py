@@ -26,16 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facesearch.api import FaceSearch
-    from facesearch.evaluation.audit import Audit, AuditPair, Finding, LabelledTemplates
+    from facesearch.evaluation.audit import Audit, Finding, LabelledTemplates
     from facesearch.types import Threshold
 
 SHOWN = 20
 """Rows of each kind in the terminal; --json has them all."""
-TITLES = {
-    "look_alike": "Different people at or above the threshold: look-alikes, or one person enrolled twice",
-    "mislabelled": "Photos far from the rest of their person: a wrong label, or a bad photo",
-    "duplicate": "Near-duplicate photos of one person",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +77,7 @@ def audit(
         engine.record_use("audit", {"templates": len(known.subject), "pages": int(html is not None)})
         if page is not None:
             page.write(_page(engine, known, found, in_force, limit).encode())
-            note(f"The page is in {html}. It shows faces and names; treat it as such.")
+            note(f"The page is in {html}. It shows faces and names, so keep it private.")
     if json:
         for each in found.findings:
             emit(_record(known, each))
@@ -122,24 +117,23 @@ def _remedies(known: LabelledTemplates, found: Finding) -> list[str]:
 
 def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
     from facesearch.cli.output import note, print_table
+    from facesearch.evaluation.audit import SECTIONS
 
     counts = (
         f"Different people at or above {in_force.value:g}: {len(found.look_alikes):,}; photos far from their person: "
         f"{len(found.mislabelled):,}; near-duplicates: {len(found.duplicates):,}"
     )
     typer.echo(f"{counts}.\nAll {len(known.subject):,} templates of {len(known.names):,} people were compared.")
-    for kind, findings in zip(TITLES, (found.look_alikes, found.mislabelled, found.duplicates), strict=True):
+    for kind, findings in found.by_kind.items():
         if not findings:
             continue
-        typer.echo(f"\n{TITLES[kind]}:")
+        typer.echo(f"\n{SECTIONS[kind][0]}:")
         print_table(*_table(known, findings[:SHOWN]))
         if len(findings) > SHOWN:
             typer.echo(f"... and {len(findings) - SHOWN:,} more: --json lists all of them.")
         _print_remedies(known, findings[:SHOWN])
     if not found.complete:
-        note(
-            "More pairs reach the threshold than are kept: the highest are listed. Is the threshold meant to be so low?"
-        )
+        note("More pairs reach the threshold than are kept, so only the highest are listed. Raise the --threshold.")
     note(f"The threshold is: {in_force.basis}.")
     note(f"A photo is far from its person where its mean score with their other photos is below {found.limit:.3f}.")
 
@@ -176,44 +170,16 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
 
 def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:
     from facesearch.cli.output import note
-    from facesearch.evaluation.audit import audit_page
+    from facesearch.evaluation.audit import audit_page, face_names
     from facesearch.jobs.embeddings import thumbnails
     from facesearch.names import text_path
 
-    kinds = [findings[:limit] for findings in (found.look_alikes, found.mislabelled, found.duplicates)]
-    rows = {row for findings in kinds for each in findings for row in (each.a, each.b)}
-    names = _names(known, rows)
-    boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in rows])
-    pictures = thumbnails({names[row]: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row in rows})
-    if len(pictures) < len(rows):
-        note(f"{len(rows) - len(pictures)} photos are gone or cannot be read: the page has empty frames for them.")
-    look_alikes, mislabelled, duplicates = ([_pair(known, names, each) for each in findings] for findings in kinds)
-    return audit_page(
-        title=f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}",
-        threshold=in_force.value,
-        basis=in_force.basis,
-        counts={"people": len(known.names), "templates": len(known.subject)},
-        look_alikes=look_alikes,
-        mislabelled=mislabelled,
-        duplicates=duplicates,
-        thumbnails=pictures,
-        found=(len(found.look_alikes), len(found.mislabelled), len(found.duplicates)),
-    )
-
-
-def _names(known: LabelledTemplates, rows: set[int]) -> dict[int, str]:
-    """What each face is called on the page: its photo, and its template where a photo shows several people."""
-    seen: dict[str, int] = {}
-    for row in rows:
-        seen[known.photos[row]] = seen.get(known.photos[row], 0) + 1
-    return {
-        row: known.photos[row] if seen[known.photos[row]] == 1 else f"{known.photos[row]} (template {known.ids[row]})"
-        for row in rows
-    }
-
-
-def _pair(known: LabelledTemplates, names: dict[int, str], found: Finding) -> AuditPair:
-    from facesearch.evaluation.audit import AuditPair
-
-    people = known.names[known.subject[found.a]], known.names[known.subject[found.b]]
-    return AuditPair(found.score, people[0], names[found.a], people[1], names[found.b], found.note)
+    shown = (each for findings in found.by_kind.values() for each in findings[:limit])
+    names = face_names(known, (row for each in shown for row in (each.a, each.b)))
+    boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in names])
+    faces = {name: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row, name in names.items()}
+    pictures = thumbnails(faces)
+    if len(pictures) < len(faces):
+        note(f"{len(faces) - len(pictures)} photos are gone or cannot be read: the page has empty frames for them.")
+    title = f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}"
+    return audit_page(title, in_force.basis, known, found, pictures, limit)

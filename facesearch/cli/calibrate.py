@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli.evaluate_options import FacesOption, NoCacheOption, SeedOption, embed_photos
+from facesearch.cli.evaluate_options import EvaluationOptions, embed_photos, evaluation_options, paths_in
 from facesearch.cli.options import (
-    DetSizeOption,
+    MODEL,
+    EngineOptions,
     ForceOption,
-    GalleryOption,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
+    engine_options,
     open_engine,
     refuse_idle,
     require_there,
@@ -25,21 +23,12 @@ from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from facesearch.api import FaceSearch
+    from facesearch.evaluation.calibration import Metric
     from facesearch.jobs.calibrate import Calibrated, Request
 
 WORK = (
-    "people",
-    "unknown",
-    "subjects",
-    "split",
-    "extrapolate",
-    "out",
-    "dry_run",
-    "faces",
-    "seed",
-    "no_cache",
-    "provider",
-)
+    "people", "unknown", "subjects", "split", "extrapolate", "out", "dry_run", "faces", "seed", "no_cache", "provider",
+)  # fmt: skip
 """Parameters that say how a new threshold is found."""
 
 
@@ -48,6 +37,8 @@ def register(app: typer.Typer) -> None:
     app.command()(calibrate)
 
 
+@engine_options(*MODEL)
+@evaluation_options("faces", "seed", "no_cache")
 def calibrate(
     context: typer.Context,
     people: Annotated[
@@ -84,14 +75,9 @@ def calibrate(
     ] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Go back to the model pack's threshold.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the calibration, do not put it in force.")] = False,
-    faces: FacesOption = "largest",
-    seed: SeedOption = 0,
-    no_cache: NoCacheOption = False,
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
+    *,
+    asked: EvaluationOptions,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Find the threshold that keeps an error rate in this gallery, and put it in force for query, verify and enroll.
@@ -102,7 +88,7 @@ def calibrate(
     """
     from facesearch.cli.evaluate_output import print_calibration
     from facesearch.cli.output import emit, note
-    from facesearch.jobs.calibrate import describe
+    from facesearch.jobs.calibrate import Request, describe
     from facesearch.jobs.outputs import guard_outputs
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
@@ -112,22 +98,15 @@ def calibrate(
         )
     _refuse_idle(context, people, unknown, settled=forget or use is not None)
     require_there(path for path in (people, unknown) if path is not None)
-    with open_engine(
-        gallery=gallery,
-        pack=pack,
-        provider=provider,
-        det_size=det_size,
-        precision=precision,
-        many=True,
-    ) as engine:
+    with open_engine(options, many=True) as engine:
         if forget or use is not None:
             _adopt_or_forget(engine, use, json=json)
             return
-        inputs = [each for each in (people, unknown) if each is not None]
-        with guard_outputs(engine, inputs, force=force).optional_file(out) as file:
+        with guard_outputs(engine, paths_in(people, unknown), force=force).optional_file(out) as file:
             engine.gallery.require_model(engine.encoder.info)
-            request = _request(engine, fpir, far, subjects, split=split, extrapolate=extrapolate, seed=seed)
-            found = _calibrated(engine, request, people, unknown, faces, cache=not no_cache)
+            metric, target, size = _target(engine, fpir, far, subjects, extrapolate=extrapolate)
+            request = Request(metric, target, size, split=split, extrapolate=extrapolate, seed=asked.seed)
+            found = _calibrated(engine, request, people, unknown, asked)
             if not dry_run:
                 engine.adopt_calibration(found.calibration)
             if file is not None:
@@ -168,32 +147,25 @@ def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> Non
     note(f"In force: {in_force.value:g} ({in_force.basis}).")
 
 
-def _request(
-    engine: FaceSearch,
-    fpir: float | None,
-    far: float | None,
-    subjects: int | None,
-    *,
-    split: bool,
-    extrapolate: bool,
-    seed: int,
-) -> Request:
+def _target(
+    engine: FaceSearch, fpir: float | None, far: float | None, subjects: int | None, *, extrapolate: bool
+) -> tuple[Metric, float, int]:
+    """The metric, the rate it may reach, and the gallery size it is to hold for."""
     from facesearch.evaluation.calibration import Metric
-    from facesearch.jobs.calibrate import Request
 
-    target = far if fpir is None else fpir
-    assert target is not None
-    if not 0 < target < 1:
+    if fpir is None and (extrapolate or subjects is not None):
+        raise ConfigError(
+            "A FAR does not depend on the gallery size and is not extrapolated.", "Use --fpir with these options."
+        )
+    target = fpir if fpir is not None else far
+    if target is None or not 0 < target < 1:
         raise ConfigError(f"The rate {target:g} is not between 0 and 1.", "Give a rate above 0 and below 1, as 0.001.")
-    if far is not None and (extrapolate or subjects is not None):
-        raise ConfigError("A FAR knows no gallery size and is not extrapolated.", "Use --fpir with these options.")
-    metric = Metric.FAR if fpir is None else Metric.FPIR
     size = engine.gallery.counts()["subjects"] if subjects is None else subjects
-    return Request(metric, target, size, split=split, extrapolate=extrapolate, seed=seed)
+    return Metric.FAR if fpir is None else Metric.FPIR, target, size
 
 
 def _calibrated(
-    engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, faces: str, *, cache: bool
+    engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, asked: EvaluationOptions
 ) -> Calibrated:
     from facesearch.evaluation.trials.folders import read_people, read_strangers
     from facesearch.jobs.calibrate import (
@@ -206,19 +178,20 @@ def _calibrated(
     )
 
     info = engine.encoder.info
-    if unknown is not None:
-        strangers = read_strangers(unknown)
-        require_unknown(strangers, engine.gallery)
-        embedded = embed_photos(engine.photo_embedder(faces=faces, cache=cache), strangers.photos)
-        probes = stranger_templates(strangers, embedded, engine.gallery, info.dimension)
+    photos = read_people(people) if people is not None else read_strangers(unknown) if unknown is not None else None
+    if photos is not None and people is None:
+        require_unknown(photos, engine.gallery)
+    embedded = None
+    if photos is not None:
+        embedded = embed_photos(engine.photo_embedder(faces=asked.faces, cache=not asked.no_cache), photos.photos)
+    if photos is None or embedded is None:
         known = gallery_templates(engine.gallery)
-        found = calibrate_on_strangers(known.vectors, known.subject, probes.vectors, probes.subject, request)
+        found = calibrate_on_labelled(known.vectors, known.subject, request)
     elif people is not None:
-        photos = read_people(people)
-        embedded = embed_photos(engine.photo_embedder(faces=faces, cache=cache), photos.photos)
         known = labelled_templates(photos, embedded)
         found = calibrate_on_labelled(known.vectors, known.subject, request)
     else:
+        probes = stranger_templates(photos, embedded, engine.gallery, info.dimension)
         known = gallery_templates(engine.gallery)
-        found = calibrate_on_labelled(known.vectors, known.subject, request)
+        found = calibrate_on_strangers(known.vectors, known.subject, probes.vectors, probes.subject, request)
     return replace(found, calibration=found.calibration.bound_to(info))

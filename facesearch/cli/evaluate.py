@@ -1,4 +1,4 @@
-"""`facesearch eval`: error rates on labelled photos, scores or vectors."""
+"""`facesearch eval`: error rates on labelled photos, scores or vectors, and reports side by side."""
 
 from __future__ import annotations
 
@@ -10,46 +10,36 @@ import typer
 from typer.core import TyperGroup
 
 from facesearch.cli.evaluate_options import (
-    FacesOption,
-    FarOption,
-    FlipOption,
-    NoCacheOption,
-    NoRecordOption,
-    OutOption,
-    PhotosOption,
-    SeedOption,
-    StrictOption,
+    REPORT,
+    EvaluationOptions,
     embed_photos,
-    exit_by_support,
-    note_report,
+    end,
+    evaluation_options,
+    keep_figures,
     parse_rates,
     paths_in,
-    record_figures,
+    refuse_idle_files,
     require_choice,
 )
-from facesearch.cli.evaluate_search import compare, search
 from facesearch.cli.options import (
-    DetSizeOption,
+    MODEL,
+    EngineOptions,
     ForceOption,
-    GalleryOption,
     JsonOption,
-    PackOption,
-    PrecisionOption,
-    ProviderOption,
+    engine_options,
     open_engine,
     refuse_idle,
 )
+from facesearch.errors import ConfigError
 from facesearch.names import is_folder
 
 if TYPE_CHECKING:
-    from facesearch.evaluation.trials import Trials
+    from facesearch.evaluation.trials.types import SearchTrials
     from facesearch.jobs.evaluate import Evaluation
 
 DEFAULT_COMMAND = "pairs"
-PHOTO_OPTIONS = (
-    "flip", "faces", "aligned", "no_cache", "no_record", "gallery", "pack", "provider", "det_size", "precision",
-)  # fmt: skip
-"""Options that say how photos are embedded, and where the figures of that are kept."""
+PHOTO_OPTIONS = ("flip", "faces", "aligned", "no_cache", "no_record", *MODEL)
+"""Options that say how photos are embedded, and where the figures are kept."""
 
 
 class EvalGroup(TyperGroup):
@@ -79,6 +69,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="eval")
 
 
+@engine_options(*MODEL)
+@evaluation_options(*REPORT)
 def pairs(
     context: typer.Context,
     path: Annotated[
@@ -89,12 +81,11 @@ def pairs(
             ".npz, or a folder of one folder per person (all pairs).",
         ),
     ],
-    photos: PhotosOption = None,
-    out: OutOption = None,
-    force: ForceOption = False,
-    far: FarOption = None,
-    flip: FlipOption = False,
-    faces: FacesOption = "largest",
+    *,
+    asked: EvaluationOptions,
+    far: Annotated[
+        str | None, typer.Option("--far", metavar="RATES", help="FARs to report TAR at, as 1e-3,1e-4 [1e-1 ... 1e-6].")
+    ] = None,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="The photos are aligned crops of 112x112: run no detector.")
     ] = False,
@@ -106,16 +97,7 @@ def pairs(
         Path | None,
         typer.Option("--groups", metavar="CSV", help="CSV subject_id,group: TAR per group at one global threshold."),
     ] = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    no_cache: NoCacheOption = False,
-    no_record: NoRecordOption = False,
-    plots: Annotated[str, typer.Option("--plots", metavar="KIND", help="Kind of the plot files: svg or png.")] = "svg",
-    gallery: GalleryOption = None,
-    pack: PackOption = None,
-    provider: ProviderOption = None,
-    det_size: DetSizeOption = None,
-    precision: PrecisionOption = None,
+    options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """TAR at FAR, EER, AUC and more on labelled pairs of photos, scores or vectors, with 95 % intervals.
@@ -124,57 +106,41 @@ def pairs(
     """
     from facesearch.cli.evaluate_output import emit_verification, print_verification
     from facesearch.evaluation.trials import read_trials
+    from facesearch.evaluation.trials.types import PairTrials
     from facesearch.evaluation.verification import TARGETS
     from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
     from facesearch.jobs.outputs import guard_outputs
 
-    require_choice("--plots", plots, ("svg", "png"))
+    refuse_idle_files(context, path, asked)
     if convention is not None:
         require_choice("--convention", convention, ("insightface",))
-    options = VerificationOptions(parse_rates(far, TARGETS), convention is not None, groups, seed)
-    trials = read_trials(path, photos)
+    figures = VerificationOptions(parse_rates("--far", far, TARGETS), convention is not None, groups, asked.seed)
+    trials = read_trials(path, asked.photos)
     embedded, model = None, None
     wanted = photos_of(trials)
-    if is_folder(path):
-        refuse_idle(context, ("photos",), f"{path} is a folder, and --photos is for lists")
     if not wanted:
         refuse_idle(context, PHOTO_OPTIONS, f"{path} holds no photos")
     if aligned:
         refuse_idle(context, ("faces", "det_size"), "with --aligned no faces are looked for")
-    if out is None:
-        refuse_idle(context, ("plots",), "plots are written with --out")
     with (
-        open_engine(
-            gallery=gallery,
-            pack=pack,
-            provider=provider,
-            det_size=det_size,
-            precision=precision,
-            many=True,
-        ) as engine,
-        guard_outputs(engine, paths_in(path, groups, *wanted), force=force).optional_folder(out) as output,
+        open_engine(options, many=True) as engine,
+        guard_outputs(engine, paths_in(path, groups, *wanted), force=asked.force).optional_folder(asked.out) as output,
     ):
         if wanted:
-            embedder = engine.photo_embedder(faces=faces, flip=flip, aligned=aligned, cache=not no_cache)
+            embedder = engine.photo_embedder(
+                faces=asked.faces, flip=asked.flip, aligned=aligned, cache=not asked.no_cache
+            )
             embedded = embed_photos(embedder, wanted)
             model = embedder.settings
-        evaluation = evaluate(trials, options, embedded=embedded, model=model, protocol=_protocol(trials, path))
+        protocol = "lfw" if isinstance(trials, PairTrials) and path.suffix == ".txt" else ""
+        evaluation = evaluate(trials, figures, embedded=embedded, model=model, protocol=protocol)
         if output is not None:
             with output.unfinished() as folder:
-                evaluation = _write(folder, evaluation, plots)
-        record_figures(engine, evaluation.report, out, record=bool(wanted) and not no_record)
-    if json:
-        emit_verification(evaluation, embedded)
-    else:
-        print_verification(evaluation, embedded)
-    note_report(out)
-    exit_by_support(strict, [point.flag for point in evaluation.report.result.points])
-
-
-def _protocol(trials: Trials, path: Path) -> str:
-    from facesearch.evaluation.trials.types import PairTrials
-
-    return "lfw" if isinstance(trials, PairTrials) and path.suffix == ".txt" else ""
+                evaluation = _write(folder, evaluation, asked.plots)
+        if wanted and not asked.no_record:
+            keep_figures(engine, evaluation.report, asked.out)
+    (emit_verification if json else print_verification)(evaluation, embedded)
+    end(asked, [point.flag for point in evaluation.report.result.points])
 
 
 def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
@@ -191,3 +157,125 @@ def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
         out, evaluation.report, scores=evaluation.scores, worst=evaluation.worst, thumbnails=pictures, plots=plots
     )
     return replace(evaluation, report=report)
+
+
+@engine_options(*MODEL)
+@evaluation_options(*REPORT)
+def search(
+    context: typer.Context,
+    enrolled: Annotated[
+        Path,
+        typer.Argument(
+            metavar="GALLERY", help="A folder per person or a CSV image,subject_id; or one folder with both."
+        ),
+    ],
+    probes: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PROBES]", help="Likewise. Left out where GALLERY holds gallery/, probe/, unknown/."),
+    ] = None,
+    *,
+    split: Annotated[
+        bool, typer.Option("--split", help="Make gallery and probes out of one folder per person, by a seeded rule.")
+    ] = False,
+    fpir: Annotated[
+        str | None, typer.Option("--fpir", metavar="RATES", help="FPIRs to report FNIR at [0.1,0.01,0.001].")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="R: FNIR is reported for R = 1 and R = k.")] = 20,
+    asked: EvaluationOptions,
+    options: EngineOptions,
+    json: JsonOption = False,
+) -> None:
+    """How often searches miss somebody enrolled (FNIR) and alarm for strangers (FPIR), with 95 % intervals.
+
+    Example: facesearch eval search people/ --split --out report/
+    """
+    from facesearch.cli.evaluate_output import emit_identification, print_identification
+    from facesearch.evaluation.identification import evaluate_searches
+    from facesearch.evaluation.report import IdentificationReport
+    from facesearch.evaluation.report_files import write_identification_report
+    from facesearch.evaluation.searches import FPIR_TARGETS
+    from facesearch.jobs.evaluate import describe, failures, model_settings, score_searches
+    from facesearch.jobs.outputs import guard_outputs
+
+    refuse_idle_files(context, enrolled, asked)
+    if k < 1:
+        raise ConfigError(f"-k {k} is below 1.", "Give the number of candidates to look at, as -k 20.")
+    targets = parse_rates("--fpir", fpir, FPIR_TARGETS)
+    trials = _read_searches(enrolled, probes, asked, split=split)
+    wanted = (*trials.gallery.photos, *trials.probes.photos)
+    with (
+        open_engine(options, many=True) as engine,
+        guard_outputs(engine, paths_in(enrolled, probes, *wanted), force=asked.force).optional_folder(
+            asked.out
+        ) as output,
+    ):
+        embedder = engine.photo_embedder(faces=asked.faces, flip=asked.flip, cache=not asked.no_cache)
+        known, searched = embed_photos(embedder, wanted).split_at(len(trials.gallery))
+        scores = score_searches(trials, known, searched)
+        result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=asked.seed)
+        about = describe(
+            trials.source, model_settings(embedder.settings), title=f"Identification: {Path(trials.source).name}"
+        )
+        report = IdentificationReport(about, result)
+        if output is not None:
+            with output.unfinished() as folder:
+                write_identification_report(folder, report, plots=asked.plots)
+        if not asked.no_record:
+            keep_figures(engine, report, asked.out)
+    (emit_identification if json else print_identification)(report, failures(known, searched))
+    end(asked, [point.flag for point in result.points])
+
+
+def _read_searches(enrolled: Path, probes: Path | None, asked: EvaluationOptions, *, split: bool) -> SearchTrials:
+    """The 1:N trials that these arguments name; `ConfigError` or `EvaluationError` where they name none."""
+    from facesearch.evaluation.trials.folders import (
+        read_manifests,
+        read_people,
+        read_search_folders,
+        require_new_photos,
+        split_people,
+    )
+    from facesearch.evaluation.trials.types import SearchTrials
+
+    if split:
+        if probes is not None:
+            raise ConfigError("--split makes gallery and probes out of one folder.", "Leave PROBES out.")
+        return split_people(read_people(enrolled), asked.seed)
+    if probes is None:
+        return read_search_folders(enrolled)
+    if is_folder(enrolled) and is_folder(probes):
+        known, searched = read_people(enrolled), read_people(probes)
+        return require_new_photos(SearchTrials(f"{known.source} and {searched.source}", known, searched))
+    return read_manifests(enrolled, probes, asked.photos)
+
+
+def compare(
+    reports: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", help="report.json files; each is set against the first.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="HTML", help="Write the page there.")] = None,
+    force: ForceOption = False,
+    far: Annotated[
+        str | None, typer.Option("--far", metavar="RATES", help="FARs to compare TAR at [those all support].")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random draw: same seed, same figures.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Reports of the same people side by side, with paired differences; no winner where the interval covers 0.
+
+    Example: facesearch eval compare small/report.json large/report.json --out compare.html
+    """
+    from facesearch.cli.evaluate_output import emit_differences, print_differences
+    from facesearch.cli.output import note
+    from facesearch.evaluation.comparison import compare_reports, comparison_page
+    from facesearch.evaluation.report import SCORES
+    from facesearch.jobs.outputs import guard_outputs
+
+    inputs = [file for each in reports for file in (each, each.parent / SCORES)]
+    with open_engine() as engine, guard_outputs(engine, inputs, force=force).optional_file(out) as page:
+        found = compare_reports(reports, parse_rates("--far", far, ()) or None, seed)
+        if page is not None:
+            page.write(comparison_page(found.reports, found.differences).encode())
+            note(f"The comparison is in {out}.")
+    for each in found.differences:
+        (emit_differences if json else print_differences)(*each)

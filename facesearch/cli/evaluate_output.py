@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from facesearch.cli.output import emit, print_table, say
+from facesearch.evaluation import identification_page, verification_page
 from facesearch.evaluation.assessment import recommended_point
 from facesearch.evaluation.calibration import Basis, Metric
+from facesearch.evaluation.comparison import difference_table, verdict, winner
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.rates import (
     DECISION_RULE,
     LOW_SUPPORT,
     NOTHING,
     Flag,
+    Rate,
     counted,
-    flag_text,
     format_rate,
     interval_text,
     rate_text,
@@ -22,20 +25,23 @@ from facesearch.evaluation.rates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from facesearch.evaluation.assessment import VerificationResult
-    from facesearch.evaluation.rates import Rate
+    from facesearch.evaluation.comparison import PairedDifference
+    from facesearch.evaluation.folds import FoldAccuracy, InsightFaceConvention
+    from facesearch.evaluation.report import IdentificationReport
     from facesearch.jobs.calibrate import Calibrated
     from facesearch.jobs.embeddings import Embedded
     from facesearch.jobs.evaluate import Evaluation
 
 
-def rate_record(rate: Rate | None) -> dict[str, Any] | None:
+def _record(rate: Rate | None) -> dict[str, Any] | None:
     """A rate with its count and its intervals; `interval` is the primary one and says by what method."""
-    if rate is None:
-        return None
-    return {"value": rate.value, **to_json(rate)}
+    return None if rate is None else {"value": rate.value, **to_json(rate)}
+
+
+def _in_words(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts, as the end of a sentence."""
+    return f": {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}" if reasons else ""
 
 
 # -- 1:1
@@ -43,47 +49,35 @@ def rate_record(rate: Rate | None) -> dict[str, Any] | None:
 
 def emit_verification(evaluation: Evaluation, embedded: Embedded | None) -> None:
     """One record for the whole, then one per operating point, then one per group."""
-    result = evaluation.report.result
+    report, result = evaluation.report, evaluation.report.result
     emit(
         {
             "kind": "verification",
-            "source": evaluation.report.about.source,
+            "source": report.about.source,
             "decision_rule": DECISION_RULE,
             "counts": {**to_json(result.counts), "failed": result.counts.failed},
             "photos": _photos_record(embedded),
-            "fte": rate_record(result.fte),
-            "fta": rate_record(result.fta),
+            "fte": _record(result.fte),
+            "fta": _record(result.fta),
             "eer": {"value": result.eer.midpoint, **to_json(result.eer)},
             "auc": result.auc,
             "d_prime": result.d_prime,
             "min_dcf": to_json(result.min_dcf),
             "best_accuracy": to_json(result.best),
-            "folds": _folds_record(result),
+            "folds": _folds_record(result.folds),
             "insightface": to_json(result.insightface),
             "replicates": result.replicates,
             "seed": result.seed,
-            "model": to_json(evaluation.report.about.model),
+            "model": to_json(report.about.model),
         }
     )
     for point, flips in zip(result.points, result.flips, strict=True):
-        emit(
-            {
-                "kind": "tar_at_far",
-                **to_json(point),
-                **{name: rate_record(getattr(point, name)) for name in ("far", "tar", "gfar", "gfrr")},
-                "decisions_within_1e-6": flips,
-            }
-        )
-    for group in evaluation.report.groups:
-        emit(
-            {
-                "kind": "group",
-                "group": group.group,
-                "threshold": to_json(evaluation.report.group_threshold),
-                "tar": rate_record(group.tar),
-                "far": rate_record(group.far),
-            }
-        )
+        rates = {name: _record(getattr(point, name)) for name in ("far", "tar", "gfar", "gfrr")}
+        emit({"kind": "tar_at_far", **to_json(point), **rates, "decisions_within_1e-6": flips})
+    for group in report.groups:
+        threshold = to_json(report.group_threshold)
+        rates = {"tar": _record(group.tar), "far": _record(group.far)}
+        emit({"kind": "group", "group": group.group, "threshold": threshold, **rates})
 
 
 def _photos_record(embedded: Embedded | None) -> dict[str, Any] | None:
@@ -97,61 +91,37 @@ def _photos_record(embedded: Embedded | None) -> dict[str, Any] | None:
     }
 
 
-def _folds_record(result: VerificationResult) -> dict[str, Any] | None:
-    if result.folds is None:
+def _folds_record(folds: FoldAccuracy | None) -> dict[str, Any] | None:
+    if folds is None:
         return None
-    folds = result.folds
     return {"accuracy": folds.mean, "standard_error": folds.standard_error, "std_ddof_0": folds.std, **to_json(folds)}
 
 
 def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> None:
     """The answer, the operating points, what else was measured, and what it rests on."""
-    report = evaluation.report
-    result = report.result
-    for line in _verification_answer(result):
+    report, result = evaluation.report, evaluation.report.result
+    for line in _answer(result):
         say(line)
-    rows = [
-        (
-            f"{point.target_far:g}",
-            rate_text(point.tar),
-            interval_text(point.tar.best_interval if point.tar else None),
-            counted(point.far),
-            threshold_text(point.threshold),
-            flag_text(point.flag),
-        )
-        for point in result.points
-    ]
-    print_table(("FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", ""), rows)
+    print_table(verification_page.POINT_COLUMNS, verification_page.point_rows(result.points))
     for line in [*_further(result), *_basis(result, embedded)]:
         say(line)
     if report.groups:
-        group_rows = [
-            (
-                group.group,
-                counted(group.tar),
-                interval_text(group.tar.best_interval if group.tar else None),
-                counted(group.far),
-            )
-            for group in report.groups
-        ]
-        say("")
-        say(f"By group, all at threshold {threshold_text(report.group_threshold)}:")
-        print_table(("group", "TAR", "95 % interval", "FAR"), group_rows)
+        say(f"\nBy group, all at threshold {threshold_text(report.group_threshold)}:")
+        print_table(verification_page.GROUP_COLUMNS, verification_page.group_rows(report.groups))
 
 
-def _verification_answer(result: VerificationResult) -> Iterator[str]:
+def _answer(result: VerificationResult) -> Iterator[str]:
     point = recommended_point(result)
     if point is None or point.tar is None:
-        yield "These trials support none of the operating points that were asked for."
+        yield verification_page.UNSUPPORTED
         yield f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
         return
     yield (
         f"TAR {rate_text(point.tar)} at FAR up to {point.target_far:g} "
-        f"(95 % interval {interval_text(point.tar.best_interval)}), threshold {threshold_text(point.threshold)}."
+        f"(95 % interval {interval_text(point.tar)}), threshold {threshold_text(point.threshold)}."
     )
-    if point.far is not None and point.flag is Flag.LOW_SUPPORT:
-        errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
-        yield f"It rests on {errors}; a figure to rely on takes {LOW_SUPPORT}."
+    if few := verification_page.low_support(point):
+        yield few
 
 
 def _further(result: VerificationResult) -> Iterator[str]:
@@ -160,8 +130,7 @@ def _further(result: VerificationResult) -> Iterator[str]:
     spread = f" +- {result.auc_error:.1g}" if result.auc_error else ""
     d_prime = NOTHING if result.d_prime is None else f"{result.d_prime:.3f}"
     yield f"EER {format_rate(eer.midpoint)}{known}, AUC {format_rate(result.auc)}{spread}, d' {d_prime}"
-    if result.folds is not None:
-        folds = result.folds
+    if folds := result.folds:
         yield (
             f"Accuracy over {len(folds.accuracies)} folds {format_rate(folds.mean)} +- "
             f"{folds.standard_error:.4f} (standard error; np.std {folds.std:.4f})"
@@ -171,16 +140,14 @@ def _further(result: VerificationResult) -> Iterator[str]:
         "(optimistic: the threshold was chosen on the same trials)"
     )
     if result.insightface is not None:
-        yield from _convention(result)
+        yield from _convention(result.insightface)
 
 
-def _convention(result: VerificationResult) -> Iterator[str]:
-    assert result.insightface is not None
+def _convention(found: InsightFaceConvention) -> Iterator[str]:
     yield "By InsightFace's convention, for comparison with published tables only:"
-    if result.insightface.folds is not None:
-        folds = result.insightface.folds
-        yield f"  accuracy {format_rate(folds.mean)} +- {folds.std:.4f} (np.std)"
-    for target, taken, tar in result.insightface.nearest_far:
+    if found.folds is not None:
+        yield f"  accuracy {format_rate(found.folds.mean)} +- {found.folds.std:.4f} (np.std)"
+    for target, taken, tar in found.nearest_far:
         over = ", over the target" if taken > target else ""
         yield f"  TAR {format_rate(tar)} at the FAR nearest to {target:g}: {format_rate(taken)}{over}"
 
@@ -190,12 +157,12 @@ def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[st
     planned = counts.planned_mated + counts.planned_non_mated
     yield (
         f"{planned:,} comparisons planned ({counts.planned_mated:,} mated, {counts.planned_non_mated:,} non-mated), "
-        f"{planned - counts.failed:,} completed, {counts.failed:,} failed{in_words(counts.reasons)}"
+        f"{planned - counts.failed:,} completed, {counts.failed:,} failed{_in_words(counts.reasons)}"
     )
     if embedded is not None and embedded.reasons:
-        yield f"Photos without a template{in_words(embedded.reasons)}"
+        yield f"Photos without a template{_in_words(embedded.reasons)}"
     if embedded is not None and embedded.several_faces:
-        yield f"In {embedded.several_faces:,} photos with several faces the policy chose one."
+        yield f"Photos with several faces, of which one was chosen: {embedded.several_faces:,}"
     if counts.subjects is None:
         yield "Intervals assume independent comparisons: the input names no people. The true ones are wider."
     else:
@@ -203,12 +170,77 @@ def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[st
     yield f"Decision rule: {DECISION_RULE}; score = cosine."
 
 
-def in_words(reasons: Mapping[str, int]) -> str:
-    """Reasons with their counts, as the end of a sentence."""
-    return f": {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}" if reasons else ""
+# -- 1:N
 
 
-# -- calibration
+def emit_identification(report: IdentificationReport, failures: Mapping[str, Mapping[str, int]]) -> None:
+    """One record for the whole, then one per operating point, rank and gallery size."""
+    result = report.result
+    counts = ("subjects", "mated", "non_mated", "failed_mated", "failed_non_mated")
+    emit(
+        {
+            "kind": "identification",
+            "source": report.about.source,
+            "decision_rule": DECISION_RULE,
+            **{name: getattr(result, name) for name in counts},
+            "failed_photos_by_reason": {name: dict(reasons) for name, reasons in failures.items()},
+            "fte": _record(result.fte),
+            "replicates": result.replicates,
+            "seed": result.seed,
+        }
+    )
+    for point in result.points:
+        emit({"kind": "fnir_at_fpir", **to_json(point), "fpir": _record(point.fpir), "fnir": _record(point.fnir)})
+    for rank, rate in enumerate(result.cmc, 1):
+        emit({"kind": "cmc", "rank": rank, **(_record(rate) or {})})
+    if by_size := result.by_size:
+        for row in by_size.rows:
+            emit({"kind": "fpir_by_size", "threshold": to_json(by_size.threshold), **to_json(row)})
+
+
+def print_identification(report: IdentificationReport, failures: Mapping[str, Mapping[str, int]]) -> None:
+    """The answer, FNIR at FPIR, CMC, FPIR by gallery size, and what it rests on."""
+    result = report.result
+    best = identification_page.strictest(result)
+    if best is not None and best.fnir is not None:
+        say(
+            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {rate_text(best.fnir)} "
+            f"(95 % interval {interval_text(best.fnir)}; R = {best.rank}), "
+            f"threshold {threshold_text(best.threshold)}."
+        )
+    elif result.non_mated:
+        say(identification_page.UNSUPPORTED)
+    say(identification_page.rank_one(result))
+    if result.points:
+        print_table(identification_page.POINT_COLUMNS, identification_page.point_rows(result.points))
+    if result.by_size:
+        say(f"FPIR as the gallery grows, at threshold {threshold_text(result.by_size.threshold)}:")
+        print_table(identification_page.SIZE_COLUMNS, identification_page.size_rows(result.by_size))
+    say(
+        f"{result.mated:,} mated searches ({result.failed_mated:,} failed, counted as misses), "
+        f"{result.non_mated:,} non-mated ({result.failed_non_mated:,} failed, counted as silent)."
+    )
+    if result.fte is not None:
+        say(f"Failure to enroll: {counted(result.fte)} people.")
+    for name, reasons in failures.items():
+        if reasons:
+            say(f"{name.capitalize()} photos without a template{_in_words(reasons)}")
+    say(f"Decision rule: {DECISION_RULE}; a person's score is the best over their templates, R = rank looked at.")
+
+
+# -- comparison and calibration
+
+
+def emit_differences(a: str, b: str, rows: Sequence[PairedDifference]) -> None:
+    """One record per figure; `better` is null where the interval covers 0."""
+    for row in rows:
+        emit({"kind": "difference", "a_report": a, "b_report": b, **to_json(row), "better": winner(a, b, row)})
+
+
+def print_differences(a: str, b: str, rows: Sequence[PairedDifference]) -> None:
+    """The verdict, then every figure with the interval of its difference."""
+    say(verdict(a, b, rows))
+    print_table(*difference_table(a, b, rows))
 
 
 def print_calibration(found: Calibrated) -> None:
@@ -217,25 +249,25 @@ def print_calibration(found: Calibrated) -> None:
     far = each.metric is Metric.FAR
     promise = f"FAR {each.target:g}" if far else f"FPIR {each.target:g} in a gallery of {each.subjects:,} people"
     say(f"Threshold {each.threshold:g} for {promise}.")
-    label = "EXTRAPOLATED" if each.basis is Basis.EXTRAPOLATED else each.basis.value
     kind = "comparisons" if far else f"searches against {each.measured_subjects:,} people"
     rows = [
-        ("basis", label),
+        ("basis", "EXTRAPOLATED" if each.basis is Basis.EXTRAPOLATED else each.basis.value),
         ("measured", f"{each.errors:,} errors in {each.trials:,} {kind}, {each.people:,} independent people"),
         ("expected", f"{format_rate(each.estimate)}, 95 % interval {interval_text(each.interval)}"),
     ]
     if found.held_out is not None:
-        shown = f"{counted(found.held_out)}, 95 % interval {interval_text(found.held_out.best_interval)}"
-        rows.append(("on people left out of the fit", shown))
+        rows.append(("on people left out of the fit", _with_interval(found.held_out)))
     if found.missed is not None:
         kind = "mated comparisons" if far else "mated searches, one photo each left out"
-        known = f"95 % interval {interval_text(found.missed.best_interval)}"
-        rows.append(("missed at this threshold", f"{counted(found.missed)} {kind}, {known}"))
-    valid = "any gallery size: it speaks of single comparisons" if far else f"up to {each.valid_up_to:,} people"
-    rows.append(("holds for", valid))
+        rows.append(("missed at this threshold", _with_interval(found.missed, f" {kind}")))
+    rows.append(("holds for", "any gallery size (1:1 comparisons)" if far else f"up to {each.valid_up_to:,} people"))
     for name, value in rows:
         say(f"  {name:30} {value}")
     if each.flag is Flag.LOW_SUPPORT:
-        say(f"It rests on fewer than {LOW_SUPPORT} errors: the interval says how far off it may be.")
+        say(f"This rests on fewer than {LOW_SUPPORT} errors; the interval shows how far off it may be.")
     if not far:
         say("To plan for a gallery that grows: --subjects N.")
+
+
+def _with_interval(rate: Rate, what: str = "") -> str:
+    return f"{counted(rate)}{what}, 95 % interval {interval_text(rate)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
@@ -17,7 +17,7 @@ from facesearch.cli.output import Typed, typed
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from facesearch.api import FaceSearch
     from facesearch.config import Settings
@@ -126,13 +126,22 @@ MANY: Final = ("workers", "batch")
 
 
 def engine_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command these engine options; its parameter `options` receives them as one `EngineOptions`.
+    """Give a command these engine options; its parameter `options` receives them as one `EngineOptions`."""
+    return grouped_options(EngineOptions, names, "options")
 
-    They stand in `--help` where `options` stands in the signature.
+
+def grouped_options(
+    kind: type[Any], names: Sequence[str], parameter: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that are these fields of the dataclass `kind`; it receives one in `parameter`.
+
+    They stand in `--help` where `parameter` stands in the signature.
     """
-    hints = get_type_hints(EngineOptions, include_extras=True)
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = {each.name: each.default for each in fields(kind)}
     taken = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[name]) for name in names
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
+        for name in names
     ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -140,13 +149,13 @@ def engine_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
         parameters = [
             each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for one in own
-            for each in (taken if one.name == "options" else [one])
+            for each in (taken if one.name == parameter else [one])
         ]
 
         @wraps(command)
         def run(**given: Any) -> None:
-            options = EngineOptions(**{name: given.pop(name) for name in names})
-            command(**given, options=options)
+            chosen = kind(**{name: given.pop(name) for name in names})
+            command(**given, **{parameter: chosen})
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
         run.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -36,7 +37,7 @@ class LabelledTemplates:
 
 NEAR_DUPLICATE: Final = 0.98
 """Cosine from which two photos of one person count as copies: that of a photo with itself at half the resolution or
-slightly blurred (measured in `vision.quality`)."""
+slightly blurred (measured in `recognition.quality`)."""
 STRANGE: Final = 0.99
 """A photo is far from its person where its mean score with them is one that this share of strangers do not reach."""
 _ENOUGH: Final = 100
@@ -83,6 +84,15 @@ class Audit:
     duplicates: tuple[Finding, ...]
     complete: bool
     """False where more pairs of templates reach the threshold than are kept: the highest are listed."""
+
+    @property
+    def by_kind(self) -> dict[Kind, tuple[Finding, ...]]:
+        """The findings of each kind."""
+        return {
+            Kind.LOOK_ALIKE: self.look_alikes,
+            Kind.MISLABELLED: self.mislabelled,
+            Kind.DUPLICATE: self.duplicates,
+        }
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -178,97 +188,78 @@ def _strange(known: LabelledTemplates, row: int, mean: float) -> tuple[str, int 
     return f"{note}; nearer: {known.names[known.subject[nearest]]} {scores[nearest]:.2f}", nearest
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPair:
-    """Two photos of the gallery that do not go with their labels, or go together too well."""
-
-    score: float
-    """Cosine of the two templates."""
-    subject_a: str
-    photo_a: str
-    subject_b: str
-    photo_b: str
-    note: str = ""
-    """What else there is to say, as "mean score with the person's other photos 0.08"."""
-
-
-_SECTIONS = (
-    (
-        "Different people above the threshold",
-        "Look-alikes, or one person enrolled twice. If it is one person, merge them; if not, this pair will be "
-        "confused.",
+SECTIONS: Final = {
+    Kind.LOOK_ALIKE: (
+        "Different people at or above the threshold",
+        "They look alike, or one person is enrolled twice. Merge one person; two people will be confused.",
         "No two people reach the threshold.",
     ),
-    (
-        "Photos that do not look like their person",
-        "Each is shown beside the person's most typical photo. A wrong label, a bad photo, or a long time "
-        "between them.",
+    Kind.MISLABELLED: (
+        "Photos far from the rest of their person",
+        "The label is wrong, the photo is bad, or years lie between the photos. Beside each stands the person's most "
+        "typical photo.",
         "Every photo is closer to its own person than the limit.",
     ),
-    (
-        "Near-duplicate photos",
-        "Two copies of one photo add nothing, and make the person look better known than they are.",
+    Kind.DUPLICATE: (
+        "Near-duplicate photos of one person",
+        "A second copy of a photo adds no information.",
         "No photo is there twice.",
     ),
-)
+}
+"""Title, explanation, and what to say where nothing was found."""
+
+
+def face_names(known: LabelledTemplates, rows: Iterable[int]) -> dict[int, str]:
+    """What each face is called on the page: its photo, and its template where a photo shows several of them."""
+    chosen = set(rows)
+    seen = Counter(known.photos[row] for row in chosen)
+    return {
+        row: known.photos[row] if seen[known.photos[row]] == 1 else f"{known.photos[row]} (template {known.ids[row]})"
+        for row in chosen
+    }
 
 
 def audit_page(
-    *,
-    title: str,
-    threshold: float,
-    basis: str,
-    counts: Mapping[str, int],
-    look_alikes: Sequence[AuditPair],
-    mislabelled: Sequence[AuditPair],
-    duplicates: Sequence[AuditPair],
-    thumbnails: Mapping[str, bytes],
-    found: tuple[int, int, int] | None = None,
+    title: str, basis: str, known: LabelledTemplates, found: Audit, thumbnails: Mapping[str, bytes], limit: int
 ) -> str:
     """The HTML.
 
     Args:
-        threshold, basis: where people are taken for one another, and where that comes from, in words.
-        counts: what was looked at, as {"subjects": 120, "templates": 980}.
-        look_alikes, mislabelled, duplicates: worst first.
-        thumbnails: JPEG bytes by photo.
-        found: how many of each kind there are where the lists are cut; else as many as are listed.
+        title: of the page. basis: where the threshold comes from, in words.
+        known, found: what was compared, and what is odd in it.
+        thumbnails: JPEG bytes by `face_names`.
+        limit: findings of each kind that are shown.
     """
-    listed = (look_alikes, mislabelled, duplicates)
-    totals = found or (len(look_alikes), len(mislabelled), len(duplicates))
+    kinds = found.by_kind
     verdict = (
-        f"{totals[0]:,} pairs of different people at or above the threshold, {totals[1]:,} photos that may be "
-        f"labelled wrongly, {totals[2]:,} near-duplicates."
+        f"{len(found.look_alikes):,} pairs of different people at or above the threshold, {len(found.mislabelled):,} "
+        f"photos that may be labelled wrongly, {len(found.duplicates):,} near-duplicates."
     )
-    looked = {name.capitalize(): f"{count:,}" for name, count in counts.items()}
+    names = face_names(known, (row for each in kinds.values() for one in each[:limit] for row in (one.a, one.b)))
+
+    def shown(each: Finding) -> Html:
+        a, b = names[each.a], names[each.b]
+        people = " / ".join(dict.fromkeys(known.names[known.subject[row]] for row in (each.a, each.b)))
+        lines = [people, file_name(a), file_name(b), *filter(None, [each.note])]
+        return card(a, b, f"{each.score:.4f}", lines, thumbnails)
+
+    def kind_section(kind: Kind) -> Html:
+        name, meaning, nothing = SECTIONS[kind]
+        findings = kinds[kind]
+        if not findings:
+            return section(name, paragraph(nothing, css="note"))
+        cut = f" The first {limit:,} of {len(findings):,} are shown." if len(findings) > limit else ""
+        return section(name, paragraph(meaning + cut, css="note"), cards(map(shown, findings[:limit])))
+
     return page(
         title,
         element("header", element("h1", text(title))),
         element(
             "div",
-            paragraph(verdict if any(totals) else "Nothing to look at was found.", css="big"),
-            paragraph(f"Threshold {threshold_text(threshold)}, {basis}."),
+            paragraph(verdict if found.findings else "Nothing to look at was found.", css="big"),
+            paragraph(f"Threshold {threshold_text(found.threshold)}, {basis}."),
             css="answer",
         ),
-        facts(looked),
-        *(
-            _section(kind, pairs, thumbnails, total)
-            for kind, pairs, total in zip(_SECTIONS, listed, totals, strict=True)
-        ),
+        facts({"People": f"{len(known.names):,}", "Templates": f"{len(known.subject):,}"}),
+        *map(kind_section, Kind),
     )
-
-
-def _section(
-    kind: tuple[str, str, str], pairs: Sequence[AuditPair], thumbnails: Mapping[str, bytes], total: int
-) -> Html:
-    name, meaning, nothing = kind
-    if not pairs:
-        return section(name, paragraph(nothing, css="note"))
-    cut = f" The first {len(pairs):,} of {total:,} are shown." if total > len(pairs) else ""
-    return section(name, paragraph(meaning + cut, css="note"), cards(_card(pair, thumbnails) for pair in pairs))
-
-
-def _card(pair: AuditPair, thumbnails: Mapping[str, bytes]) -> Html:
-    people = pair.subject_a if pair.subject_a == pair.subject_b else f"{pair.subject_a} / {pair.subject_b}"
-    lines = [people, file_name(pair.photo_a), file_name(pair.photo_b), *([pair.note] if pair.note else [])]
-    return card(pair.photo_a, pair.photo_b, f"{pair.score:.4f}", lines, thumbnails)

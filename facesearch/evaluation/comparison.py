@@ -14,7 +14,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import RocBand
 from facesearch.evaluation.bootstrap import replicate, sample_of_pairs
 from facesearch.evaluation.charts import SERIES, least_rate, log_rate_axis, new_axes, nice_floor, note, styled
-from facesearch.evaluation.markup import Html, badge, element, join, page, paragraph, plot, section, table, text
+from facesearch.evaluation.markup import badged, element, page, paragraph, plot, section, table, text
 from facesearch.evaluation.rates import (
     _MISSING,
     BOOTSTRAP,
@@ -24,17 +24,13 @@ from facesearch.evaluation.rates import (
     Counts,
     Floats,
     Interval,
-    counted,
-    flag_text,
     format_rate,
-    interval_text,
-    rate_text,
     signed,
-    threshold_text,
 )
 from facesearch.evaluation.report import VerificationReport, read_report_scores, read_verification_report
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import ErrorCurve, equal_error_rate, error_curve, tar_at_far
+from facesearch.evaluation.verification_page import POINT_COLUMNS, point_rows
 from facesearch.evaluation.verification_plots import draw_ribbon, drawn_roc
 from facesearch.names import path_text
 
@@ -233,6 +229,29 @@ def winner(a: str, b: str, difference: PairedDifference) -> str | None:
     return b if (difference.difference > 0) is not lower else a
 
 
+def verdict(a: str, b: str, rows: Sequence[PairedDifference]) -> str:
+    """Who is better in which figure, in one sentence."""
+    better = [(winner(a, b, row), row.metric) for row in rows]
+    won = [f"{name} in {metric}" for name, metric in better if name is not None]
+    return f"{b} against {a}: {'better: ' + '; '.join(won) if won else 'no winner: every interval covers 0'}."
+
+
+def difference_table(a: str, b: str, rows: Sequence[PairedDifference]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: both figures, their difference with its interval, and the better one."""
+    cells = [
+        [
+            row.metric,
+            format_rate(row.a),
+            format_rate(row.b),
+            signed(row.difference),
+            f"{signed(row.interval.low)} to {signed(row.interval.high)}",
+            winner(a, b, row) or "no winner",
+        ]
+        for row in rows
+    ]
+    return ["figure", a, b, "difference", "95 % interval", "better"], cells
+
+
 def comparison_page(
     reports: Sequence[tuple[str, VerificationReport]],
     differences: Sequence[tuple[str, str, Sequence[PairedDifference]]],
@@ -245,73 +264,24 @@ def comparison_page(
     """
     overlay = roc_overlay([(name, report.result.curve, report.result.band) for name, report in reports])
     names = " and ".join(name for name, _ in reports) if len(reports) == 2 else f"{len(reports)} reports"
+    title = f"Comparison of {names}"
+    points = [(name, *row) for name, report in reports for row in point_rows(report.result.points)]
+    curves = plot(overlay, "TAR against FAR, each curve from one false match up. Ribbons are 95 % intervals.")
     return page(
-        f"Comparison of {names}",
-        element("header", element("h1", text(f"Comparison of {names}"))),
-        _answer(differences),
-        *(section(f"{b} against {a}", _differences(a, b, rows)) for a, b, rows in differences),
-        section(
-            "Curves",
-            element(
-                "div",
-                plot(overlay, "TAR against FAR, each curve from one false match up; ribbons are 95 % intervals."),
-                css="plots",
-            ),
-        ),
-        section("Operating points", _points(reports)),
+        title,
+        element("header", element("h1", text(title))),
+        element("div", *(paragraph(verdict(*each), css="big") for each in differences), css="answer"),
+        *(section(f"{b} against {a}", table(*difference_table(a, b, rows))) for a, b, rows in differences),
+        section("Curves", element("div", curves, css="plots")),
+        section("Operating points", table(("report", *POINT_COLUMNS), badged(points))),
         section(
             "What stands behind these figures",
             paragraph(
-                "Both sides are judged on the same comparisons, and each replicate of the bootstrap draws the "
-                "same people "
-                "for both and derives both thresholds again: what makes a person hard cancels out of the difference. "
-                "Overlapping ribbons say nothing about the difference; its own interval does. No winner is named where "
-                "that interval covers 0, and none over all where several figures are looked at: each interval is 95 % "
-                "by itself."
+                "Both sides are judged on the same comparisons. Each bootstrap replicate draws the same people for "
+                "both sides and derives both thresholds again, so what makes a person hard cancels out of the "
+                "difference. Read the interval of the difference: whether the ribbons overlap says nothing about it. "
+                "No winner is named where that interval covers 0. Each interval is 95 % by itself, so several figures "
+                "together decide with less confidence."
             ),
         ),
     )
-
-
-def _answer(differences: Sequence[tuple[str, str, Sequence[PairedDifference]]]) -> Html:
-    lines = []
-    for a, b, rows in differences:
-        decided = [(row, winner(a, b, row)) for row in rows]
-        won = [f"{name} in {row.metric}" for row, name in decided if name is not None]
-        verdict = f"better: {'; '.join(won)}" if won else "no winner: every interval of the difference covers 0"
-        lines.append(paragraph(f"{b} against {a}: {verdict}.", css="big"))
-    return element("div", *lines, css="answer")
-
-
-def _differences(a: str, b: str, rows: Sequence[PairedDifference]) -> Html:
-    return table(
-        ("Figure", a, b, "difference", "95 % interval", "better"),
-        (
-            (
-                row.metric,
-                format_rate(row.a),
-                format_rate(row.b),
-                signed(row.difference),
-                f"{signed(row.interval.low)} to {signed(row.interval.high)}",
-                winner(a, b, row) or "no winner",
-            )
-            for row in rows
-        ),
-    )
-
-
-def _points(reports: Sequence[tuple[str, VerificationReport]]) -> Html:
-    rows = [
-        (
-            name,
-            f"{point.target_far:g}",
-            rate_text(point.tar),
-            interval_text(point.tar.best_interval if point.tar else None),
-            counted(point.far),
-            threshold_text(point.threshold),
-            badge(flag_text(point.flag)),
-        )
-        for name, report in reports
-        for point in report.result.points
-    ]
-    return join([table(("Report", "FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", ""), rows)])

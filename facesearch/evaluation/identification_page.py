@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from facesearch.evaluation.charts import (
     styled,
 )
 from facesearch.evaluation.identification import FpirBySize, IdentificationResult, SizeBasis
-from facesearch.evaluation.markup import Html, badge, element, facts, join, page, paragraph, plot, section, table
+from facesearch.evaluation.markup import Html, badged, element, facts, page, paragraph, plot, section, table
 from facesearch.evaluation.rates import (
     DECISION_RULE,
     Rate,
@@ -37,7 +37,7 @@ from facesearch.evaluation.rates import (
 )
 from facesearch.evaluation.report import IdentificationReport
 from facesearch.evaluation.searches import SearchCurve, SearchPoint
-from facesearch.evaluation.verification_page import RULE_OF_30, flat, heading
+from facesearch.evaluation.verification_page import RULE_OF_30, counts_table, flat, heading
 from facesearch.evaluation.verification_plots import shade_low_support
 
 if TYPE_CHECKING:
@@ -168,10 +168,14 @@ def _label(axes: Axes, x: float, y: float, text: str, colour: str, *, above: boo
 
 CAPTIONS = {
     "fnir_fpir": "Lower left is better. FNIR counts a search whose mate is below the threshold or outside the first R.",
-    "cmc": "How often the right person is among the first r, whatever the score. Ties count against us.",
-    "fpir_vs_n": "The chance that a stranger's search raises an alarm grows with the gallery. The dotted line assumes "
-    "independent comparisons; it is a model and decides nothing.",
+    "cmc": "How often the right person is among the first r, whatever the score. Other people with the same "
+    "score rank before the right person.",
+    "fpir_vs_n": "How often the search of a stranger raises an alarm, by gallery size. The dotted line is a model that "
+    "assumes independent comparisons; no decision rests on it.",
 }
+POINT_COLUMNS = ("FPIR up to", "R", "FNIR", "95 % interval", "FPIR achieved", "threshold", "")
+SIZE_COLUMNS = ("people", "basis", "FPIR", "95 % limit", "independence model")
+UNSUPPORTED = "These searches support none of the requested operating points."
 
 
 def identification_figures(report: IdentificationReport) -> dict[str, Figure]:
@@ -189,124 +193,104 @@ def identification_figures(report: IdentificationReport) -> dict[str, Figure]:
 
 def identification_page(report: IdentificationReport, figures: Mapping[str, Figure]) -> str:
     """The HTML."""
+    result = report.result
     drawn = [plot(figure, CAPTIONS[name]) for name, figure in figures.items()]
     return page(
         report.about.title,
         heading(report.about),
-        _answer(report.result),
-        _points(report.result),
+        _answer(result),
+        *([table(POINT_COLUMNS, badged(point_rows(result.points)))] if result.points else []),
         section("Curves", element("div", *drawn, css="plots")),
-        *([section("As the gallery grows", _sizes(report.result))] if report.result.by_size else []),
-        section("What stands behind these figures", _honesty(report.result)),
+        *([section("As the gallery grows", *_sizes(result.by_size))] if result.by_size else []),
+        section("What stands behind these figures", *_basis(result)),
         *([section("Model and settings", facts(flat(report.about.model)))] if report.about.model else []),
     )
 
 
-def _strictest(result: IdentificationResult) -> SearchPoint | None:
+def point_rows(points: Sequence[SearchPoint]) -> list[tuple[str, ...]]:
+    """The rows under `POINT_COLUMNS`."""
+    return [
+        (
+            f"{point.target_fpir:g}",
+            f"{point.rank}",
+            rate_text(point.fnir),
+            interval_text(point.fnir),
+            counted(point.fpir),
+            threshold_text(point.threshold),
+            flag_text(point.flag),
+        )
+        for point in points
+    ]
+
+
+def size_rows(by_size: FpirBySize) -> list[tuple[str, ...]]:
+    """The rows under `SIZE_COLUMNS`."""
+    return [
+        (f"{row.size:,}", row.basis.value, format_rate(row.value), format_rate(row.upper), format_rate(row.model))
+        for row in by_size.rows
+    ]
+
+
+def strictest(result: IdentificationResult) -> SearchPoint | None:
+    """The supported point with the lowest FPIR, at the smallest R."""
     supported = [point for point in result.points if point.threshold is not None]
     return min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
 
 
+def rank_one(result: IdentificationResult) -> str:
+    """How often the right person is first."""
+    return f"Rank 1: {counted(result.cmc[0])}, 95 % interval {interval_text(result.cmc[0])}."
+
+
 def _answer(result: IdentificationResult) -> Html:
-    point = _strictest(result)
+    point = strictest(result)
     lines = []
     if point is not None and point.fnir is not None:
         lines = [
             paragraph(
-                f"Among {result.subjects:,} enrolled people, at FPIR up to {point.target_fpir:g}, "
-                f"{rate_text(point.fnir)} of the searches for somebody enrolled miss them "
-                f"(95 % interval {interval_text(point.fnir.best_interval)}; R = {point.rank}).",
+                f"With {result.subjects:,} people enrolled and FPIR up to {point.target_fpir:g}, "
+                f"{rate_text(point.fnir)} of the searches for an enrolled person miss that person "
+                f"(95 % interval {interval_text(point.fnir)}; R = {point.rank}).",
                 css="big",
             ),
             paragraph(
-                f"Recommended threshold: {threshold_text(point.threshold)}; FPIR achieved there: {counted(point.fpir)}."
+                f"Recommended threshold: {threshold_text(point.threshold)}. FPIR achieved there: {counted(point.fpir)}."
             ),
         ]
         if point.flag is not None:
             lines.append(paragraph("It rests on few false positives: see the rule of 30 below.", css="warn"))
     elif result.non_mated:
-        lines = [paragraph("These searches support none of the operating points that were asked for.", css="big")]
+        lines = [paragraph(UNSUPPORTED, css="big")]
     if result.cmc:
-        first = result.cmc[0]
-        known = interval_text(first.best_interval)
-        lines.append(paragraph(f"Rank 1: {counted(first)}, 95 % interval {known}.", css="" if lines else "big"))
+        lines.append(paragraph(rank_one(result), css="" if lines else "big"))
     return element("div", *lines, css="answer")
 
 
-def _points(result: IdentificationResult) -> Html:
-    if not result.points:
-        return Html("")
-    return table(
-        ("FPIR up to", "R", "FNIR", "95 % interval", "FPIR achieved", "threshold", ""),
-        (
-            (
-                f"{point.target_fpir:g}",
-                f"{point.rank}",
-                rate_text(point.fnir),
-                interval_text(point.fnir.best_interval if point.fnir else None),
-                counted(point.fpir),
-                threshold_text(point.threshold),
-                badge(flag_text(point.flag)),
-            )
-            for point in result.points
-        ),
+def _sizes(by_size: FpirBySize) -> Iterator[Html]:
+    yield paragraph(
+        f"At threshold {threshold_text(by_size.threshold)}. Up to {by_size.subjects:,} people the figure is the exact "
+        "mean over all galleries of that size. Beyond that, the data give an upper bound only."
     )
+    yield table(SIZE_COLUMNS, size_rows(by_size), words=2)
 
 
-def _sizes(result: IdentificationResult) -> Html:
-    if result.by_size is None:
-        return Html("")
+def _basis(result: IdentificationResult) -> Iterator[Html]:
+    yield paragraph(
+        f"Decision rule: {DECISION_RULE}. A person's score is the best over their templates. N = "
+        f"{result.subjects:,}. Every planned search counts. A failed probe is a miss when its person is enrolled, and "
+        "raises no alarm otherwise. When an enrolment fails, all searches for that person are misses."
+    )
     rows = (
-        (
-            f"{row.size:,}",
-            row.basis,
-            format_rate(row.value),
-            format_rate(row.upper),
-            format_rate(row.model),
-        )
-        for row in result.by_size.rows
+        ("mated (person enrolled)", result.mated, result.mated - result.failed_mated),
+        ("non-mated (stranger)", result.non_mated, result.non_mated - result.failed_non_mated),
     )
-    return join(
-        [
-            paragraph(
-                f"At threshold {threshold_text(result.by_size.threshold)}. Up to {result.by_size.subjects:,} "
-                f"people the "
-                "figure is the exact mean over all galleries of that size; beyond, the data give an upper bound only."
-            ),
-            table(("People", "basis", "FPIR", "95 % limit", "independence model"), rows, words=2),
-        ]
-    )
-
-
-def _honesty(result: IdentificationResult) -> Html:
-    rows = (
-        ("mated (person enrolled)", result.mated, result.failed_mated),
-        ("non-mated (stranger)", result.non_mated, result.failed_non_mated),
-    )
-    return join(
-        [
-            paragraph(
-                f"Decision rule: {DECISION_RULE}; a person's score is the best over their templates, N = "
-                f"{result.subjects:,}. Every planned search stays in its denominator: a failed probe is a miss "
-                f"when its "
-                "person is enrolled and raises no alarm when not; a failed enrolment makes its person's searches "
-                "misses."
-            ),
-            table(
-                ("Searches", "planned", "completed", "failed"),
-                ((name, f"{planned:,}", f"{planned - failed:,}", f"{failed:,}") for name, planned, failed in rows),
-            ),
-            facts({"Failure to enroll (FTE)": counted(result.fte)}) if result.fte else Html(""),
-            paragraph(_interval_words(result)),
-            paragraph(RULE_OF_30),
-        ]
-    )
-
-
-def _interval_words(result: IdentificationResult) -> str:
-    if not result.replicates:
-        return "Intervals are 95 %, Wilson's, and assume independent searches."
-    return (
+    yield counts_table("Searches", rows)
+    if result.fte:
+        yield facts({"Failure to enroll (FTE)": counted(result.fte)})
+    yield paragraph(
         f"Intervals are 95 %, from a bootstrap over the people searched for ({result.replicates:,} replicates, seed "
-        f"{result.seed}); the people enrolled are taken as given."
+        f"{result.seed}). The enrolled people are taken as given."
+        if result.replicates
+        else "Intervals are 95 %, Wilson's, and assume independent searches."
     )
+    yield paragraph(RULE_OF_30)

@@ -138,9 +138,9 @@ def card(left: str, right: str, heading: str, lines: Sequence[str], thumbnails: 
     )
 
 
-def badge(value: str) -> Html:
-    """A remark in a cell that stands out; nothing where there is none."""
-    return element("span", text(value), css="flag") if value else Html("")
+def badged(rows: Iterable[Sequence[str]]) -> list[tuple[str | Html, ...]]:
+    """Rows whose last cell stands out where it is not empty."""
+    return [(*row, element("span", text(last), css="flag") if last else "") for *row, last in rows]
 
 
 def cards(parts: Iterable[Html]) -> Html:

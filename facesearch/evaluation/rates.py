@@ -234,9 +234,10 @@ def counted(value: Rate | None) -> str:
     return NOTHING if value is None else f"{format_rate(value.value)} ({value.count:,} of {value.total:,})"
 
 
-def interval_text(value: Interval | None) -> str:
+def interval_text(value: Rate | Interval | None) -> str:
     """0.961 to 0.973"""
-    return NOTHING if value is None else f"{format_rate(value.low)} to {format_rate(value.high)}"
+    known = value.best_interval if isinstance(value, Rate) else value
+    return NOTHING if known is None else f"{format_rate(known.low)} to {format_rate(known.high)}"
 
 
 def file_name(name: str) -> str:

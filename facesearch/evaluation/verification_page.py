@@ -1,20 +1,20 @@
-"""The page of a 1:1 evaluation: the answer, the curves, the worst pairs, and what stands behind the figures."""
+"""The page of a 1:1 evaluation: the answer, the curves, the worst pairs, and what the figures rest on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from facesearch.evaluation.assessment import TrialCounts, VerificationResult, recommended_point
 from facesearch.evaluation.folds import FoldAccuracy, InsightFaceConvention
+from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.markup import (
     Html,
-    badge,
+    badged,
     card,
     cards,
     element,
     facts,
-    join,
     page,
     paragraph,
     plot,
@@ -27,7 +27,6 @@ from facesearch.evaluation.rates import (
     LOW_SUPPORT,
     NOTHING,
     Flag,
-    Rate,
     counted,
     file_name,
     flag_text,
@@ -50,14 +49,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTIONS = {
-    "roc": "TAR against FAR. Each step is a score that was observed; nothing is drawn below one false match. "
-    "The TAR axis need not begin at 0.",
-    "det": "Both error rates on normal-deviate axes: lower left is better. Where the line meets the dotted diagonal "
-    "lies the equal error rate.",
-    "scores": "How the scores of the two classes lie, each class adding up to 1, and where the threshold cuts.",
-    "error_rates": "What moving the threshold costs: FMR falls and FNMR rises with it.",
-    "groups": "Every group is judged at the same threshold; bars are 95 % intervals.",
+    "roc": "TAR against FAR. Each step is an observed score. The curve begins at one false match, and the TAR axis "
+    "need not begin at 0.",
+    "det": "Both error rates on normal-deviate axes. Lower left is better. The line meets the dotted diagonal at the "
+    "equal error rate.",
+    "scores": "Distribution of the scores of each class (sum 1), and the threshold.",
+    "error_rates": "A higher threshold lowers FMR and raises FNMR.",
+    "groups": "TAR of every group at the same threshold. Bars are 95 % intervals.",
 }
+POINT_COLUMNS = ("FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", "")
+GROUP_COLUMNS = ("group", "TAR", "95 % interval", "FAR", "95 % interval")
+UNSUPPORTED = "These trials support none of the requested operating points."
+RULE_OF_30 = (
+    f"Fewer than {LOW_SUPPORT} errors are flagged (Doddington's rule of 30): with {LOW_SUPPORT} errors the true rate "
+    "lies within about 30 % of the measured one, at 90 % confidence. A point with less than one expected error is "
+    "unsupported and has no value. Nothing is interpolated or extrapolated."
+)
 
 
 def verification_figures(report: VerificationReport) -> dict[str, Figure]:
@@ -87,16 +94,17 @@ def verification_page(
     result = report.result
     drawn = {name: plot(figure, CAPTIONS[name]) for name, figure in figures.items()}
     by_group = [drawn.pop("groups")] if "groups" in drawn else []
+    groups = element("div", *by_group, css="plots"), table(GROUP_COLUMNS, group_rows(report.groups))
     return page(
         report.about.title,
         heading(report.about),
         _answer(result),
-        _points(result),
+        table(POINT_COLUMNS, badged(point_rows(result.points))),
         facts(_summary(result)),
         section("Curves", element("div", *drawn.values(), css="plots")),
-        *([section("By group", element("div", *by_group, css="plots"), _groups(report))] if report.groups else []),
+        *([section("By group", *groups)] if report.groups else []),
         *([section("The worst pairs", *_worst(worst, thumbnails or {}))] if worst else []),
-        section("What stands behind these figures", verification_honesty(report)),
+        section("What stands behind these figures", *_basis(report)),
     )
 
 
@@ -110,58 +118,66 @@ def heading(about: About) -> Html:
     )
 
 
-def _answer(result: VerificationResult) -> Html:
-    point = recommended_point(result)
-    if point is None or point.tar is None or point.far is None:
-        return element(
-            "div",
-            paragraph("These trials support none of the operating points that were asked for.", css="big"),
-            paragraph(
-                f"There are {result.counts.non_mated:,} non-mated comparisons; FAR f needs at least 1/f of them."
-            ),
-            css="answer warn",
-        )
-    known = interval_text(point.tar.best_interval)
-    lines = [
-        paragraph(
-            f"At FAR up to {point.target_far:g} the true accept rate is {rate_text(point.tar)} "
-            f"(95 % interval {known}).",
-            css="big",
-        ),
-        paragraph(
-            f"Recommended threshold: {threshold_text(point.threshold)}, the strictest these trials can "
-            f"{'show' if point.flag else 'show well'}; FAR achieved there: {counted(point.far)}."
-        ),
-    ]
-    if point.flag is Flag.LOW_SUPPORT:
-        lines.append(_low_support(point, point.far.count))
-    return element("div", *lines, css="answer")
-
-
-def _low_support(point: OperatingPoint, errors: int) -> Html:
-    needed = round(30 / point.target_far)
-    return paragraph(
-        f"It rests on {errors:,} false match{'' if errors == 1 else 'es'}. A figure to rely on takes 30, which "
-        f"is about {needed:,} non-mated comparisons. For a gallery of many people set the threshold with "
-        "`facesearch calibrate --fpir 0.001`.",
-        css="warn",
-    )
-
-
-def _points(result: VerificationResult) -> Html:
-    header = ("FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", "")
-    rows = (
+def point_rows(points: Sequence[OperatingPoint]) -> list[tuple[str, ...]]:
+    """The rows under `POINT_COLUMNS`."""
+    return [
         (
             f"{point.target_far:g}",
             rate_text(point.tar),
-            interval_text(point.tar.best_interval if point.tar else None),
+            interval_text(point.tar),
             counted(point.far),
             threshold_text(point.threshold),
-            badge(flag_text(point.flag)),
+            flag_text(point.flag),
         )
-        for point in result.points
+        for point in points
+    ]
+
+
+def group_rows(groups: Sequence[GroupRates]) -> list[tuple[str, ...]]:
+    """The rows under `GROUP_COLUMNS`."""
+    return [
+        (
+            each.group,
+            counted(each.tar),
+            interval_text(each.tar),
+            counted(each.far),
+            interval_text(each.far),
+        )
+        for each in groups
+    ]
+
+
+def low_support(point: OperatingPoint) -> str:
+    """How much data a point with few errors lacks; empty for a point that has enough."""
+    if point.flag is not Flag.LOW_SUPPORT or point.far is None:
+        return ""
+    errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
+    needed = round(LOW_SUPPORT / point.target_far)
+    return (
+        f"This rests on {errors}. A reliable figure needs {LOW_SUPPORT}: about {needed:,} non-mated comparisons at "
+        f"FAR {point.target_far:g}."
     )
-    return table(header, rows)
+
+
+def _answer(result: VerificationResult) -> Html:
+    point = recommended_point(result)
+    if point is None or point.tar is None:
+        needs = f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
+        return element("div", paragraph(UNSUPPORTED, css="big"), paragraph(needs), css="answer warn")
+    lines = [
+        paragraph(
+            f"At FAR up to {point.target_far:g} the true accept rate is {rate_text(point.tar)} "
+            f"(95 % interval {interval_text(point.tar)}).",
+            css="big",
+        ),
+        paragraph(
+            f"Recommended threshold: {threshold_text(point.threshold)}. FAR achieved there: {counted(point.far)}."
+        ),
+    ]
+    if few := low_support(point):
+        many = "For a gallery of many people, set the threshold with `facesearch calibrate --fpir 0.001`."
+        lines.append(paragraph(f"{few} {many}", css="warn"))
+    return element("div", *lines, css="answer")
 
 
 def _summary(result: VerificationResult) -> dict[str, str]:
@@ -180,83 +196,45 @@ def _summary(result: VerificationResult) -> dict[str, str]:
     return summary
 
 
-def _groups(report: VerificationReport) -> Html:
-    header = ("Group", "TAR", "95 % interval", "FAR", "95 % interval")
-    return table(
-        header,
-        (
-            (
-                group.group,
-                counted(group.tar),
-                interval_text(group.tar.best_interval if group.tar else None),
-                counted(group.far),
-                interval_text(group.far.best_interval if group.far else None),
-            )
-            for group in report.groups
-        ),
-    )
-
-
-def _worst(worst: Sequence[WorstPair], thumbnails: Mapping[str, bytes]) -> list[Html]:
-    parts = [paragraph("Look at these first: a wrong label looks exactly like a bad error.", css="note")]
+def _worst(worst: Sequence[WorstPair], thumbnails: Mapping[str, bytes]) -> Iterator[Html]:
+    yield paragraph("Look at these first: a wrong label looks like an error of the model.", css="note")
     for mated, title in ((True, "Same person, lowest scores"), (False, "Different people, highest scores")):
         shown = [pair for pair in worst if pair.mated is mated]
-        if shown:
-            parts.append(element("h3", text(title)))
-            parts.append(cards(_worst_card(pair, thumbnails) for pair in shown) if thumbnails else _worst_table(shown))
-    return [join(parts)]
+        if not shown:
+            continue
+        yield element("h3", text(title))
+        if thumbnails:
+            yield cards(_card(pair, thumbnails) for pair in shown)
+        else:
+            rows = ((pair.a, pair.b, f"{pair.score:.4f}", f"{pair.trial:,}") for pair in shown)
+            yield table(("a", "b", "score", "trial"), rows, words=2)
 
 
-def _worst_card(pair: WorstPair, thumbnails: Mapping[str, bytes]) -> Html:
-    return card(
-        pair.a,
-        pair.b,
-        f"{pair.score:.4f}",
-        (file_name(pair.a), file_name(pair.b), f"trial {pair.trial:,}"),
-        thumbnails,
-    )
+def _card(pair: WorstPair, thumbnails: Mapping[str, bytes]) -> Html:
+    lines = (file_name(pair.a), file_name(pair.b), f"trial {pair.trial:,}")
+    return card(pair.a, pair.b, f"{pair.score:.4f}", lines, thumbnails)
 
 
-def _worst_table(pairs: Sequence[WorstPair]) -> Html:
-    rows = ((pair.a, pair.b, f"{pair.score:.4f}", f"{pair.trial:,}") for pair in pairs)
-    return table(("a", "b", "score", "trial"), rows, words=2)
-
-
-RULE_OF_30 = (
-    f"Fewer than {LOW_SUPPORT} errors are flagged (Doddington's rule of 30): with {LOW_SUPPORT} errors the true "
-    f"rate lies "
-    "within about 30 % of the measured one, at 90 % confidence. A point the data hold less than one expected "
-    "error for is "
-    "unsupported and has no value; nothing is interpolated or extrapolated."
-)
-
-
-def verification_honesty(report: VerificationReport) -> Html:
+def _basis(report: VerificationReport) -> Iterator[Html]:
     """Counts, failures, independence, intervals, rules and what is particular to LFW."""
-    result = report.result
-    parts = [
-        paragraph(f"Decision rule: {DECISION_RULE}. The score is the cosine of two templates; higher is more alike."),
-        _heading("Every planned comparison"),
-        _counts(result.counts),
-        _reasons(result.counts.reasons),
-        _failures(result),
-        _heading("How sure"),
-        _intervals(result),
-        paragraph(RULE_OF_30),
-        _zero_errors(result),
-        _flips(result),
-        _heading("Further figures"),
-        facts(_details(result)),
-    ]
+    result, about = report.result, report.about
+    yield paragraph(f"Decision rule: {DECISION_RULE}. The score is the cosine of two templates; higher is more alike.")
+    yield from (_heading("Every planned comparison"), _counts(result.counts), *_failures(result))
+    yield from (_heading("How sure"), _intervals(result), paragraph(RULE_OF_30), *_zero_errors(result))
+    if result.flips:
+        yield paragraph(
+            f"Moving the threshold by 0.000001, about the rounding error of a score, changes at most "
+            f"{max(result.flips):,} decisions at any operating point."
+        )
+    yield from (_heading("Further figures"), facts(_details(result)))
     if result.folds is not None:
-        parts += [_heading("Accuracy over folds"), _fold_text(result.folds, lfw=report.about.protocol == "lfw")]
+        yield from (_heading("Accuracy over folds"), _folds(result.folds))
     if result.insightface is not None:
-        parts += [_heading("By the field's convention"), _convention(result.insightface)]
-    if report.about.protocol == "lfw":
-        parts += [_heading("About LFW"), paragraph(_lfw(result.counts))]
-    if report.about.model:
-        parts += [_heading("Model and settings"), facts(flat(report.about.model))]
-    return join(part for part in parts if part)
+        yield from (_heading("By the field's convention"), *_convention(result.insightface))
+    if about.protocol == "lfw":
+        yield from (_heading("About LFW"), paragraph(_lfw(result.counts)))
+    if about.model:
+        yield from (_heading("Model and settings"), facts(flat(about.model)))
 
 
 def _heading(title: str) -> Html:
@@ -269,62 +247,51 @@ def _counts(counts: TrialCounts) -> Html:
         ("non-mated (different people)", counts.planned_non_mated, counts.non_mated),
         ("all", counts.planned_mated + counts.planned_non_mated, counts.mated + counts.non_mated),
     )
-    return table(
-        ("Comparisons", "planned", "completed", "failed"),
-        ((name, f"{planned:,}", f"{done:,}", f"{planned - done:,}") for name, planned, done in rows),
-    )
+    return counts_table("Comparisons", rows)
 
 
-def _reasons(reasons: Mapping[str, int]) -> Html:
-    if not reasons:
-        return Html("")
-    return table(("Failed because", "comparisons"), ((reason, f"{count:,}") for reason, count in reasons.items()))
+def counts_table(kind: str, rows: Sequence[tuple[str, int, int]]) -> Html:
+    """Planned, completed and failed, from (name, planned, completed) rows."""
+    header = (kind, "planned", "completed", "failed")
+    return table(header, ((name, f"{all_:,}", f"{done:,}", f"{all_ - done:,}") for name, all_, done in rows))
 
 
-def _failures(result: VerificationResult) -> Html:
+def _failures(result: VerificationResult) -> Iterator[Html]:
+    reasons = result.counts.reasons
+    if reasons:
+        yield table(("Failed because", "comparisons"), ((reason, f"{count:,}") for reason, count in reasons.items()))
     rates = {"Failure to enroll (FTE)": result.fte, "Failure to acquire a probe (FTA)": result.fta}
-    known = {name: counted(rate) for name, rate in rates.items() if rate is not None}
-    generalised = [point for point in result.points if point.gfrr and point.gfar]
-    parts = [facts(known)] if known else []
-    if generalised and result.counts.failed:
-        parts.append(
-            table(
-                ("FAR up to", "FRR, completed", "GFRR, planned", "FAR, completed", "GFAR, planned"),
-                (
-                    (
-                        f"{point.target_far:g}",
-                        _rejected(point.tar),
-                        rate_text(point.gfrr),
-                        rate_text(point.far),
-                        rate_text(point.gfar),
-                    )
-                    for point in generalised
-                ),
-            )
+    if known := {name: counted(rate) for name, rate in rates.items() if rate is not None}:
+        yield facts(known)
+    if not result.counts.failed:
+        yield paragraph("No comparison failed: rates over completed and over planned comparisons are the same.")
+        return
+    rows = [
+        (
+            f"{point.target_far:g}",
+            format_rate((point.tar.total - point.tar.count) / point.tar.total),
+            rate_text(point.gfrr),
+            rate_text(point.far),
+            rate_text(point.gfar),
         )
-        parts.append(
-            paragraph(
-                "The generalised rates count a failed comparison as a rejection. That lowers GFAR, so it never "
-                "stands alone.",
-                css="note",
-            )
+        for point in result.points
+        if point.tar and point.gfrr and point.gfar
+    ]
+    if rows:
+        yield table(("FAR up to", "FRR, completed", "GFRR, planned", "FAR, completed", "GFAR, planned"), rows)
+        yield paragraph(
+            "The generalised rates (GFRR, GFAR) count a failed comparison as a rejection. Failures lower GFAR, so read "
+            "it together with GFRR.",
+            css="note",
         )
-    elif not result.counts.failed:
-        parts.append(paragraph("No comparison failed: rates over completed and over planned comparisons are the same."))
-    return join(parts)
-
-
-def _rejected(tar: Rate | None) -> str:
-    return NOTHING if tar is None else format_rate((tar.total - tar.count) / tar.total)
 
 
 def _intervals(result: VerificationResult) -> Html:
     counts = result.counts
     if counts.subjects is None:
         return paragraph(
-            "The input names no people, so the intervals are Wilson's and assume independent comparisons. "
-            "Comparisons that "
-            "share people are not independent: the true intervals are wider.",
+            "The input names no people, so the intervals are Wilson's and assume independent comparisons. Comparisons "
+            "that share people are not independent: the true intervals are wider.",
             css="warn",
         )
     units = [f"{counts.subjects:,} people"]
@@ -333,21 +300,18 @@ def _intervals(result: VerificationResult) -> Html:
     if counts.subject_pairs is not None:
         units.append(f"{counts.subject_pairs:,} pairs of people that share nobody among the non-mated ones")
     return paragraph(
-        f"Independent units: {', '.join(units)}. Intervals are 95 %: in 95 of 100 studies of this kind they hold "
-        f"the true "
-        "value for new people like these, not for new photos of the same people. They come from a bootstrap over "
-        "people "
-        f"({result.replicates:,} replicates, seed {result.seed}) that derives the threshold again in every replicate, "
-        "since comparisons that share people are not independent."
+        f"Independent units: {', '.join(units)}. Intervals are 95 %: 95 of 100 such studies would contain the true "
+        "value for new people like these. They say nothing about new photos of the same people. They come from a "
+        f"bootstrap over people ({result.replicates:,} replicates, seed {result.seed}), because comparisons that share "
+        "people are not independent. Every replicate derives its own threshold."
     )
 
 
-def _zero_errors(result: VerificationResult) -> Html:
+def _zero_errors(result: VerificationResult) -> Iterator[Html]:
     rows = []
     for point in result.points:
         for name, rate in (("FAR", point.far), ("1 - TAR", point.tar)):
-            bound = rate.zero_errors if rate else None
-            if bound is not None:
+            if bound := rate and rate.zero_errors:
                 rows.append(
                     (
                         f"{name} at FAR up to {point.target_far:g}",
@@ -357,81 +321,52 @@ def _zero_errors(result: VerificationResult) -> Html:
                         f"{bound.trials:,}",
                     )
                 )
-    if not rows:
-        return Html("")
-    return join(
-        [
-            paragraph("No error was seen here; that is no proof of 0. The rate may be as high as:"),
-            table(
-                ("Rate", "95 % bound", "independent units", "bound if every comparison were one", "comparisons"), rows
-            ),
-        ]
-    )
-
-
-def _flips(result: VerificationResult) -> Html:
-    if not result.flips:
-        return Html("")
-    most = max(result.flips)
-    return paragraph(
-        "Moving the threshold by 0.000001, about the rounding of the scores, changes "
-        + ("no decision at any operating point." if most == 0 else f"at most {most:,} decisions at an operating point.")
-    )
+    if rows:
+        yield paragraph("Zero observed errors do not prove a rate of 0. The rate may be as high as:")
+        header = ("Rate", "95 % bound", "independent units", "bound if comparisons were independent", "comparisons")
+        yield table(header, rows)
 
 
 def _details(result: VerificationResult) -> dict[str, str]:
-    cost = result.min_dcf
+    cost, eer, best = result.min_dcf, result.eer, result.best
     return {
-        "Equal error rate between": f"{format_rate(result.eer.low)} and {format_rate(result.eer.high)}, "
-        f"at {threshold_text(result.eer.threshold)}",
+        "Equal error rate between": f"{format_rate(eer.low)} and {format_rate(eer.high)}, "
+        f"at {threshold_text(eer.threshold)}",
         f"minDCF (prior {cost.prior:g}, costs {cost.cost_miss:g} and {cost.cost_false_accept:g})": f"{cost.value:.4f}",
-        "Best accuracy on the same data (optimistic)": f"{format_rate(result.best.accuracy)} at "
-        f"{threshold_text(result.best.threshold)}",
+        "Best accuracy on the same data (optimistic)": f"{format_rate(best.accuracy)} at "
+        f"{threshold_text(best.threshold)}",
     }
 
 
-def _fold_text(folds: FoldAccuracy, *, lfw: bool) -> Html:
-    lead = "LFW's +- is the standard error" if lfw else "The +- is the standard error"
+def _folds(folds: FoldAccuracy) -> Html:
+    count = len(folds.accuracies)
     return paragraph(
-        f"{lead} of {len(folds.accuracies)} folds, s / sqrt({len(folds.accuracies)}) with ddof 1: "
-        f"{folds.mean:.5f} +- {folds.standard_error:.5f}. Others quote the standard deviation with ddof 0: "
-        f"{folds.std:.5f}. Each fold is judged at the threshold that is best on the others; failed comparisons "
-        f"count as "
-        "wrong."
+        f"{folds.mean:.5f} +- {folds.standard_error:.5f}, the standard error of {count} folds: s / sqrt({count}), ddof "
+        f"1, as LFW defines it. Others quote the standard deviation with ddof 0: {folds.std:.5f}. Each fold is judged "
+        "at the threshold that is best on the other folds. Failed comparisons count as wrong."
     )
 
 
-def _convention(convention: InsightFaceConvention) -> Html:
-    parts = [
-        paragraph(
-            "For comparison with published tables only. The nearest FAR overshoots its target as often as not, and "
-            "failures are left out.",
-            css="warn",
-        )
-    ]
+def _convention(convention: InsightFaceConvention) -> Iterator[Html]:
+    yield paragraph(
+        "Use these figures only to compare with published tables. The nearest FAR exceeds its target about half the "
+        "time, and failures are left out.",
+        css="warn",
+    )
     if convention.folds is not None:
         folds = convention.folds
-        parts.append(paragraph(f"10-fold accuracy on distances: {folds.mean:.5f} +- {folds.std:.5f} (ddof 0)."))
-    parts.append(
-        table(
-            ("Target FAR", "nearest FAR", "TAR there"),
-            ((f"{target:g}", format_rate(far), format_rate(tar)) for target, far, tar in convention.nearest_far),
-        )
-    )
-    return join(parts)
+        yield paragraph(f"10-fold accuracy on distances: {folds.mean:.5f} +- {folds.std:.5f} (ddof 0).")
+    rows = ((f"{target:g}", format_rate(far), format_rate(tar)) for target, far, tar in convention.nearest_far)
+    yield table(("Target FAR", "nearest FAR", "TAR there"), rows)
 
 
 def _lfw(counts: TrialCounts) -> str:
     allowed = int(counts.non_mated * 1e-3 + 1e-12)
-    if allowed:
-        errors = f"{allowed:,} false match{'' if allowed == 1 else 'es'}"
-        support = f"FAR 1e-3 on these {counts.non_mated:,} non-mated pairs means {errors}"
-    else:
-        support = f"FAR 1e-3 is less than one false match on these {counts.non_mated:,} non-mated pairs"
+    errors = f"{allowed:,} false match{'' if allowed == 1 else 'es'}" if allowed else "less than one false match"
     return (
-        f"{support}: LFW cannot tell good models apart at low FAR. Its photos were found by one detector, of "
-        f"celebrities "
-        "in news pictures, and its people are in many training sets."
+        f"FAR 1e-3 on these {counts.non_mated:,} non-mated pairs means {errors}: LFW cannot separate good models at "
+        "low FAR. One detector found all of its photos, which show celebrities in news pictures. Many training sets "
+        "contain its people."
     )
 
 
@@ -439,8 +374,5 @@ def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     """Nested settings as names with dots and text."""
     rows: dict[str, str] = {}
     for name, value in values.items():
-        if isinstance(value, dict):
-            rows |= flat(value, f"{prefix}{name}.")
-        else:
-            rows[f"{prefix}{name}"] = str(value)
+        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
     return rows

@@ -25,23 +25,18 @@ def audit_gallery(state: State, now: InForce) -> dict[str, Any]:
     known = gallery_templates(state.gallery)
     state.models.require_still(now)
     found = audit_templates(known, threshold)
-    kinds = {
-        Kind.LOOK_ALIKE: found.look_alikes,
-        Kind.MISLABELLED: found.mislabelled,
-        Kind.DUPLICATE: found.duplicates,
-    }
     return {
         "threshold": threshold,
         "people": len(known.names),
         "templates": len(known.subject),
         "complete": found.complete,
-        "totals": {kind.value: len(findings) for kind, findings in kinds.items()},
+        "totals": {kind.value: len(findings) for kind, findings in found.by_kind.items()},
         "findings": _records(state, known, found),
     }
 
 
 def _records(state: State, known: LabelledTemplates, found: Audit) -> list[dict[str, Any]]:
-    some = [*found.look_alikes[:MOST], *found.mislabelled[:MOST], *found.duplicates[:MOST]]
+    some = [each for findings in found.by_kind.values() for each in findings[:MOST]]
     places = state.directory.locate(int(known.ids[row]) for each in some for row in (each.a, each.b))
 
     def side(row: int) -> dict[str, Any]:

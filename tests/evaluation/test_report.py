@@ -16,7 +16,7 @@ import pytest
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import evaluate_pairs, recommended_point
-from facesearch.evaluation.audit import AuditPair, audit_page
+from facesearch.evaluation.audit import Audit, Finding, Kind, LabelledTemplates, audit_page
 from facesearch.evaluation.charts import kept_rows
 from facesearch.evaluation.comparison import PairedDifference, comparison_page, winner
 from facesearch.evaluation.documents import to_json
@@ -282,19 +282,15 @@ def test_the_comparison_page_names_no_winner_that_is_none(low: float) -> None:
 
 
 def test_the_audit_page_shows_each_pair_and_says_when_there_is_none() -> None:
-    pair = AuditPair(0.71, HOSTILE, "x/1.jpg", "Bo", "x/2.jpg", HOSTILE)
-    text = audit_page(
-        title=HOSTILE,
-        threshold=0.30001,
-        basis=HOSTILE,
-        counts={"subjects": 2},
-        look_alikes=[pair],
-        mislabelled=[],
-        duplicates=[pair],
-        thumbnails={"x/1.jpg": JPEG},
-    )
-    page = _assert_self_contained(text)
+    vectors = np.eye(3, 8, dtype=np.float32)
+    photos = ("x/1.jpg", "x/2.jpg", "x/2.jpg")
+    known = LabelledTemplates(vectors, np.array([0, 1, 0]), (HOSTILE, "Bo"), photos, np.arange(3), {})
+    alike = Finding(Kind.LOOK_ALIKE, 0.71, 0, 1, HOSTILE)
+    found = Audit(0.30001, 0.2, (alike, alike), (), (Finding(Kind.DUPLICATE, 0.99, 0, 2),), complete=True)
+    page = _assert_self_contained(audit_page(HOSTILE, HOSTILE, known, found, {"x/1.jpg": JPEG}, 1))
     assert "Threshold 0.3001" in page.said
+    assert "The first 1 of 2" in page.said
+    assert "2.jpg (template 1)" in page.said
     assert "closer to its own person" in page.said
     assert sum(tag == "article" for tag, _ in page.tags) == 2
 
