@@ -18,6 +18,7 @@ from facesearch.cli.root import new_app
 from facesearch.demo.portraits import PEOPLE
 from facesearch.evaluation.calibration import Calibration
 from tests.cli.conftest import Command
+from tests.postgres_server import new_database
 
 # A gallery that is named is read or missed
 
@@ -242,3 +243,17 @@ def test_only_commands_that_commit_say_that_something_is_on_disk(
     said = capsys.readouterr().err
     assert said.startswith("\nStopped.")
     assert ("on disk" in said) is on_disk
+
+
+def test_the_index_of_a_gallery_in_a_vector_database_is_not_chosen_here(
+    command: Command, pgvector: str, standin_pack: Path, people_folder: Path, tmp_path: Path
+) -> None:
+    photo = people_folder / PEOPLE[0] / "1.jpg"
+    with new_database(pgvector) as url:
+        place = ("--gallery", url, "--pack", standin_pack)
+        assert command("enroll", people_folder / PEOPLE[0], "--as", PEOPLE[0], *place).code == 0
+        assert command("reindex", "--index", "pgvector", "--gallery", url).code == 0
+        assert command("query", photo, *place).code == 0
+        for name in ("query", "enroll"):
+            run = command(name, photo, "--index", "flat", *place)
+            assert (run.code, "--index would do nothing" in run.err, "pgvector" in run.err) == (2, True, True), run
