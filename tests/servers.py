@@ -8,14 +8,17 @@ import signal
 import socket
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 
 from tests.capabilities import lacks, require
 
@@ -204,3 +207,15 @@ def pgvector_url() -> Iterator[str]:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     finally:
         server.cleanup()
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """The URL of an empty database on that server."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()

@@ -18,7 +18,7 @@ from facesearch.cli.root import new_app
 from facesearch.demo.portraits import PEOPLE
 from facesearch.evaluation.calibration import Calibration
 from tests.cli.conftest import Command
-from tests.postgres_server import new_database
+from tests.servers import new_database
 
 # A gallery that is named is read or missed
 

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import sqlalchemy as sa
 
 from facesearch.search.backlog import VectorDatabaseKind
 from facesearch.search.gallery import Gallery
 from facesearch.store.location import Location, MilvusServer, parse_location
+from tests.servers import new_database
 from tests.store.makers import MODEL
 
 
@@ -47,15 +44,3 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         return
     with new_database(request.getfixturevalue("pgvector")) as url:
         yield Place(parse_location(url, tmp_path), VectorDatabaseKind.PGVECTOR, None)
-
-
-@contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """The URL of an empty database on that server."""
-    name = f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        yield urlsplit(server)._replace(path=f"/{name}").geturl()
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
