@@ -11,7 +11,7 @@ from alembic import context
 
 from facesearch.store.location import DatabaseUrl, parse_location
 from facesearch.store.opening import connect
-from facesearch.store.schema import Base
+from facesearch.store.rows import Base
 from facesearch.store.sqlite import SqliteDatabase, create_database_file
 
 if TYPE_CHECKING:

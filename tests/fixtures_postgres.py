@@ -50,7 +50,7 @@ def postgres_server(postgres_binaries: Path) -> Iterator[PostgresServer]:
 @pytest.fixture
 def emptied_postgres(postgres_server: PostgresServer) -> Callable[[Path], DatabaseUrl]:
     """Empties the shared gallery and gives it, with its index cache below the folder given."""
-    from facesearch.store.schema import Base
+    from facesearch.store.rows import Base
 
     def empty(cache: Path) -> DatabaseUrl:
         tables = ", ".join(sorted(set(Base.metadata.tables) - {"revision"}))

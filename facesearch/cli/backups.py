@@ -145,7 +145,7 @@ def export(
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
         guard_outputs(engine, [sign_key] if sign_key else [], force=force).check(file)
-        from facesearch.store.bundle_export import write_bundle
+        from facesearch.store.bundle.writing import write_bundle
 
         with progress_bar("exporting", None, "templates") as progress:
             counts = write_bundle(
@@ -191,7 +191,7 @@ def import_(
     with open_engine(gallery=gallery) as engine:
         guard_outputs(engine, [file, verify_key] if verify_key else [file])
         with engine.whole_gallery() as opened, progress_bar("importing", None, "templates") as progress:
-            from facesearch.store.bundle_import import read_bundle
+            from facesearch.store.bundle.reading import read_bundle
 
             done = read_bundle(
                 opened,

@@ -125,7 +125,7 @@ def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOpt
 def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
     """The paths under which these photos are enrolled: as typed, or as the text form that commands print."""
     from facesearch.names import text_path
-    from facesearch.store.uploads import is_upload
+    from facesearch.store.photos import is_upload
 
     typed = [Path(photo) for photo in photos]
     exact = [path if is_upload(path) else Path(os.path.abspath(path)) for path in typed]  # noqa: PTH100  # keeps links

@@ -17,8 +17,8 @@ import numpy as np
 from facesearch.jobs.planning import LOOKUP, Batch, Planner, Todo, groups_of, stored_outcome
 from facesearch.names import path_text
 from facesearch.recognition.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
+from facesearch.store.erasure_list import vector_key
 from facesearch.store.photos import NewPhoto, StoredPhoto
-from facesearch.store.tombstones import vector_key
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.walking import is_gone
 

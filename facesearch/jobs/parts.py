@@ -107,7 +107,7 @@ class Parts:
     @property
     def is_encrypted(self) -> bool:
         """Whether the gallery is encrypted; finds out without opening it."""
-        from facesearch.store.encryption import is_encrypted
+        from facesearch.store.keys import is_encrypted
         from facesearch.store.sqlite import DATABASE_NAME
 
         folder = self._settings.gallery
@@ -192,6 +192,6 @@ class Parts:
 def require_gallery_libraries() -> None:
     """Raise `InstallationError` where FAISS or SQLite is too old to hold a gallery, before either is opened."""
     require("faiss")
-    from facesearch.store.sqlite import sqlite_module
+    from facesearch.store.drivers import sqlite_module
 
     require_sqlite(sqlite_module().sqlite_version_info)

@@ -15,9 +15,8 @@ from facesearch.recognition.quality import NO_LIMITS, FacePolicy
 from facesearch.recognition.refinding import refind
 from facesearch.recognition.runtime import parse_precision
 from facesearch.recognition.thumbnail import box_in_thumbnail
-from facesearch.store.crops import CropStore
+from facesearch.store.photos import CropStore, is_upload
 from facesearch.store.reembedding import GalleryModels
-from facesearch.store.uploads import is_upload
 from facesearch.types import Reason, Rejection
 from facesearch.walking import is_gone
 

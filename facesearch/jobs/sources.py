@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from facesearch.errors import ConfigError
 from facesearch.names import listed_path, path_text, person_name
 from facesearch.recognition.photo import is_photo_name, read_photo_bytes
+from facesearch.store.photos import upload_path
 from facesearch.store.subjects import clean_attributes, clean_name
-from facesearch.store.uploads import upload_path
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.walking import Unread, cause_of, is_gone, is_system_folder, walk
 

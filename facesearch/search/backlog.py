@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError
 from facesearch.store import templates
-from facesearch.store.rows import insert, now, require_whole, stored_columns, update
+from facesearch.store.rows import chunks, insert, now, require_whole, stored_columns, update
 from facesearch.store.schema import ENGINE_PREFIX, EngineRow, OutboxRow
 from facesearch.types import IndexKind
 
@@ -136,7 +136,7 @@ def count_pending(connection: Connection, engine: VectorDatabase) -> int:
 
 def remove_notes(connection: Connection, notes: Sequence[Note]) -> None:
     """The engine was told."""
-    for chunk in templates.chunks([note.row for note in notes]):
+    for chunk in chunks([note.row for note in notes]):
         connection.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_(chunk)))
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.store import photos, rejections, subjects
+from facesearch.store import decisions, photos, subjects
+from facesearch.store.decisions import RefusedPhoto
 from facesearch.store.photos import MovedPhoto, NewPhoto, StoredPhoto
-from facesearch.store.rejections import RefusedPhoto
 from facesearch.types import Reason
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _refuse(connection: Connection, refused: Sequence[RefusedPhoto], effect: Eff
 
     It stays where the file cannot be read: it may be half written.
     """
-    rejections.remember_rejections(connection, [each for each in refused if each.remembered])
+    decisions.remember_rejections(connection, [each for each in refused if each.remembered])
     contents = {
         each.path: each.rejection.sha256
         for each in refused

@@ -16,27 +16,24 @@ from facesearch.search.transactions import Transactions
 from facesearch.search.vector_databases import VectorDatabases
 from facesearch.store import (
     audit,
-    calibrations,
-    evaluations,
+    decisions,
     journal,
     models,
     people,
     photos,
-    rejections,
-    retention,
     subjects,
     templates,
 )
-from facesearch.store.ballast import despite_full_disk, make_ballast
-from facesearch.store.counting import counts
-from facesearch.store.erased import ErasedList
-from facesearch.store.erasure import erase_subjects
+from facesearch.store.decisions import name_decisions, read_standing
+from facesearch.store.erasure import enforce, erase_subjects
+from facesearch.store.erasure_list import ErasedList
 from facesearch.store.journal import Entry
 from facesearch.store.location import DatabaseUrl
-from facesearch.store.opening import open_database
+from facesearch.store.opening import despite_full_disk, make_ballast, open_database
 from facesearch.store.photos import MovedPhoto, NewPhoto
 from facesearch.store.sqlite import SqliteDatabase
-from facesearch.store.standing import name_decisions, read_standing
+from facesearch.store.templates import counts
+from facesearch.store.undo import undo
 from facesearch.types import EnrolledPhoto, IndexKind
 from facesearch.walking import is_gone
 
@@ -50,13 +47,12 @@ if TYPE_CHECKING:
     from facesearch.corrections import JournalEntry
     from facesearch.search.backlog import VectorDatabaseKind
     from facesearch.store.database import Database
+    from facesearch.store.decisions import Standing, StoredRejection
     from facesearch.store.erasure import Erased
+    from facesearch.store.erasure_list import Tombstones
     from facesearch.store.location import Location, MilvusServer
     from facesearch.store.photos import StoredPhoto
-    from facesearch.store.rejections import StoredRejection
-    from facesearch.store.standing import Standing
     from facesearch.store.subjects import KnownSubject, SubjectKey
-    from facesearch.store.tombstones import Tombstones
     from facesearch.types import Candidate, Ids, ModelInfo, Subject, Vectors
 
 Result = TypeVar("Result")
@@ -249,7 +245,7 @@ class Gallery:
 
     def find_rejections(self, paths: Sequence[Path]) -> dict[Path, StoredRejection]:
         """What was refused at these paths."""
-        return self._transactions.read(lambda connection: rejections.find_rejections(connection, paths))
+        return self._transactions.read(lambda connection: decisions.find_rejections(connection, paths))
 
     def photos_of_contents(self, hashes: Collection[str]) -> dict[str, list[StoredPhoto]]:
         """Enrolled photos with exactly these bytes, by their SHA-256 in hex."""
@@ -355,9 +351,9 @@ class Gallery:
 
     def forget_vanished_rejections(self, folder: Path) -> None:
         """Forget refusals of photos below `folder` that are no longer there."""
-        known = self._transactions.read(lambda connection: rejections.rejected_below(connection, folder))
+        known = self._transactions.read(lambda connection: decisions.rejected_below(connection, folder))
         vanished = [path for path in known if is_gone(path)]  # before any lock: the disk may be slow
-        self._transactions.write(lambda connection: rejections.forget_rejections(connection, vanished))
+        self._transactions.write(lambda connection: decisions.forget_rejections(connection, vanished))
 
     def change(self, work: Callable[[Connection], Result]) -> Result:
         """A write transaction whose effect on templates the index finds out by itself, at the next search."""
@@ -376,7 +372,7 @@ class Gallery:
         """
         with self.database.read() as connection:
             if removed:
-                return journal.find_subject(connection, who)
+                return people.find(connection, who)
             subject_id = subjects.require_subject(connection, who)
             return subjects.list_subjects(connection, ids=[subject_id])[0]
 
@@ -441,7 +437,7 @@ class Gallery:
         """
 
         def work(connection: Connection) -> list[JournalEntry]:
-            subject_id = None if who is None else journal.find_subject(connection, who).subject_id
+            subject_id = None if who is None else people.find(connection, who).subject_id
             return journal.entries(connection, last=last, subject_id=subject_id, before=before)
 
         return self._transactions.read(work)
@@ -452,13 +448,7 @@ class Gallery:
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
         """Put back what a correction changed, by default the newest; returns it. Raises `UndoError`."""
-
-        def work(connection: Connection) -> JournalEntry:
-            undone = journal.undo(connection, entry_id)
-            rejections.forget_comparisons(connection)
-            return undone
-
-        return self.change(work)
+        return self.change(lambda connection: undo(connection, entry_id))
 
     @despite_full_disk
     def erase(self, who: Sequence[SubjectKey]) -> Erased:
@@ -483,7 +473,7 @@ class Gallery:
         """Remove whoever was erased and is there all the same, from a database that was restored; returns templates."""
 
         def work(connection: Connection, effect: Effect) -> int:
-            effect.removed += self.erased_list.enforce(connection)
+            effect.removed += enforce(connection, self.erased_list)
             return len(effect.removed)
 
         return self._transactions.write_templates(work, for_good=True)
@@ -505,7 +495,7 @@ class Gallery:
     def overdue(self) -> list[Subject]:
         """Subjects whose `retain_until` has passed, by name; also people who were removed and can be brought back."""
         removed = self._transactions.read(journal.removed_subjects)
-        return sorted(retention.overdue([*self.subjects(), *removed]), key=lambda each: each.name)
+        return sorted(subjects.overdue([*self.subjects(), *removed]), key=lambda each: each.name)
 
     def purge_removed(self) -> int:
         """Delete what the journal keeps of removals that can no longer be undone; returns how many rows."""
@@ -516,26 +506,26 @@ class Gallery:
 
     def calibration(self) -> dict[str, Any] | None:
         """The calibration in force of the active model, as it was stored."""
-        return self._transactions.read(calibrations.in_force)
+        return self._transactions.read(models.calibration)
 
     def store_calibration(self, document: Mapping[str, Any], info: ModelInfo) -> None:
         """Put a calibration in force; `ModelMismatchError` unless `info`, which made it, is the gallery's model."""
-        self._transactions.write(lambda connection: calibrations.put_in_force(connection, document, info))
+        self._transactions.write(lambda connection: models.put_calibration(connection, document, info))
 
     def forget_calibration(self) -> int:
         """Go back to the pack's threshold; returns how many calibrations were removed."""
-        return self._transactions.write(calibrations.forget)
+        return self._transactions.write(models.forget_calibrations)
 
     def store_evaluation(self, kind: str, document: Mapping[str, Any], info: ModelInfo) -> None:
         """Keep the figures of an evaluation instead of those of its kind before it.
 
         `ModelMismatchError` unless `info`, which was evaluated, is the gallery's model.
         """
-        self._transactions.write(lambda connection: evaluations.store(connection, kind, document, info))
+        self._transactions.write(lambda connection: models.put_evaluation(connection, kind, document, info))
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """The figures of the newest evaluations of the active model by kind, as they were stored."""
-        return self._transactions.read(evaluations.newest)
+        return self._transactions.read(models.evaluations)
 
     def all_templates(self) -> tuple[Ids, Vectors]:
         """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""

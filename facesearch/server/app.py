@@ -20,9 +20,9 @@ from facesearch.server.options import ENROLMENTS, ServerOptions
 from facesearch.server.routes import corrections, photos, probes, report, service, subjects
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
-from facesearch.store.crops import CropStore
 from facesearch.store.directory import Directory
 from facesearch.store.keys import KeyStore
+from facesearch.store.photos import CropStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 from fastapi import Depends, Request
 
 from facesearch.server.problems import busy
-from facesearch.store.crops import CropStore
 from facesearch.store.directory import Directory
+from facesearch.store.photos import CropStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

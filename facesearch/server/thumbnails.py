@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from facesearch.errors import PhotoError
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
-from facesearch.store.uploads import is_upload
+from facesearch.store.photos import is_upload
 from facesearch.types import EnrollStatus
 
 if TYPE_CHECKING:

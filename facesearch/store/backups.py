@@ -28,14 +28,13 @@ from facesearch.files import fsync_folder, remove_index_cache, unfinished_galler
 from facesearch.search.backlog import forget_vector_databases, vector_databases
 from facesearch.store import audit
 from facesearch.store.check import check_database
-from facesearch.store.encryption import cipher_of, refuse_key_of_plain
-from facesearch.store.erased import ErasedList
 from facesearch.store.erasure import erase_again
+from facesearch.store.erasure_list import TOMBSTONES_NAME, ErasedList, Tombstones, read_tombstones, write_tombstones
+from facesearch.store.keys import cipher_of, refuse_key_of_plain
 from facesearch.store.outputs import Outputs
 from facesearch.store.rows import now
 from facesearch.store.schema import ApiKeyRow, SubjectRow, TemplateRow
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
-from facesearch.store.tombstones import TOMBSTONES_NAME, Tombstones, read_tombstones, write_tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,12 +1,13 @@
-"""`facesearch check`: proving that database, templates, index cache and photos agree."""
+"""`facesearch check`: proving that database, templates and photos agree."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sqlalchemy as sa
@@ -18,14 +19,15 @@ from facesearch.index.snapshot import read_snapshot
 from facesearch.names import is_file
 from facesearch.search.database_checks import check_vector_databases
 from facesearch.store import models, photos, templates
-from facesearch.store.check_records import RESTORE, check_records
+from facesearch.store.erasure import count_back
+from facesearch.store.photos import is_upload
 from facesearch.store.revisions import read_revision
-from facesearch.store.schema import FaceRow, ModelRow, TemplateRow
-from facesearch.store.uploads import is_upload
+from facesearch.store.rows import Base, Sealed, column_names, is_whole
+from facesearch.store.schema import FaceRow, ModelRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy.engine import Connection, Row
@@ -64,7 +66,7 @@ def _check_erased(gallery: Gallery, *, fix: bool) -> Iterator[Finding]:
     try:
         with gallery.database.read() as connection:
             listed = gallery.erased_list.read(connection)
-            people, faces = gallery.erased_list.back(connection)
+            people, faces = count_back(connection, gallery.erased_list)
         if not gallery.owns_folder:
             gallery.erased_list.keep_copy(listed)
     except CorruptGalleryError as error:
@@ -263,3 +265,47 @@ def _photo_problem(photo: StoredPhoto) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None if digest == photo.file.sha256 else "is not the photo that was enrolled: enroll its folder again"
+
+
+RESTORE: Final = "bring back a backup with `facesearch restore FILE --force`"
+"""What mends a damaged database. Removing the person or enrolling again reads the damaged row, and fails."""
+
+
+def check_records(connection: Connection) -> Iterator[Finding]:
+    """Look at the checksum of every row but the templates'."""
+    damaged = 0
+    counts: dict[str, int] = {}
+    for row in sorted(_sealed_rows(), key=lambda each: each.__tablename__):
+        count = 0
+        query = f"SELECT {column_names(row)} FROM {row.__tablename__}"  # noqa: S608  # names of columns
+        for values in connection.exec_driver_sql(query, execution_options={"yield_per": 4096}):
+            count += 1
+            if not _is_whole(values):
+                damaged += 1
+                yield Finding(ok=False, subject=row.__tablename__, detail=_describe(row, values))
+        counts[row.__tablename__] = count
+    if not damaged:
+        detail = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+        yield Finding(ok=True, subject="records", detail=f"all match their checksums: {detail}")
+
+
+def _sealed_rows() -> list[type[Sealed]]:
+    return [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, Sealed)]
+
+
+def _is_whole(values: Sequence[object]) -> bool:
+    try:
+        return is_whole(values)
+    except (TypeError, ValueError):  # a damaged file can hold any type anywhere
+        return False
+
+
+def _describe(row: type[Sealed], values: Sequence[object]) -> str:
+    text = f"row {values[0]} ({values[1]!r}) does not match its checksum"
+    if row is PhotoRow and isinstance(values[1], bytes):
+        return f"{os.fsdecode(values[1])} does not match its checksum: {RESTORE}"
+    if row is SubjectRow:
+        return f"{values[1]} does not match its checksum: {RESTORE}"
+    if row is FaceRow:
+        return f"{text}: the face of photo {values[1]} may be another person's; {RESTORE}"
+    return f"{text}: {RESTORE}"

@@ -7,13 +7,14 @@ takes one of these, or an open connection, and is the same for both.
 from __future__ import annotations
 
 import shlex
+import threading
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
-from facesearch.store.migrating import run_migrations
 from facesearch.store.schema import HEAD_REVISION
 
 if TYPE_CHECKING:
@@ -140,3 +141,26 @@ class Database(ABC):
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+_one_at_a_time = threading.Lock()
+"""Alembic keeps what it works on in global variables."""
+
+
+def run_migrations(connection: Connection) -> None:
+    """Bring a database to the newest revision, in the transaction that is under way."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with _one_at_a_time:
+        command.upgrade(config, "head")
+
+
+def migrations_folder() -> Path:
+    """Where the Alembic scripts are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"

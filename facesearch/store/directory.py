@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.store import models, subjects
-from facesearch.store.rows import require_joined, stored_columns
+from facesearch.store.rows import chunks, require_joined, stored_columns
 from facesearch.store.schema import AliasRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
-from facesearch.store.templates import chunks, templates
+from facesearch.store.templates import templates
 from facesearch.types import Quality
 
 if TYPE_CHECKING:

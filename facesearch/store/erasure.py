@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from facesearch.store import audit, journal, rejections, subjects
-from facesearch.store.column_types import contains
-from facesearch.store.rows import update
+from facesearch.store import audit, decisions, journal, people, subjects
+from facesearch.store.erasure_list import (
+    content_key,
+    erased_rows,
+    name_key,
+    removed_key,
+    subject_key,
+    template_keys,
+    vector_key,
+)
+from facesearch.store.rows import chunks, contains, update
 from facesearch.store.schema import (
     AliasRow,
     AuditRow,
@@ -28,25 +36,14 @@ from facesearch.store.schema import (
     SubjectRow,
     TemplateRow,
 )
-from facesearch.store.templates import chunks
-from facesearch.store.tombstones import (
-    content_key,
-    erased_rows,
-    name_key,
-    removed_key,
-    subject_key,
-    template_keys,
-    vector_key,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.store.erased import ErasedList
+    from facesearch.store.erasure_list import ErasedList, Tombstones
     from facesearch.store.subjects import SubjectKey
-    from facesearch.store.tombstones import Tombstones
 
 END: Final = 256
 """Bytes of a vector's end."""
@@ -113,7 +110,7 @@ def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[Sub
     People who were removed, and whom the journal could bring back, are erased as well. Raises `UnknownSubjectError`
     where one of them is neither; nothing is changed then.
     """
-    asked = [journal.find_subject(connection, each).subject_id for each in who]
+    asked = [people.find(connection, each).subject_id for each in who]
     found = _find_all(connection, list(dict.fromkeys(asked)))
     of_subjects = FaceRow.subject_id.in_(found.ids)
     photo_ids = list(connection.scalars(sa.select(FaceRow.photo_id).where(of_subjects).distinct()))
@@ -359,7 +356,7 @@ def forget_refusals(connection: Connection, names: Sequence[str]) -> int:
     The photos are looked at again by the next enrolment that meets them, and nothing else is lost.
     """
     before = connection.scalar(sa.select(sa.func.count()).select_from(RejectionRow)) or 0
-    rejections.forget_comparisons(connection)
+    decisions.forget_comparisons(connection)
     for name in names:
         for form in ("NFC", "NFD"):
             spelt = unicodedata.normalize(form, name)
@@ -384,3 +381,20 @@ def rows_that_name(connection: Connection, name: str) -> int:
 def _backups_since(connection: Connection, moment: str) -> int:
     written = sa.select(sa.func.count()).where(AuditRow.action == "backup", AuditRow.at >= moment)
     return connection.scalar(written) or 0
+
+
+def count_back(connection: Connection, listed: ErasedList) -> tuple[int, int]:
+    """(people, templates) that were erased and are there all the same, or could be brought back by an undo."""
+    own = listed.read_own(connection)
+    people, templates = erased_rows(connection, own)
+    past = find_in_journal(connection, own)
+    return len({*people, *past.subjects}), len(templates) + past.templates
+
+
+def enforce(connection: Connection, listed: ErasedList) -> list[int]:
+    """Erase whoever is on the list and is there all the same; the ids of the templates that went."""
+    own = listed.read_own(connection)
+    removed = erase_again(connection, own)
+    listed.take_over(connection, own, of_others=False)
+    audit.record(connection, "people.forget", {"again": 1, "templates": len(removed)})
+    return removed

@@ -10,48 +10,50 @@ Removed people can be brought back for `KEPT_DAYS`. Then, or when they are forgo
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from facesearch.corrections import UNDO, JournalEntry
-from facesearch.errors import UndoError, UnknownSubjectError
-from facesearch.names import path_text
-from facesearch.store import audit, subjects
-from facesearch.store.column_types import JsonText
-from facesearch.store.decisions import decide
-from facesearch.store.rows import checksum_of, insert, insert_all, now, require_whole, stored_columns, update
+from facesearch.errors import UndoError
+from facesearch.store import audit
+from facesearch.store.rows import (
+    Base,
+    JsonText,
+    Sealed,
+    checksum_of,
+    chunks,
+    insert,
+    insert_all,
+    now,
+    require_whole,
+    stored_columns,
+    update,
+)
 from facesearch.store.schema import (
     AliasRow,
-    Base,
     CropRow,
     DecisionRow,
     FaceRow,
     JournalChangeRow,
     JournalRow,
-    ModelRow,
     PhotoRow,
-    Sealed,
     SubjectRow,
     TemplateRow,
 )
-from facesearch.store.templates import chunks
 from facesearch.types import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.engine import Connection
 
-    from facesearch.store.subjects import SubjectKey
 
 KEPT_DAYS: Final = 30
 """Days for which a removal can be undone. After that its vectors and pictures are deleted from the journal."""
 ENROLL: Final = "enroll"
-_TABLES: Final[dict[str, type[Base]]] = {
+TABLES: Final[dict[str, type[Base]]] = {
     row.__tablename__: row for row in (SubjectRow, AliasRow, PhotoRow, FaceRow, TemplateRow, CropRow, DecisionRow)
 }
 
@@ -83,11 +85,11 @@ class Entry:
     ) -> int:
         """Change rows that belong to the subject `of`, and before or after to `other`; returns how many changed."""
         columns = [column for column in row.__table__.c if column.name in values]
-        found = self.connection.execute(sa.select(row.id, *_as_stored(columns)).where(condition)).all()
+        found = self.connection.execute(sa.select(row.id, *as_stored(columns)).where(condition)).all()
         after = [_stored_value(column, values[column.name]) for column in columns]
         changed = [each for each in found if list(each[1:]) != after]
         names = [column.name for column in columns]
-        self._note(row, [(each[0], _pack(names, each[1:]), _pack(names, after)) for each in changed], of, other)
+        self._note(row, [(each[0], pack(names, each[1:]), pack(names, after)) for each in changed], of, other)
         for chunk in chunks([each[0] for each in changed]):
             update(self.connection, row, row.id.in_(chunk), values)
         return len(changed)
@@ -109,12 +111,12 @@ class Entry:
     ) -> list[int]:
         """Remove rows that belong to the subject `of`, and to which no others refer; their ids."""
         table = row.__table__
-        found = self.connection.execute(sa.select(*_as_stored(table.c)).where(condition)).all()
+        found = self.connection.execute(sa.select(*as_stored(table.c)).where(condition)).all()
         for each in found:
             if issubclass(row, Sealed):
                 require_whole(row, each)
         names = [column.name for column in table.c]
-        self._note(row, [(each[0], _pack(names, each), None) for each in found], of, other)
+        self._note(row, [(each[0], pack(names, each), None) for each in found], of, other)
         keys = [int(each[0]) for each in found]
         for chunk in chunks(keys):
             self.connection.execute(sa.delete(row).where(table.c.id.in_(chunk)))
@@ -196,7 +198,7 @@ def describe(connection: Connection, entry_id: int, counts: Mapping[str, int]) -
 def removed_subjects(connection: Connection) -> list[Subject]:
     """People who were removed and can be brought back, by name; without photos or templates."""
     query = sa.select(JournalChangeRow.before).where(_removal()).order_by(JournalChangeRow.id)
-    rows = {row["id"]: row for row in (_unpack(before or b"{}") for before in connection.scalars(query))}
+    rows = {row["id"]: row for row in (unpack(before or b"{}") for before in connection.scalars(query))}
     found = [
         Subject(row["name"], json.loads(row["attributes"]), 0, 0, row["created_at"], key) for key, row in rows.items()
     ]
@@ -213,27 +215,14 @@ def _removal() -> sa.ColumnElement[bool]:
     )
 
 
-def find_subject(connection: Connection, who: SubjectKey) -> Subject:
-    """A subject who is enrolled, or who was removed and can be brought back; else `UnknownSubjectError`."""
-    try:
-        key = subjects.require_subject(connection, who)
-    except UnknownSubjectError:
-        name = subjects.clean_name(who) if isinstance(who, str) else None
-        for each in removed_subjects(connection):
-            if each.subject_id == who or each.name == name:
-                return each
-        raise
-    return subjects.list_subjects(connection, ids=[key])[0]
-
-
 def images(connection: Connection, subject_ids: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
     """The rows of these subjects that were removed and did not come back, as they were, by table."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     query = sa.select(JournalChangeRow.table_name, JournalChangeRow.before).join(JournalRow)
     gone = sa.and_(JournalChangeRow.after.is_(None), JournalRow.undone_by.is_(None))
     for subject_id in subject_ids:
         for row in connection.execute(query.where(_concerns(subject_id), gone)):
-            found[row.table_name].append(_unpack(row.before))
+            found[row.table_name].append(unpack(row.before))
     return found
 
 
@@ -242,42 +231,7 @@ def removed_rows(connection: Connection) -> Iterator[tuple[int, str, dict[str, A
     query = sa.select(JournalChangeRow.entry_id, JournalChangeRow.table_name, JournalChangeRow.before)
     gone = JournalChangeRow.before.is_not(None) & JournalChangeRow.after.is_(None)
     for row in connection.execute(query.where(gone).execution_options(yield_per=512)):
-        yield row.entry_id, row.table_name, _unpack(row.before)
-
-
-# -- undoing
-
-
-def undo(connection: Connection, entry_id: int | None = None) -> JournalEntry:
-    """Put back what an entry changed, by default the newest that is neither undone nor an undo; returns that entry.
-
-    Raises `UndoError`, and nothing is changed, where there is no such entry, where it is undone already, where what
-    it changed was changed again, or where the journal has it no more.
-    """
-    entry = find(connection, entry_id)
-    query = (
-        sa.select(*stored_columns(JournalChangeRow))
-        .where(JournalChangeRow.entry_id == entry.entry_id)
-        .order_by(JournalChangeRow.id.desc())
-    )
-    changes = connection.execute(query).all()
-    for change in changes:
-        require_whole(JournalChangeRow, change)
-    if not changes:
-        raise UndoError(
-            f"Entry {entry.entry_id} cannot be undone: the journal no longer has what it changed.",
-            f"Removals can be undone for {KEPT_DAYS} days, and not once the person was forgotten.",
-        )
-    redo = Entry(connection, UNDO, {**entry.detail, "entry": entry.entry_id, "undone": entry.action})
-    for change in changes:
-        _revert(redo, change, entry.entry_id)
-    if entry.action == ENROLL:
-        _decide_against(redo, changes)
-    update(connection, JournalRow, JournalRow.id == entry.entry_id, {"undone_by": redo.id})
-    if entry.action == UNDO:  # what that had undone is in force again
-        update(connection, JournalRow, JournalRow.id == entry.detail["entry"], {"undone_by": None})
-    audit.record(connection, "people.undo", {"entry": entry.entry_id})
-    return replace(entry, undone_by=redo.id)
+        yield row.entry_id, row.table_name, unpack(row.before)
 
 
 def find(connection: Connection, entry_id: int | None) -> JournalEntry:
@@ -297,124 +251,6 @@ def find(connection: Connection, entry_id: int | None) -> JournalEntry:
             f"To make it hold again: facesearch undo {entry.undone_by}",
         )
     return entry
-
-
-def _decide_against(redo: Entry, changes: Sequence[Row[Any]]) -> None:
-    """Note whose the photos are that a source had moved: the undoing is a person's word, and newer."""
-    moved = [c.row_id for c in changes if c.table_name == PhotoRow.__tablename__ and c.before and c.after]
-    for chunk in chunks(moved):
-        query = sa.select(PhotoRow.sha256, PhotoRow.label, PhotoRow.owner_id).where(PhotoRow.id.in_(chunk))
-        for sha256, label, owner_id in redo.connection.execute(query).all():
-            decide(redo, sha256, label, owner_id, of=owner_id)
-
-
-def _revert(redo: Entry, change: Row[Any], entry_id: int) -> None:
-    row = _TABLES[change.table_name]
-    if change.before is None:
-        _revert_insert(redo, row, change, entry_id)
-    elif change.after is None:
-        _revert_delete(redo, row, change, entry_id)
-    else:
-        _revert_update(redo, row, change, entry_id)
-
-
-def _revert_insert(redo: Entry, row: type[Base], change: Row[Any], entry_id: int) -> None:
-    key = change.row_id
-    if row is SubjectRow:
-        children = sa.select(sa.func.count()).select_from(FaceRow).where(FaceRow.subject_id == key)
-        if redo.connection.scalar(children):
-            raise _changed_again(entry_id, "the person has other photos by now")
-        redo.delete(AliasRow, AliasRow.subject_id == key, of=key)
-    redo.delete(row, row.__table__.c.id == key, of=change.subject_id, other=change.other_id)
-
-
-def _revert_update(redo: Entry, row: type[Base], change: Row[Any], entry_id: int) -> None:
-    assert issubclass(row, Sealed)
-    before, after = _unpack(change.before), _unpack(change.after)
-    columns = [column for column in row.__table__.c if column.name in after]
-    found = redo.connection.execute(sa.select(*_as_stored(columns)).where(row.id == change.row_id)).one_or_none()
-    if found is None or list(found) != [after[column.name] for column in columns]:
-        raise _changed_again(entry_id, f"{_NAMES[row]} was changed again since")
-    if row is SubjectRow and "name" in before:
-        _require_free(redo.connection, before["name"], change.row_id, entry_id)
-    values = {c.name: json.loads(before[c.name]) if isinstance(c.type, JsonText) else before[c.name] for c in columns}
-    redo.update(row, row.id == change.row_id, values, of=change.subject_id, other=change.other_id)
-
-
-def _revert_delete(redo: Entry, row: type[Base], change: Row[Any], entry_id: int) -> None:
-    connection, values = redo.connection, _unpack(change.before)
-    if (
-        row is TemplateRow
-        and connection.scalar(sa.select(ModelRow.id).where(ModelRow.id == values["model_id"])) is None
-    ):
-        return  # its model was retired meanwhile, and nothing could search it
-    if row is PhotoRow:
-        _require_not_enrolled(connection, values, entry_id)
-    conflict = _conflict_of(connection, row, values)
-    if conflict:
-        raise _changed_again(entry_id, conflict)
-    redo.insert_again(row, values, of=change.subject_id, other=change.other_id)
-
-
-def _conflict_of(connection: Connection, row: type[Base], values: Mapping[str, Any]) -> str | None:
-    """Why a removed row cannot come back, in words."""
-    if row is SubjectRow:
-        _require_free(connection, values["name"], values["id"], None)
-    if row is AliasRow and _holder(connection, values["name"]) is not None:
-        return f"the name {values['name']!r} is somebody's again"
-    if row is DecisionRow:
-        same = sa.and_(DecisionRow.sha256 == values["sha256"], DecisionRow.label == values["label"])
-        if connection.scalar(sa.select(DecisionRow.id).where(same)) is not None:
-            return "something else was decided about one of its photos since"
-    return None
-
-
-def _require_not_enrolled(connection: Connection, photo: Mapping[str, Any], entry_id: int) -> None:
-    same_content = sa.and_(PhotoRow.sha256 == photo["sha256"], PhotoRow.owner_id == photo["owner_id"])
-    query = (
-        sa.select(PhotoRow.path, SubjectRow.name)
-        .outerjoin(SubjectRow, SubjectRow.id == PhotoRow.owner_id)
-        .where((PhotoRow.path == photo["path"]) | same_content)
-    )
-    found = connection.execute(query).first()
-    if found is not None:
-        path = path_text(os.fsdecode(found.path))
-        raise UndoError(
-            f"Entry {entry_id} cannot be undone: {path} was enrolled again since, as {found.name or 'several people'}.",
-            "Say whose it is: facesearch people move PHOTO --to NAME --new",
-        )
-
-
-def _require_free(connection: Connection, name: str, subject_id: int, entry_id: int | None) -> None:
-    holder = _holder(connection, name)
-    if holder not in {None, subject_id}:
-        entry = f"Entry {entry_id}" if entry_id else "It"
-        raise UndoError(
-            f"{entry} cannot be undone: somebody else is called {name!r} by now.",
-            "Rename that person first: facesearch people rename",
-        )
-
-
-def _holder(connection: Connection, name: str) -> int | None:
-    """Whose name or alias this is."""
-    own = connection.scalar(sa.select(SubjectRow.id).where(SubjectRow.name == name))
-    return own or connection.scalar(sa.select(AliasRow.subject_id).where(AliasRow.name == name))
-
-
-def _changed_again(entry_id: int, why: str) -> UndoError:
-    return UndoError(
-        f"Entry {entry_id} cannot be undone: {why}.",
-        "Undo what came after it first; `facesearch history` shows the entries.",
-    )
-
-
-_NAMES: Final[dict[type[Base], str]] = {
-    SubjectRow: "the person",
-    AliasRow: "another name",
-    PhotoRow: "a photo",
-    FaceRow: "a photo's person",
-    DecisionRow: "what was decided about a photo",
-}
 
 
 # -- forgetting
@@ -457,7 +293,7 @@ def _forget_labels(connection: Connection, names: set[str]) -> None:
     labelled = (PhotoRow.__tablename__, DecisionRow.__tablename__)
     query = sa.select(*stored_columns(JournalChangeRow)).where(JournalChangeRow.table_name.in_(labelled))
     for change in connection.execute(query).all() if names else ():
-        row = _TABLES[change.table_name]
+        row = TABLES[change.table_name]
         kept = {side: _without_label(row, getattr(change, side), names) for side in ("before", "after")}
         if all(kept[side] == getattr(change, side) for side in kept):
             continue
@@ -469,13 +305,13 @@ def _forget_labels(connection: Connection, names: set[str]) -> None:
 
 
 def _without_label(row: type[Base], packed: bytes | None, names: set[str]) -> bytes | None:
-    values = _unpack(packed) if packed else {}
+    values = unpack(packed) if packed else {}
     if values.get("label") not in names:
         return packed
     values["label"] = ""
     if "crc" in values:
         values["crc"] = checksum_of(values[column.name] for column in row.__table__.c if column.name != "crc")
-    return _pack(list(values), list(values.values()))
+    return pack(list(values), list(values.values()))
 
 
 def purge_old(connection: Connection) -> int:
@@ -497,7 +333,7 @@ def purge_old(connection: Connection) -> int:
 # -- rows as bytes: a line of JSON, then the columns of bytes, so that a scan for a vector's bytes would find them
 
 
-def _as_stored(columns: Iterable[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
+def as_stored(columns: Iterable[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
     return [sa.type_coerce(each, sa.Text) if isinstance(each.type, JsonText) else each for each in columns]
 
 
@@ -505,12 +341,12 @@ def _stored_value(column: sa.ColumnElement[Any], value: object) -> object:
     return JsonText().process_bind_param(value, None) if isinstance(column.type, JsonText) else value
 
 
-def _pack(names: Sequence[str], values: Sequence[object]) -> bytes:
+def pack(names: Sequence[str], values: Sequence[object]) -> bytes:
     plain = {n: {"bytes": len(v)} if isinstance(v, bytes) else v for n, v in zip(names, values, strict=True)}
     return json.dumps(plain, ensure_ascii=False).encode() + b"\n" + b"".join(v for v in values if isinstance(v, bytes))
 
 
-def _unpack(packed: bytes) -> dict[str, Any]:
+def unpack(packed: bytes) -> dict[str, Any]:
     head, _, rest = packed.partition(b"\n")
     values: dict[str, Any] = json.loads(head)
     for name, value in values.items():

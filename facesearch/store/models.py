@@ -1,4 +1,7 @@
-"""Models in the database: which made the gallery's templates, and which one of them is searched."""
+"""Models in the database, and the calibrations and evaluations bound to them.
+
+A model made the gallery's templates. One is active: its templates are searched.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryConflictError, GalleryError, ModelMismatchError
+from facesearch.store import audit
 from facesearch.store.revisions import renew_token
 from facesearch.store.rows import insert, now, require_whole, stored_columns, update
-from facesearch.store.schema import FaceRow, ModelRow, TemplateRow
+from facesearch.store.schema import CalibrationRow, EvaluationRow, FaceRow, ModelRow, TemplateRow
 from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift, told_apart
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.engine import Connection, Row
 
     from facesearch.store.database import Database
@@ -207,3 +213,57 @@ def insert_model(connection: Connection, info: ModelInfo) -> int:
         "created_at": now(),
     }
     return insert(connection, ModelRow, values)
+
+
+def put_calibration(connection: Connection, document: Mapping[str, Any], info: ModelInfo) -> None:
+    """Keep a calibration of the active model; as `Gallery.store_calibration`."""
+    row = require_active(connection, info, "there is nothing to calibrate")
+    insert(connection, CalibrationRow, {"model_id": row, "document": dict(document), "created_at": now()})
+    audit.record(connection, "calibrate", {"threshold": str(document.get("threshold"))})
+
+
+def calibration(connection: Connection) -> dict[str, Any] | None:
+    """The newest calibration of the active model, or None; `CorruptGalleryError` where it is damaged."""
+    active = active_model(connection)
+    if active is None:
+        return None
+    query = sa.select(CalibrationRow.document.label("parsed"), *stored_columns(CalibrationRow))
+    query = query.where(CalibrationRow.model_id == active[0]).order_by(CalibrationRow.id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    require_whole(CalibrationRow, row[1:])
+    return dict(row[0])
+
+
+def forget_calibrations(connection: Connection) -> int:
+    """Remove all calibrations of the active model; returns how many there were."""
+    active = active_model(connection)
+    removed = 0
+    if active is not None:
+        removed = connection.execute(sa.delete(CalibrationRow).where(CalibrationRow.model_id == active[0])).rowcount
+    audit.record(connection, "calibrate.forget", {"calibrations": removed})
+    return removed
+
+
+def put_evaluation(connection: Connection, kind: str, document: Mapping[str, Any], info: ModelInfo) -> None:
+    """Keep the newest evaluation of a kind; the one before it goes. As `Gallery.store_evaluation`."""
+    row = require_active(connection, info, "it has no model yet")
+    of_kind = (EvaluationRow.model_id == row, EvaluationRow.kind == kind)
+    connection.execute(sa.delete(EvaluationRow).where(*of_kind))
+    values = {"model_id": row, "kind": kind, "document": dict(document), "created_at": now()}
+    insert(connection, EvaluationRow, values)
+    audit.record(connection, "evaluate", {"kind": kind})
+
+
+def evaluations(connection: Connection) -> dict[str, dict[str, Any]]:
+    """The documents of the active model by kind; `CorruptGalleryError` where one is damaged."""
+    active = active_model(connection)
+    if active is None:
+        return {}
+    query = sa.select(EvaluationRow.document.label("parsed"), *stored_columns(EvaluationRow))
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(query.where(EvaluationRow.model_id == active[0]).order_by(EvaluationRow.id)):
+        require_whole(EvaluationRow, row[1:])
+        found[row.kind] = dict(row[0])
+    return found

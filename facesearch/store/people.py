@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from facesearch.errors import ConfigError, GalleryError
+from facesearch.errors import ConfigError, GalleryError, UnknownSubjectError
 from facesearch.names import path_text
-from facesearch.store import audit, subjects
-from facesearch.store.decisions import decide
+from facesearch.store import audit, journal, subjects
+from facesearch.store.decisions import decide, forget_comparisons
 from facesearch.store.journal import Entry
-from facesearch.store.rejections import forget_comparisons
-from facesearch.store.rows import now
+from facesearch.store.rows import chunks, now
 from facesearch.store.schema import AliasRow, CropRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
-from facesearch.store.templates import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.store.subjects import SubjectKey
+    from facesearch.types import Subject
 
 
 class Photo(NamedTuple):
@@ -36,6 +35,19 @@ class Photo(NamedTuple):
     sha256: bytes
     owner_id: int
     label: str
+
+
+def find(connection: Connection, who: SubjectKey) -> Subject:
+    """A subject who is enrolled, or who was removed and can be brought back; else `UnknownSubjectError`."""
+    try:
+        key = subjects.require_subject(connection, who)
+    except UnknownSubjectError:
+        name = subjects.clean_name(who) if isinstance(who, str) else None
+        for each in journal.removed_subjects(connection):
+            if each.subject_id == who or each.name == name:
+                return each
+        raise
+    return subjects.list_subjects(connection, ids=[key])[0]
 
 
 def rename(connection: Connection, who: SubjectKey, new: str) -> None:

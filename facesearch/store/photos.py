@@ -1,26 +1,37 @@
-"""Enrolled photos in the database, with their faces and templates.
+"""Enrolled photos in the database, with their faces, templates, and small pictures of uploads.
 
-Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+An uploaded photo has no file. It is known by a path of its own kind, which no file system hands out.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.names import path_text
+from facesearch.store.decisions import forget_rejections
 from facesearch.store.models import of_active_model
-from facesearch.store.photo_columns import below, storable
-from facesearch.store.rejections import forget_rejections
-from facesearch.store.rows import insert_all, now, require_joined, stored_columns, update
-from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
-from facesearch.store.templates import checksum, chunks
+from facesearch.store.rows import (
+    below,
+    chunks,
+    insert,
+    insert_all,
+    now,
+    require_joined,
+    require_whole,
+    storable,
+    stored_columns,
+    update,
+)
+from facesearch.store.schema import CropRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.templates import checksum
 from facesearch.types import EnrolledPhoto
 
 if TYPE_CHECKING:
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Row
 
+    from facesearch.store.database import Database
     from facesearch.store.journal import Entry
     from facesearch.types import Template
 
@@ -348,3 +360,48 @@ def move_photo(connection: Connection, moved: MovedPhoto, subject_id: int, entry
         entry.update(FaceRow, FaceRow.photo_id == photo.photo_id, faces, of=owner_id, other=subject_id)
     forget_rejections(connection, [file.path])
     return removed
+
+
+_PREFIX: Final = "upload:"
+
+
+def upload_path(sha256: str) -> Path:
+    """A new path for uploaded bytes: `upload:<sha256>-<8 random hex digits>`.
+
+    The random part lets the same photo be enrolled for several people: one face each. It never begins with a
+    separator, as the absolute paths of files do.
+    """
+    return Path(f"{_PREFIX}{sha256}-{secrets.token_hex(4)}")
+
+
+def is_upload(path: Path) -> bool:
+    """Whether the photo was uploaded, so that no file of it can be expected."""
+    return str(path).startswith(_PREFIX)
+
+
+class CropStore:
+    """The crops of one gallery; they go with their photos."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, photo_id: int, jpeg: bytes) -> None:
+        """Keep a photo's crop, once; nothing happens where the photo was removed meanwhile."""
+
+        def keep(connection: Connection) -> None:
+            present = connection.scalar(sa.select(PhotoRow.id).where(PhotoRow.id == photo_id))
+            kept = connection.scalar(sa.select(CropRow.id).where(CropRow.photo_id == photo_id))
+            if present is not None and kept is None:
+                insert(connection, CropRow, {"photo_id": photo_id, "jpeg": jpeg})
+
+        self._database.transact(keep)
+
+    def find(self, photo_id: int) -> bytes | None:
+        """A photo's crop. Raises `CorruptGalleryError` where it is damaged."""
+        with self._database.read() as connection:
+            query = sa.select(*stored_columns(CropRow)).where(CropRow.photo_id == photo_id)
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        require_whole(CropRow, row)
+        return bytes(row.jpeg)

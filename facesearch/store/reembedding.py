@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError
 from facesearch.files import remove_index_cache
-from facesearch.store import audit, models, rejections, subjects
-from facesearch.store.rows import insert_all, require_joined, stored_columns
+from facesearch.store import audit, decisions, models, subjects
+from facesearch.store.rows import chunks, insert_all, require_joined, stored_columns
 from facesearch.store.schema import CropRow, FaceRow, ModelRow, PhotoRow, TemplateRow
-from facesearch.store.templates import checksum, chunks
+from facesearch.store.templates import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +189,7 @@ class GalleryModels:
             if new.active:
                 return model_id
             models.make_active(connection, new.row)
-            rejections.forget_comparisons(connection)
+            decisions.forget_comparisons(connection)
             detail: dict[str, int | str] = {"model": model_id, "previous": active.model_id, "missing": missing}
             audit.record(connection, ACTIVATED, detail)
             return active.model_id

@@ -1,28 +1,147 @@
-"""What every table's code needs: rows that carry a checksum, written and read back proven, and the time to put in.
+"""What every table's code needs: column types, sealed rows that are written and read back proven, chunks of ids.
 
 A sealed row has a CRC-32 over all of its other columns, its id included, as the database stores them: JSON as its text.
 One flipped bit in a name, an attribute or a reference is a fault then, not another person's name.
+
+Text compares and sorts by its bytes on SQLite and PostgreSQL: PostgreSQL's own collations depend on the machine. JSON
+is kept as text on both, as it was written, because the checksum of its row is over that text.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import struct
 import zlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
+from sqlalchemy import REAL, BigInteger, ColumnElement, Double, Integer, MetaData, Text, literal, text
+from sqlalchemy import types as sa_types
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.functions import FunctionElement
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.store.column_types import JsonText, to_json
-from facesearch.store.schema import Base, Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sqlalchemy.engine import Connection
+    from sqlalchemy.orm import InstrumentedAttribute
 
+# Escapes in keys would hide them from the JSON functions of older SQLites.
+to_json = partial(json.dumps, ensure_ascii=False)
+
+BigInt = BigInteger().with_variant(Integer(), "sqlite")
+Real: sa_types.TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+Words = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class JsonText(sa_types.TypeDecorator[Any]):
+    """JSON kept in a column of text; `CorruptGalleryError` where a value read is none."""
+
+    impl = Words
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: object) -> str:  # noqa: ARG002
+        """As it is stored."""
+        return to_json(value)
+
+    def process_result_value(self, value: Any, dialect: object) -> Any:  # noqa: ARG002
+        """As it was given."""
+        try:
+            return json.loads(value)
+        except (ValueError, TypeError) as error:
+            raise CorruptGalleryError("A JSON value of the gallery is damaged.", "Run `facesearch check`.") from error
+
+
+class _Member(FunctionElement[str]):
+    """`member(column, key)`: a string in a JSON object, NULL where there is none."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(_Member, "sqlite")
+def _member_sqlite(element: _Member, compiler: Any, **options: Any) -> str:
+    column, key = element.clauses
+    return f"json_extract({compiler.process(column, **options)}, '$.\"' || {compiler.process(key, **options)} || '\"')"
+
+
+@compiles(_Member, "postgresql")
+def _member_postgresql(element: _Member, compiler: Any, **options: Any) -> str:
+    column, key = element.clauses
+    return f"(CAST({compiler.process(column, **options)} AS JSON) ->> {compiler.process(key, **options)})"
+
+
+def member(column: Any, key: str) -> ColumnElement[str]:
+    """The string under `key` of a `JsonText` column's object. `key` has no quotes in it."""
+    return _Member(column, literal(key, Text()))
+
+
+class _Contains(FunctionElement[int]):
+    """`contains(column, part)`."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(_Contains, "sqlite")
+def _contains_sqlite(element: _Contains, compiler: Any, **options: Any) -> str:
+    column, part = element.clauses
+    return f"instr({compiler.process(column, **options)}, {compiler.process(part, **options)})"
+
+
+@compiles(_Contains, "postgresql")
+def _contains_postgresql(element: _Contains, compiler: Any, **options: Any) -> str:
+    column, part = element.clauses
+    return f"position({compiler.process(part, **options)} in {compiler.process(column, **options)})"
+
+
+def contains(column: Any, part: str | bytes) -> ColumnElement[bool]:
+    """Whether a column of text holds a piece of text, or one of bytes a piece of bytes."""
+    return _Contains(column, literal(part)) > 0
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Sealed(Base):
+    """Rows with a CRC-32 over all their other columns, kept by `rows.insert` and `rows.update`."""
+
+    __abstract__ = True
+    if TYPE_CHECKING:
+        id: Mapped[int]
+    crc: Mapped[int] = mapped_column(BigInt, server_default=text("0"), sort_order=1000)
+
+
+Value = TypeVar("Value")
 _pack_double = struct.Struct("<d").pack
+
+
+CHUNK: Final = 500
+"""Values per IN (...) list: below every SQLite's limit of 999 bound values."""
+
+
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """`values` in pieces that fit into one IN (...) list."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
 
 
 def now() -> str:
@@ -169,3 +288,14 @@ def keep_ids(connection: Connection, row: type[Base], rows: Sequence[Mapping[str
         query = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
         connection.exec_driver_sql(query, (row.__tablename__, max(keys)))
     return keys
+
+
+def below(column: InstrumentedAttribute[bytes], folder: Path) -> sa.ColumnElement[bool]:
+    """That a path is in `folder` or anywhere below it."""
+    prefix = os.fsencode(folder).rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
+    return sa.func.substr(column, 1, len(prefix)) == prefix
+
+
+def storable(value: int) -> int:
+    """`value` as a database can hold it: some file systems let anyone set a file's time to the year 30,000."""
+    return max(-(2**63), min(value, 2**63 - 1))

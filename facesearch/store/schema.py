@@ -27,12 +27,12 @@ the outbox: whoever reads it looks the template up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, MetaData, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from facesearch.store.column_types import BigInt, JsonText, Real, Words
+from facesearch.store.rows import Base, BigInt, JsonText, Real, Sealed, Words
 
 HEAD_REVISION = "0008"
 """The Alembic revision this code works with; a test asserts that it is the newest migration."""
@@ -41,32 +41,9 @@ ENGINE_PREFIX = "facesearch_"
 """What the tables and collections of vector engines begin with."""
 
 
-class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can refer to them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
 STRICT = {"sqlite_strict": True}
 # AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template.
 STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
-
-
-class Sealed(Base):
-    """Rows with a CRC-32 over all their other columns, kept by `rows.insert` and `rows.update`."""
-
-    __abstract__ = True
-    if TYPE_CHECKING:
-        id: Mapped[int]
-    crc: Mapped[int] = mapped_column(BigInt, server_default=text("0"), sort_order=1000)
 
 
 class RevisionRow(Base):

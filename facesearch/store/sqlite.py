@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import sqlite3
 import time
 from contextlib import contextmanager
 from functools import cache
@@ -25,55 +23,36 @@ from sqlalchemy.exc import DBAPIError
 
 from facesearch.errors import (
     CorruptGalleryError,
-    DiskFullError,
     GalleryError,
-    GalleryLockedError,
 )
 from facesearch.files import fsync_folder, make_folder
 from facesearch.names import path_text
-from facesearch.store.commits import CommitWatch
-from facesearch.store.database import Database
-from facesearch.store.encryption import sqlcipher_module
-from facesearch.store.migrating import run_migrations
+from facesearch.store.database import Database, run_migrations
+from facesearch.store.drivers import (
+    BUSY_TIMEOUT_MS,
+    CommitWatch,
+    damaged,
+    explain_sqlite,
+    has_safe_wal,
+    sqlcipher_module,
+    sqlite_module,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import ModuleType
 
-    from facesearch.store.encryption import Cipher
+    from facesearch.store.keys import Cipher
 
 Result = TypeVar("Result")
 
 DATABASE_NAME = "gallery.db"
 PAGE_SIZE = 16384
 """Bytes. A 512-d vector is 2 KB: on SQLite's 4 KB pages a row each wastes almost half of the file."""
-BUSY_TIMEOUT_MS = 10_000
-SPACE_TO_WORK = 1 << 18
-"""Bytes. Where less is free, a failed write means a full disk: SQLite says "disk I/O error" of some of its files."""
 READ, WRITE = ("BEGIN",), ("BEGIN IMMEDIATE",)
 MIGRATE = ("PRAGMA foreign_keys=OFF", "BEGIN IMMEDIATE")
 OUTSIDE: tuple[str, ...] = ()
 """How transactions begin; what SQLite refuses in a transaction is run outside of one."""
-FIXED_VERSIONS = (((3, 51, 3), None), ((3, 50, 7), (3, 51, 0)), ((3, 44, 6), (3, 45, 0)))
-"""Half-open ranges of SQLite versions without the WAL-reset bug (sqlite.org/wal.html)."""
-
-
-def has_safe_wal(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite can be trusted with a WAL database that several connections use."""
-    return any(low <= version and (high is None or version < high) for low, high in FIXED_VERSIONS)
-
-
-def sqlite_module() -> ModuleType:
-    """The DB-API module to use: the standard library's where its SQLite is sound, else `pysqlite3`'s if newer."""
-    if has_safe_wal(sqlite3.sqlite_version_info):
-        return sqlite3
-    try:
-        from pysqlite3 import dbapi2
-    except ImportError:
-        return sqlite3
-    newer = dbapi2.sqlite_version_info > sqlite3.sqlite_version_info
-    return dbapi2 if newer else sqlite3
 
 
 class SqliteDatabase(Database):
@@ -194,38 +173,14 @@ class SqliteDatabase(Database):
         try:
             yield
         except DBAPIError as error:
-            raise self._explain(str(error.orig)) from error
+            raise self._explained(str(error.orig)) from error
         except self.module.Error as error:  # of the driver itself
-            raise self._explain(str(error)) from error
+            raise self._explained(str(error)) from error
         except UnicodeDecodeError as error:  # the driver fails to decode a message that quotes damaged text
-            raise _damaged(self.path, "its schema cannot be read") from error
+            raise damaged(self.path, "its schema cannot be read") from error
 
-    def _explain(self, text: str) -> GalleryError:
-        if self.cipher is not None and "not a database" in text:
-            return GalleryLockedError(
-                f"The key does not open the gallery in {self.path.parent}.",
-                "Give the key that it was made with; without it nobody can read the gallery.",
-            )
-        if any(sign in text for sign in ("malformed", "not a database", "disk image", "Could not decode")):
-            return _damaged(self.path, text)
-        if "locked" in text or "busy" in text:
-            return GalleryError(
-                f"The database {self.path} stayed locked for {BUSY_TIMEOUT_MS // 1000} s.",
-                "Another process holds a write transaction: wait for it or stop it.",
-            )
-        if "full" in text or ("disk I/O" in text and shutil.disk_usage(self.path.parent).free < SPACE_TO_WORK):
-            return DiskFullError(
-                f"No space is left to write {self.path}.",
-                "Free some space and run the same command again: nothing acknowledged is lost.",
-            )
-        if "disk I/O" in text:
-            return GalleryError(
-                f"The disk or the system refused to read or write {self.path}.",
-                "Look for a failing disk or a limit on file sizes (ulimit -f): nothing acknowledged is lost.",
-            )
-        if "readonly" in text or "unable to open" in text:
-            return GalleryError(f"{self.path} cannot be opened for this: {text}.", "Check the folder's permissions.")
-        return GalleryError(f"The database {self.path} refused: {text}.", "Run `facesearch check`.")
+    def _explained(self, text: str) -> GalleryError:
+        return explain_sqlite(text, self.path, encrypted=self.is_encrypted)
 
     @contextmanager
     def migration(self) -> Iterator[Connection]:
@@ -342,12 +297,6 @@ def _statements(connection: Connection) -> dict[str, str]:
     """What everything was made with; blanks and quotes differ between an upgraded and a new gallery."""
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
     return {name: re.sub(r"[\s\"]+", "", sql).lower() for name, sql in rows}
-
-
-def _damaged(path: Path, why: str) -> CorruptGalleryError:
-    return CorruptGalleryError(
-        f"The database {path} is damaged: {why}.", "Stop using it, copy the folder, and restore from a backup."
-    )
 
 
 def _begin(connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """Subjects in the database: the people of a gallery, their names and attributes.
 
-Every function takes an open connection, so that the gallery decides what belongs into one transaction.
+The attribute `retain_until` is the last day on which a person's data may be kept.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ import re
 import shlex
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
-from facesearch.store.column_types import member
 from facesearch.store.models import of_active_model
-from facesearch.store.retention import RETAIN_UNTIL, require_date
-from facesearch.store.rows import insert_all, now, require_whole, stored_columns, update
+from facesearch.store.rows import chunks, insert_all, member, now, require_whole, stored_columns, update
 from facesearch.store.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
 
@@ -36,8 +35,6 @@ MAX_NAME = 200
 """Characters of a subject's name or an attribute's key."""
 MAX_VALUE = 2000
 """Characters of an attribute's value."""
-AT_ONCE = 500
-"""Ids in one IN (...): below every SQLite's limit of 999 bound values."""
 ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that no text of the gallery holds: controls, lone surrogates, line and paragraph separators."""
@@ -135,8 +132,7 @@ def ensure_subjects(connection: Connection, wanted: Sequence[str]) -> list[int]:
 def ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """The row ids of the subjects that have these (clean) names or aliases."""
     found: dict[str, int] = {}
-    for start in range(0, len(names), AT_ONCE):
-        chosen = names[start : start + AT_ONCE]
+    for chosen in chunks(names):
         for name, key in ((SubjectRow.name, SubjectRow.id), (AliasRow.name, AliasRow.subject_id)):
             found.update(iter(connection.execute(sa.select(name, key).where(name.in_(chosen)))))
     return found
@@ -154,10 +150,9 @@ class KnownSubject:
 def known_subjects(connection: Connection, names: Sequence[str]) -> dict[str, KnownSubject]:
     """The subjects that have these (clean) names or aliases, by them."""
     ids = ids_by_name(connection, names)
-    wanted = list(set(ids.values()))
     known: dict[int, KnownSubject] = {}
-    for start in range(0, len(wanted), AT_ONCE):
-        chosen = SubjectRow.id.in_(wanted[start : start + AT_ONCE])
+    for chunk in chunks(list(set(ids.values()))):
+        chosen = SubjectRow.id.in_(chunk)
         query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.said).where(chosen)
         known.update((row.id, KnownSubject(row.name, row.said)) for row in connection.execute(query))
     return {name: known[key] for name, key in ids.items()}
@@ -295,19 +290,51 @@ def faceless_subjects(connection: Connection) -> list[int]:
 def remove_faceless_subjects(connection: Connection, entry: Entry | None = None) -> int:
     """Remove `faceless_subjects`; returns how many there were."""
     ids = faceless_subjects(connection)
+    if entry is None:
+        for chunk in chunks(ids):
+            connection.execute(sa.delete(SubjectRow).where(SubjectRow.id.in_(chunk)))
+        return len(ids)
     for key in ids:
-        if entry is not None:
-            entry.delete(SubjectRow, SubjectRow.id == key, of=key)
-    for start in range(0, len(ids) if entry is None else 0, AT_ONCE):
-        connection.execute(sa.delete(SubjectRow).where(SubjectRow.id.in_(ids[start : start + AT_ONCE])))
+        entry.delete(SubjectRow, SubjectRow.id == key, of=key)
     return len(ids)
 
 
 def remove_orphan_photos(connection: Connection, photo_ids: Sequence[int]) -> int:
     """Remove those of these photos that nobody is enrolled from; returns how many."""
     removed = 0
-    for start in range(0, len(photo_ids), AT_ONCE):
-        chosen = PhotoRow.id.in_(photo_ids[start : start + AT_ONCE])
+    for chunk in chunks(photo_ids):
+        chosen = PhotoRow.id.in_(chunk)
         used = sa.exists().where(FaceRow.photo_id == PhotoRow.id)
         removed += connection.execute(sa.delete(PhotoRow).where(chosen, ~used)).rowcount
     return removed
+
+
+RETAIN_UNTIL: Final = "retain_until"
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def require_date(value: str) -> None:
+    """Raise `ConfigError` unless `value` is a date of the form 2027-12-31."""
+    if _last_day(value) is None:
+        raise ConfigError(f"{RETAIN_UNTIL} {value!r} is no date.", "Write it as year-month-day: 2027-12-31.")
+
+
+def overdue(subjects: Iterable[Subject], today: date | None = None) -> list[Subject]:
+    """The subjects whose last day has passed, in UTC.
+
+    A value that is no date, as galleries of earlier versions may hold, is due: nobody can say that it is not.
+    """
+    now = today or datetime.now(UTC).date()
+    return [each for each in subjects if RETAIN_UNTIL in each.attributes and _is_over(each, now)]
+
+
+def _is_over(subject: Subject, today: date) -> bool:
+    last = _last_day(subject.attributes[RETAIN_UNTIL])
+    return last is None or last < today
+
+
+def _last_day(value: str) -> date | None:
+    try:
+        return date.fromisoformat(value) if _DATE.fullmatch(value) else None
+    except ValueError:
+        return None

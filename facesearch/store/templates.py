@@ -1,7 +1,4 @@
-"""Templates in the database: read out with their checksums proven, described and filtered.
-
-Every function takes an open connection, so that the gallery decides what belongs into one transaction.
-"""
+"""Templates in the database: read out with their checksums proven, described, filtered and counted."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -17,9 +14,9 @@ import sqlalchemy as sa
 from facesearch.errors import CorruptGalleryError
 from facesearch.names import path_text
 from facesearch.store.models import active_model, of_active_model
-from facesearch.store.postgres_schema import KEYS
-from facesearch.store.rows import column_names, require_joined
-from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.postgres import KEYS
+from facesearch.store.rows import chunks, column_names, require_joined
+from facesearch.store.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.store.subjects import has_attributes
 
 if TYPE_CHECKING:
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
 
     from facesearch.types import Ids, Vectors
 
-Value = TypeVar("Value")
-
-CHUNK = 500
-"""Ids per IN (...) list: below every SQLite's limit of 999 bound values."""
 PACKED = 1 << 22
 """Keys that a database packs into one value: 64 MB on PostgreSQL; in SQLite, which has digits only, 128 MB."""
 _SQLITE_KEYS: Final = (
@@ -181,7 +174,20 @@ def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Id
     return np.array(connection.scalars(query.where(*has_attributes(attributes))).all(), np.int64)
 
 
-def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    """`values` in pieces that fit into one IN (...) list."""
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+TABLES: Final = {
+    "subjects": SubjectRow,
+    "photos": PhotoRow,
+    "faces": FaceRow,
+    "templates": TemplateRow,
+    "rejected_photos": RejectionRow,
+}
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many subjects, photos, faces, templates of the active model and refused photos there are."""
+    count = sa.select(sa.func.count())
+    return {
+        name: connection.scalar(count.select_from(row).where(of_active_model() if row is TemplateRow else sa.true()))
+        or 0
+        for name, row in TABLES.items()
+    }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.search.gallery import Gallery
-from facesearch.store.ballast import BALLAST_NAME, SIZE, make_ballast, release_ballast, shrink_ballast
+from facesearch.store.opening import BALLAST_NAME, SIZE, make_ballast, release_ballast, shrink_ballast
 from tests.store.makers import enroll, make_gallery
 
 if TYPE_CHECKING:

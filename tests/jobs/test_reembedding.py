@@ -19,8 +19,8 @@ from facesearch.jobs import reembedding
 from facesearch.recognition.packs import file_sha256
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
-from facesearch.store.crops import CropStore
 from facesearch.store.directory import Directory
+from facesearch.store.photos import CropStore
 from facesearch.types import SearchResult
 
 Open = Callable[..., FaceSearch]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesearch.search.gallery import Gallery
-from facesearch.store.bundle_export import write_bundle
-from facesearch.store.bundle_import import read_bundle
+from facesearch.store.bundle.reading import read_bundle
+from facesearch.store.bundle.writing import write_bundle
 from facesearch.store.models import bind_model
 from facesearch.store.rows import keep_ids
 from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow

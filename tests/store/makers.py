@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.search.gallery import Gallery
+from facesearch.store.decisions import RefusedPhoto, StoredRejection
 from facesearch.store.photos import MovedPhoto, NewPhoto, PhotoFile
-from facesearch.store.rejections import RefusedPhoto, StoredRejection
 from facesearch.store.sqlite import SqliteDatabase
 from facesearch.types import Face, ModelInfo, Quality, Reason, Rejection, Template
 

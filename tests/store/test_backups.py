@@ -14,10 +14,10 @@ from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
 from facesearch.search.gallery import Gallery
 from facesearch.store.backups import restore_backup, write_backup
 from facesearch.store.check import check_gallery
+from facesearch.store.erasure_list import TOMBSTONES_NAME, Tombstones
 from facesearch.store.keys import KeyStore
 from facesearch.store.rawscan import scan_files
 from facesearch.store.sqlite import DATABASE_NAME
-from facesearch.store.tombstones import TOMBSTONES_NAME, Tombstones
 from tests.store.makers import MODEL, ROOT, enroll, found_subject, make_gallery, new_photo, unit
 
 if TYPE_CHECKING:

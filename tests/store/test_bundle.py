@@ -25,18 +25,17 @@ from facesearch.errors import (
     ModelMismatchError,
 )
 from facesearch.search.gallery import Gallery
-from facesearch.store.bundle_export import write_bundle
-from facesearch.store.bundle_file import MANIFEST, SIGNATURE, TOMBSTONES, BundleReader, BundleWriter
-from facesearch.store.bundle_import import read_bundle
-from facesearch.store.bundle_tables import BY_NAME, TABLES, template_columns, to_arrow
+from facesearch.store.bundle.file import MANIFEST, SIGNATURE, TOMBSTONES, BundleReader, BundleWriter
+from facesearch.store.bundle.reading import read_bundle
+from facesearch.store.bundle.tables import BY_NAME, TABLES, template_columns, to_arrow
+from facesearch.store.bundle.writing import write_bundle
 from facesearch.store.check import check_gallery
-from facesearch.store.crops import CropStore
+from facesearch.store.erasure_list import TOMBSTONES_NAME
 from facesearch.store.location import Location
-from facesearch.store.photos import NewPhoto
+from facesearch.store.photos import CropStore, NewPhoto
 from facesearch.store.reembedding import GalleryModels
 from facesearch.store.schema import TemplateRow
 from facesearch.store.templates import checksum
-from facesearch.store.tombstones import TOMBSTONES_NAME
 from facesearch.types import Candidate
 from tests.store.makers import (
     DIMENSION,

@@ -13,8 +13,8 @@ import pytest
 
 from facesearch.search.gallery import Gallery
 from facesearch.store import bundle_export, bundle_file
-from facesearch.store.bundle_export import write_bundle
-from facesearch.store.bundle_import import read_bundle
+from facesearch.store.bundle.reading import read_bundle
+from facesearch.store.bundle.writing import write_bundle
 from tests.store.bundling import DIMENSION, make
 
 COUNT = 6_000

@@ -13,7 +13,7 @@ from facesearch.search.gallery import Gallery
 from facesearch.search.lifecycle import change_passphrase, create_gallery
 from facesearch.store.backups import restore_backup, write_backup
 from facesearch.store.check import check_gallery
-from facesearch.store.encryption import is_encrypted
+from facesearch.store.keys import is_encrypted
 from facesearch.store.rawscan import scan_files
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import MODEL, enroll, found_subject, make_gallery, sqlite_of, unit

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from facesearch.search.gallery import Gallery
 from facesearch.store.check import check_gallery
 from facesearch.store.location import DatabaseUrl
-from facesearch.store.schema import Base, ErasedRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.rows import Base
+from facesearch.store.schema import ErasedRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from tests.store.makers import enroll, found_subject, make_gallery
 
 
@@ -54,8 +55,8 @@ def test_a_dump_from_before_an_erasure_is_noticed_where_the_list_is_and_mended(
 
 def test_every_machine_keeps_the_erased_out_of_an_import(gallery: Gallery, second: Gallery, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    from facesearch.store.bundle_export import write_bundle
-    from facesearch.store.bundle_import import read_bundle
+    from facesearch.store.bundle.reading import read_bundle
+    from facesearch.store.bundle.writing import write_bundle
 
     enroll(gallery, "anna", 1, 2)
     enroll(gallery, "bob", 3)
@@ -78,7 +79,7 @@ def test_a_folder_that_cannot_be_written_keeps_nobody_from_being_erased_on_a_ser
         raise OSError(28, "No space left on device")
 
     enroll(gallery, "anna", 1)
-    monkeypatch.setattr("facesearch.store.tombstones.write_whole", full)
+    monkeypatch.setattr("facesearch.store.erasure_list.write_whole", full)
     gallery.erase(["anna"])
     assert found_subject(gallery, 1) is None
     assert len(gallery.erased())

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from facesearch.errors import UnknownSubjectError
 from facesearch.search.gallery import Gallery
 from facesearch.store.check import check_gallery
-from facesearch.store.crops import CropStore
+from facesearch.store.erasure_list import TOMBSTONES_NAME
+from facesearch.store.photos import CropStore
 from facesearch.store.rawscan import PIECE, scan_files
 from facesearch.store.rows import checksum_of
 from facesearch.store.schema import AuditRow
 from facesearch.store.templates import checksum
-from facesearch.store.tombstones import TOMBSTONES_NAME
 from facesearch.types import Reason
 from tests.store.makers import (
     DIMENSION,

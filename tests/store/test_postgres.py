@@ -28,10 +28,11 @@ from facesearch.search.lifecycle import create_gallery, upgrade_gallery
 from facesearch.store import postgres, subjects
 from facesearch.store.backups import write_backup
 from facesearch.store.check import check_gallery
+from facesearch.store.database import migrations_folder, run_migrations
 from facesearch.store.location import DatabaseUrl, parse_location
-from facesearch.store.migrating import migrations_folder, run_migrations
 from facesearch.store.revisions import read_revision
-from facesearch.store.schema import HEAD_REVISION, Base
+from facesearch.store.rows import Base
+from facesearch.store.schema import HEAD_REVISION
 from facesearch.store.sqlite import DATABASE_NAME, sqlite_module
 from tests.store.makers import enroll, found_subject, make_gallery, new_photo, unit
 from tests.store.test_schema import FROZEN, load_frozen

@@ -13,10 +13,12 @@ from alembic.script import ScriptDirectory
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
 from facesearch.search.gallery import Gallery
 from facesearch.search.lifecycle import upgrade_gallery
-from facesearch.store import migrating, sqlite
+from facesearch.store import database as store_database
+from facesearch.store import sqlite
 from facesearch.store.check import check_gallery
-from facesearch.store.migrating import migrations_folder
-from facesearch.store.schema import HEAD_REVISION, Base
+from facesearch.store.database import migrations_folder
+from facesearch.store.rows import Base
+from facesearch.store.schema import HEAD_REVISION
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
 from tests.store.makers import enroll, found_subject, make_gallery, sqlite_of
 
@@ -143,7 +145,7 @@ def next_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where to write the migration that follows the newest."""
     copy = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(migrating, "migrations_folder", lambda: copy)
+    monkeypatch.setattr(store_database, "migrations_folder", lambda: copy)
     return copy / "versions" / "9999_next.py"
 
 

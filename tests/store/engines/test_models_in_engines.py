@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from facesearch.search.gallery import Gallery
-from facesearch.store.bundle_export import write_bundle
-from facesearch.store.bundle_import import read_bundle
+from facesearch.store.bundle.reading import read_bundle
+from facesearch.store.bundle.writing import write_bundle
 from facesearch.store.check import check_gallery
 from facesearch.store.reembedding import GalleryModels
 from tests.store.engines.conftest import Place

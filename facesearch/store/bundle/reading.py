@@ -24,15 +24,14 @@ import sqlalchemy as sa
 
 from facesearch.arguments import require_unit_vectors
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.store import audit, erasure, models, rejections, subjects
-from facesearch.store.bundle_file import BundleReader
-from facesearch.store.bundle_tables import BY_NAME, template_columns, templates_file
-from facesearch.store.id_map import IdMap
-from facesearch.store.rows import insert_all, keep_ids, now, update
+from facesearch.store import audit, decisions, erasure, models, subjects
+from facesearch.store.bundle.file import BundleReader
+from facesearch.store.bundle.tables import BY_NAME, IdMap, template_columns, templates_file
+from facesearch.store.decisions import Standing, read_standing
+from facesearch.store.erasure_list import Tombstones, content_key, name_key, subject_key, template_keys, vector_key
+from facesearch.store.rows import chunks, insert_all, keep_ids, now, update
 from facesearch.store.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
-from facesearch.store.standing import Standing, read_standing
-from facesearch.store.templates import checksum, chunks
-from facesearch.store.tombstones import Tombstones, content_key, name_key, subject_key, template_keys, vector_key
+from facesearch.store.templates import checksum
 from facesearch.types import Reason, is_cosine
 
 if TYPE_CHECKING:
@@ -482,7 +481,7 @@ class Import:
     def _tidy(self) -> None:
         """Remove what is left of people who stay out, and refusals that rest on who was enrolled before."""
         if not self.is_fresh:
-            rejections.forget_comparisons(self._connection)
+            decisions.forget_comparisons(self._connection)
         elif self._erased_people:
             erasure.forget_refusals(self._connection, [name for each in self._erased_people.values() for name in each])
         bare = ~sa.exists().where(TemplateRow.face_id == FaceRow.id)

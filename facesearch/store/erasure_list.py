@@ -1,7 +1,9 @@
-"""Who was erased, so that an older backup brings nobody back: a list without names, faces or anything to find them by.
+"""The erasure list: who was erased, so that no older backup and no import brings a person back.
 
-The list is in the database. Its copy `gallery.tombstones` lies beside it and goes into every backup. It is text, one
-entry per line:
+The list holds no names, faces or anything to find a person by. It is in the database, where every machine sees it, and
+changes in the transaction that erases somebody. A database restored from an older copy has an older list; therefore a
+copy `gallery.erased` lies in the folder and goes into every backup. A gallery on a server has a copy beside the index
+cache of each machine that erases, imports or checks. The copy is text, one entry per line:
 
     salt <64 hex digits>               begins a section; lists of several galleries can follow each other
     <64 hex digits> <8 hex digits>     HMAC-SHA-256 under the section's salt, and the CRC-32 of those 64 digits
@@ -18,6 +20,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import zlib
@@ -28,10 +31,12 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, DiskFullError, GalleryError
 from facesearch.files import write_whole
-from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store import audit
+from facesearch.store.rows import insert, now, require_whole, stored_columns, update
+from facesearch.store.schema import ErasedRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
@@ -189,3 +194,95 @@ def _digest(salt: bytes, row: str) -> bytes:
 
 def _line(digest: bytes) -> str:
     return f"{digest.hex()} {zlib.crc32(digest.hex().encode()):08x}\n"
+
+
+log = logging.getLogger("facesearch.store")
+
+DIGEST: Final = 32
+"""Bytes of an entry."""
+
+
+class ErasedList:
+    """The list of one gallery."""
+
+    def __init__(self, folder: Path, *, beside: bool) -> None:
+        """`beside` says that the folder is the gallery; else it is this machine's index cache of one on a server."""
+        self._folder = folder
+        self._beside = beside
+
+    def read(self, connection: Connection) -> Tombstones:
+        """What the database and the copy have. Raises `CorruptGalleryError` where either is damaged."""
+        return _in_database(connection).merged(read_tombstones(self._folder))
+
+    def read_own(self, connection: Connection) -> Tombstones:
+        """The entries whose ids are this gallery's."""
+        listed, others = self.read(connection), _salts_of_others(connection)
+        return Tombstones({salt: each for salt, each in listed.sections.items() if salt not in others})
+
+    def add(self, connection: Connection, rows: Sequence[str]) -> None:
+        """Put rows on the list, as `tombstones` spells them. Raises `GalleryError`.
+
+        The copy is on disk when this returns, before the commit: should that fail, a list that names more than was
+        erased names people who were to be erased anyway.
+        """
+        fresh = self.read_own(connection).named(rows)
+        _insert(connection, fresh, of_others=False)
+        self.keep_copy(self.read(connection))
+
+    def lift(self, connection: Connection, rows: Sequence[str]) -> None:
+        """Take rows off the list, so that a person may come back. Raises `GalleryError`."""
+        listed = self.read(connection)
+        kept = listed.lifted(rows)
+        if len(kept) == len(listed):
+            return
+        for row in connection.execute(sa.select(*stored_columns(ErasedRow))).all():
+            require_whole(ErasedRow, row)
+            digests = kept.sections[row.salt] & _entries(row.digests)
+            update(connection, ErasedRow, ErasedRow.id == row.id, {"digests": b"".join(sorted(digests))})
+        self.keep_copy(kept)
+        audit.record(connection, "people.bring_back", {"entries": len(listed) - len(kept)})
+
+    def take_over(self, connection: Connection, others: Tombstones, *, of_others: bool) -> None:
+        """Put the entries of another list on this one. Raises `GalleryError`.
+
+        `of_others` says that the ids in it are another gallery's.
+        """
+        own = self.read_own(connection).sections.keys()
+        fresh = others.without(_in_database(connection))
+        for salt, digests in fresh.sections.items():
+            _insert(connection, Tombstones({salt: digests}), of_others=of_others and salt not in own)
+        self.keep_copy(self.read(connection).merged(others))
+
+    def keep_copy(self, listed: Tombstones) -> None:
+        """Write the copy. Raises `GalleryError` where it belongs to the gallery; of a cache it is a warning."""
+        try:
+            write_tombstones(self._folder, listed)
+        except GalleryError as error:
+            if self._beside:
+                raise
+            log.warning("The copy of the list of the erased was not written: %s", error.message)
+
+
+def _in_database(connection: Connection) -> Tombstones:
+    found = Tombstones()
+    for row in connection.execute(sa.select(*stored_columns(ErasedRow)).order_by(ErasedRow.id)):
+        require_whole(ErasedRow, row)
+        found.sections.setdefault(row.salt, set()).update(_entries(row.digests))
+    return found
+
+
+def _entries(digests: bytes) -> set[bytes]:
+    return {digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST)}
+
+
+def _salts_of_others(connection: Connection) -> set[bytes]:
+    """Each gallery has a salt of its own."""
+    return set(connection.scalars(sa.select(ErasedRow.salt).where(ErasedRow.of_others == 1)))
+
+
+def _insert(connection: Connection, listed: Tombstones, *, of_others: bool) -> None:
+    for salt, digests in listed.sections.items():
+        if digests:
+            entries = b"".join(sorted(digests))
+            values = {"at": now(), "salt": salt, "digests": entries, "of_others": int(of_others)}
+            insert(connection, ErasedRow, values)

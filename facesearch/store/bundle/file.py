@@ -1,11 +1,12 @@
 """Bundles on disk: a ZIP file with a Parquet file per table, stored as they are, and a manifest.
 
     models.parquet, subjects.parquet, ..., templates-<id of the model>.parquet
-    tombstones.txt    the list of erased people, as it lies beside a gallery
+    erased.txt        the erasure list, as it lies beside a gallery
     manifest.json     format, version, when and of which model; bytes, SHA-256 and rows of every other member
     manifest.sig      Ed25519 signature over the bytes of manifest.json, where it was signed
 
-The checksums find damage; the signature proves who wrote the manifest, and through it all the rest.
+The checksums find damage; the signature proves who wrote the manifest, and through it all the rest. Keys are PEM files
+as `openssl` makes them.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from facesearch.errors import ConfigError, CorruptGalleryError
-from facesearch.store.bundle_keys import check_signature, sign
-from facesearch.store.bundle_tables import arrow_schema, from_arrow, require_rising
+from facesearch.store.bundle.tables import arrow_schema, from_arrow, require_rising
 from facesearch.store.rows import now
+from facesearch.versions import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -155,7 +156,15 @@ class BundleReader:
                 yield cls(file, source, key)
         except OSError as error:
             raise ConfigError(f"{file} cannot be read: {error.strerror or error}.", "Name a bundle.") from error
-        except (zipfile.BadZipFile, pa.ArrowException, struct.error, KeyError, TypeError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            pa.ArrowException,
+            struct.error,
+            KeyError,
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        ) as error:
             raise CorruptGalleryError(
                 f"{file} is damaged or no bundle: {error}.", "Get it again, or export the gallery again."
             ) from error
@@ -253,3 +262,54 @@ class _Slice(io.RawIOBase):
         data = self._source.read(left if size < 0 else min(size, left))
         self._position += len(data)
         return data
+
+
+_MAKE = "Make a pair: openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout -out public.pem"
+
+
+def sign(data: bytes, key: Path) -> bytes:
+    """The signature (64 bytes) with the private key in that file. Raises `ConfigError` where there is none."""
+    require("cryptography")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        found = load_pem_private_key(_read(key), password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{key} holds no private key that can be used: {error}", _MAKE) from error
+    if not isinstance(found, Ed25519PrivateKey):
+        raise ConfigError(f"{key} is no Ed25519 key.", _MAKE)
+    return found.sign(data)
+
+
+def check_signature(data: bytes, signature: bytes | None, key: Path, file: Path) -> None:
+    """Raise `CorruptGalleryError` unless `signature` is the private key's to the public key in that file.
+
+    Raises `ConfigError` where there is no public key.
+    """
+    require("cryptography")
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        found = load_pem_public_key(_read(key))
+    except ValueError as error:
+        raise ConfigError(f"{key} holds no public key that can be used: {error}", _MAKE) from error
+    if not isinstance(found, Ed25519PublicKey):
+        raise ConfigError(f"{key} is no Ed25519 key.", _MAKE)
+    if signature is None:
+        raise CorruptGalleryError(f"{file} is not signed.", "Ask for one that is, or import it without --verify-key.")
+    try:
+        found.verify(signature, data)
+    except InvalidSignature:
+        raise CorruptGalleryError(
+            f"{file} is not signed with the key to {key}, or was changed since.", "Do not trust it; get it again."
+        ) from None
+
+
+def _read(key: Path) -> bytes:
+    try:
+        return key.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key} cannot be read: {error.strerror}.", _MAKE) from error

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, GalleryError
 from facesearch.store import models, templates
-from facesearch.store.bundle_file import ROWS, TOMBSTONES, BundleWriter
-from facesearch.store.bundle_tables import TABLES, Table, template_columns, templates_file, to_arrow
+from facesearch.store.bundle.file import ROWS, TOMBSTONES, BundleWriter
+from facesearch.store.bundle.tables import TABLES, Table, template_columns, templates_file, to_arrow
 from facesearch.store.outputs import Outputs
 from facesearch.store.rows import require_whole, stored_columns
 from facesearch.store.schema import TemplateRow
