@@ -73,7 +73,9 @@ def undo(
     from facesearch.records import journal_record
 
     with open_engine(gallery=gallery) as engine:
-        undone = engine.undo(entry)
+        undone, counts = engine.undo(entry), engine.gallery.counts()
+    if lacking := counts["faces"] - counts["templates"]:
+        note(f"{lacking} faces have no template of the model in use, so nobody finds them. Run: facesearch reembed")
     if json:
         emit(journal_record(undone))
         return

@@ -148,7 +148,7 @@ def test_undo_says_what_it_put_back_and_why_it_cannot(command: Command, gallery:
     assert "nothing to undo" in command("undo").err
     command("people", "rename", MIRA, "M. Q.")
     run = command("undo")
-    assert run.out == f"Entry 1 is undone: renamed {MIRA} to M. Q..\n"
+    assert run.out == f"Entry 1 is undone: renamed {MIRA} to M. Q.\n"
     assert "facesearch undo 2" in run.err
     again = command("undo", "1")
     assert (again.code, "undone by entry 2 already" in again.err) == (4, True)
@@ -158,6 +158,21 @@ def test_undo_says_what_it_put_back_and_why_it_cannot(command: Command, gallery:
     late = command("undo", "3")
     assert (late.code, "changed again since" in late.err) == (4, True)
     assert command("undo", "4", "--json").records[0]["undone_by"] == 5
+
+
+def test_undo_says_so_where_what_comes_back_was_made_by_another_model(
+    command: Command, people_folder: Path, standin_pack: Path, new_pack: Path, tmp_path: Path
+) -> None:
+    first, second = (people_folder / name for name in PEOPLE[:2])
+    old, new = (("--gallery", tmp_path / "g", "--pack", pack) for pack in (standin_pack, new_pack))
+    assert command("enroll", first, "--as", PEOPLE[0], *old).code == 0
+    assert command("people", "remove", PEOPLE[0], "--yes", *old[:2]).code == 0
+    assert command("enroll", second, "--as", PEOPLE[1], *new).code == 0
+    (removal,) = [each for each in command("history", "--json", *old[:2]).records if each["action"] == "remove"]
+    run = command("undo", str(removal["id"]), *old[:2])
+    assert (run.code, "4 faces have no template" in run.err) == (0, True), run
+    assert command("reembed", *new).code == 0
+    assert command("query", first / "1.jpg", "--json", *new).records[0]["subject"] == PEOPLE[0]
 
 
 def test_a_removal_prints_the_command_that_takes_it_back(command: Command, gallery: Path) -> None:
