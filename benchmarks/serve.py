@@ -29,8 +29,8 @@ from facesearch import FaceSearch
 from facesearch.jobs.parts import Parts
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy
-from facesearch.server.options import ServerOptions
-from facesearch.server.run import serve
+from facesearch.server.app import serve
+from facesearch.server.state import ServerOptions
 from facesearch.types import Face
 
 if TYPE_CHECKING:

@@ -10,48 +10,33 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
 import httpx
 import numpy as np
+from pydantic import ValidationError
 
 from facesearch import arguments
-from facesearch.corrections import JournalEntry
-from facesearch.errors import (
-    ConfigError,
-    FaceSearchError,
-    GalleryError,
-    ModelError,
-    ModelMismatchError,
-    ModelNotFoundError,
-    MultipleFacesError,
-    NoFaceError,
-    PhotoError,
-    ServerError,
-    SubjectExistsError,
-    UndoError,
-    UnknownSubjectError,
-    VectorDatabaseError,
-)
+from facesearch.errors import ConfigError, FaceSearchError, PhotoError, ServerError, UnknownSubjectError
 from facesearch.evaluation.calibration import Calibration
-from facesearch.names import path_text, text_path
-from facesearch.types import (
-    Candidate,
-    Comparison,
-    Decision,
-    EnrolledPhoto,
-    EnrollOutcome,
-    EnrollStatus,
-    Face,
-    Finding,
-    Reason,
-    Rejection,
-    SearchResult,
-    Subject,
-    Threshold,
+from facesearch.names import path_text
+from facesearch.records import (
+    ComparisonRecord,
+    EnrollRecord,
+    FaceRecord,
+    FindingRecord,
+    HistoryRecord,
+    PhotoRecord,
+    ProblemRecord,
+    Record,
+    SearchRecord,
+    SubjectRecord,
+    ThresholdRecord,
 )
+from facesearch.types import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,10 +44,23 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image as PillowImage
 
-    from facesearch.types import Pixels
+    from facesearch.corrections import JournalEntry
+    from facesearch.types import (
+        Comparison,
+        EnrolledPhoto,
+        EnrollOutcome,
+        Face,
+        Finding,
+        Pixels,
+        SearchResult,
+        Subject,
+        Threshold,
+    )
 
 Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
 """A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow."""
+
+RecordT = TypeVar("RecordT", bound=Record)
 
 HISTORY: Final = 1000
 """Corrections asked for at a time."""
@@ -115,11 +113,10 @@ class Client:
 
     def detect(self, image: Image) -> list[Face]:
         """All faces of a photo, best detection first. Raises `PhotoError`."""
-        records = self._post("/detect", photo=[image])["results"]
-        reason = records[0]["reason"]
-        if reason not in {None, Reason.FACE_NOT_FOUND.value}:
-            raise PhotoError(records[0]["detail"], reason=reason)
-        return [face for record in records if (face := _face(record)) is not None]
+        records = [_record(FaceRecord, each) for each in self._post("/detect", photo=[image])["results"]]
+        if records[0].reason not in {None, Reason.FACE_NOT_FOUND}:
+            raise PhotoError(records[0].detail or "", reason=str(records[0].reason))
+        return [face for record in records if (face := record.found()) is not None]
 
     def identify(
         self,
@@ -143,16 +140,13 @@ class Client:
             "threshold": _threshold(threshold),
         }
         records = self._post("/identify", photo=[image], params=wanted)["results"]
-        return [_search_result(_name(image), record) for record in records]
+        return [replace(_record(SearchRecord, record).value(), photo=_name(image)) for record in records]
 
     def verify(self, a: Image, b: Image, *, faces: str = "single", threshold: float | None = None) -> Comparison:
         """Compare the faces of two photos 1:1. Raises `PhotoError`, `NoFaceError` or `MultipleFacesError`."""
-        record = self._post(
-            "/verify", a=[a], b=[b], params={"faces": _policy(faces), "threshold": _threshold(threshold)}
-        )
-        in_force = Threshold(record["threshold"], record["threshold_basis"])
-        first, second = record["notes"]
-        return Comparison(_name(a), _name(b), record["score"], in_force, (first, second))
+        wanted = {"faces": _policy(faces), "threshold": _threshold(threshold)}
+        record = _record(ComparisonRecord, self._post("/verify", a=[a], b=[b], params=wanted))
+        return replace(record.value(), a=_name(a), b=_name(b))
 
     # -- enrolment
 
@@ -183,7 +177,7 @@ class Client:
         }
         for image in images:
             (record,) = self._post("/subjects", photo=[image], fields=fields)["results"]
-            yield _outcome(_name(image), record)
+            yield replace(_record(EnrollRecord, record).value(), photo=_name(image))
 
     # -- subjects
 
@@ -208,7 +202,8 @@ class Client:
 
     def photos_of_subject(self, who: str | int) -> list[EnrolledPhoto]:
         """Enrolled photos of a subject; `UnknownSubjectError`."""
-        return [_photo(record) for record in self._request("GET", f"/subjects/{self._id(who)}/photos")["photos"]]
+        found = self._request("GET", f"/subjects/{self._id(who)}/photos")["photos"]
+        return [_record(PhotoRecord, each).value() for each in found]
 
     def rename_subject(self, who: str | int, new: str) -> Subject:
         """Give a subject another name; `SubjectExistsError` when it is taken."""
@@ -287,8 +282,7 @@ class Client:
     @property
     def threshold(self) -> Threshold:
         """The similarity threshold in force and where it comes from."""
-        found = self.describe()
-        return Threshold(found["threshold"], found["threshold_basis"])
+        return _record(ThresholdRecord, self.describe()).in_force()
 
     @property
     def threshold_warning(self) -> str | None:
@@ -319,7 +313,7 @@ class Client:
 
     def check(self) -> list[Finding]:
         """Whether the gallery is sound."""
-        return [Finding(**record) for record in self._request("GET", "/check")["findings"]]
+        return [_record(FindingRecord, each).value() for each in self._request("GET", "/check")["findings"]]
 
     # -- HTTP
 
@@ -362,29 +356,18 @@ class Client:
 def _error(response: httpx.Response) -> FaceSearchError:
     """The error that the engine would have raised."""
     try:
-        problem = response.json()
-        reason, detail, hint = problem["reason"], problem["detail"], problem["hint"]
-    except (ValueError, LookupError, TypeError):
+        return ProblemRecord.model_validate_json(response.content).value()
+    except ValidationError:
         return ServerError(f"The server answered {response.status_code}.", "Is it a facesearch server?")
-    kinds: dict[str, type[FaceSearchError]] = {
-        "unknown_subject": UnknownSubjectError,
-        "subject_exists": SubjectExistsError,
-        "cannot_undo": UndoError,
-        "face_not_found": NoFaceError,
-        "multiple_faces": MultipleFacesError,
-        "model_mismatch": ModelMismatchError,
-        "model": ModelError,
-        "model_not_found": ModelNotFoundError,
-        "vector_database": VectorDatabaseError,
-        "not_found": GalleryError,
-        "gallery": GalleryError,
-        "invalid_request": ConfigError,
-    }
-    if reason in kinds:
-        return kinds[reason](detail, hint)
-    if reason in set(Reason):
-        return PhotoError(detail, reason=reason, hint=hint)
-    return ServerError(detail, hint)
+
+
+def _record(kind: type[RecordT], values: Any) -> RecordT:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ServerError(
+            "The server's answer cannot be understood.", "Use the server's version here: pip install -U facesearch"
+        ) from error
 
 
 def _pairs(where: Mapping[str, str] | None) -> list[str]:
@@ -447,85 +430,9 @@ def _file_name(image: Image) -> str:
     return path_text(Path(image).name) if isinstance(image, str | Path) else "photo"
 
 
-def _face(record: Mapping[str, Any]) -> Face | None:
-    if record["box"] is None:
-        return None
-    box, landmarks = np.array(record["box"], np.float32), np.array(record["landmarks"], np.float32)
-    return Face(box, landmarks, record["detection_score"])
+def _subject(values: Any) -> Subject:
+    return _record(SubjectRecord, values).value()
 
 
-def _rejection(record: Mapping[str, Any]) -> Rejection | None:
-    return Rejection(Reason(record["reason"]), record["detail"]) if record["reason"] else None
-
-
-def _note(record: Mapping[str, Any]) -> str | None:
-    note: str | None = None if record["reason"] else record["detail"]
-    return note
-
-
-def _search_result(photo: str, record: Mapping[str, Any]) -> SearchResult:
-    return SearchResult(
-        photo=photo,
-        face_number=record["face"],
-        face=_face(record),
-        decision=Decision(record["decision"]),
-        threshold=Threshold(record["threshold"], record["threshold_basis"]),
-        candidates=tuple(
-            Candidate(
-                each["subject"],
-                each["score"],
-                each["template_id"],
-                each["photo"],
-                each["subject_id"],
-                each["photo_id"],
-            )
-            for each in record["candidates"]
-        ),
-        margin=record["margin"],
-        rejection=_rejection(record),
-        complete=record.get("complete", True),
-        note=_note(record),
-    )
-
-
-def _outcome(photo: str, record: Mapping[str, Any]) -> EnrollOutcome:
-    return EnrollOutcome(
-        photo=photo,
-        subject=record["subject"],
-        status=EnrollStatus(record["status"]),
-        rejection=_rejection(record),
-        faces=record["faces"],
-        template_ids=tuple(record["template_ids"]),
-        detection_score=record["detection_score"],
-        note=_note(record),
-    )
-
-
-def _subject(record: Mapping[str, Any]) -> Subject:
-    return Subject(
-        record["subject"],
-        record["attributes"],
-        record["photos"],
-        record["templates"],
-        record["created_at"],
-        record["id"],
-        tuple(record["aliases"]),
-    )
-
-
-def _entry(record: Mapping[str, Any]) -> JournalEntry:
-    kept = ("at", "actor", "action", "detail", "undone_by", "undoable")
-    return JournalEntry(record["id"], **{name: record[name] for name in kept})
-
-
-def _photo(record: Mapping[str, Any]) -> EnrolledPhoto:
-    faces = record["faces"]
-    return EnrolledPhoto(
-        text_path(record["photo"]),
-        record["sha256"],
-        len(faces),
-        tuple(face["template_id"] for face in faces),
-        max(face["detection_score"] for face in faces),
-        record["id"],
-        record["origin"],
-    )
+def _entry(values: Any) -> JournalEntry:
+    return _record(HistoryRecord, values).value()

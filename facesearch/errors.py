@@ -32,6 +32,7 @@
 
 from __future__ import annotations
 
+import re
 from copyreg import __newobj__  # type: ignore[attr-defined]  # what pickle itself uses
 from typing import Any
 
@@ -45,6 +46,13 @@ class FaceSearchError(Exception):
     whatever file names they quote.
     """
 
+    reason = "face_search"
+    """Code for programs, the same over HTTP: the name of the class, unless the class says otherwise."""
+
+    def __init_subclass__(cls) -> None:
+        if "reason" not in vars(cls):
+            cls.reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
+
     def __init__(self, message: str, hint: str | None = None) -> None:
         self.message = sentences(printable(message))
         self.hint = None if hint is None else sentences(printable(hint))
@@ -57,6 +65,8 @@ class FaceSearchError(Exception):
 
 class ConfigError(FaceSearchError):
     """A setting, flag or environment variable that cannot be used."""
+
+    reason = "invalid_request"
 
 
 class PhotoError(FaceSearchError):
@@ -74,9 +84,13 @@ class FaceCountError(FaceSearchError):
 class NoFaceError(FaceCountError):
     """No face was found where one is needed."""
 
+    reason = "face_not_found"
+
 
 class MultipleFacesError(FaceCountError):
     """Several faces, none of which dominates, where one is needed."""
+
+    reason = "multiple_faces"
 
 
 class ModelError(FaceSearchError):
@@ -129,6 +143,8 @@ class GalleryUnavailableError(GalleryError):
 
 class UndoError(GalleryError):
     """A correction cannot be undone: there is none, it was undone already, or the same was changed again since."""
+
+    reason = "cannot_undo"
 
 
 class GalleryConflictError(GalleryError):

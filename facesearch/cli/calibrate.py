@@ -132,18 +132,18 @@ def _refuse_idle(context: typer.Context, people: Path | None, unknown: Path | No
 def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> None:
     from facesearch.cli.output import emit, note
     from facesearch.jobs.calibrate import read_calibration_file
-    from facesearch.records import threshold_record
+    from facesearch.records import ThresholdRecord
 
     if use is None:
         removed = engine.gallery.forget_calibration()
         if json:
-            emit({"removed": removed, **threshold_record(engine.threshold)})
+            emit({"removed": removed, **dict(ThresholdRecord.of(engine.threshold))})
         note(f"{removed} calibration{'' if removed == 1 else 's'} removed; the model pack's threshold is in force.")
         return
     engine.adopt_calibration(read_calibration_file(use), str(use))
     in_force = engine.threshold
     if json:
-        emit(threshold_record(in_force))
+        emit(ThresholdRecord.of(in_force))
     note(f"In force: {in_force.value:g} ({in_force.basis}).")
 
 

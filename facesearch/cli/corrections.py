@@ -43,13 +43,13 @@ def history(
     Example: facesearch history --person "Ada Lovelace"
     """
     from facesearch.cli.output import emit, print_table
-    from facesearch.records import journal_record
+    from facesearch.records import HistoryRecord
 
     with open_engine(gallery=gallery) as engine:
         found = engine.history(last=last, who=person)
     if json:
         for each in found:
-            emit(journal_record(each))
+            emit(HistoryRecord.of(each))
         return
     rows = [(each.entry_id, each.at, each.actor, each.what, each.state) for each in found]
     print_table(("entry", "time (UTC)", "who", "what", ""), rows)
@@ -70,14 +70,14 @@ def undo(
     Example: facesearch undo 12
     """
     from facesearch.cli.output import emit, note, say
-    from facesearch.records import journal_record
+    from facesearch.records import HistoryRecord
 
     with open_engine(gallery=gallery) as engine:
         undone, counts = engine.undo(entry), engine.gallery.counts()
     if lacking := counts["faces"] - counts["templates"]:
         note(f"{lacking} faces have no template of the model in use, so nobody finds them. Run: facesearch reembed")
     if json:
-        emit(journal_record(undone))
+        emit(HistoryRecord.of(undone))
         return
     say(f"Entry {undone.entry_id} is undone: {undone.what}.")
     note(f"To make it hold again: facesearch undo {undone.undone_by}")
@@ -98,13 +98,13 @@ def move(
     Example: facesearch people move people/Ada/7.jpg --to "Mary Somerville"
     """
     from facesearch.cli.output import emit, say
-    from facesearch.records import subject_record
+    from facesearch.records import SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
         engine.gallery.move_photos(_enrolled(engine.gallery, photos), to, create=new)
         subject = engine.gallery.subject(to)
     if json:
-        emit(subject_record(subject))
+        emit(SubjectRecord.of(subject))
         return
     say(f"{len(photos)} photos are {subject.name}'s, who has {subject.photos} in all.")
 

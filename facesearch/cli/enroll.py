@@ -92,7 +92,7 @@ def enroll(
     from facesearch.cli.output import emit, note, progress_bar
     from facesearch.jobs.outputs import require_not_of_gallery
     from facesearch.jobs.sources import collect_sources
-    from facesearch.records import enroll_record
+    from facesearch.records import EnrollRecord
 
     sources = collect_sources(photos, subject, one_per_file=one_per_file, sync=sync)
     summary = Summary()
@@ -114,7 +114,7 @@ def enroll(
                 summary.add(outcome)
                 advance()
                 if json:
-                    emit(enroll_record(outcome))
+                    emit(EnrollRecord.of(outcome))
     if not json:
         summary.print()
     raise typer.Exit(summary.exit_code)

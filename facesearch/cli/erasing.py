@@ -67,7 +67,7 @@ def expire(
     """
     from facesearch.cli.output import emit, note, print_table
     from facesearch.jobs.outputs import guard_outputs
-    from facesearch.records import subject_record
+    from facesearch.records import SubjectRecord
     from facesearch.store.journal import KEPT_DAYS
 
     if dry_run:
@@ -80,7 +80,7 @@ def expire(
         if dry_run or not due:
             if json and dry_run:
                 for each in due:
-                    emit(subject_record(each))
+                    emit(SubjectRecord.of(each))
             elif due:
                 print_table(
                     ("due", "retain until", "photos"),

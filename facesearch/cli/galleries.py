@@ -85,14 +85,14 @@ def check(
     Example: facesearch check
     """
     from facesearch.cli.output import emit, say
-    from facesearch.records import finding_record
+    from facesearch.records import FindingRecord
 
     sound = True
     with open_engine(gallery=gallery) as engine:
         for finding in engine.check(fix=fix):
             sound = sound and finding.ok
             if json:
-                emit(finding_record(finding))
+                emit(FindingRecord.of(finding))
             else:
                 say(_line(finding))
     if not json:

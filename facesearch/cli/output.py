@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ import typer
 from facesearch.names import path_text, printable, sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.text import Text
+
+    from facesearch.records import Record
 
 PHOTO: Final = "photo"
 """Header of columns that name photos, whose texts are paths."""
@@ -71,9 +74,9 @@ def be_quiet(quiet: bool) -> None:
     _quiet.set(quiet)
 
 
-def emit(record: Mapping[str, Any]) -> None:
+def emit(record: Mapping[str, Any] | Record) -> None:
     """One NDJSON line on stdout, at once: whoever reads along sees what is done. A `Path` is written as its text."""
-    sys.stdout.write(json_line(record) + "\n")
+    sys.stdout.write(json_line(record if isinstance(record, Mapping) else record.model_dump(mode="json")) + "\n")
     sys.stdout.flush()
 
 

@@ -46,13 +46,13 @@ def list_people(
     Example: facesearch people list --where team=design
     """
     from facesearch.cli.output import emit, print_table
-    from facesearch.records import subject_record
+    from facesearch.records import SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
         found = engine.gallery.subjects(parse_pairs(where))
     if json:
         for subject in found:
-            emit(subject_record(subject))
+            emit(SubjectRecord.of(subject))
         return
     rows = [(each.name, each.photos, each.templates, _attributes(each.attributes)) for each in found]
     print_table(("subject", "photos", "templates", "attributes"), rows)
@@ -64,12 +64,13 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     Example: facesearch people show "Ada Lovelace"
     """
     from facesearch.cli.output import emit, print_table, say
-    from facesearch.records import photo_record, subject_record
+    from facesearch.records import EnrolledPhotoRecord, SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
         subject, photos = engine.gallery.subject(name), engine.gallery.photos_of_subject(name)
     if json:
-        emit({**subject_record(subject), "enrolled_photos": [photo_record(photo) for photo in photos]})
+        enrolled = [EnrolledPhotoRecord.of(photo).model_dump() for photo in photos]
+        emit({**SubjectRecord.of(subject).model_dump(), "enrolled_photos": enrolled})
         return
     say(f"{subject.name}: {subject.photos} photos, {subject.templates} templates")
     if subject.aliases:
@@ -217,9 +218,9 @@ def _attributes(attributes: object) -> str:
 def _done(text: str, subject: Subject, *, json: bool) -> None:
     """Say what was done, or print the person it was done to."""
     from facesearch.cli.output import emit, say
-    from facesearch.records import subject_record
+    from facesearch.records import SubjectRecord
 
     if json:
-        emit(subject_record(subject))
+        emit(SubjectRecord.of(subject))
     else:
         say(text)

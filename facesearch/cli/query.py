@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,11 +33,6 @@ PhotosArgument = Annotated[
 ]
 
 DEFAULT_K = 5
-
-CSV_COLUMNS = (
-    "photo", "face", "x1", "y1", "x2", "y2", "detection_score", "decision", "reason", "subject", "score", "margin",
-    "threshold",
-)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +78,7 @@ def query(
     from facesearch.jobs.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import draw_results
     from facesearch.jobs.sources import find_photos
-    from facesearch.records import search_record
+    from facesearch.records import SearchRecord
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
@@ -105,7 +100,7 @@ def query(
                 advance()
                 if json:
                     for result in found:
-                        emit(search_record(result))
+                        emit(SearchRecord.of(result))
                 if path in drawings:
                     draw_results(path, found, drawings.pop(path))
         in_force, warning = engine.threshold, engine.threshold_warning
@@ -113,7 +108,7 @@ def query(
         note(f"Warning: {warning}")
     _say_notes(results)
     if csv:
-        print_csv(CSV_COLUMNS, (_csv_row(search_record(result)) for result in results))
+        print_csv(SearchRecord.COLUMNS, (SearchRecord.of(result).row() for result in results))
     elif not json:
         nobody = f"nobody has {' and '.join(where)}" if where else "nobody is enrolled"
         _print_results(results, nobody, every_candidate=k is not None)
@@ -177,11 +172,6 @@ def _face_and_decision(result: SearchResult) -> tuple[object, object, object]:
     return (result.photo, result.face_number, f"{result.decision.value}{reason}")
 
 
-def _csv_row(record: dict[str, Any]) -> list[object]:
-    corners = dict(zip(("x1", "y1", "x2", "y2"), record["box"] or [None] * 4, strict=True))
-    return [corners[name] if name in corners else record[name] for name in CSV_COLUMNS]
-
-
 @engine_options(*MODEL, "threshold")
 def verify(
     a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
@@ -202,7 +192,7 @@ def verify(
     from facesearch.cli.output import emit, note, say
     from facesearch.jobs.outputs import require_not_of_gallery
     from facesearch.names import path_text
-    from facesearch.records import comparison_record
+    from facesearch.records import ComparisonRecord
 
     require_there((a, b))
     with open_engine(options) as engine:
@@ -212,7 +202,7 @@ def verify(
         if remark:
             note(f"{path_text(photo)}: {remark}")
     if json:
-        emit(comparison_record(comparison))
+        emit(ComparisonRecord.of(comparison))
     else:
         verdict = "same person" if comparison.is_match else "different people"
         say(f"{verdict}: score {comparison.score:.3f}, threshold {comparison.threshold.value:g}")
@@ -283,7 +273,7 @@ def _detect_photo(
     from facesearch.cli.output import emit, note
     from facesearch.jobs.probes import draw_faces, note_of
     from facesearch.names import path_text
-    from facesearch.records import face_record
+    from facesearch.records import FaceRecord
 
     found = _faces_of(engine, path, kept)
     remark = None if found[0][0] is None else note_of(path)
@@ -294,9 +284,7 @@ def _detect_photo(
         draw_faces(path, drawn, out)
     if json:
         for number, (face, why) in enumerate(found, 1):
-            reason, detail = (why.reason.value, why.detail) if why else (None, remark)
-            record = face_record(path_text(path), None if face is None else number, face)
-            emit({**record, "reason": reason, "detail": detail})
+            emit(FaceRecord.of_face(path_text(path), None if face is None else number, face, why, remark))
     return [_face_row(path, number, face, why) for number, (face, why) in enumerate(found, 1)]
 
 

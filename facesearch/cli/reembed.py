@@ -93,7 +93,6 @@ def reembed(
 def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> int:
     """Show a re-embedding; returns how many faces still lack a template."""
     from facesearch.cli.output import emit, note, print_table, progress_bar
-    from facesearch.records import reembed_record
 
     counts: Counter[str] = Counter()
     listed: list[str] = []
@@ -107,7 +106,18 @@ def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> in
                 listed.append(f"{outcome.status.value:8} {reason:18} {outcome.photo}: {outcome.rejection.detail}")
             advance(outcome.templates + outcome.missing)
             if json:
-                emit(reembed_record(outcome))
+                why = outcome.rejection
+                emit(
+                    {
+                        "photo": outcome.photo,
+                        "status": outcome.status,
+                        "reason": why and why.reason,
+                        "detail": why and why.detail,
+                        "templates": outcome.templates,
+                        "missing": outcome.missing,
+                        "from_crop": outcome.from_crop,
+                    }
+                )
     if not json:
         names = ["embedded", *sorted(name for name in counts if name != "embedded")]
         print_table(("photos", "count"), [*((name, counts[name]) for name in names), ("total", counts.total())])

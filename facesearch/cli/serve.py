@@ -56,8 +56,8 @@ def serve(
             say(f"facesearch is at {url}")
 
     try:
-        from facesearch.server.options import ServerOptions
-        from facesearch.server.run import serve as run
+        from facesearch.server.app import serve as run
+        from facesearch.server.state import ServerOptions
     except ImportError as error:
         raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
     bounds = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)

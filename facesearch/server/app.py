@@ -1,35 +1,42 @@
-"""The application: one engine, its routes under /v1, and the page at /."""
+"""The application over one engine, with its routes under /v1 and the page at /, and running it until told to stop."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import errno
+import gc
+import signal
+import socket
+from contextlib import ExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Final
 
+import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from facesearch.server import problems
+from facesearch.errors import ConfigError
+from facesearch.recognition.alignment import work_in_calling_thread
+from facesearch.server import corrections, photos, probes, problems, service, subjects
 from facesearch.server.batching import Pipeline
 from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
 from facesearch.server.metrics import Measured, Metrics
-from facesearch.server.options import ENROLMENTS, ServerOptions
-from facesearch.server.routes import corrections, photos, probes, report, service, subjects
 from facesearch.server.security import KeyRing
-from facesearch.server.state import State
+from facesearch.server.state import ENROLMENTS, ServerOptions, State
 from facesearch.store.directory import Directory
 from facesearch.store.keys import KeyStore
 from facesearch.store.photos import CropStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from facesearch.api import FaceSearch
 
 PAGE: Final = Path(__file__).parent / "static"
+GRACE_SECONDS: Final = 30
+"""For requests that were accepted when the server is told to stop."""
 
 
 def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> FastAPI:
@@ -78,11 +85,60 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")
-    for routes in (probes, subjects, photos, corrections, report, service):
-        api.include_router(routes.router)
+    for routes in (probes.router, subjects.router, photos.router, corrections.router, service.report, service.router):
+        api.include_router(routes)
     app.include_router(api)
     if PAGE.is_dir():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guard, options=bounds)
     return app
+
+
+def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was accepted. `ready` hears the URL once it can be opened.
+
+    Raises `ConfigError` where the address cannot be used, or as `create_app`.
+    """
+    app = create_app(engine, options)
+    listener = _listen(options)
+    ready(f"http://{_joined(*listener.getsockname()[:2])}")
+    work_in_calling_thread()  # requests are what runs side by side here
+    gc.collect()
+    gc.freeze()  # else a collection now and then looks at all that was imported: a request waits 80 ms for it
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # lines would hold what people searched for
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,  # nobody may say where a request comes from
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=10,
+        lifespan="on",
+    )
+    # uvicorn repeats the signal that stopped it, when it is done: the engine is to be closed after that, not skipped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listener, suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(options: ServerOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((options.host, options.port))
+            listener.listen(512)
+            stack.pop_all()
+            return listener
+    except OSError as error:
+        hint = "Choose another with --port; 0 takes a free one."
+        if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+            hint = "Choose an address of this machine with --host; ::1 is the loopback address of IPv6."
+        place = _joined(options.host, options.port)
+        raise ConfigError(f"{place} cannot be used: {error.strerror}.", hint) from error
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,16 +1,20 @@
-"""Enrolment of what was uploaded."""
+"""Enrolment of photos that were sent, and the small pictures of faces: from their files, or kept of what was sent."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from facesearch.api import parse_policy
-from facesearch.errors import ConfigError, UnknownSubjectError
-from facesearch.records import enroll_record, subject_record
+from facesearch.errors import ConfigError, PhotoError, UnknownSubjectError
+from facesearch.recognition.photo import read_photo_bytes
+from facesearch.recognition.thumbnail import thumbnail
+from facesearch.records import SubjectRecord
+from facesearch.server.schemas import Enrollments, SentPhoto
 from facesearch.server.security import demand
-from facesearch.server.thumbnails import keep_crop
 from facesearch.server.uploads import parse_attributes
 from facesearch.store.audit import acting_as
+from facesearch.store.photos import is_upload
 from facesearch.store.subjects import clean_name
 from facesearch.types import EnrollStatus
 
@@ -19,12 +23,14 @@ if TYPE_CHECKING:
     from facesearch.server.security import Caller
     from facesearch.server.state import State
     from facesearch.server.uploads import Form
+    from facesearch.store.directory import PhotoDetail
     from facesearch.store.subjects import SubjectKey
+    from facesearch.types import EnrollOutcome
 
 SWITCHES = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
-def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[dict[str, Any], bool]:
+def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[Enrollments, bool]:
     """Enroll the form's photos as the person of that name or id: the answer, and whether the person is new."""
     choices: dict[str, Any] = {
         "attributes": parse_attributes(form.fields.get("attributes")),
@@ -48,15 +54,15 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[d
             places.get(outcome.template_ids[0], (None, None)) if outcome.template_ids else (None,) * 2
         )
         keep_crop(state, photo.data, outcome, photo_id)
-        record = {**enroll_record(outcome), "photo": photo.name, "subject_id": subject_id, "photo_id": photo_id}
-        results.append({"photo_index": index, **record})
+        ids = {"photo_index": index, "subject_id": subject_id, "photo_id": photo_id}
+        results.append(SentPhoto.of(outcome, photo=photo.name, **ids))
     created = not existed and any(outcome.status is EnrollStatus.ENROLLED for outcome in outcomes)
-    return {"subject": found, "results": results}, created
+    return Enrollments(subject=found, results=results), created
 
 
-def _find(state: State, subject: str) -> dict[str, Any] | None:
+def _find(state: State, subject: str) -> SubjectRecord | None:
     try:
-        return subject_record(state.gallery.subject(subject))
+        return SubjectRecord.of(state.gallery.subject(subject))
     except UnknownSubjectError:
         return None
 
@@ -72,3 +78,25 @@ def _switch(form: Form, name: str) -> bool:
     if text not in SWITCHES:
         raise ConfigError(f"{name} is {text!r}.", "Send true or false.")
     return SWITCHES[text]
+
+
+def picture(state: State, photo: PhotoDetail) -> bytes | None:
+    """A JPEG of the photo's first face; None where its file is gone or has other bytes now."""
+    if is_upload(photo.path):
+        return state.crops.find(photo.photo_id)
+    try:
+        data = read_photo_bytes(photo.path)
+        if hashlib.sha256(data).hexdigest() != photo.sha256:
+            return None
+        return thumbnail(data, photo.faces[0].box)
+    except PhotoError:
+        return None
+
+
+def keep_crop(state: State, data: bytes, outcome: EnrollOutcome, photo_id: int | None) -> None:
+    """Keep a crop of a photo that was just uploaded, where this server shows thumbnails."""
+    if not state.options.thumbnails or outcome.status is not EnrollStatus.ENROLLED or photo_id is None:
+        return
+    photo = state.directory.photo(photo_id)
+    if photo is not None and is_upload(photo.path):
+        state.crops.keep(photo_id, thumbnail(data, photo.faces[0].box))

@@ -18,7 +18,7 @@ from facesearch.server.problems import Problem, busy
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from facesearch.server.options import ServerOptions
+    from facesearch.server.state import ServerOptions
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 CONTENT_SECURITY: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,16 +13,15 @@ from starlette.exceptions import HTTPException
 
 from facesearch.errors import (
     ConfigError,
+    FaceCountError,
     FaceSearchError,
-    ModelMismatchError,
-    MultipleFacesError,
-    NoFaceError,
     PhotoError,
     SubjectExistsError,
     UndoError,
     UnknownSubjectError,
 )
 from facesearch.names import printable
+from facesearch.records import ProblemRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facesearch.server")
 
-MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE: Final = "application/problem+json"
+STATUS: Final[dict[type, HTTPStatus]] = {
+    PhotoError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    FaceCountError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ConfigError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownSubjectError: HTTPStatus.NOT_FOUND,
+    SubjectExistsError: HTTPStatus.CONFLICT,
+    UndoError: HTTPStatus.CONFLICT,
+}
+"""Errors that the caller can mend."""
 
 
 class Problem(Exception):  # noqa: N818  # the name RFC 9457 has for it
@@ -54,15 +62,15 @@ class Problem(Exception):  # noqa: N818  # the name RFC 9457 has for it
 
     def response(self) -> JSONResponse:
         """The HTTP response."""
-        content = {
-            "type": "about:blank",
-            "title": self.status.phrase,
-            "status": self.status.value,
-            "reason": self.reason,
-            "detail": self.detail,
-            "hint": self.hint,
-        }
-        return JSONResponse(content, self.status.value, dict(self.headers), MEDIA_TYPE)
+        content = ProblemRecord(
+            type="about:blank",
+            title=self.status.phrase,
+            status=self.status.value,
+            reason=self.reason,
+            detail=self.detail,
+            hint=self.hint,
+        )
+        return JSONResponse(content.model_dump(), self.status.value, dict(self.headers), MEDIA_TYPE)
 
 
 def not_found(detail: str) -> Problem:
@@ -77,30 +85,8 @@ def busy(detail: str, seconds: int = 1) -> Problem:
 
 def describe(error: FaceSearchError) -> Problem:
     """An error of the engine as a problem: what the caller can mend is 4xx, what only the operator can is 503."""
-    status, reason = _classify(error)
-    return Problem(status, reason, error.message, error.hint)
-
-
-def _classify(error: FaceSearchError) -> tuple[HTTPStatus, str]:
-    match error:
-        case PhotoError():
-            return HTTPStatus.UNPROCESSABLE_ENTITY, str(error.reason)
-        case NoFaceError():
-            return HTTPStatus.UNPROCESSABLE_ENTITY, "face_not_found"
-        case MultipleFacesError():
-            return HTTPStatus.UNPROCESSABLE_ENTITY, "multiple_faces"
-        case UnknownSubjectError():
-            return HTTPStatus.NOT_FOUND, "unknown_subject"
-        case SubjectExistsError():
-            return HTTPStatus.CONFLICT, "subject_exists"
-        case UndoError():
-            return HTTPStatus.CONFLICT, "cannot_undo"
-        case ModelMismatchError():
-            return HTTPStatus.SERVICE_UNAVAILABLE, "model_mismatch"
-        case ConfigError():
-            return HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
-    return HTTPStatus.SERVICE_UNAVAILABLE, name
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.SERVICE_UNAVAILABLE)
+    return Problem(status, str(error.reason), error.message, error.hint)
 
 
 def install(app: FastAPI) -> None:
@@ -137,3 +123,70 @@ def install(app: FastAPI) -> None:
 def _validation_text(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0])
     return f"{place}: {error['msg']}"
+
+
+# -- how bodies and errors stand in the OpenAPI document, where FastAPI cannot tell them from the code
+
+_BINARY: Final = {"type": "string", "format": "binary"}
+_PHOTOS: Final = {"type": "array", "minItems": 1, "items": _BINARY, "description": "One or more photos."}
+_TEXTS: Final[dict[str, dict[str, Any]]] = {
+    "subject": {"type": "string", "description": "The person's name.", "examples": ["Ada Lovelace"]},
+    "attributes": {"type": "string", "description": "A JSON object of strings.", "examples": ['{"team": "analysis"}']},
+    "faces": {
+        "type": "string",
+        "pattern": "^(single|largest|all|[0-9]{1,6})$",
+        "default": "single",
+        "description": "single, largest, all, or the number of a face: from 1 on, best detection first.",
+        "examples": ["single", "1"],
+    },
+    "strict": {"type": "string", "enum": ["true", "false"], "description": "Reject photos that match somebody else."},
+    "bring_back_erased": {
+        "type": "string",
+        "enum": ["true", "false"],
+        "description": "Enroll people who were forgotten as well. It takes the scope delete.",
+    },
+    "any_quality": {"type": "string", "enum": ["true", "false"], "description": "Take poor photos as well."},
+}
+
+
+def photos_body(*texts: str, required: tuple[str, ...] = (), raw: bool = True) -> dict[str, Any]:
+    """A body of photos: a multipart form with these text fields, or with `raw` one photo as it is."""
+    properties: dict[str, Any] = {"photo": _PHOTOS, **{name: _TEXTS[name] for name in texts}}
+    form = {"schema": {"type": "object", "required": ["photo", *required], "properties": properties}}
+    single = {"image/*": {"schema": _BINARY}, "application/octet-stream": {"schema": _BINARY}} if raw else {}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **single}}}
+
+
+PAIR_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["a", "b"], "properties": {"a": _BINARY, "b": _BINARY}}
+            }
+        },
+    }
+}
+
+_TEXT_OF: Final = {
+    400: "The request is no HTTP that can be understood.",
+    401: "No valid key.",
+    403: "The key lacks the scope, or another site's page asks.",
+    404: "There is no such thing.",
+    408: "The request took too long to arrive.",
+    409: "The name is taken, or the same was changed again since.",
+    413: "The request or a photo is too large.",
+    415: "Not a kind of body that is read here.",
+    421: "The Host header names another server.",
+    422: "The request or a photo cannot be used; `reason` says why.",
+    429: "Too much at once: come back after `Retry-After` seconds.",
+    503: "The gallery or the models cannot be used at the moment.",
+}
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The errors an endpoint answers with, beside those that every one does."""
+    return {
+        code: {"model": ProblemRecord, "description": _TEXT_OF[code], "content": {MEDIA_TYPE: {}}}
+        for code in sorted({400, 401, 403, 421, 422, 503, *codes})
+    }

@@ -21,7 +21,7 @@ from facesearch.store.keys import ALL_SCOPES, hash_key
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from facesearch.server.options import ServerOptions
+    from facesearch.server.state import ServerOptions
     from facesearch.store.keys import KeyStore, StoredKey
 
 SECONDS: Final = 1.0

@@ -12,8 +12,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from facesearch.errors import ConfigError
 from facesearch.names import printable
-from facesearch.server.options import MAX_PHOTOS, ServerOptions
 from facesearch.server.problems import Problem
+from facesearch.server.state import MAX_PHOTOS, ServerOptions
 
 if TYPE_CHECKING:
     from fastapi import Request

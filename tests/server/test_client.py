@@ -23,7 +23,7 @@ from facesearch import (
     UnknownSubjectError,
 )
 from facesearch.client import Client
-from facesearch.server.options import ServerOptions
+from facesearch.server.state import ServerOptions
 from facesearch.store.keys import KeyStore
 from tests.server.conftest import serve_on_socket
 from tests.server.test_report import evaluate_something, put_calibration_in_force

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch import FaceSearch
-from facesearch.server.options import ServerOptions
+from facesearch.server.state import ServerOptions
 from facesearch.store.schema import AuditRow
 from tests.server.conftest import serve_here
 from tests.server.test_probes import photos

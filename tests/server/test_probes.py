@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facesearch import FaceSearch
-from facesearch.records import face_record, search_record
+from facesearch.records import FaceRecord, SearchRecord
 from tests.server.conftest import serve_here
 
 
@@ -28,7 +28,11 @@ def test_identify_answers_the_records_of_the_command_line(
     assert answer.status_code == 200
     records = answer.json()["results"]
     with FaceSearch.open(enrolled_gallery, provider="cpu") as engine:
-        expected = [search_record(result) for scene in scenes for result in engine.identify(scene, k=3)]
+        expected = [
+            SearchRecord.of(result).model_dump(mode="json")
+            for scene in scenes
+            for result in engine.identify(scene, k=3)
+        ]
     assert [record["photo_index"] for record in records] == [0] * 5 + [1, 2]
     for record, wanted in zip(records, expected, strict=True):
         assert record == {**wanted, "photo": Path(wanted["photo"]).name, "photo_index": record["photo_index"]}
@@ -88,7 +92,10 @@ def test_detect_answers_every_face_or_why_there_is_none(
     group, empty = scenes_folder / "group.jpg", scenes_folder / "landscape.jpg"
     records = read_only.post("/v1/detect", files=photos(group, empty)).json()["results"]
     with FaceSearch.open(enrolled_gallery, provider="cpu") as engine:
-        expected = [face_record("group.jpg", number, face) for number, face in enumerate(engine.detect(group), 1)]
+        expected = [
+            FaceRecord.of_face("group.jpg", number, face).model_dump(mode="json")
+            for number, face in enumerate(engine.detect(group), 1)
+        ]
     found = [{key: record[key] for key in expected[0]} for record in records[:-1]]
     assert found == expected
     assert (records[-1]["photo"], records[-1]["reason"]) == ("landscape.jpg", "face_not_found")

@@ -14,8 +14,8 @@ import pytest
 from facesearch import FaceSearch
 from facesearch.client import Client
 from facesearch.errors import ConfigError
-from facesearch.server.options import ServerOptions
-from facesearch.server.run import _listen
+from facesearch.server.app import _listen
+from facesearch.server.state import ServerOptions
 from tests.capabilities import require
 from tests.server.conftest import Process, serve_process
 

@@ -21,7 +21,7 @@ from facesearch.evaluation.report import VerificationReport, digest
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.jobs.calibrate import gallery_templates
 from facesearch.jobs.evaluate import describe
-from facesearch.server import selfcheck
+from facesearch.server import service
 from facesearch.store.schema import AuditRow, EvaluationRow
 from tests.server.conftest import serve_here
 
@@ -57,7 +57,7 @@ def test_the_audit_is_that_of_the_command_with_ids(engine: FaceSearch, people_fo
 
 def test_a_long_audit_is_cut_and_says_so(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = api.get("/v1/audit").json()
-    monkeypatch.setattr(selfcheck, "MOST", 3)
+    monkeypatch.setattr(service, "MOST", 3)
     cut = api.get("/v1/audit").json()
     assert cut["totals"] == whole["totals"]
     assert len(cut["findings"]) == 3 < len(whole["findings"])

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from facesearch import ConfigError, FaceSearch
 from facesearch.server.app import create_app
-from facesearch.server.options import MAX_PHOTOS, ServerOptions
+from facesearch.server.state import MAX_PHOTOS, ServerOptions
 from facesearch.store.keys import KeyStore, hash_key
 from facesearch.store.schema import ApiKeyRow, AuditRow
 from tests.server.conftest import serve_here, serve_on_socket

@@ -12,7 +12,7 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.server.app import PAGE
-from facesearch.server.options import ServerOptions
+from facesearch.server.state import ServerOptions
 from facesearch.store.keys import KeyStore
 from tests.server.page.conftest import Open, Tab, serving
 from tests.server.test_report import evaluate_something, put_calibration_in_force

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from facesearch.errors import ConfigError
-from facesearch.records import subject_record
+from facesearch.records import SubjectRecord, rounded
 from facesearch.server.enrolment import enroll
-from facesearch.server.lookalikes import find_look_alikes
-from facesearch.server.routes.documented import photos_body, problems
+from facesearch.server.problems import photos_body, problems
 from facesearch.server.schemas import (
     Attributes,
     Enrollments,
@@ -20,12 +19,15 @@ from facesearch.server.schemas import (
     Receipt,
     Rename,
     SubjectList,
-    SubjectRecord,
 )
 from facesearch.server.security import Enroller, Reader, Remover
-from facesearch.server.state import StateOf
+from facesearch.server.state import State, StateOf
 from facesearch.server.uploads import parse_where, read_form
 from facesearch.store.audit import acting_as
+
+if TYPE_CHECKING:
+    from facesearch.server.following import InForce
+    from facesearch.types import Candidate
 
 router = APIRouter(prefix="/subjects", tags=["subjects"])
 
@@ -43,19 +45,18 @@ def list_subjects(
 ) -> dict[str, Any]:
     """One page of people by name."""
     page = state.directory.page(limit=limit, after=after, search=search, where=parse_where(where))
-    return {"subjects": list(map(subject_record, page.subjects)), "total": page.total, "next": page.after}
+    return {"subjects": list(map(SubjectRecord.of, page.subjects)), "total": page.total, "next": page.after}
 
 
 @router.post(
     "",
-    response_model=Enrollments,
     responses={201: {"model": Enrollments, "description": "The person is new."}, **problems(408, 413, 415, 429)},
     openapi_extra=photos_body(
         "subject", "attributes", "faces", "strict", "any_quality", "bring_back_erased", required=("subject",), raw=False
     ),
     summary="Enroll photos as the person of that name",
 )
-async def create(request: Request, response: Response, state: StateOf, caller: Enroller) -> dict[str, Any]:
+async def create(request: Request, response: Response, state: StateOf, caller: Enroller) -> Enrollments:
     """The person is created if new: 201. Photos that cannot be used are told with their reasons; without any that can,
     nobody is created. What is reported as enrolled is on disk.
     """
@@ -68,38 +69,34 @@ async def create(request: Request, response: Response, state: StateOf, caller: E
     return answer
 
 
-@router.get("/{id}", response_model=SubjectRecord, responses=problems(404), summary="One person")
-def read(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # noqa: A002  # the name in the URL
+@router.get("/{id}", responses=problems(404), summary="One person")
+def read(id: SubjectId, state: StateOf, _: Reader) -> SubjectRecord:  # noqa: A002  # the name in the URL
     """Name, counts and attributes."""
-    return subject_record(state.gallery.subject(id))
+    return SubjectRecord.of(state.gallery.subject(id))
 
 
-@router.patch("/{id}", response_model=SubjectRecord, responses=problems(404, 408, 409, 413), summary="Rename")
-def rename(id: SubjectId, body: Rename, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002
+@router.patch("/{id}", responses=problems(404, 408, 409, 413), summary="Rename")
+def rename(id: SubjectId, body: Rename, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
     """Give a person another name; 409 where it is somebody else's: that is what `merge` is for."""
     with acting_as(caller.actor):
         state.gallery.rename_subject(id, body.subject)
-    return subject_record(state.gallery.subject(id))
+    return SubjectRecord.of(state.gallery.subject(id))
 
 
-@router.patch(
-    "/{id}/attributes", response_model=SubjectRecord, responses=problems(404, 408, 413), summary="Set attributes"
-)
-def set_attributes(id: SubjectId, body: Attributes, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002
+@router.patch("/{id}/attributes", responses=problems(404, 408, 413), summary="Set attributes")
+def set_attributes(id: SubjectId, body: Attributes, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
     """Set some attributes; null removes one, those not named stay."""
     with acting_as(caller.actor):
         state.gallery.set_attributes(id, body.attributes)
-    return subject_record(state.gallery.subject(id))
+    return SubjectRecord.of(state.gallery.subject(id))
 
 
-@router.post(
-    "/{id}/merge", response_model=SubjectRecord, responses=problems(404, 408, 413), summary="Make two people one"
-)
-def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
+@router.post("/{id}/merge", responses=problems(404, 408, 413), summary="Make two people one")
+def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> SubjectRecord:  # noqa: A002
     """This person's photos become the other's, and this person goes. Undoing takes it back."""
     with acting_as(caller.actor):
         state.gallery.merge_subjects(id, body.into)
-    return subject_record(state.gallery.subject(body.into))
+    return SubjectRecord.of(state.gallery.subject(body.into))
 
 
 @router.delete("/{id}", response_model=Receipt, responses=problems(404), summary="Erase")
@@ -120,4 +117,32 @@ def look_alikes(
     k: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> dict[str, Any]:
     """The people whose templates come closest to this person's, best first."""
-    return state.models.run(lambda now: find_look_alikes(state, now, id, k))
+    return state.models.run(lambda now: _find_look_alikes(state, now, id, k))
+
+
+def _find_look_alikes(state: State, now: InForce, subject_id: int, k: int) -> dict[str, Any]:
+    """The `k` people whose templates come closest to one of this person's."""
+    faces = [face for photo in state.directory.photos(subject_id) for face in photo.faces]
+    own = [face.template_id for face in faces if face.template_id is not None]
+    vectors = state.directory.vectors(own)
+    name = state.gallery.subject(subject_id).name
+    best: dict[str, tuple[Candidate, int]] = {}
+    for template_id, candidates in zip(own, state.gallery.search(vectors, k + 1, model_id=now.model_id), strict=True):
+        for each in candidates:
+            if each.subject != name and (each.subject not in best or each.score > best[each.subject][0].score):
+                best[each.subject] = (each, template_id)
+    closest = sorted(best.values(), key=lambda found: -found[0].score)[:k]
+    places = state.directory.locate(each.template_id for each, _ in closest)
+    results = [
+        {
+            "subject_id": places[each.template_id][0],
+            "subject": each.subject,
+            "score": rounded(each.score),
+            "template_id": template_id,
+            "other_template_id": each.template_id,
+            "other_photo_id": places[each.template_id][1],
+        }
+        for each, template_id in closest
+        if each.template_id in places
+    ]
+    return {"threshold": now.threshold.value, "results": results}

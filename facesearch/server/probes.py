@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -10,15 +10,15 @@ from fastapi.responses import JSONResponse
 from facesearch.errors import ConfigError
 from facesearch.recognition.quality import FacePolicy
 from facesearch.recognition.thumbnail import PREVIEW_SIDE
-from facesearch.records import comparison_record, face_record, search_record
+from facesearch.records import ComparisonRecord
 from facesearch.search.decision import DEFAULT_MARGIN
 from facesearch.server.batching import Ask
-from facesearch.server.routes.documented import PAIR_BODY, photos_body, problems
-from facesearch.server.schemas import ComparisonRecord, Detections, Identifications
+from facesearch.server.problems import PAIR_BODY, photos_body, problems
+from facesearch.server.schemas import Detections, Identifications, SentFace, SentSearch
 from facesearch.server.security import Reader
 from facesearch.server.state import StateOf
 from facesearch.server.uploads import parse_where, read_form
-from facesearch.types import Threshold
+from facesearch.types import Face, Threshold
 
 router = APIRouter(tags=["probes"])
 
@@ -29,24 +29,22 @@ ThresholdQuery = Annotated[
 
 @router.post(
     "/detect",
-    response_model=Detections,
     responses=problems(408, 413, 415, 429),
     openapi_extra=photos_body(),
     summary="Find the faces",
 )
-async def detect(request: Request, state: StateOf, _: Reader) -> dict[str, Any]:
+async def detect(request: Request, state: StateOf, _: Reader) -> Detections:
     """All faces of the photos, best detection first."""
     state.pipeline.require_room()
     form = await read_form(request)
-    results: list[dict[str, Any]] = []
+    results = []
     for index, probe in enumerate(await state.pipeline.detect(form.photos)):
-        why = {
-            "reason": probe.rejection.reason.value if probe.rejection else None,
-            "detail": probe.rejection.detail if probe.rejection else probe.note,
-        }
-        records = [face_record(probe.name, number, face) for number, face in enumerate(probe.faces, 1)]
-        results += [{"photo_index": index, **each, **why} for each in records or [face_record(probe.name, None, None)]]
-    return {"results": results}
+        faces: list[tuple[int | None, Face | None]] = [*enumerate(probe.faces, 1)] or [(None, None)]
+        results += [
+            SentFace.of_face(probe.name, number, face, probe.rejection, probe.note, photo_index=index)
+            for number, face in faces
+        ]
+    return Detections(results=results)
 
 
 @router.post(
@@ -82,7 +80,9 @@ async def identify(
     form = await read_form(request)
     answers = await state.pipeline.identify(form.photos, ask)
     records = [
-        {"photo_index": index, **search_record(result)} for index, results in enumerate(answers) for result in results
+        SentSearch.of(result, photo_index=index).model_dump(mode="json")
+        for index, results in enumerate(answers)
+        for result in results
     ]
     # Made from the records themselves: to check every answer against its own description costs more than the search.
     return JSONResponse({"results": records})
@@ -90,7 +90,6 @@ async def identify(
 
 @router.post(
     "/verify",
-    response_model=ComparisonRecord,
     responses=problems(408, 413, 415, 429),
     openapi_extra=PAIR_BODY,
     summary="Do two photos show the same person?",
@@ -103,7 +102,7 @@ async def verify(
     faces: Annotated[FacePolicy, Query(description="single (one, or one that dominates) or largest")] = (
         FacePolicy.SINGLE
     ),
-) -> dict[str, Any]:
+) -> ComparisonRecord:
     """Compare the faces of two photos 1:1."""
     if faces is FacePolicy.ALL:
         raise ConfigError("verify compares one face with one face.", "Use faces=single or faces=largest.")
@@ -112,7 +111,7 @@ async def verify(
     if len(form.photos) != 2:
         raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
     given = None if threshold is None else Threshold(threshold, "given")
-    return comparison_record(await state.pipeline.verify(*form.photos, faces, given))
+    return ComparisonRecord.of(await state.pipeline.verify(*form.photos, faces, given))
 
 
 @router.post(

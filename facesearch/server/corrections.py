@@ -7,14 +7,13 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 
 from facesearch.errors import ConfigError
-from facesearch.records import journal_record, subject_record
-from facesearch.server.problems import not_found
-from facesearch.server.routes.documented import problems
-from facesearch.server.routes.photos import PhotoId
-from facesearch.server.routes.subjects import SubjectId
-from facesearch.server.schemas import Alias, Confirmed, History, HistoryRecord, Move, SubjectRecord, Undo
+from facesearch.records import HistoryRecord, SubjectRecord
+from facesearch.server.photos import PhotoId
+from facesearch.server.problems import not_found, problems
+from facesearch.server.schemas import Alias, Confirmed, History, Move, Undo
 from facesearch.server.security import Enroller, demand
 from facesearch.server.state import State, StateOf
+from facesearch.server.subjects import SubjectId
 from facesearch.store.audit import acting_as
 
 router = APIRouter(tags=["corrections"])
@@ -36,11 +35,11 @@ def history(
     if subject is not None and subject_id is not None:
         raise ConfigError("subject and subject_id are given.", "Send one of them.")
     found = state.gallery.history(last=limit, who=subject if subject_id is None else subject_id, before=before)
-    return {"entries": list(map(journal_record, found))}
+    return {"entries": list(map(HistoryRecord.of, found))}
 
 
-@router.post("/undo", response_model=HistoryRecord, responses=problems(404, 408, 409, 413), summary="Undo a correction")
-def undo(body: Undo, state: StateOf, caller: Enroller) -> dict[str, Any]:
+@router.post("/undo", responses=problems(404, 408, 409, 413), summary="Undo a correction")
+def undo(body: Undo, state: StateOf, caller: Enroller) -> HistoryRecord:
     """Put back exactly what a correction changed: names, attributes, photos and ids.
 
     409 where the same was changed again since, or is no longer known. Undoing what takes the scope `delete` takes it,
@@ -50,45 +49,40 @@ def undo(body: Undo, state: StateOf, caller: Enroller) -> dict[str, Any]:
     if entry.detail.get("undone", entry.action) not in BY_ENROLLERS:
         demand(caller, "delete")
     with acting_as(caller.actor):
-        return journal_record(state.engine.undo(entry.entry_id))
+        return HistoryRecord.of(state.engine.undo(entry.entry_id))
 
 
 @router.post(
     "/subjects/{id}/aliases",
-    response_model=SubjectRecord,
     responses=problems(404, 408, 409, 413),
     summary="Add another name",
 )
-def add_alias(id: SubjectId, body: Alias, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002  # in the URL
+def add_alias(id: SubjectId, body: Alias, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002  # in the URL
     """Let folders, manifests and people find the person by another name; 409 where it is somebody's."""
     with acting_as(caller.actor):
         state.gallery.add_alias(id, body.alias)
-    return subject_record(state.gallery.subject(id))
+    return SubjectRecord.of(state.gallery.subject(id))
 
 
-@router.delete(
-    "/subjects/{id}/aliases", response_model=SubjectRecord, responses=problems(404), summary="Remove another name"
-)
+@router.delete("/subjects/{id}/aliases", responses=problems(404), summary="Remove another name")
 def remove_alias(
     id: SubjectId,  # noqa: A002
     state: StateOf,
     caller: Enroller,
     alias: Annotated[str, Query(min_length=1, max_length=1000, description="The name to remove.")],
-) -> dict[str, Any]:
+) -> SubjectRecord:
     """Take another name from the person."""
     with acting_as(caller.actor):
         state.gallery.remove_alias(id, alias)
-    return subject_record(state.gallery.subject(id))
+    return SubjectRecord.of(state.gallery.subject(id))
 
 
-@router.post(
-    "/photos/{id}/move", response_model=SubjectRecord, responses=problems(404, 408, 413), summary="Whom a photo shows"
-)
-def move(id: PhotoId, body: Move, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002
+@router.post("/photos/{id}/move", responses=problems(404, 408, 413), summary="Whom a photo shows")
+def move(id: PhotoId, body: Move, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
     """Say that an enrolled photo shows somebody else. Enrolling it again does not change that."""
     with acting_as(caller.actor):
         state.gallery.move_photos([_path(state, id)], body.to, create=body.create)
-    return subject_record(state.gallery.subject(body.to))
+    return SubjectRecord.of(state.gallery.subject(body.to))
 
 
 @router.post("/photos/{id}/confirm", response_model=Confirmed, responses=problems(404), summary="It is this person")

@@ -7,15 +7,13 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request, Response
 
-from facesearch.names import path_text
-from facesearch.server.enrolment import enroll
-from facesearch.server.problems import not_found
-from facesearch.server.routes.documented import photos_body, problems
-from facesearch.server.routes.subjects import SubjectId
+from facesearch.records import PhotoRecord
+from facesearch.server.enrolment import enroll, picture
+from facesearch.server.problems import not_found, photos_body, problems
 from facesearch.server.schemas import Enrollments, PhotoList, Removed
 from facesearch.server.security import Enroller, Reader, Remover
 from facesearch.server.state import State, StateOf
-from facesearch.server.thumbnails import picture
+from facesearch.server.subjects import SubjectId
 from facesearch.server.uploads import read_form
 from facesearch.store.audit import acting_as
 
@@ -27,41 +25,12 @@ PhotoId = Annotated[int, Path(ge=1, description="Of the photo.", examples=[1])]
 @router.get("/subjects/{id}/photos", response_model=PhotoList, responses=problems(404), summary="List photos")
 def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # noqa: A002  # the name in the URL
     """The enrolled photos of a person with what was measured on each face."""
-    found = state.directory.photos(id)
-    return {
-        "photos": [
-            {
-                "id": photo.photo_id,
-                "photo": path_text(photo.path),
-                "sha256": photo.sha256,
-                "origin": photo.origin,
-                "width": photo.width,
-                "height": photo.height,
-                "enrolled_at": photo.enrolled_at,
-                "thumbnail": state.options.thumbnails,
-                "faces": [
-                    {
-                        "template_id": face.template_id,
-                        "box": [round(value, 3) for value in face.box],
-                        "detection_score": round(face.detection_score, 6),
-                        "quality": {
-                            "size": round(face.quality.size, 3),
-                            "sharpness": round(face.quality.sharpness, 3),
-                            "yaw": round(face.quality.yaw, 3),
-                            "roll": round(face.quality.roll, 3),
-                        },
-                    }
-                    for face in photo.faces
-                ],
-            }
-            for photo in found
-        ]
-    }
+    shown = {"thumbnail": state.options.thumbnails}
+    return {"photos": [{**PhotoRecord.of(each).model_dump(), **shown} for each in state.directory.photos(id)]}
 
 
 @router.post(
     "/subjects/{id}/photos",
-    response_model=Enrollments,
     responses=problems(404, 408, 413, 415, 429),
     openapi_extra=photos_body("faces", "strict", "any_quality", "bring_back_erased"),
     summary="Add photos",
@@ -71,7 +40,7 @@ async def add_photos(
     request: Request,
     state: StateOf,
     caller: Enroller,
-) -> dict[str, Any]:
+) -> Enrollments:
     """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
     state.pipeline.require_room()
     await run_sync(state.gallery.subject, id)  # before a body is read for nobody
