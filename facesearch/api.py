@@ -286,7 +286,7 @@ class FaceSearch:
         arguments.flags(
             strict=strict, sync=sync, bring_back_erased=bring_back_erased, bring_back_removed=bring_back_removed
         )
-        items = settle_folders(sources, self, policy)
+        items = settle_folders(sources, self._parts, policy, lambda: self.threshold.value)
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
         options = EnrollOptions(
@@ -473,7 +473,7 @@ class FaceSearch:
         """Changing the gallery's model to this engine's: `reembed`, `activate`, `rollback`, `retire`."""
         from facesearch.jobs.reembedding import ModelChange
 
-        return ModelChange(self)
+        return ModelChange(self._parts)
 
     # -- what people corrected
 

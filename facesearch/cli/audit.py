@@ -59,9 +59,9 @@ def audit(
     Example: facesearch audit --html audit.html
     """
     from facesearch.cli.output import emit, note
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.evaluation.audit import audit_templates
     from facesearch.jobs.calibrate import gallery_templates
-    from facesearch.jobs.outputs import guard_outputs
 
     if not -1 <= duplicates <= 1:
         raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")

@@ -39,7 +39,7 @@ def backup(
     Example: facesearch backup gallery.fsbackup
     """
     from facesearch.cli.output import emit, say
-    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.cli.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
@@ -67,7 +67,7 @@ def restore(
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
     from facesearch.cli.output import emit, note, say
-    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.jobs.parts import require_gallery_libraries
 
     settings = load_settings(EngineOptions(gallery=gallery))
@@ -138,7 +138,7 @@ def export(
     Example: facesearch export people.bundle
     """
     from facesearch.cli.output import emit, progress_bar, say
-    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
@@ -184,7 +184,7 @@ def import_(
     Example: facesearch import people.bundle --gallery copy
     """
     from facesearch.cli.output import emit, note, progress_bar, say
-    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")

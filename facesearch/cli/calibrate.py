@@ -88,8 +88,8 @@ def calibrate(
     """
     from facesearch.cli.evaluate_output import print_calibration
     from facesearch.cli.output import emit, note
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.jobs.calibrate import Request, describe
-    from facesearch.jobs.outputs import guard_outputs
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError(

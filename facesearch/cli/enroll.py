@@ -90,7 +90,7 @@ def enroll(
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
     from facesearch.cli.output import emit, note, progress_bar
-    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.jobs.sources import collect_sources
     from facesearch.records import EnrollRecord
 

@@ -42,7 +42,7 @@ def forget(
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
-    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.cli.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         subject = engine.gallery.subject(name, removed=True)
@@ -66,7 +66,7 @@ def expire(
     Example: facesearch people expire --dry-run
     """
     from facesearch.cli.output import emit, note, print_table
-    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.records import SubjectRecord
     from facesearch.store.journal import KEPT_DAYS
 

@@ -105,11 +105,11 @@ def pairs(
     Example: facesearch eval pairs.txt --photos lfw/ --out report/
     """
     from facesearch.cli.evaluate_output import emit_verification, print_verification
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.evaluation.trials import read_trials
     from facesearch.evaluation.trials.types import PairTrials
     from facesearch.evaluation.verification import TARGETS
     from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
-    from facesearch.jobs.outputs import guard_outputs
 
     refuse_idle_files(context, path, asked)
     if convention is not None:
@@ -190,12 +190,12 @@ def search(
     Example: facesearch eval search people/ --split --out report/
     """
     from facesearch.cli.evaluate_output import emit_identification, print_identification
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.evaluation.identification import evaluate_searches
     from facesearch.evaluation.report import IdentificationReport
     from facesearch.evaluation.report_files import write_identification_report
     from facesearch.evaluation.searches import FPIR_TARGETS
     from facesearch.jobs.evaluate import describe, failures, model_settings, score_searches
-    from facesearch.jobs.outputs import guard_outputs
 
     refuse_idle_files(context, enrolled, asked)
     if k < 1:
@@ -267,9 +267,9 @@ def compare(
     """
     from facesearch.cli.evaluate_output import emit_differences, print_differences
     from facesearch.cli.output import note
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.evaluation.comparison import compare_reports, comparison_page
     from facesearch.evaluation.report import SCORES
-    from facesearch.jobs.outputs import guard_outputs
 
     inputs = [file for each in reports for file in (each, each.parent / SCORES)]
     with open_engine() as engine, guard_outputs(engine, inputs, force=force).optional_file(out) as page:

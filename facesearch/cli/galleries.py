@@ -219,7 +219,7 @@ def init(
     Example: facesearch init --encrypted
     """
     from facesearch.cli.output import emit, note
-    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.jobs.parts import require_gallery_libraries
 
     settings = load_settings(EngineOptions(gallery=gallery))
@@ -255,8 +255,8 @@ def rekey(
     Example: facesearch rekey --new-key-file new.key
     """
     from facesearch.cli.output import emit, note
+    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.config import read_key_file
-    from facesearch.jobs.outputs import require_not_of_gallery
     from facesearch.jobs.parts import require_gallery_libraries
 
     settings = load_settings(EngineOptions(gallery=gallery))

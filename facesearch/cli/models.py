@@ -145,7 +145,7 @@ def repair(
     Example: facesearch models repair buffalo_l --out det_10g.batched.onnx
     """
     from facesearch.cli.output import emit, note
-    from facesearch.jobs.outputs import guard_outputs
+    from facesearch.cli.outputs import guard_outputs
     from facesearch.recognition.repair_file import repair_file
 
     source = Path(detector)

@@ -75,7 +75,7 @@ def query(
     Example: facesearch query photo.jpg --annotate who.jpg
     """
     from facesearch.cli.output import emit, note, print_csv, progress_bar
-    from facesearch.jobs.outputs import guard_outputs, place_drawings
+    from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import draw_results
     from facesearch.jobs.sources import find_photos
     from facesearch.records import SearchRecord
@@ -190,7 +190,7 @@ def verify(
     Example: facesearch verify a.jpg b.jpg
     """
     from facesearch.cli.output import emit, note, say
-    from facesearch.jobs.outputs import require_not_of_gallery
+    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.names import path_text
     from facesearch.records import ComparisonRecord
 
@@ -234,7 +234,7 @@ def detect(
     Example: facesearch detect party/ --annotate found/
     """
     from facesearch.cli.output import print_table, progress_bar
-    from facesearch.jobs.outputs import guard_outputs, place_drawings
+    from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import write_embeddings
     from facesearch.jobs.sources import find_photos
 

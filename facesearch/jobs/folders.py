@@ -17,19 +17,19 @@ from facesearch.store.subjects import clean_name
 from facesearch.walking import is_system_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from facesearch.api import FaceSearch
+    from facesearch.jobs.parts import Parts
     from facesearch.jobs.sources import Source, Sources
 
 SAMPLE: Final = 12
 """Photos of a folder that are compared with each other, evenly spread over it."""
 
 
-def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> list[Source]:
+def settle_folders(sources: Sources, parts: Parts, faces: FacePolicy, threshold: Callable[[], float]) -> list[Source]:
     """Return the photos to enroll, those of each folder without sub-folders as one person, named after the folder.
 
     Such a folder is one person where somebody is enrolled under its name, or where its photos agree with each other: up
@@ -51,12 +51,13 @@ def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> l
         return sources.items
     families = _families(sources.flat)
     whole = {parent for parent, names in families.items() if _is_whole(parent, names)}
-    known = _known(undecided, engine)
+    known = _known(undecided, parts)
     for folder, photos in undecided.items():
         if not _can_be_a_person(folder):
             raise _unclear(f"The name of {folder} is no person's.")
         if folder not in known and folder.parent not in whole:
-            _require_one_person(folder, photos, engine, faces, lenient=len(families[folder.parent]) > 1)
+            lenient = len(families[folder.parent]) > 1
+            _require_one_person(folder, photos, parts, faces, threshold, lenient=lenient)
     return [
         replace(item, subject=person_name(item.path.parent.name), said=True)
         if not item.said and item.path.parent in undecided
@@ -65,12 +66,12 @@ def settle_folders(sources: Sources, engine: FaceSearch, faces: FacePolicy) -> l
     ]
 
 
-def _known(folders: Collection[Path], engine: FaceSearch) -> set[Path]:
+def _known(folders: Collection[Path], parts: Parts) -> set[Path]:
     """Those of the folders under whose names people are enrolled."""
-    if not engine.has_gallery:
+    if not parts.has_gallery:
         return set()
     names = {folder: clean_name(person_name(folder.name)) for folder in folders if _can_be_a_person(folder)}
-    ids = engine.gallery.subject_ids(list(names.values()))
+    ids = parts.gallery().subject_ids(list(names.values()))
     return {folder for folder, name in names.items() if name in ids}
 
 
@@ -105,22 +106,28 @@ def _can_be_a_person(folder: Path) -> bool:
 
 
 def _require_one_person(
-    folder: Path, photos: Sequence[Path], engine: FaceSearch, faces: FacePolicy, *, lenient: bool
+    folder: Path,
+    photos: Sequence[Path],
+    parts: Parts,
+    faces: FacePolicy,
+    threshold: Callable[[], float],
+    *,
+    lenient: bool,
 ) -> None:
     """Raise `ConfigError` unless the folder is one person.
 
     `lenient` asks for half of the photos to agree, and for none where too few can be compared.
     """
-    scores = _scores_within(_sample(photos), engine, faces)
+    scores = _scores_within(_sample(photos), parts, faces)
     if len(scores) < 2:
         if lenient:
             return
         raise _unclear(f"{folder} has too few photos with a usable face to tell whether it is one person.")
-    threshold = engine.threshold.value
-    groups = _groups(scores >= threshold)
+    at = threshold()
+    groups = _groups(scores >= at)
     if len(groups) > 1 and not (lenient and 2 * max(groups) >= len(scores)):
         raise _unclear(
-            f"The photos in {folder} do not agree on one person: at {threshold:g} they fall into {len(groups)} groups "
+            f"The photos in {folder} do not agree on one person: at {at:g} they fall into {len(groups)} groups "
             "that match among themselves."
         )
 
@@ -146,11 +153,11 @@ def _sample(photos: Sequence[Path]) -> list[Path]:
     return [photos[round(position)] for position in np.linspace(0, len(photos) - 1, SAMPLE)]
 
 
-def _scores_within(photos: Sequence[Path], engine: FaceSearch, faces: FacePolicy) -> NDArray[np.float32]:
+def _scores_within(photos: Sequence[Path], parts: Parts, faces: FacePolicy) -> NDArray[np.float32]:
     """Cosines (n, n) between the photos that have a usable face."""
     policy = FacePolicy.LARGEST if faces is FacePolicy.ALL else faces
     many = photos if len(photos) > 1 else ()
-    encoded = engine.encoder.encode_many(many, read_photo_bytes, policy=policy, limits=ENROLL_LIMITS)
+    encoded = parts.encoder.encode_many(many, read_photo_bytes, policy=policy, limits=ENROLL_LIMITS)
     vectors = [photo.templates[0].vector for photo in encoded if photo.templates]
     stacked = np.array(vectors, np.float32).reshape(len(vectors), -1 if vectors else 1)
     return stacked @ stacked.T

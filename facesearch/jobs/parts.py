@@ -41,7 +41,7 @@ class Parts:
         ask_key: Callable[[], str | None] | None,
     ) -> None:
         """As of `FaceSearch`."""
-        self._settings = settings
+        self.settings = settings
         self._progress = progress
         self._notice = notice
         self._ask_key = ask_key
@@ -72,7 +72,7 @@ class Parts:
                 require_gallery_libraries()
                 from facesearch.search.gallery import Gallery
 
-                settings = self._settings
+                settings = self.settings
                 self._gallery = Gallery.open(
                     settings.gallery,
                     create=create,
@@ -87,7 +87,7 @@ class Parts:
 
         What works without a gallery would otherwise use another model and another threshold than was asked for.
         """
-        if self._settings.gallery_is_named:
+        if self.settings.gallery_is_named:
             self.gallery()
 
     @property
@@ -100,9 +100,9 @@ class Parts:
         return True
 
     def _passphrase(self) -> str | None:
-        if self._settings.key is None and self._ask_key is not None and self.is_encrypted:
+        if self.settings.key is None and self._ask_key is not None and self.is_encrypted:
             return self._ask_key()
-        return self._settings.key
+        return self.settings.key
 
     @property
     def is_encrypted(self) -> bool:
@@ -110,13 +110,13 @@ class Parts:
         from facesearch.store.keys import is_encrypted
         from facesearch.store.sqlite import DATABASE_NAME
 
-        folder = self._settings.gallery
+        folder = self.settings.gallery
         return isinstance(folder, Path) and is_encrypted(folder / DATABASE_NAME)
 
     @property
     def is_locked(self) -> bool:
         """Whether somebody would have to be asked for the key before the gallery can be read."""
-        return self._gallery is None and self._settings.key is None and self.is_encrypted
+        return self._gallery is None and self.settings.key is None and self.is_encrypted
 
     def made_with(self) -> ModelInfo | None:
         """The gallery's model, or the one that it had last; None where there is no gallery, or none in it."""
@@ -127,13 +127,13 @@ class Parts:
     @cached_property
     def packs(self) -> PackStore:
         """Where model packs are looked for."""
-        return PackStore(self._settings.model_folders, offline=self._settings.offline)
+        return PackStore(self.settings.model_folders, offline=self.settings.offline)
 
     @property
     def pack_reference(self) -> str:
         """Name of the pack to use, or its folder as text: chosen, else the gallery's, else `buffalo_l`."""
-        if self._settings.pack is not None:
-            return path_text(self._settings.pack)
+        if self.settings.pack is not None:
+            return path_text(self.settings.pack)
         made_with = self.made_with()
         return made_with.pack if made_with else DEFAULT_PACK
 
@@ -149,7 +149,7 @@ class Parts:
 
     def make_encoder(self, *, flip: bool = False) -> Encoder:
         """Another pipeline; with `flip`, each crop's vector is summed with that of its mirror image."""
-        settings, made_with = self._settings, self.made_with()
+        settings, made_with = self.settings, self.made_with()
         recorded = made_with.settings if made_with else {}
         precision = parse_precision(settings.precision or recorded.get("precision", DEFAULT_PRECISION))
         provider = settings.provider

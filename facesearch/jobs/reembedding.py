@@ -23,7 +23,7 @@ from facesearch.walking import is_gone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from facesearch.api import FaceSearch
+    from facesearch.jobs.parts import Parts
     from facesearch.recognition.photo_steps import EncodedPhoto
     from facesearch.store.reembedding import KnownFace, LackingPhoto, Retired
     from facesearch.types import ModelInfo, Vector
@@ -77,16 +77,16 @@ class Switch:
 class ModelChange:
     """The change of an engine's gallery to another model. Its pack is the engine's."""
 
-    def __init__(self, engine: FaceSearch) -> None:
-        self._engine = engine
-        self.models: Final = GalleryModels(engine.gallery)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.models: Final = GalleryModels(parts.gallery())
 
     @property
     def total(self) -> int:
         """Enrolled faces that lack a template of the engine's model; those of a new model all do."""
-        model_id = self._engine.encoder.info.model_id
+        model_id = self._parts.encoder.info.model_id
         known = {each.info.model_id: each.missing for each in self.models.all()}
-        return known.get(model_id, self._engine.gallery.counts()["faces"])
+        return known.get(model_id, self._parts.gallery().counts()["faces"])
 
     def reembed(self) -> Iterator[ReembedOutcome]:
         """Make the templates of the engine's model that are missing: an outcome per photo that lacks some.
@@ -94,12 +94,12 @@ class ModelChange:
         An outcome is yielded when it is on disk: stop anywhere, and the next run goes on from there. Searches use the
         active model meanwhile. With the active model it completes what is missing.
         """
-        self.models.add(self._engine.model)
-        yield from self._run(self._engine.encoder)
+        self.models.add(self._parts.model)
+        yield from self._run(self._parts.encoder)
 
     def _run(self, encoder: Encoder) -> Iterator[ReembedOutcome]:
         counts = dict.fromkeys((status.value for status in ReembedStatus), 0)
-        gallery = self._engine.gallery
+        gallery = self._parts.gallery()
         try:
             for outcome in Reembedding(self.models, encoder, CropStore(gallery.database)).run():
                 counts[outcome.status] += 1
@@ -112,7 +112,7 @@ class ModelChange:
 
         Raises `GalleryError` where faces lack a template of it and not `allow_missing`.
         """
-        return self._switch(self._engine.encoder.info.model_id, allow_missing=allow_missing)
+        return self._switch(self._parts.encoder.info.model_id, allow_missing=allow_missing)
 
     def complete_previous(self) -> Iterator[ReembedOutcome]:
         """Make what the model that was active before lacks, as `reembed` does: before a `rollback`.
@@ -134,11 +134,11 @@ class ModelChange:
 
     def _encoder_of(self, info: ModelInfo) -> Encoder:
         encoder = Encoder(
-            self._engine.packs.resolve(info.pack),
-            provider=info.settings.get("provider", self._engine.settings.provider),
+            self._parts.packs.resolve(info.pack),
+            provider=info.settings.get("provider", self._parts.settings.provider),
             det_size=info.settings.get("det_size", DEFAULT_DET_SIZE),
-            workers=self._engine.settings.workers,
-            batch=self._engine.settings.batch,
+            workers=self._parts.settings.workers,
+            batch=self._parts.settings.batch,
             precision=parse_precision(info.settings.get("precision", DEFAULT_PRECISION)),
             flip=bool(info.settings.get("flip")),
         )
