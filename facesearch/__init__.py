@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ServerError,
         SubjectExistsError,
         UndoError,
+        UnknownPhotoError,
         UnknownSubjectError,
         VectorDatabaseError,
     )
@@ -107,6 +108,7 @@ __all__ = [
     "Template",
     "Threshold",
     "UndoError",
+    "UnknownPhotoError",
     "UnknownSubjectError",
     "VectorDatabaseError",
 ]

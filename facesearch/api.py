@@ -23,6 +23,7 @@ from facesearch.jobs.query_log import QueryLog
 from facesearch.jobs.sources import collect_sources, upload
 from facesearch.jobs.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.names import path_text
+from facesearch.people import PeopleOperations
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
 from facesearch.search.backlog import parse_vector_database
 from facesearch.search.decision import DEFAULT_MARGIN
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from facesearch.corrections import JournalEntry
     from facesearch.evaluation.calibration import Calibration
     from facesearch.jobs.embeddings import PhotoEmbedder
     from facesearch.jobs.probes import Image
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from facesearch.types import Rejection
 
 
-class FaceSearch:
+class FaceSearch(PeopleOperations):
     """An identity search engine over one gallery. Safe to use from several threads.
 
     >>> with FaceSearch.open("data") as engine:                       # doctest: +SKIP
@@ -218,6 +218,9 @@ class FaceSearch:
         concerned = made_with is not None and made_with.model_id == info.model_id
         return choose_threshold(chosen, info, self.calibration if concerned else None)
 
+    def _threshold(self, given: float | None) -> Threshold:
+        return self.threshold if given is None else Threshold(arguments.number("threshold", given, -1, 1), "given")
+
     @property
     def calibration(self) -> Calibration | None:
         """The gallery's calibration, or None."""
@@ -350,22 +353,17 @@ class FaceSearch:
         *,
         k: int = 5,
         where: Mapping[str, str] | None = None,
-        margin: float = DEFAULT_MARGIN,
+        margin: float | None = None,
         degraded: bool = False,
+        threshold: float | None = None,
     ) -> list[SearchResult]:
-        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none.
-
-        `k` subjects at most come back per face; `where` limits the search to subjects with these attributes. With
-        `degraded`, an engine that is down is no error: the newest templates are searched, and results say whether they
-        are `complete`. Raises `GalleryError` or `ModelError`; a photo that cannot be used is a result, not an error.
-        """
         probes.expect(image)
         gallery = self.gallery
         self._parts.open_for_search()
         gallery.require_model(self.encoder.info)
-        results = probes.identify(
-            gallery, self.encoder, image, SearchOptions(self.threshold, k, margin, where, degraded)
-        )
+        clear = DEFAULT_MARGIN if margin is None else margin
+        options = SearchOptions(self._threshold(threshold), k, clear, where, degraded)
+        results = probes.identify(gallery, self.encoder, image, options)
         self.count_query(results)
         return results
 
@@ -381,18 +379,15 @@ class FaceSearch:
         """
         self._queries.record(self.gallery, action, counts)
 
-    def verify(self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE) -> Comparison:
-        """Compare the faces of two photos 1:1.
-
-        `faces`: `single` (one face, or one that dominates) or `largest`. Raises `PhotoError`, `NoFaceError` or
-        `MultipleFacesError`; `GalleryNotFoundError` where a gallery is named and not there.
-        """
+    def verify(
+        self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE, threshold: float | None = None
+    ) -> Comparison:
         self._parts.require_named_gallery()
         policy = parse_policy(faces)
         if policy is FacePolicy.ALL:
             raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
         probes.expect(a, b)
-        return probes.verify(self.encoder, a, b, self.threshold, policy)
+        return probes.verify(self.encoder, a, b, self._threshold(threshold), policy)
 
     def detect(self, image: Image) -> list[Face]:
         """All faces of a photo, best detection first. Raises `PhotoError`, and `GalleryNotFoundError` as `verify`."""
@@ -474,34 +469,6 @@ class FaceSearch:
         from facesearch.jobs.reembedding import ModelChange
 
         return ModelChange(self._parts)
-
-    # -- what people corrected
-
-    def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
-        """Corrections of people and photos, newest first: the last n, or those that concern a subject.
-
-        Raises `UnknownSubjectError`.
-        """
-        return self.gallery.history(last=last, who=who)
-
-    def undo(self, entry_id: int | None = None) -> JournalEntry:
-        """Put back exactly what a correction changed, by default the newest; returns it.
-
-        Raises `UndoError` where that was changed again since, or is no longer known.
-        """
-        return self.gallery.undo(entry_id)
-
-    # -- people who go
-
-    def forget(self, who: Sequence[str | int]) -> dict[str, Any]:
-        """Erase people, by name or id, from gallery, caches and restored backups; the receipt, as JSON values.
-
-        Raises `UnknownSubjectError` before anything is changed. The receipt holds names, no biometric data; `clean`
-        says whether the scan of all files found nothing.
-        """
-        from facesearch.jobs.erasure import forget_people
-
-        return forget_people(self.gallery, self.settings.cache, arguments.people("who", who))
 
     # -- health
 

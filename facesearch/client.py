@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -23,6 +23,7 @@ from facesearch import arguments
 from facesearch.errors import ConfigError, FaceSearchError, PhotoError, ServerError, UnknownSubjectError
 from facesearch.evaluation.calibration import Calibration
 from facesearch.names import path_text
+from facesearch.operations import Operations
 from facesearch.records import (
     ComparisonRecord,
     EnrollRecord,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
     from facesearch.corrections import JournalEntry
+    from facesearch.operations import Image
     from facesearch.types import (
         Comparison,
         EnrolledPhoto,
@@ -57,20 +59,18 @@ if TYPE_CHECKING:
         Threshold,
     )
 
-Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
-"""A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow."""
-
 RecordT = TypeVar("RecordT", bound=Record)
 
 HISTORY: Final = 1000
 """Corrections asked for at a time."""
+COUNTED: Final = ("subjects", "photos", "faces", "templates", "rejected_photos")
 PAGE: Final = 200
 """People asked for at a time."""
 TIMEOUT: Final = 60.0
 """Seconds; a check of a large gallery takes that long."""
 
 
-class Client:
+class Client(Operations):
     """A gallery behind `facesearch serve`. Safe to use from several threads."""
 
     def __init__(
@@ -91,7 +91,6 @@ class Client:
         )
 
     def close(self) -> None:
-        """Close the connections. Closing again does nothing; any other use raises `ConfigError` from then on."""
         self._open_http.close()
 
     @property
@@ -112,7 +111,6 @@ class Client:
     # -- probes
 
     def detect(self, image: Image) -> list[Face]:
-        """All faces of a photo, best detection first. Raises `PhotoError`."""
         records = [_record(FaceRecord, each) for each in self._post("/detect", photo=[image])["results"]]
         if records[0].reason not in {None, Reason.FACE_NOT_FOUND}:
             raise PhotoError(records[0].detail or "", reason=str(records[0].reason))
@@ -128,10 +126,6 @@ class Client:
         degraded: bool = False,
         threshold: float | None = None,
     ) -> list[SearchResult]:
-        """Who is in a photo: one result per face, best detection first; one `unusable` result where there is none.
-
-        With `degraded`, a gallery whose engine is down is no error: see whether the results are `complete`.
-        """
         wanted = {
             "k": arguments.whole("k", k, 1),
             "where": _pairs(where),
@@ -143,7 +137,6 @@ class Client:
         return [replace(_record(SearchRecord, record).value(), photo=_name(image)) for record in records]
 
     def verify(self, a: Image, b: Image, *, faces: str = "single", threshold: float | None = None) -> Comparison:
-        """Compare the faces of two photos 1:1. Raises `PhotoError`, `NoFaceError` or `MultipleFacesError`."""
         wanted = {"faces": _policy(faces), "threshold": _threshold(threshold)}
         record = _record(ComparisonRecord, self._post("/verify", a=[a], b=[b], params=wanted))
         return replace(record.value(), a=_name(a), b=_name(b))
@@ -181,67 +174,57 @@ class Client:
 
     # -- subjects
 
-    def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> Iterator[Subject]:
-        """Everybody in the gallery by name, or those with these attributes or this part of a name."""
-        pairs = _pairs(where)
-        if search is not None:
-            arguments.text("search", search)
+    def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> list[Subject]:
+        wanted = {
+            "limit": PAGE,
+            "where": _pairs(where),
+            "search": None if search is None else arguments.text("search", search),
+        }
+        found: list[Subject] = []
         after: str | None = None
         while True:
-            page = self._request(
-                "GET", "/subjects", params={"limit": PAGE, "after": after, "search": search, "where": pairs}
-            )
-            yield from map(_subject, page["subjects"])
+            page = self._request("GET", "/subjects", params={**wanted, "after": after})
+            found += map(_subject, page["subjects"])
             after = page["next"]
             if after is None:
-                return
+                return found
 
     def subject(self, who: str | int) -> Subject:
-        """One subject by name or id; `UnknownSubjectError`."""
         return _subject(self._request("GET", f"/subjects/{self._id(who)}"))
 
     def photos_of_subject(self, who: str | int) -> list[EnrolledPhoto]:
-        """Enrolled photos of a subject; `UnknownSubjectError`."""
         found = self._request("GET", f"/subjects/{self._id(who)}/photos")["photos"]
         return [_record(PhotoRecord, each).value() for each in found]
 
     def rename_subject(self, who: str | int, new: str) -> Subject:
-        """Give a subject another name; `SubjectExistsError` when it is taken."""
         return _subject(
             self._request("PATCH", f"/subjects/{self._id(who)}", json={"subject": arguments.text("new", new)})
         )
 
     def merge_subjects(self, source: str | int, target: str | int) -> Subject:
-        """Make `source`'s faces `target`'s and remove `source`."""
         into = {"into": self._id(target)}
         return _subject(self._request("POST", f"/subjects/{self._id(source)}/merge", json=into))
 
     def set_attributes(self, who: str | int, changes: Mapping[str, str | None]) -> Subject:
-        """Change a subject's attributes; None removes one."""
         body = {"attributes": arguments.texts("changes", changes, removable=True)}
         return _subject(self._request("PATCH", f"/subjects/{self._id(who)}/attributes", json=body))
 
     def add_alias(self, who: str | int, name: str) -> Subject:
-        """Let folders and people find a subject by another name; `SubjectExistsError` when it is taken."""
         body = {"alias": arguments.text("name", name)}
         return _subject(self._request("POST", f"/subjects/{self._id(who)}/aliases", json=body))
 
     def remove_alias(self, who: str | int, name: str) -> Subject:
-        """Take another name from a subject; `ConfigError` where it has no such."""
         query = {"alias": arguments.text("name", name)}
         return _subject(self._request("DELETE", f"/subjects/{self._id(who)}/aliases", params=query))
 
     def move_photo(self, photo_id: int, who: str | int, *, create: bool = False) -> Subject:
-        """Say that an enrolled photo shows this subject; `create` makes one of that name where there is none."""
         body = {"to": arguments.person("who", who), "create": arguments.flag("create", create)}
         return _subject(self._request("POST", f"/photos/{arguments.whole('photo_id', photo_id, 0)}/move", json=body))
 
     def confirm_photo(self, photo_id: int) -> None:
-        """Say that an enrolled photo shows whom it is enrolled as."""
         self._request("POST", f"/photos/{arguments.whole('photo_id', photo_id, 0)}/confirm")
 
     def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
-        """Corrections, newest first: the last n, or those that concern a subject, who may have been removed."""
         left = None if last is None else arguments.whole("last", last, 1)
         who = None if who is None else arguments.person("who", who)
         whose = {"subject_id" if isinstance(who, int) else "subject": who}
@@ -256,20 +239,17 @@ class Client:
         return found
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
-        """Put back exactly what a correction changed, by default the newest; returns it. Raises `UndoError`."""
         number = None if entry_id is None else arguments.whole("entry_id", entry_id, 1)
         return _entry(self._request("POST", "/undo", json={"entry": number}))
 
-    def forget(self, who: Sequence[str | int]) -> list[dict[str, Any]]:
-        """Erase people, by name or id, as `FaceSearch.forget` does; a receipt for each.
-
-        Raises `UnknownSubjectError` before anything is changed.
-        """
+    def forget(self, who: Sequence[str | int]) -> dict[str, Any]:
         ids = [self.subject(each).subject_id for each in arguments.people("who", who)]
-        return [self._request("DELETE", f"/subjects/{each}") for each in dict.fromkeys(ids)]
+        return self._request("POST", "/subjects/forget", json={"ids": list(dict.fromkeys(ids))})
+
+    def remove_subject(self, who: str | int) -> Subject:
+        return _subject(self._request("POST", f"/subjects/{self._id(who)}/remove"))
 
     def remove_photo(self, who: str | int, photo_id: int) -> int:
-        """Remove an enrolled photo; returns how many templates went."""
         number = arguments.whole("photo_id", photo_id, 0)
         return int(self._request("DELETE", f"/subjects/{self._id(who)}/photos/{number}")["templates"])
 
@@ -281,24 +261,20 @@ class Client:
 
     @property
     def threshold(self) -> Threshold:
-        """The similarity threshold in force and where it comes from."""
         return _record(ThresholdRecord, self.describe()).in_force()
 
     @property
     def threshold_warning(self) -> str | None:
-        """Why the threshold in force no longer holds what it promises, or None."""
         warning: str | None = self.describe()["threshold_warning"]
         return warning
 
     @property
     def calibration(self) -> Calibration | None:
-        """The gallery's calibration, or None."""
         found = self._request("GET", "/calibration")["calibration"]
         return None if found is None else Calibration.from_json(json.dumps(found))
 
     @property
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """The newest evaluations with the gallery's model by kind, as `evaluation.report.digest` makes them."""
         return {kind: found for kind, found in self._request("GET", "/evaluation").items() if found is not None}
 
     def audit(self) -> dict[str, Any]:
@@ -308,12 +284,16 @@ class Client:
     # -- health
 
     def describe(self) -> dict[str, Any]:
-        """What `facesearch info` prints, and what the server allows."""
+        """Return what `facesearch info` prints, and what the server allows."""
         return self._request("GET", "/info")
 
-    def check(self) -> list[Finding]:
-        """Whether the gallery is sound."""
-        return [_record(FindingRecord, each).value() for each in self._request("GET", "/check")["findings"]]
+    def counts(self) -> dict[str, int]:
+        found = self.describe()
+        return {name: found[name] for name in COUNTED}
+
+    def check(self) -> Iterator[Finding]:
+        for each in self._request("GET", "/check")["findings"]:
+            yield _record(FindingRecord, each).value()
 
     # -- HTTP
 

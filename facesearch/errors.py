@@ -13,6 +13,7 @@
     |- GalleryError              the gallery cannot do that
     |  |- GalleryNotFoundError
     |  |- UnknownSubjectError
+    |  |- UnknownPhotoError
     |  |- SubjectExistsError
     |  |- ModelMismatchError     templates of another model
     |  |- SchemaOutdatedError    the database was written by another version
@@ -119,6 +120,12 @@ class GalleryNotFoundError(GalleryError):
 
 class UnknownSubjectError(GalleryError):
     """No subject of that name is enrolled."""
+
+
+class UnknownPhotoError(GalleryError):
+    """No photo of that id is enrolled, or not of that person."""
+
+    reason = "not_found"
 
 
 class SubjectExistsError(GalleryError):

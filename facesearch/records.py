@@ -388,11 +388,8 @@ class ProblemRecord(Record):
 
 
 _KINDS: Final[dict[str, type[FaceSearchError]]] = {
-    "not_found": errors.GalleryError,
-    **{
-        kind.reason: kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, FaceSearchError) and kind is not PhotoError
-    },
+    kind.reason: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, FaceSearchError) and kind is not PhotoError
 }
-"""Errors by reason; something else than a person that is not found is an error of the gallery."""
+"""Errors by reason."""

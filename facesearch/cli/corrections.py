@@ -42,17 +42,13 @@ def history(
 
     Example: facesearch history --person "Ada Lovelace"
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import print_records
     from facesearch.records import HistoryRecord
 
     with open_engine(gallery=gallery) as engine:
         found = engine.history(last=last, who=person)
-    if json:
-        for each in found:
-            emit(HistoryRecord.of(each))
-        return
-    rows = [(each.entry_id, each.at, each.actor, each.what, each.state) for each in found]
-    print_table(("entry", "time (UTC)", "who", "what", ""), rows)
+    rows = ((each.entry_id, each.at, each.actor, each.what, each.state) for each in found)
+    print_records(map(HistoryRecord.of, found), ("entry", "time (UTC)", "who", "what", ""), rows, json=json)
 
 
 def undo(
@@ -73,7 +69,7 @@ def undo(
     from facesearch.records import HistoryRecord
 
     with open_engine(gallery=gallery) as engine:
-        undone, counts = engine.undo(entry), engine.gallery.counts()
+        undone, counts = engine.undo(entry), engine.counts()
     if lacking := counts["faces"] - counts["templates"]:
         note(f"{lacking} faces have no template of the model in use, so nobody finds them. Run: facesearch reembed")
     if json:

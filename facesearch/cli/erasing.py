@@ -65,7 +65,7 @@ def expire(
 
     Example: facesearch people expire --dry-run
     """
-    from facesearch.cli.output import emit, note, print_table
+    from facesearch.cli.output import note, print_records
     from facesearch.cli.outputs import guard_outputs
     from facesearch.records import SubjectRecord
     from facesearch.store.journal import KEPT_DAYS
@@ -77,17 +77,12 @@ def expire(
         if purged:
             note(f"What was kept to undo removals for {KEPT_DAYS} days is deleted.")
         due = engine.gallery.overdue()
+        if dry_run and (due or json):
+            rows = ((each.name, each.attributes["retain_until"], each.photos) for each in due)
+            print_records(map(SubjectRecord.of, due), ("due", "retain until", "photos"), rows, json=json)
+        if not due:
+            note("Nobody is due.")
         if dry_run or not due:
-            if json and dry_run:
-                for each in due:
-                    emit(SubjectRecord.of(each))
-            elif due:
-                print_table(
-                    ("due", "retain until", "photos"),
-                    [(each.name, each.attributes["retain_until"], each.photos) for each in due],
-                )
-            else:
-                note("Nobody is due.")
             return
         _confirm(f"Erase {len(due)} people who are due for good? `--dry-run` lists them.", yes)
         _hand_over(_forget_in_groups(engine, [each.subject_id for each in due]), file, json=json)

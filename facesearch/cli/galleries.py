@@ -125,7 +125,7 @@ def reindex(
     from facesearch.types import IndexKind
 
     with open_engine(gallery=gallery, index=index if index in set(IndexKind) else None) as engine:
-        templates = engine.gallery.counts()["templates"]
+        templates = engine.counts()["templates"]
         with progress_bar("indexing", templates, "templates") as advance:
             handed = 0
 
@@ -176,19 +176,17 @@ def log(
 
     Example: facesearch log --since 2026-01-01 --action people
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import print_records
 
     moment = _moment(since) if since else None
     with open_engine(gallery=gallery) as engine:
         events = engine.gallery.events(since=moment, action=action, last=last)
-    if json:
-        for each in events:
-            emit(
-                {"id": each.event_id, "at": each.at, "actor": each.actor, "action": each.action, "detail": each.detail}
-            )
-        return
-    rows = [(each.at, each.actor, each.action, _joined(each.detail)) for each in events]
-    print_table(("time (UTC)", "who", "what", ""), rows)
+    records = (
+        {"id": each.event_id, "at": each.at, "actor": each.actor, "action": each.action, "detail": each.detail}
+        for each in events
+    )
+    rows = ((each.at, each.actor, each.action, _joined(each.detail)) for each in events)
+    print_records(records, ("time (UTC)", "who", "what", ""), rows, json=json)
 
 
 def _joined(detail: Mapping[str, object]) -> str:

@@ -61,7 +61,7 @@ def create(
     if json:
         emit({"name": name, "scopes": sorted(scopes), "key": key})
         return
-    note("Keep it well: it cannot be shown again.")
+    note("Store the key now: it cannot be shown again.")
     typer.echo(key)
 
 
@@ -70,17 +70,13 @@ def list_keys(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
     Example: facesearch keys list
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import print_records
 
     with _store(gallery) as store:
         found = store.active()
-    if json:
-        for key in found:
-            emit({"name": key.name, "scopes": sorted(key.scopes), "created_at": key.created_at})
-        return
-    print_table(
-        ("key", "scopes", "created"), [(key.name, " ".join(sorted(key.scopes)), key.created_at) for key in found]
-    )
+    records = ({"name": key.name, "scopes": sorted(key.scopes), "created_at": key.created_at} for key in found)
+    rows = ((key.name, " ".join(sorted(key.scopes)), key.created_at) for key in found)
+    print_records(records, ("key", "scopes", "created"), rows, json=json)
 
 
 def revoke(
@@ -98,4 +94,4 @@ def revoke(
         store.revoke(name)
     if json:
         emit({"revoked": name})
-    note(f"The key {name} works no longer.")
+    note(f"The key {name} is revoked.")

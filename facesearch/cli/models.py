@@ -37,7 +37,7 @@ def list_packs(json: JsonOption = False) -> None:
 
     Example: facesearch models list
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import print_records
 
     with open_engine() as engine:
         installed = {each.name: each for each in engine.packs.installed()}
@@ -54,12 +54,8 @@ def list_packs(json: JsonOption = False) -> None:
                 "problem": here.problem if here else None,
             }
         )
-    if json:
-        for record in records:
-            emit(record)
-        return
-    rows = [(each["pack"], each["summary"], each["problem"] or each["folder"] or "not here") for each in records]
-    print_table(("pack", "what it is", "on this machine"), rows)
+    rows = ((each["pack"], each["summary"], each["problem"] or each["folder"] or "not here") for each in records)
+    print_records(records, ("pack", "what it is", "on this machine"), rows, json=json)
 
 
 def pull(pack: PackArgument, json: JsonOption = False) -> None:

@@ -80,6 +80,21 @@ def emit(record: Mapping[str, Any] | Record) -> None:
     sys.stdout.flush()
 
 
+def print_records(
+    records: Iterable[Mapping[str, Any] | Record],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    json: bool,
+) -> None:
+    """Print records as NDJSON, or else the same as rows of a table."""
+    if json:
+        for record in records:
+            emit(record)
+    else:
+        print_table(columns, rows)
+
+
 def json_line(record: object) -> str:
     """JSON as one line that every strict reader takes and that stdout can encode."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"  # else only ASCII is sure to arrive

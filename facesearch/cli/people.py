@@ -45,17 +45,15 @@ def list_people(
 
     Example: facesearch people list --where team=design
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import note, print_records
     from facesearch.records import SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
-        found = engine.gallery.subjects(parse_pairs(where))
-    if json:
-        for subject in found:
-            emit(SubjectRecord.of(subject))
-        return
-    rows = [(each.name, each.photos, each.templates, _attributes(each.attributes)) for each in found]
-    print_table(("subject", "photos", "templates", "attributes"), rows)
+        found = engine.subjects(parse_pairs(where))
+    rows = ((each.name, each.photos, each.templates, _attributes(each.attributes)) for each in found)
+    print_records(map(SubjectRecord.of, found), ("subject", "photos", "templates", "attributes"), rows, json=json)
+    if not found:
+        note(f"Nobody has {' and '.join(where)}." if where else "Nobody is enrolled.")
 
 
 def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
@@ -67,7 +65,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     from facesearch.records import EnrolledPhotoRecord, SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
-        subject, photos = engine.gallery.subject(name), engine.gallery.photos_of_subject(name)
+        subject, photos = engine.subject(name), engine.photos_of_subject(name)
     if json:
         enrolled = [EnrolledPhotoRecord.of(photo).model_dump() for photo in photos]
         emit({**SubjectRecord.of(subject).model_dump(), "enrolled_photos": enrolled})
@@ -91,8 +89,7 @@ def rename(
     Example: facesearch people rename "A. Byron" "Ada Lovelace"
     """
     with open_engine(gallery=gallery) as engine:
-        engine.gallery.rename_subject(name, new)
-        subject = engine.gallery.subject(new)
+        subject = engine.rename_subject(name, new)
     _done(f"{name} is now called {new}.", subject, json=json)
 
 
@@ -111,8 +108,7 @@ def merge(
     Example: facesearch people merge "A. Byron" "Ada Lovelace"
     """
     with open_engine(gallery=gallery) as engine:
-        engine.gallery.merge_subjects(source, target)
-        subject = engine.gallery.subject(target)
+        subject = engine.merge_subjects(source, target)
     _done(f"{source} and {target} are one person now: {target}.", subject, json=json)
 
 
@@ -129,8 +125,7 @@ def set_attributes(
     example = f"facesearch people set {shlex.quote(name)} team=design"
     changes = {key: value or None for key, value in parse_pairs(pairs, example).items()}
     with open_engine(gallery=gallery) as engine:
-        engine.gallery.set_attributes(name, changes)
-        subject = engine.gallery.subject(name)
+        subject = engine.set_attributes(name, changes)
     _done(f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}", subject, json=json)
 
 
@@ -142,8 +137,7 @@ def add_alias(
     Example: facesearch people alias add "Ada Lovelace" "A. Byron"
     """
     with open_engine(gallery=gallery) as engine:
-        engine.gallery.add_alias(name, other)
-        subject = engine.gallery.subject(name)
+        subject = engine.add_alias(name, other)
     _done(f"{subject.name} is also called: {', '.join(subject.aliases) or 'nothing else'}", subject, json=json)
 
 
@@ -155,9 +149,7 @@ def remove_alias(
     Example: facesearch people alias remove "Ada Lovelace" "A. Byron"
     """
     with open_engine(gallery=gallery) as engine:
-        subject_id = engine.gallery.subject(name).subject_id
-        engine.gallery.remove_alias(subject_id, other)
-        subject = engine.gallery.subject(subject_id)
+        subject = engine.remove_alias(name, other)
     _done(f"{subject.name} is no longer called {other}.", subject, json=json)
 
 
@@ -170,16 +162,13 @@ def list_aliases(
 
     Example: facesearch people alias list
     """
-    from facesearch.cli.output import emit, print_table
+    from facesearch.cli.output import print_records
 
     with open_engine(gallery=gallery) as engine:
-        found = engine.gallery.subjects() if name is None else [engine.gallery.subject(name)]
+        found = engine.subjects() if name is None else [engine.subject(name)]
     rows = [(each.name, alias) for each in found for alias in each.aliases]
-    if json:
-        for person, alias in rows:
-            emit({"subject": person, "alias": alias})
-        return
-    print_table(("subject", "alias"), rows)
+    records = ({"subject": person, "alias": alias} for person, alias in rows)
+    print_records(records, ("subject", "alias"), rows, json=json)
 
 
 def remove(
@@ -199,14 +188,14 @@ def remove(
     from facesearch.store.journal import KEPT_DAYS
 
     with open_engine(gallery=gallery) as engine:
-        subject = engine.gallery.subject(name)
+        subject = engine.subject(name)
         if not yes:
             if not sys.stdin.isatty():
                 raise ConfigError(f"Nobody is here to ask whether to remove {name}.", "Add --yes if you mean it.")
             typer.confirm(f"Remove {name} ({subject.photos} photos, {subject.templates} templates)?", abort=True)
-        photos, templates = engine.gallery.remove_subject(subject.subject_id)
+        removed = engine.remove_subject(subject.subject_id)
         (entry,) = engine.history(last=1, who=subject.subject_id)
-    _done(f"{name} is removed: {photos} photos, {templates} templates.", subject, json=json)
+    _done(f"{name} is removed: {removed.photos} photos, {removed.templates} templates.", removed, json=json)
     note(f"To bring the person back within {KEPT_DAYS} days: facesearch undo {entry.entry_id}")
 
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from facesearch.errors import ConfigError
 from facesearch.records import HistoryRecord, SubjectRecord
 from facesearch.server.photos import PhotoId
-from facesearch.server.problems import not_found, problems
+from facesearch.server.problems import problems
 from facesearch.server.schemas import Alias, Confirmed, History, Move, Undo
 from facesearch.server.security import Enroller, demand
-from facesearch.server.state import State, StateOf
+from facesearch.server.state import StateOf
 from facesearch.server.subjects import SubjectId
 from facesearch.store.audit import acting_as
 
@@ -60,8 +60,7 @@ def undo(body: Undo, state: StateOf, caller: Enroller) -> HistoryRecord:
 def add_alias(id: SubjectId, body: Alias, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002  # in the URL
     """Let folders, manifests and people find the person by another name; 409 where it is somebody's."""
     with acting_as(caller.actor):
-        state.gallery.add_alias(id, body.alias)
-    return SubjectRecord.of(state.gallery.subject(id))
+        return SubjectRecord.of(state.engine.add_alias(id, body.alias))
 
 
 @router.delete("/subjects/{id}/aliases", responses=problems(404), summary="Remove another name")
@@ -73,27 +72,19 @@ def remove_alias(
 ) -> SubjectRecord:
     """Take another name from the person."""
     with acting_as(caller.actor):
-        state.gallery.remove_alias(id, alias)
-    return SubjectRecord.of(state.gallery.subject(id))
+        return SubjectRecord.of(state.engine.remove_alias(id, alias))
 
 
 @router.post("/photos/{id}/move", responses=problems(404, 408, 413), summary="Whom a photo shows")
 def move(id: PhotoId, body: Move, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
     """Say that an enrolled photo shows somebody else. Enrolling it again does not change that."""
     with acting_as(caller.actor):
-        state.gallery.move_photos([_path(state, id)], body.to, create=body.create)
-    return SubjectRecord.of(state.gallery.subject(body.to))
+        return SubjectRecord.of(state.engine.move_photo(id, body.to, create=body.create))
 
 
 @router.post("/photos/{id}/confirm", response_model=Confirmed, responses=problems(404), summary="It is this person")
 def confirm(id: PhotoId, state: StateOf, caller: Enroller) -> dict[str, Any]:  # noqa: A002
     """Say that an enrolled photo shows whom it is enrolled as."""
     with acting_as(caller.actor):
-        return {"confirmed": state.gallery.confirm_photos([_path(state, id)])}
-
-
-def _path(state: State, photo_id: int) -> Any:
-    photo = state.directory.photo(photo_id)
-    if photo is None:
-        raise not_found(f"There is no photo {photo_id}.")
-    return photo.path
+        state.engine.confirm_photo(id)
+    return {"confirmed": 1}

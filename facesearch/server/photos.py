@@ -54,12 +54,8 @@ async def add_photos(
 )
 def remove_photo(id: SubjectId, photo_id: PhotoId, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
     """Remove a photo with its templates, and the person where nothing else is known. It can be undone for 30 days."""
-    photo = state.directory.photo(photo_id)
-    if photo is None or all(face.subject_id != id for face in photo.faces):
-        raise not_found(f"The person {id} has no photo {photo_id}.")
     with acting_as(caller.actor):
-        removed = state.gallery.remove_photos([photo.path])
-    return {"photos": 1, "templates": removed}
+        return {"photos": 1, "templates": state.engine.remove_photo(id, photo_id)}
 
 
 @router.get(

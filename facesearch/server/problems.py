@@ -18,6 +18,7 @@ from facesearch.errors import (
     PhotoError,
     SubjectExistsError,
     UndoError,
+    UnknownPhotoError,
     UnknownSubjectError,
 )
 from facesearch.names import printable
@@ -36,6 +37,7 @@ STATUS: Final[dict[type, HTTPStatus]] = {
     FaceCountError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownSubjectError: HTTPStatus.NOT_FOUND,
+    UnknownPhotoError: HTTPStatus.NOT_FOUND,
     SubjectExistsError: HTTPStatus.CONFLICT,
     UndoError: HTTPStatus.CONFLICT,
 }

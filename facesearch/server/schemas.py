@@ -91,6 +91,13 @@ class Merge(BaseModel):
     model_config = example(into=1)
 
 
+class Forget(BaseModel):
+    """People to erase."""
+
+    ids: list[StrictInt] = Field(min_length=1)
+    model_config = example(ids=[1])
+
+
 class Alias(BaseModel):
     """Another name."""
 

@@ -14,6 +14,7 @@ from facesearch.server.problems import photos_body, problems
 from facesearch.server.schemas import (
     Attributes,
     Enrollments,
+    Forget,
     LookAlikes,
     Merge,
     Receipt,
@@ -69,6 +70,13 @@ async def create(request: Request, response: Response, state: StateOf, caller: E
     return answer
 
 
+@router.post("/forget", response_model=Receipt, responses=problems(404, 408, 413), summary="Erase several people")
+def forget(body: Forget, state: StateOf, caller: Remover) -> dict[str, Any]:
+    """Forget people, all of them or none, with one receipt."""
+    with acting_as(caller.actor):
+        return state.engine.forget(body.ids)
+
+
 @router.get("/{id}", responses=problems(404), summary="One person")
 def read(id: SubjectId, state: StateOf, _: Reader) -> SubjectRecord:  # noqa: A002  # the name in the URL
     """Name, counts and attributes."""
@@ -79,24 +87,21 @@ def read(id: SubjectId, state: StateOf, _: Reader) -> SubjectRecord:  # noqa: A0
 def rename(id: SubjectId, body: Rename, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
     """Give a person another name; 409 where it is somebody else's: that is what `merge` is for."""
     with acting_as(caller.actor):
-        state.gallery.rename_subject(id, body.subject)
-    return SubjectRecord.of(state.gallery.subject(id))
+        return SubjectRecord.of(state.engine.rename_subject(id, body.subject))
 
 
 @router.patch("/{id}/attributes", responses=problems(404, 408, 413), summary="Set attributes")
 def set_attributes(id: SubjectId, body: Attributes, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
     """Set some attributes; null removes one, those not named stay."""
     with acting_as(caller.actor):
-        state.gallery.set_attributes(id, body.attributes)
-    return SubjectRecord.of(state.gallery.subject(id))
+        return SubjectRecord.of(state.engine.set_attributes(id, body.attributes))
 
 
 @router.post("/{id}/merge", responses=problems(404, 408, 413), summary="Make two people one")
 def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> SubjectRecord:  # noqa: A002
     """This person's photos become the other's, and this person goes. Undoing takes it back."""
     with acting_as(caller.actor):
-        state.gallery.merge_subjects(id, body.into)
-    return SubjectRecord.of(state.gallery.subject(body.into))
+        return SubjectRecord.of(state.engine.merge_subjects(id, body.into))
 
 
 @router.delete("/{id}", response_model=Receipt, responses=problems(404), summary="Erase")
@@ -107,6 +112,13 @@ def erase(id: SubjectId, state: StateOf, caller: Remover) -> dict[str, Any]:  # 
     """
     with acting_as(caller.actor):
         return state.engine.forget([id])
+
+
+@router.post("/{id}/remove", responses=problems(404), summary="Remove")
+def remove(id: SubjectId, state: StateOf, caller: Remover) -> SubjectRecord:  # noqa: A002
+    """Remove a person with all photos, and answer what the person was. It can be undone for 30 days."""
+    with acting_as(caller.actor):
+        return SubjectRecord.of(state.engine.remove_subject(id))
 
 
 @router.get("/{id}/lookalikes", response_model=LookAlikes, responses=problems(404), summary="Who looks alike")

@@ -159,8 +159,14 @@ def change(served: Served) -> None:
     assert served.ask("GET", "/history")["entries"][0]["action"] == "undo"
     place = "/subjects/{id}/photos/{photo_id}"
     served.ask("DELETE", f"/subjects/{ada}/photos/{photos[0]['id']}", place=place)
-    receipt = served.ask("DELETE", f"/subjects/{ada}", place="/subjects/{id}")
-    assert receipt["gallery"].endswith(path_text(HOSTILE))
+    (mary, *_) = (each for each in served.ask("GET", "/subjects")["subjects"] if each["id"] != ada)
+    assert served.ask("POST", f"/subjects/{mary['id']}/remove", place="/subjects/{id}/remove") == mary
+    assert served.ask("POST", "/undo", json={})["action"] == "remove"
+    for receipt in (
+        served.ask("POST", "/subjects/forget", json={"ids": [mary["id"]]}),
+        served.ask("DELETE", f"/subjects/{ada}", place="/subjects/{id}"),
+    ):
+        assert receipt["gallery"].endswith(path_text(HOSTILE))
 
 
 STEPS: tuple[Callable[[Served], None], ...] = (look, probe, change)

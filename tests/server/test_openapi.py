@@ -60,6 +60,8 @@ ENDPOINTS = PLAIN | {
     ("DELETE", "/v1/subjects/{id}"),
     ("PATCH", "/v1/subjects/{id}/attributes"),
     ("POST", "/v1/subjects/{id}/merge"),
+    ("POST", "/v1/subjects/{id}/remove"),
+    ("POST", "/v1/subjects/forget"),
     ("GET", "/v1/subjects/{id}/lookalikes"),
     ("GET", "/v1/subjects/{id}/photos"),
     ("POST", "/v1/subjects/{id}/photos"),
