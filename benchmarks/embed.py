@@ -21,7 +21,7 @@ from benchmarks.timing import Taken, alternate, taken
 from facesearch.machine import usable_cores
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.encoder import Encoder, workers_for_many
-from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.photo import decode_photo, read_photo_bytes
 
 if TYPE_CHECKING:

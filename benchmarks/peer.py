@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facesearch.recognition.libraries import import_onnxruntime
-from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.types import Face
 
 if TYPE_CHECKING:

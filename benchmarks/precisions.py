@@ -17,14 +17,14 @@ import numpy as np
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.errors import FaceSearchError
 from facesearch.recognition.alignment import CROP_SIZE
+from facesearch.recognition.detector import Letterbox
 from facesearch.recognition.embedder import as_input
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.letterbox import Letterbox
-from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.packs.folder import read_pack_folder
+from facesearch.recognition.packs.precision import in_precision
+from facesearch.recognition.packs.quantize import CalibrationSet, quantize_pack
 from facesearch.recognition.photo import decode_photo, read_photo_bytes
-from facesearch.recognition.precision import in_precision
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy
-from facesearch.recognition.quantize import CalibrationSet, quantize_pack
 from facesearch.recognition.runtime import PRECISIONS, choose_provider, open_session
 from facesearch.types import Precision
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.reporting import Report
-    from facesearch.recognition.packfolder import ModelPack
+    from facesearch.recognition.packs.folder import ModelPack
     from facesearch.recognition.runtime import Session
 
 BASE: Final = "cpu fp32"

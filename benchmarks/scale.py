@@ -20,7 +20,7 @@ from benchmarks.networks import watched
 from benchmarks.scale_contenders import CONTENDERS, DIMENSION, SERVERS, is_here
 from benchmarks.timing import taken
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy
 

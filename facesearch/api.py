@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from facesearch.jobs.reembedding import ModelChange
     from facesearch.jobs.sources import Sources
     from facesearch.recognition.encoder import Encoder
-    from facesearch.recognition.packs import ModelPack, PackStore
+    from facesearch.recognition.packs.store import ModelPack, PackStore
     from facesearch.search.gallery import Gallery
     from facesearch.store.location import Location
     from facesearch.types import Rejection

@@ -15,8 +15,8 @@ from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.names import is_file
 
 if TYPE_CHECKING:
-    from facesearch.recognition.precision import Measurement
-    from facesearch.recognition.repair_file import RepairedFile
+    from facesearch.recognition.packs.precision import Measurement
+    from facesearch.recognition.packs.repair_file import RepairedFile
 
 PackArgument = Annotated[
     str, typer.Argument(metavar="PACK", autocompletion=completion.packs, help="A pack's name, or a folder.")
@@ -142,7 +142,7 @@ def repair(
     """
     from facesearch.cli.output import emit, note
     from facesearch.cli.outputs import guard_outputs
-    from facesearch.recognition.repair_file import repair_file
+    from facesearch.recognition.packs.repair_file import repair_file
 
     source = Path(detector)
     with open_engine() as engine:

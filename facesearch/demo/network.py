@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesearch.recognition import graph
+from facesearch.recognition.packs import graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from facesearch.recognition.graph import Port
+    from facesearch.recognition.packs.graph import Port
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.demo.standin_detector import detector_bytes
 from facesearch.demo.standin_embedder import DIMENSION, INPUT_MEAN, INPUT_STD, embedder_bytes
-from facesearch.recognition.packfolder import PACK_FILE
+from facesearch.recognition.packs.folder import PACK_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

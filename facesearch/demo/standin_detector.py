@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from facesearch.demo.network import Net, Value
-from facesearch.recognition.graph import Port
+from facesearch.recognition.packs.graph import Port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.demo.network import Net
-from facesearch.recognition.graph import Port
+from facesearch.recognition.packs.graph import Port
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

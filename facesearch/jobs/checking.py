@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from facesearch.jobs.parts import Parts
-    from facesearch.recognition.packs import PackStore
+    from facesearch.recognition.packs.store import PackStore
     from facesearch.types import ModelInfo
 
 

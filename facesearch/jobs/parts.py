@@ -13,7 +13,7 @@ from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVI
 from facesearch.errors import GalleryNotFoundError
 from facesearch.names import path_text
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.packs import DEFAULT_PACK, KNOWN_PACKS, PackStore
+from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.recognition.runtime import choose_provider, parse_precision
 from facesearch.types import MAX_SCORE_SHIFT, mixing_shift
 from facesearch.versions import require, require_sqlite
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from facesearch.config import Settings
-    from facesearch.recognition.packs import ModelPack
+    from facesearch.recognition.packs.store import ModelPack
     from facesearch.search.gallery import Gallery
     from facesearch.types import ModelInfo
 

@@ -14,9 +14,9 @@ from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
 from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
 from facesearch.names import is_folder
 from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.packs.precision import Measurement, PrecisionRecord, folder_of, read_record, write_record
+from facesearch.recognition.packs.quantize import collect_calibration, quantize_pack
 from facesearch.recognition.photo import read_photo_bytes
-from facesearch.recognition.precision import Measurement, PrecisionRecord, folder_of, read_record, write_record
-from facesearch.recognition.quantize import collect_calibration, quantize_pack
 from facesearch.recognition.runtime import PRECISIONS, choose_provider
 from facesearch.store.outputs import Outputs
 from facesearch.types import Precision, Vectors, is_photo_name
@@ -25,7 +25,7 @@ from facesearch.walking import walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from facesearch.recognition.packs import ModelPack
+    from facesearch.recognition.packs.store import ModelPack
 
     Photo = Path | bytes
 

@@ -11,8 +11,7 @@ from facesearch.errors import GalleryError, ModelMismatchError, PhotoError
 from facesearch.names import path_text
 from facesearch.recognition.encoder import Encoder
 from facesearch.recognition.photo import read_photo_bytes
-from facesearch.recognition.quality import NO_LIMITS, FacePolicy
-from facesearch.recognition.refinding import refind
+from facesearch.recognition.quality import NO_LIMITS, FacePolicy, refind
 from facesearch.recognition.runtime import parse_precision
 from facesearch.recognition.thumbnail import box_in_thumbnail
 from facesearch.store.photos import CropStore, is_upload

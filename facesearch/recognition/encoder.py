@@ -16,10 +16,9 @@ from facesearch.recognition.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import NMS_THRESHOLD, Detector, parse_det_size
 from facesearch.recognition.embedder import Embedder
+from facesearch.recognition.packs.precision import in_precision, read_record
 from facesearch.recognition.photo_steps import EncodedPhoto, PhotoPipeline, PhotoSteps, PreparedPhoto
-from facesearch.recognition.pipeline import Pipeline
-from facesearch.recognition.pixel_budget import budget_for
-from facesearch.recognition.precision import in_precision, read_record
+from facesearch.recognition.pipeline import Pipeline, budget_for
 from facesearch.recognition.quality import NO_FACE, FaceChoice, Limits, measure
 from facesearch.recognition.runtime import ProviderChoice, choose_provider, open_session
 from facesearch.recognition.trust import Trust
@@ -38,7 +37,7 @@ from facesearch.types import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from facesearch.recognition.packs import ModelPack
+    from facesearch.recognition.packs.store import ModelPack
     from facesearch.types import Vector
 
 T = TypeVar("T")

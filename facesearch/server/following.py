@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from anyio.to_thread import run_sync
 
 from facesearch.errors import ConfigError, ModelMismatchError, ModelNotFoundError
-from facesearch.recognition.packs import KNOWN_PACKS
+from facesearch.recognition.packs.store import KNOWN_PACKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

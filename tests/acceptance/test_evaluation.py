@@ -18,7 +18,7 @@ from facesearch.evaluation.trials.table import encode
 from facesearch.jobs.calibrate import Request, calibrate_on_labelled
 from facesearch.jobs.embeddings import PhotoEmbedder
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.packs import PackStore
+from facesearch.recognition.packs.store import PackStore
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from facesearch.demo.brush import Brush
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landscape, draw_portrait
 from facesearch.demo.standin import THRESHOLD, build_standin_pack
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.graph import read_graph
-from facesearch.recognition.packs import PackStore
+from facesearch.recognition.packs.graph import read_graph
+from facesearch.recognition.packs.store import PackStore
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy
 from tests.fixtures_standin import GROUP
 

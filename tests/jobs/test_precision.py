@@ -17,8 +17,8 @@ from facesearch.jobs.embedding_cache import Embedding
 from facesearch.jobs.embeddings import Embedded
 from facesearch.jobs.precision import measure, prepare_precision
 from facesearch.recognition import openvino_session
-from facesearch.recognition.packs import ModelPack, PackStore
-from facesearch.recognition.precision import PrecisionRecord, read_record
+from facesearch.recognition.packs.precision import PrecisionRecord, read_record
+from facesearch.recognition.packs.store import ModelPack, PackStore
 from facesearch.types import Face, Precision, Quality, Template, Vectors
 from tests.fixtures_unreadable import Refuse
 

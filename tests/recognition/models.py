@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from facesearch.recognition.alignment import ARCFACE_TEMPLATE
 from facesearch.recognition.detector import STRIDES
-from facesearch.recognition.graph import Port, node, tensor, write_graph
-from facesearch.recognition.packs import DetectorFile, ModelPack, RecognizerFile
+from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
+from facesearch.recognition.packs.store import DetectorFile, ModelPack, RecognizerFile
 from tests.recognition.sessions import Floats, floats, scrfd_outputs
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesearch.recognition.detector import ANCHORS, STRIDES
-from facesearch.recognition.graph import Port, node, tensor, write_graph
+from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

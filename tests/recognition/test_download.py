@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ModelError, ModelIntegrityError
-from facesearch.recognition.download import download, extract_members
+from facesearch.recognition.packs.download import download, extract_members
 from tests.recognition.file_server import FileServer, serve
 
 if TYPE_CHECKING:

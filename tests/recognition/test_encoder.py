@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from facesearch.recognition.packs import ModelPack
+    from facesearch.recognition.packs.store import ModelPack
 
 ANY = Limits(min_size=0, min_detection_score=0, min_sharpness=0, max_yaw=math.inf, max_roll=180)
 ONE_FACE = [(8.0, 8.0, 48.0)]

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError
-from facesearch.recognition.download import download
-from facesearch.recognition.graph import parse_model
-from facesearch.recognition.packs import KnownFile, KnownPack, ModelPack, PackStore
+from facesearch.recognition.packs.download import download
+from facesearch.recognition.packs.graph import parse_model
+from facesearch.recognition.packs.store import KnownFile, KnownPack, ModelPack, PackStore
 from facesearch.recognition.runtime import Session, choose_provider, open_session
 from tests.recognition.file_server import FileServer, serve
 from tests.recognition.models import detector_model, recognizer_model

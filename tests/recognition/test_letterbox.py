@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesearch.recognition.letterbox import Letterbox
+from facesearch.recognition.detector import Letterbox
 
 SIZES = st.tuples(st.integers(1, 90), st.integers(1, 90))
 

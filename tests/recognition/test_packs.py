@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError
-from facesearch.recognition.download import download
-from facesearch.recognition.graph import Port, node, tensor, write_graph
-from facesearch.recognition.packs import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack, PackStore
+from facesearch.recognition.packs.download import download
+from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
+from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack, PackStore
 from tests.recognition.file_server import FileServer, serve
 
 if TYPE_CHECKING:

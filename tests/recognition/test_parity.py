@@ -16,10 +16,9 @@ from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Detector
 from facesearch.recognition.embedder import Embedder
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.packfolder import read_pack_folder
+from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.photo import decode_photo, read_photo_bytes
-from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge
-from facesearch.recognition.refinding import refind
+from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge, refind
 from facesearch.recognition.runtime import choose_provider, open_session
 from facesearch.types import Face, Reason, Rejection
 from tests.recognition.test_embedder import embedded

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facesearch.recognition.pipeline import Pipeline
-from facesearch.recognition.pixel_budget import PixelBudget
+from facesearch.recognition.pipeline import Pipeline, PixelBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facesearch.recognition.decode_protocol import MAX_PIXELS
-from facesearch.recognition.pixel_budget import IN_FLIGHT, ORDINARY, PixelBudget, budget_for
+from facesearch.recognition.decode_process import MAX_PIXELS
+from facesearch.recognition.pipeline import IN_FLIGHT, ORDINARY, PixelBudget, budget_for
 
 
 class Users:

@@ -20,8 +20,7 @@ import pytest
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.recognition import openvino_session, runtime
 from facesearch.recognition.encoder import Encoder
-from facesearch.recognition.packs import ModelPack
-from facesearch.recognition.precision import (
+from facesearch.recognition.packs.precision import (
     Measurement,
     PrecisionRecord,
     folder_of,
@@ -29,6 +28,7 @@ from facesearch.recognition.precision import (
     read_record,
     write_record,
 )
+from facesearch.recognition.packs.store import ModelPack
 from facesearch.recognition.runtime import PRECISIONS, PROVIDERS, choose_provider, open_session, parse_precision
 from facesearch.types import ModelInfo, Precision, mixing_shift
 from tests.recognition.models import detector_model, recognizer_model, write_pack

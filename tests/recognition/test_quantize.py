@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from facesearch.recognition.graph import Port, node, parse_model, write_graph
-from facesearch.recognition.quantize import _last_convolutions, _named
+from facesearch.recognition.packs.graph import Port, node, parse_model, write_graph
+from facesearch.recognition.packs.quantize import _last_convolutions, _named
 
 
 def test_nodes_without_names_are_told_apart() -> None:

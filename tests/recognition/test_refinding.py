@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesearch.recognition.refinding import CLEARLY, SAME_FACE, Box, overlaps, refind
+from facesearch.recognition.quality import CLEARLY, SAME_FACE, Box, overlaps, refind
 from facesearch.types import Face, Reason, Rejection
 
 LANDMARKS = np.zeros((5, 2), np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.recognition import runtime
-from facesearch.recognition.graph import Port, node, tensor, write_graph
+from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
 from facesearch.recognition.runtime import PROVIDERS, ProviderChoice, choose_provider, open_session
 from tests.recognition.models import recognizer_model
 

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from facesearch.errors import ConfigError, FaceSearchError, ModelIntegrityError, ModelNotFoundError
 from facesearch.names import is_folder, path_text, text_path
-from facesearch.recognition.known_packs import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack
-from facesearch.recognition.packfolder import (
+from facesearch.recognition.packs.folder import (
+    DEFAULT_PACK,
+    KNOWN_PACKS,
     SHA256_PATTERN,
     DetectorFile,
+    KnownFile,
+    KnownPack,
     ModelPack,
     RecognizerFile,
     file_sha256,
@@ -28,7 +31,7 @@ from facesearch.recognition.packfolder import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from facesearch.recognition.download import Progress
+    from facesearch.recognition.packs.download import Progress
 
     Notice = Callable[[str], None]
     """Called with a text that the user has to see before a download."""
@@ -49,7 +52,7 @@ __all__ = [
 
 
 class Fetch(Protocol):
-    """How an archive gets here; `facesearch.recognition.download.download` unless a test says otherwise."""
+    """How an archive gets here; `facesearch.recognition.packs.download.download` unless a test says otherwise."""
 
     def __call__(
         self,
@@ -151,7 +154,7 @@ class PackStore:
             ModelError: the download failed.
             ModelIntegrityError: what came is not what was expected.
         """
-        from facesearch.recognition.download import download, extract_members
+        from facesearch.recognition.packs.download import download, extract_members
 
         if name not in self._registry:
             raise ConfigError(f"No pack called {name!r} can be pulled.", self._known_names())

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from facesearch.errors import ConfigError, ModelError, PhotoError
 from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded
-from facesearch.recognition.detector import parse_det_size
+from facesearch.recognition.detector import Letterbox, parse_det_size
 from facesearch.recognition.embedder import as_input
-from facesearch.recognition.graph import parse_model
-from facesearch.recognition.letterbox import Letterbox
 from facesearch.recognition.libraries import import_onnxruntime
-from facesearch.recognition.packfolder import file_sha256
-from facesearch.recognition.precision import PrecisionRecord, folder_of, write_record
-from facesearch.recognition.repair import repair
+from facesearch.recognition.packs.folder import file_sha256
+from facesearch.recognition.packs.graph import parse_model
+from facesearch.recognition.packs.precision import PrecisionRecord, folder_of, write_record
+from facesearch.recognition.packs.repair import repair
 from facesearch.types import Precision
 from facesearch.versions import require
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facesearch.recognition.encoder import Encoder
-    from facesearch.recognition.packfolder import ModelPack
+    from facesearch.recognition.packs.folder import ModelPack
 
 DETECTOR_PHOTOS: Final = 32
 """Photos at each detection size that the detector is calibrated on."""

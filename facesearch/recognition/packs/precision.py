@@ -1,7 +1,7 @@
 """A pack in another precision than fp32: which files it has for that, and what was measured with them.
 
 `<pack's folder>/<precision>/precision.json` says both. int8 has files of its own, which
-`facesearch.recognition.quantize` makes; bf16 is how OpenVINO runs the pack's own files.
+`facesearch.recognition.packs.quantize` makes; bf16 is how OpenVINO runs the pack's own files.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.errors import ModelIntegrityError, ModelNotFoundError
-from facesearch.recognition.packfolder import SHA256_PATTERN
+from facesearch.recognition.packs.folder import SHA256_PATTERN
 from facesearch.types import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from facesearch.recognition.packfolder import ModelPack
+    from facesearch.recognition.packs.folder import ModelPack
 
 RECORD: Final = "precision.json"
 _AGAIN: Final = "Make it again: facesearch models quantize PACK PHOTOS --force"

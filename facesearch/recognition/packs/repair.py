@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facesearch.errors import ModelError
-from facesearch.recognition.graph import REPAIRED_FROM, Message, all_nodes, parse_model, repaired_from, tensor
+from facesearch.recognition.packs.graph import REPAIRED_FROM, Message, all_nodes, parse_model, repaired_from, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
