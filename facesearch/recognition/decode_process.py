@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -18,24 +17,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import InstallationError, PhotoError
+from facesearch.recognition.decode_protocol import ANSWER, DECODED, LENGTH, MAX_PIXELS, READY
 from facesearch.types import Pixels, Reason
 from facesearch.versions import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
-
-
-READY: Final = b"facesearch decoder 1\n"
-LENGTH: Final = struct.Struct("<Q")
-ANSWER: Final = struct.Struct("<BII")
-"""`DECODED`, width, height; or `REFUSED`, length of the JSON, 0."""
-DECODED: Final = 0
-REFUSED: Final = 1
-
-MAX_PIXELS: Final = 50_000_000
-"""Larger photos are refused by their header: 50 Mpx are 150 MB of pixels and above any phone's default."""
-
 
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "

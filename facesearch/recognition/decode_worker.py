@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import PhotoError
 from facesearch.machine import address_space
-from facesearch.recognition.decode_process import ANSWER, DECODED, LENGTH, READY, REFUSED
+from facesearch.recognition.decode_protocol import ANSWER, DECODED, LENGTH, READY, REFUSED
 from facesearch.recognition.formats import decode_image
 
 if TYPE_CHECKING:
