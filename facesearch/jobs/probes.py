@@ -16,7 +16,7 @@ from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded, start_decoding
 from facesearch.recognition.photo import note_on, read_photo_bytes
 from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
-from facesearch.search.decision import DEFAULT_MARGIN, decide
+from facesearch.search.matching import DEFAULT_MARGIN, decide
 from facesearch.types import (
     Candidate,
     Comparison,

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.live_index import LiveIndex
     from facesearch.store.journal import Entry
-    from facesearch.store.revisions import Revision
     from facesearch.types import ModelInfo, Vector
 
 _SAYS_NOTHING: Final = {Reason.UNREADABLE, Reason.INACCESSIBLE, Reason.MODEL_FAILURE}
@@ -41,24 +39,6 @@ class Effect:
         """(template id, checksum, vector)."""
         self.model_row: int | None = None
         """Whose templates were added."""
-
-    def take_over(self, live: LiveIndex, before: Revision, after: Revision) -> None:
-        """Bring an index to its own state with this transaction, which began at `before` and ends at `after`.
-
-        What others committed meanwhile, it lacks as before. An index that could not be told apart, or that is of
-        another model than others have made the active one meanwhile, stays as it is.
-        """
-        revision = live.revision and live.revision.with_change(before, after)
-        if revision is None or self.model_row not in {None, live.model_row}:
-            return
-        live.forget(np.array(self.removed, np.int64))
-        removed = set(self.removed)
-        added = [row for row in self.added if row[0] not in removed]  # one commit may name a path twice
-        if added:
-            ids = np.array([row[0] for row in added], np.int64)
-            checksums = np.array([row[1] for row in added], np.uint32)
-            live.add(ids, checksums, np.array([row[2] for row in added], np.float32))
-        live.revision = revision
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from facesearch.errors import VectorDatabaseError
 from facesearch.files import remove_dead_work
-from facesearch.index.snapshot import remove_leftovers
+from facesearch.index.cache_file import remove_leftovers
 from facesearch.names import path_text
 from facesearch.search.backlog import active_vector_database
 from facesearch.search.changes import Change, Commit, Effect, apply_changes

@@ -51,7 +51,7 @@ class Transactions:
             self._vector_databases.follow(connection)
             after = read_revision(connection)
             if for_good:
-                self._mirror.forget_on_disk(effect.removed, before, after)
+                self._mirror.erase_on_disk(effect.removed, before, after)
             return result, effect, before, after
 
         with self._mirror.lock:

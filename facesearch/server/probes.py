@@ -11,7 +11,7 @@ from facesearch.errors import ConfigError
 from facesearch.recognition.quality import FacePolicy
 from facesearch.recognition.thumbnail import PREVIEW_SIDE
 from facesearch.records import ComparisonRecord
-from facesearch.search.decision import DEFAULT_MARGIN
+from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.server.batching import Ask
 from facesearch.server.problems import PAIR_BODY, photos_body, problems
 from facesearch.server.schemas import Detections, Identifications, SentFace, SentSearch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,10 +13,8 @@ import sqlalchemy as sa
 
 from facesearch.arguments import UNIT_TOLERANCE
 from facesearch.errors import CorruptGalleryError, FaceSearchError
-from facesearch.index.rowfiles import is_row_cache
-from facesearch.index.snapshot import read_snapshot
 from facesearch.names import is_file
-from facesearch.search.database_checks import check_vector_databases
+from facesearch.search.checks import check_cache, check_vector_databases
 from facesearch.store import models, photos, templates
 from facesearch.store.erasure import count_back
 from facesearch.store.photos import is_upload
@@ -28,11 +25,9 @@ from facesearch.types import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from sqlalchemy.engine import Connection, Row
 
-    from facesearch.index.snapshot import Snapshot
     from facesearch.search.gallery import Gallery
     from facesearch.store.database import Database
     from facesearch.store.photos import StoredPhoto
@@ -57,7 +52,7 @@ def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
     if sound:
         yield from _check_erased(gallery, fix=fix)
         yield from check_vector_databases(gallery.vector_databases, fix=fix)
-        yield _check_cache(gallery, fix=fix)
+        yield check_cache(gallery.database, gallery.mirror, fix=fix)
     yield from _check_photos(gallery.database, listed=not sound)
 
 
@@ -168,55 +163,6 @@ def _check_models(connection: Connection) -> Iterator[Finding]:
         # Not a fault where there are others: whoever activated the model was told, and allowed it.
         detail = f"{missing} faces have no template of it, so that no search finds them: facesearch reembed"
         yield Finding(ok=others > 0, subject="models", detail=detail)
-
-
-def _check_cache(gallery: Gallery, *, fix: bool) -> Finding:
-    """Look at the cache, against a database that is sound."""
-    with gallery.database.read() as connection:
-        found = _compare_cache(connection, gallery.folder)
-    if found.ok:
-        return found
-    if not fix:
-        return replace(found, detail=f"{found.detail}; `facesearch check --fix` rebuilds it")
-    count = gallery.rebuild_mirror()
-    return Finding(ok=True, subject="index", detail=f"{found.detail}; rebuilt from {count} templates", fixed=True)
-
-
-def _compare_cache(connection: Connection, folder: Path) -> Finding:
-    try:
-        snapshot = _read_cache(folder)
-    except CorruptGalleryError as error:
-        return Finding(ok=False, subject="index", detail=error.message)
-    active = models.active_model(connection)
-    if snapshot is None or active is None:
-        return Finding(ok=True, subject="index", detail="no cache yet; it is built at the next search")
-    if snapshot.token != read_revision(connection).token or snapshot.model_id != active[1].model_id:
-        detail = "the cache is of an older state; it catches up at the next search"
-        return Finding(ok=True, subject="index", detail=detail)
-    if snapshot.vectors.shape[1] != active[1].dimension or not _same_templates(connection, active[0], snapshot):
-        detail = "the cache carries the database's token but not its templates"
-        return Finding(ok=False, subject="index", detail=detail)
-    return Finding(ok=True, subject="index", detail=f"the cache holds exactly the {len(snapshot.ids)} templates")
-
-
-def _read_cache(folder: Path) -> Snapshot | None:
-    if not is_row_cache(folder):
-        return read_snapshot(folder)
-    from facesearch.index import row_index  # FAISS
-
-    return row_index.read_as_snapshot(folder)
-
-
-def _same_templates(connection: Connection, model_row: int, snapshot: Snapshot) -> bool:
-    order = np.argsort(snapshot.ids)
-    position = 0
-    for block in templates.templates(connection, model_row, snapshot.vectors.shape[1]):
-        part = order[position : position + len(block.ids)]
-        position += len(block.ids)
-        kept = ((snapshot.ids, block.ids), (snapshot.checksums, block.checksums), (snapshot.vectors, block.vectors))
-        if not all(np.array_equal(cached[part], stored) for cached, stored in kept):
-            return False
-    return position == len(snapshot.ids)
 
 
 def _check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:

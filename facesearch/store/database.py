@@ -10,7 +10,7 @@ import shlex
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import sqlalchemy as sa
 
@@ -30,6 +30,8 @@ class Database(ABC):
     """Thread-safe; `read()` and `write()` hand out one transaction each."""
 
     engine: Engine
+    has_one_writer: ClassVar[bool]
+    """Whether writers wait for each other; else they run side by side."""
 
     # -- transactions
 

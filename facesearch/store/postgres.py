@@ -61,6 +61,8 @@ _TABLES: Final = "subjects, photos, faces, templates, rejections, crops"
 class PostgresDatabase(Database):
     """A gallery's tables in a database, or a schema, of their own."""
 
+    has_one_writer = False
+
     def __init__(self, location: DatabaseUrl) -> None:
         _require_driver()
         self.location = location

@@ -58,6 +58,8 @@ OUTSIDE: tuple[str, ...] = ()
 class SqliteDatabase(Database):
     """A gallery's database file. Thread-safe; `read()` and `write()` hand out one transaction each."""
 
+    has_one_writer = True
+
     def __init__(self, path: Path, cipher: Cipher | None = None) -> None:
         """`cipher` opens an encrypted file, and encrypts a new one."""
         self.path = path
