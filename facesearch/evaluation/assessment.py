@@ -35,8 +35,9 @@ from facesearch.evaluation.rates import (
     Interval,
     Rate,
     bootstrap_interval,
+    counted_rate,
+    surrounded,
     wilson,
-    zero_error_bound,
 )
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import (
@@ -170,13 +171,7 @@ def evaluate_pairs(
         replicates: of the subject bootstrap (needs identities); 0 turns it off.
         seed: of the bootstrap: same scores, same seed, same intervals.
 
-    Raises:
-        EvaluationError: a class without completed comparisons; identities that contradict the labels.
-
-    >>> pairs = ScoredPairs(np.array([0.9, 0.8, np.nan, 0.3, 0.2]), np.array([True, True, True, False, False]))
-    >>> result = evaluate_pairs(pairs, targets=[0.5])
-    >>> result.counts.failed, result.points[0].tar.value, round(result.points[0].gfrr.value, 2)
-    (1, 1.0, 0.33)
+    Raises EvaluationError: a class without completed comparisons; identities that contradict the labels.
     """
     completed = ~np.isnan(pairs.score)
     mated, non_mated = pairs.score[completed & pairs.mated], pairs.score[completed & ~pairs.mated]
@@ -195,8 +190,8 @@ def evaluate_pairs(
         min_dcf=detection_cost(curve),
         best=best_accuracy(curve),
         folds=None if pairs.fold is None else fold_accuracy(pairs.score, pairs.mated, pairs.fold),
-        fte=_attempted(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
-        fta=_attempted(attempts.failed_probes, attempts.probes) if attempts else None,
+        fte=counted_rate(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
+        fta=counted_rate(attempts.failed_probes, attempts.probes) if attempts else None,
         insightface=insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
         replicates=replicates if sample else 0,
         seed=seed,
@@ -224,8 +219,7 @@ def evaluate_summary(
         replicates: of the subject bootstrap; 0 turns it off.
         seed: of the bootstrap.
 
-    Raises:
-        EvaluationError: a class without comparisons.
+    Raises EvaluationError: a class without comparisons.
     """
     curve = curve_of_summary(summary)
     sample = sample_of_summary(summary)
@@ -251,7 +245,7 @@ def evaluate_summary(
         d_prime=d_prime_of_moments(_moments(summary.mated_score), _histogram_moments(summary.histogram)),
         min_dcf=detection_cost(curve),
         best=best_accuracy(curve),
-        fte=_attempted(failed_templates, templates + failed_templates),
+        fte=counted_rate(failed_templates, templates + failed_templates),
         replicates=replicates,
         seed=seed,
     )
@@ -317,10 +311,6 @@ def _count(
     )
 
 
-def _attempted(failed: int, attempted: int) -> Rate | None:
-    return Rate(failed, attempted, naive=wilson(failed, attempted)) if attempted else None
-
-
 def _with_uncertainty(result: VerificationResult, sample: Sample | None, scores: Floats) -> VerificationResult:
     """Add the intervals, the zero-error bounds, the generalised rates, the ribbon and the count of close decisions."""
     wanted = [point.target_far for point in result.points if point.tar is not None]
@@ -358,27 +348,16 @@ def _surround(
     counts = result.counts
     tar, far = point.tar, point.far
     column = np.flatnonzero(fars == point.target_far)
-    if drawn is not None and column.size and counts.mated_subjects and counts.subject_pairs:
-        tar = _bootstrapped(tar, drawn.tar[:, column[0]], counts.mated_subjects)
-        far = _bootstrapped(far, drawn.far[:, column[0]], counts.subject_pairs)
-    tar = replace(tar, naive=wilson(tar.count, tar.total))
-    far = replace(far, naive=wilson(far.count, far.total))
-    if tar.count == tar.total:
-        tar = replace(tar, zero_errors=zero_error_bound(counts.mated_subjects or tar.total, tar.total))
-    if far.count == 0:
-        far = replace(far, zero_errors=zero_error_bound(counts.subject_pairs or far.total, far.total))
-    rejected = counts.planned_mated - tar.count
+    known = drawn is not None and column.size and counts.mated_subjects and counts.subject_pairs
+    tars = drawn.tar[:, column[0]] if drawn and known else None
+    fars_drawn = drawn.far[:, column[0]] if drawn and known else None
     return replace(
         point,
-        tar=tar,
-        far=far,
-        gfrr=Rate(rejected, counts.planned_mated, naive=wilson(rejected, counts.planned_mated)),
-        gfar=Rate(far.count, counts.planned_non_mated, naive=wilson(far.count, counts.planned_non_mated)),
+        tar=surrounded(tar, counts.mated_subjects or tar.total, tars, flawless=tar.total),
+        far=surrounded(far, counts.subject_pairs or far.total, fars_drawn, flawless=0),
+        gfrr=counted_rate(counts.planned_mated - tar.count, counts.planned_mated),
+        gfar=counted_rate(far.count, counts.planned_non_mated),
     )
-
-
-def _bootstrapped(rate: Rate, replicates: Floats, units: int) -> Rate:
-    return replace(rate, interval=bootstrap_interval(rate.value, replicates, trials=rate.total, units=units))
 
 
 def _eer_interval(result: VerificationResult, drawn: Replicates | None) -> Interval | None:

@@ -88,11 +88,7 @@ class Audit:
     @property
     def by_kind(self) -> dict[Kind, tuple[Finding, ...]]:
         """The findings of each kind."""
-        return {
-            Kind.LOOK_ALIKE: self.look_alikes,
-            Kind.MISLABELLED: self.mislabelled,
-            Kind.DUPLICATE: self.duplicates,
-        }
+        return {Kind.LOOK_ALIKE: self.look_alikes, Kind.MISLABELLED: self.mislabelled, Kind.DUPLICATE: self.duplicates}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -108,8 +104,7 @@ def audit_templates(known: LabelledTemplates, threshold: float, duplicate: float
         threshold: cosine at which two people are taken for one another.
         duplicate: cosine from which on two photos of one person are near-duplicates.
 
-    Raises:
-        EvaluationError: fewer than two templates.
+    Raises EvaluationError: fewer than two templates.
     """
     if len(known.subject) < 2:
         raise EvaluationError("One template cannot be compared with others.", "Enroll more photos.")

@@ -72,8 +72,7 @@ def sample_of_pairs(pairs: ScoredPairs, people: Counts | None = None) -> Sample:
         pairs: with identities.
         people: sorted distinct ids of everyone to draw from; by default those of the completed comparisons.
 
-    Raises:
-        EvaluationError: no identities, a mated pair of two people or a non-mated pair of one.
+    Raises EvaluationError: no identities, a mated pair of two people or a non-mated pair of one.
     """
     if pairs.id_a is None or pairs.id_b is None:
         raise EvaluationError(
@@ -137,9 +136,6 @@ def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Count
     """How often each person is drawn, in chunks of (r, subjects) int64 whose r sum to `replicates`.
 
     The draws depend on the three arguments alone: figures with one seed are paired replicate by replicate.
-
-    >>> [chunk.sum(axis=1).tolist() for chunk in subject_weights(5, 3, seed=0)]
-    [[5, 5, 5]]
     """
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // subjects)
@@ -180,8 +176,7 @@ def tar_replicates(sample: Sample, targets: Sequence[float], draw: Draw) -> tupl
 
     Both (r, targets) float64; NaN where a class was not drawn.
 
-    Raises:
-        EvaluationError: the tail ends above the threshold of a replicate.
+    Raises EvaluationError: the tail ends above the threshold of a replicate.
     """
     tar, far = np.full((2, len(draw.weights), len(targets)), math.nan)
     above = np.append(np.searchsorted(-sample.mated_score, -sample.tail_score), sample.mated_score.size)
@@ -338,11 +333,7 @@ def mated_units(sample: Sample) -> int:
 
 
 def disjoint_pairs(pair_a: Counts, pair_b: Counts) -> int:
-    """How many pairs a greedy walk finds that share no person: independent non-mated units.
-
-    >>> disjoint_pairs(np.array([0, 0, 2]), np.array([1, 2, 3]))
-    2
-    """
+    """How many pairs a greedy walk finds that share no person: independent non-mated units."""
     taken: set[int] = set()
     count = 0
     for a, b in zip(pair_a.tolist(), pair_b.tolist(), strict=True):

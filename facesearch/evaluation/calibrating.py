@@ -52,13 +52,7 @@ def conservative_threshold(best: Floats, clusters: Counts, rate: float) -> TailT
         clusters: (q,) who is on the probes.
         rate: share of probes that may reach the threshold, below `SHARE`.
 
-    Raises:
-        EvaluationError: too few probes for a fit, or a rate that needs no extrapolation.
-
-    >>> best = np.random.default_rng(0).normal(0.3, 0.05, 2000)
-    >>> found = conservative_threshold(best, np.arange(2000), 1e-4)
-    >>> bool(0.486 < found.threshold < 0.6)
-    True
+    Raises EvaluationError: too few probes for a fit, or a rate that needs no extrapolation.
     """
     best = np.where(np.isnan(best), -math.inf, best)
     count = math.floor(SHARE * best.size)
@@ -119,15 +113,7 @@ EXTRAPOLATED = "EXTRAPOLATED: generalised Pareto tail, people drawn"
 def calibrate_far(result: VerificationResult, target: float) -> Calibration:
     """The threshold for TAR at FAR <= target, from an evaluation that holds that target.
 
-    Raises:
-        EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
-
-    >>> from facesearch.evaluation.assessment import evaluate_pairs
-    >>> from facesearch.evaluation.trials.types import ScoredPairs
-    >>> score = np.append(np.linspace(0, 0.5, 100), 0.9)
-    >>> result = evaluate_pairs(ScoredPairs(score, score > 0.8), targets=[0.1])
-    >>> calibrate_far(result, 0.1).threshold
-    0.454546
+    Raises EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
     """
     found = [point for point in result.points if point.target_far == target]
     if not found:
@@ -160,11 +146,7 @@ def calibrate_far(result: VerificationResult, target: float) -> Calibration:
 
 
 def round_up(threshold: float) -> float:
-    """To `DECIMALS` decimals, never down.
-
-    >>> round_up(0.4123001), round_up(0.4123)
-    (0.412301, 0.4123)
-    """
+    """To `DECIMALS` decimals, never down."""
     nearest = round(threshold, DECIMALS)
     return nearest if nearest >= threshold else round(nearest + 10.0**-DECIMALS, DECIMALS)
 
@@ -183,14 +165,7 @@ def calibrate_fpir(
         subjects: n; by default N.
         extrapolate: allow a fitted tail, down to rates of 1 / (10 * probes).
 
-    Raises:
-        EvaluationError: the data do not support the target; says how many people on probes would.
-
-    >>> from facesearch.evaluation.searches import NON_MATED, summarise
-    >>> block = np.random.default_rng(0).uniform(0, 0.5, (1000, 20))
-    >>> found = calibrate_fpir(summarise(block, np.full(1000, NON_MATED)), 0.05)
-    >>> found.basis.value, found.errors, found.trials
-    ('empirical', 49, 1000)
+    Raises EvaluationError: the data do not support the target; says how many people on probes would.
     """
     size = scores.subjects if subjects is None else subjects
     if not 0 < target < 1 or size < 1:
@@ -322,12 +297,7 @@ def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
     Args:
         people: (n,) codes. share: of the people to fit on, in (0, 1). seed: of the draw.
 
-    Raises:
-        EvaluationError: fewer than two people, or a side without anyone.
-
-    >>> rows = split_people(np.array([1, 1, 2, 2]))
-    >>> rows[0] == rows[1], rows[2] == rows[3], rows[0] != rows[2]
-    (np.True_, np.True_, np.True_)
+    Raises EvaluationError: fewer than two people, or a side without anyone.
     """
     names = np.unique(people)
     count = round(share * names.size)

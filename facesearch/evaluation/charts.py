@@ -207,11 +207,14 @@ def note(axes: Axes, text: str) -> None:
     )
 
 
-def halo() -> list[Any]:
-    """Path effects that keep a label legible where a line runs under it."""
+def annotate(
+    axes: Axes, said: str, at: tuple[float, float], offset: tuple[float, float], size: float, **style: Any
+) -> None:
+    """Text at `offset` points from `at`, with a halo that keeps it legible where a line runs under it."""
     from matplotlib.patheffects import withStroke
 
-    return [withStroke(linewidth=2.5, foreground=PAPER)]
+    halo = [withStroke(linewidth=2.5, foreground=PAPER)]
+    axes.annotate(said, at, xytext=offset, textcoords="offset points", fontsize=size, path_effects=halo, **style)
 
 
 def decades_down(value: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import disjoint_pairs, subject_weights
 from facesearch.evaluation.rates import REPLICATES, Counts, Flags, Rate, bootstrap_interval, wilson
-from facesearch.evaluation.trials.table import HEADER_ROWS, encode, read_columns, refusal, repeats
+from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, refuse, repeated
 from facesearch.evaluation.trials.types import ScoredPairs
 
 
@@ -39,12 +39,7 @@ def group_rates(
         replicates: of the subject bootstrap within the group.
         seed: of the bootstrap.
 
-    Raises:
-        EvaluationError: no identities, or nobody in a group has a completed comparison.
-
-    >>> pairs = ScoredPairs(np.array([0.9, 0.2]), np.array([True, True]), np.array([1, 2]), np.array([1, 2]))
-    >>> [(rates.group, rates.tar.value) for rates in group_rates(pairs, {1: "x", 2: "y"}, 0.5)]
-    [('x', 1.0), ('y', 0.0)]
+    Raises EvaluationError: no identities, or nobody in a group has a completed comparison.
     """
     if pairs.id_a is None or pairs.id_b is None:
         raise EvaluationError("Rates by group need to know who is in each pair.", hint="Add the columns id_a and id_b.")
@@ -100,18 +95,12 @@ def read_groups(path: Path) -> dict[str, str]:
     """
     columns = read_columns(path, ("subject_id", "group"))
     people, groups = columns["subject_id"], columns["group"]
-    empty = [
-        row
-        for row, cells in enumerate(zip(people, groups, strict=True), 1 + HEADER_ROWS)
-        if not all(map(str.strip, cells))
+    rows = enumerate(zip(people, groups, strict=True), 1 + HEADER_ROWS)
+    refuse(path, "rows with an empty cell", [f"row {row}" for row, cells in rows if not all(map(str.strip, cells))])
+    twice = [
+        f"row {i + 1 + HEADER_ROWS} ({people[i]}), first in row {j + 1 + HEADER_ROWS}" for i, j in repeated(people)
     ]
-    if empty:
-        raise refusal(str(path), "rows with an empty cell", (f"row {row}" for row in empty), len(empty))
-    later, first = repeats(encode(people, {}))
-    if later.size:
-        twins = zip(later.tolist(), first.tolist(), strict=True)
-        offenders = (f"row {i + 1 + HEADER_ROWS} ({people[i]}), first in row {j + 1 + HEADER_ROWS}" for i, j in twins)
-        raise refusal(str(path), "people are listed twice", offenders, int(later.size), "Keep one row of each person.")
+    refuse(path, "people are listed twice", twice, "Keep one row of each person.")
     return dict(zip(people, groups, strict=True))
 
 

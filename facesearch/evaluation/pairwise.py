@@ -86,11 +86,6 @@ def compare_all(
     Raises:
         EvaluationError: fewer than two vectors, not unit length or not finite, shapes that disagree, a rate
             outside (0, 1].
-
-    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
-    >>> summary = compare_all(vectors, np.array([7, 7, 9]))
-    >>> summary.mated_score.round(3).tolist(), summary.tail_score.round(3).tolist(), summary.non_mated
-    ([0.8], [0.6000000238418579, 0.0], 2)
     """
     require_templates(vectors, subject)
     if not 0 < largest_far <= 1:
@@ -120,11 +115,7 @@ def require_templates(vectors: Vectors, subject: NDArray[np.int64]) -> None:
 
 
 def blocks(size: int, block: int) -> Iterator[Block]:
-    """Rows and columns of the blocks that cover the upper triangle of a (size, size) matrix.
-
-    >>> [(rows.start, columns.start) for rows, columns in blocks(3, 2)]
-    [(0, 0), (0, 2), (2, 2)]
-    """
+    """Rows and columns of the blocks that cover the upper triangle of a (size, size) matrix."""
     for top in range(0, size, block):
         for left in range(top, size, block):
             yield slice(top, min(top + block, size)), slice(left, min(left + block, size))

@@ -11,7 +11,7 @@ Percentiles of the same replicates cover as well for middling rates. Near 0 or 1
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 from typing import TypeAlias
@@ -105,12 +105,7 @@ _MISSING = 0.1
 
 
 def wilson(count: float, total: float, level: float = LEVEL) -> Interval:
-    """Wilson's score interval for count successes in total >= 1 independent trials.
-
-    >>> interval = wilson(0, 10)
-    >>> interval.low, round(interval.high, 4)
-    (0.0, 0.2775)
-    """
+    """Wilson's score interval for count successes in total >= 1 independent trials."""
     low, high = _wilson(_share(count, total), total, level)
     return Interval(low, high, method="Wilson", assumes_independence=True, level=level)
 
@@ -132,11 +127,7 @@ def _wilson(rate: float, trials: float, level: float) -> tuple[float, float]:
 
 
 def zero_error_bound(units: int, trials: int, level: float = LEVEL) -> ZeroErrorBound:
-    """What no error in `trials` trials of `units` independent units still allows: 1 - (1 - level)^(1/units).
-
-    >>> round(zero_error_bound(units=30, trials=3000).upper, 3)
-    0.095
-    """
+    """What no error in `trials` trials of `units` independent units still allows: 1 - (1 - level)^(1/units)."""
     if not 1 <= units <= trials:
         raise EvaluationError(f"{units} independent units in {trials} trials is impossible.")
     return ZeroErrorBound(
@@ -162,11 +153,6 @@ def bootstrap_interval(
 
     Returns:
         None where a tenth of the replicates or more are NaN: too few people.
-
-    >>> replicates = np.random.default_rng(0).normal(0.9, 0.02, 1000)
-    >>> interval = bootstrap_interval(0.9, replicates, trials=1000, units=300)
-    >>> round(interval.low, 2), round(interval.high, 2)
-    (0.86, 0.93)
     """
     found = replicates[~np.isnan(replicates)]
     if found.size < 2 or found.size <= (1 - _MISSING) * replicates.size:
@@ -175,6 +161,34 @@ def bootstrap_interval(
     effective = spread / variance if variance > 0 and spread > 0 else float(units)
     low, high = _wilson(rate, max(1.0, min(effective, trials)), level)
     return Interval(low, high, method=BOOTSTRAP, assumes_independence=False, level=level)
+
+
+def counted_rate(count: int, total: int) -> Rate:
+    """A rate with the interval that assumes independence."""
+    return Rate(count, total, naive=wilson(count, total))
+
+
+def surrounded(rate: Rate, units: int, replicates: Floats | None, *, flawless: int) -> Rate:
+    """The rate with its intervals.
+
+    Args:
+        rate: without them.
+        units: independent units behind it.
+        replicates: (r,) of the bootstrap; None without one.
+        flawless: the count that shows no error.
+    """
+    found = counted_rate(rate.count, rate.total)
+    if rate.count == flawless:
+        found = replace(found, zero_errors=zero_error_bound(units, rate.total))
+    if replicates is None:
+        return found
+    return replace(found, interval=bootstrap_interval(rate.value, replicates, trials=rate.total, units=units))
+
+
+def clustered_rate(hits: Flags, clusters: Counts) -> Rate:
+    """The share of hits that come in clusters, as several probes of one person, with both intervals."""
+    interval = clustered_interval(hits.astype(np.float64), clusters)
+    return replace(counted_rate(int(hits.sum()), hits.size), interval=interval)
 
 
 def clustered_interval(values: Floats, clusters: Counts, level: float = LEVEL) -> Interval:
@@ -186,10 +200,6 @@ def clustered_interval(values: Floats, clusters: Counts, level: float = LEVEL) -
 
     Args:
         values: (n,) 0..1, n >= 1. clusters: (n,) codes of the people. level: two-sided confidence.
-
-    >>> interval = clustered_interval(np.zeros(300), np.arange(300) // 10, level=0.9)
-    >>> interval.low, round(interval.high, 3)
-    (0.0, 0.083)
     """
     names, codes = np.unique(clusters, return_inverse=True)
     mean = float(values.mean())
