@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import (
     Replicates,
     Sample,
@@ -26,11 +25,10 @@ from facesearch.evaluation.folds import (
     fold_accuracy,
     insightface_convention,
 )
-from facesearch.evaluation.pairwise import PairSummary
+from facesearch.evaluation.pairwise import PairSummary, curve_of_summary, histogram_moments, moments
 from facesearch.evaluation.rates import (
     LEVEL,
     REPLICATES,
-    Counts,
     Floats,
     Interval,
     Rate,
@@ -155,48 +153,42 @@ def evaluate_pairs(
     *,
     targets: Sequence[float] = TARGETS,
     attempts: Attempts | None = None,
-    reasons: Mapping[str, int] | None = None,
     insightface: bool = False,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> VerificationResult:
-    """All 1:1 figures of a set of planned comparisons; accept iff score >= threshold.
+    """Compute all 1:1 figures of planned comparisons.
 
     Args:
-        pairs: one row per planned comparison; NaN scores are failures and stay in the generalised rates.
-        targets: FARs in (0, 1] to report TAR at.
+        pairs: one row per planned comparison. NaN scores are failures and stay in the generalised rates.
+        targets: FARs in (0, 1].
         attempts: templates tried and failed, for FTE and FTA.
-        reasons: failures by reason, passed through.
         insightface: add the field's conventional figures.
-        replicates: of the subject bootstrap (needs identities); 0 turns it off.
-        seed: of the bootstrap: same scores, same seed, same intervals.
+        replicates, seed: of the subject bootstrap, which needs identities; 0 turns it off.
 
     Raises EvaluationError: a class without completed comparisons; identities that contradict the labels.
     """
-    completed = ~np.isnan(pairs.score)
+    completed = ~pairs.failed
     mated, non_mated = pairs.score[completed & pairs.mated], pairs.score[completed & ~pairs.mated]
     curve = error_curve(mated, non_mated)
     sample = sample_of_pairs(pairs) if pairs.id_a is not None and pairs.id_b is not None else None
-    auc, auc_error = area_under_curve(curve)
-    result = VerificationResult(
-        counts=_count(pairs, mated.size, non_mated.size, sample, reasons or {}),
-        curve=curve,
-        band=None,
-        points=tuple(tar_at_far(curve, target) for target in targets),
-        eer=equal_error_rate(curve),
-        auc=auc,
-        auc_error=auc_error,
-        d_prime=d_prime(mated, non_mated),
-        min_dcf=detection_cost(curve),
-        best=best_accuracy(curve),
+    result = _evaluate(
+        curve,
+        _count(pairs, mated.size, non_mated.size, sample),
+        sample,
+        np.concatenate([mated, non_mated]),
+        d_prime(mated, non_mated),
+        targets=targets,
+        replicates=replicates if sample else 0,
+        seed=seed,
+    )
+    return replace(
+        result,
         folds=None if pairs.fold is None else fold_accuracy(pairs.score, pairs.mated, pairs.fold),
         fte=counted_rate(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
         fta=counted_rate(attempts.failed_probes, attempts.probes) if attempts else None,
         insightface=insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
-        replicates=replicates if sample else 0,
-        seed=seed,
     )
-    return _with_uncertainty(result, sample, np.concatenate([mated, non_mated]))
 
 
 def evaluate_summary(
@@ -207,100 +199,32 @@ def evaluate_summary(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> VerificationResult:
-    """All 1:1 figures of a blocked product (`pairwise.compare_all`); accept iff score >= threshold.
+    """Compute all 1:1 figures of a blocked product (`pairwise.compare_all`).
 
-    Counts are exact everywhere. Within the tail every distinct score is a threshold; below it thresholds stand on
-    the edges of the histogram, 2^-15 apart, and there a FAR has Wilson's interval only.
-
-    Args:
-        summary: scores of all pairs.
-        targets: FARs in (0, 1].
-        failed_templates: photos that gave none; for FTE. Their comparisons were never planned pair by pair.
-        replicates: of the subject bootstrap; 0 turns it off.
-        seed: of the bootstrap.
-
-    Raises EvaluationError: a class without comparisons.
+    Counts are exact. Within the tail every distinct score is a threshold. Below it, thresholds stand on the edges of
+    the histogram, 2^-15 apart, and a FAR has Wilson's interval only. `failed_templates` counts photos without a
+    template, for FTE; their comparisons were never planned. Raises EvaluationError: a class without comparisons.
     """
     curve = curve_of_summary(summary)
     sample = sample_of_summary(summary)
-    people = sample.design.subjects
-    auc, auc_error = area_under_curve(curve)
-    templates = summary.subject.size
-    result = VerificationResult(
-        counts=TrialCounts(
-            planned_mated=curve.mated,
-            planned_non_mated=curve.non_mated,
-            mated=curve.mated,
-            non_mated=curve.non_mated,
-            subjects=people,
-            subject_pairs=people // 2,
-            mated_subjects=mated_units(sample),
-        ),
-        curve=curve,
-        band=None,
-        points=tuple(tar_at_far(curve, target) for target in targets),
-        eer=equal_error_rate(curve),
-        auc=auc,
-        auc_error=auc_error,
-        d_prime=d_prime_of_moments(_moments(summary.mated_score), _histogram_moments(summary.histogram)),
-        min_dcf=detection_cost(curve),
-        best=best_accuracy(curve),
-        fte=counted_rate(failed_templates, templates + failed_templates),
+    people, templates = sample.design.subjects, summary.subject.size
+    planned = curve.mated, curve.non_mated
+    result = _evaluate(
+        curve,
+        TrialCounts(*planned, *planned, people, people // 2, mated_units(sample)),
+        sample,
+        np.concatenate([summary.mated_score, sample.tail_score]),
+        d_prime_of_moments(moments(summary.mated_score), histogram_moments(summary.histogram)),
+        targets=targets,
         replicates=replicates,
         seed=seed,
     )
-    return _with_uncertainty(result, sample, np.concatenate([summary.mated_score, sample.tail_score]))
+    return replace(result, fte=counted_rate(failed_templates, templates + failed_templates))
 
 
-def curve_of_summary(summary: PairSummary) -> ErrorCurve:
-    """The error curve of a blocked product: distinct scores above the tail's floor, histogram edges below."""
-    if not summary.mated_score.size or not summary.non_mated:
-        raise EvaluationError(
-            "The templates make no mated pair." if summary.non_mated else "The templates are all of one person.",
-            hint="Give at least two people, one of them with two photos.",
-        )
-    mated = np.sort(summary.mated_score)
-    tail = np.sort(summary.tail_score).astype(np.float64)
-    exact = np.unique(np.concatenate([tail, mated[mated >= summary.floor]]))
-    edges, accepted = _edges(summary.histogram)
-    edges, accepted = edges[edges < summary.floor], accepted[edges < summary.floor]
-    return ErrorCurve(
-        threshold=np.concatenate([edges, exact]),
-        false_matches=np.concatenate([accepted, tail.size - np.searchsorted(tail, exact)]),
-        true_matches=mated.size - np.searchsorted(mated, np.concatenate([edges, exact])),
-        non_mated=summary.non_mated,
-        mated=mated.size,
-        exact_from=summary.floor,
-    )
-
-
-def _edges(histogram: Counts) -> tuple[Floats, Counts]:
-    """Lower edges of the bins and how many scores lie at or above each; the first takes in rounding below -1."""
-    edges = -1 + 2 * np.arange(histogram.size) / histogram.size
-    edges[0] = -2.0
-    return edges, np.cumsum(histogram[::-1])[::-1]
-
-
-def _moments(scores: Floats) -> tuple[float, float]:
-    return float(np.mean(scores)), float(np.var(scores))
-
-
-def _histogram_moments(histogram: Counts) -> tuple[float, float]:
-    centres = -1 + (2 * np.arange(histogram.size) + 1) / histogram.size
-    mean = float(np.average(centres, weights=histogram))
-    return mean, float(np.average((centres - mean) ** 2, weights=histogram))
-
-
-def _count(
-    pairs: ScoredPairs, mated: int, non_mated: int, sample: Sample | None, reasons: Mapping[str, int]
-) -> TrialCounts:
-    counts = TrialCounts(
-        planned_mated=int(pairs.mated.sum()),
-        planned_non_mated=int((~pairs.mated).sum()),
-        mated=mated,
-        non_mated=non_mated,
-        reasons=reasons,
-    )
+def _count(pairs: ScoredPairs, mated: int, non_mated: int, sample: Sample | None) -> TrialCounts:
+    planned = int(pairs.mated.sum()), int((~pairs.mated).sum())
+    counts = TrialCounts(*planned, mated, non_mated, reasons=pairs.failures())
     if sample is None or sample.design.pair_a is None or sample.design.pair_b is None:
         return counts
     return replace(
@@ -311,8 +235,33 @@ def _count(
     )
 
 
-def _with_uncertainty(result: VerificationResult, sample: Sample | None, scores: Floats) -> VerificationResult:
-    """Add the intervals, the zero-error bounds, the generalised rates, the ribbon and the count of close decisions."""
+def _evaluate(
+    curve: ErrorCurve,
+    counts: TrialCounts,
+    sample: Sample | None,
+    scores: Floats,
+    separation: float | None,
+    *,
+    targets: Sequence[float],
+    replicates: int,
+    seed: int,
+) -> VerificationResult:
+    """What both kinds of input share: figures, intervals, zero-error bounds, the ribbon and close decisions."""
+    auc, auc_error = area_under_curve(curve)
+    result = VerificationResult(
+        counts=counts,
+        curve=curve,
+        band=None,
+        points=tuple(tar_at_far(curve, target) for target in targets),
+        eer=equal_error_rate(curve),
+        auc=auc,
+        auc_error=auc_error,
+        d_prime=separation,
+        min_dcf=detection_cost(curve),
+        best=best_accuracy(curve),
+        replicates=replicates,
+        seed=seed,
+    )
     wanted = [point.target_far for point in result.points if point.tar is not None]
     grid = _grid(result.counts.non_mated, max(wanted, default=0.1))
     drawn = None
@@ -404,10 +353,9 @@ STRICT = 1e-3
 
 
 def recommended_point(result: VerificationResult) -> OperatingPoint | None:
-    """The strictest point with 30 errors behind it, if that is at FAR 1e-3 or below; else the strictest supported.
+    """Return the strictest point with 30 errors behind it and a FAR of 1e-3 or below; else the strictest supported.
 
-    A laxer point has more errors behind it, but a stricter threshold is the safer one: its flag says how sure it is.
-    None where no point is supported.
+    A stricter threshold is the safer one, even with fewer errors behind it. None where no point is supported.
     """
     supported = [point for point in result.points if point.threshold is not None]
     firm = [point for point in supported if point.flag is None and point.target_far <= STRICT]

@@ -1,4 +1,4 @@
-"""A threshold for an error target, for a gallery of a given size, with what it rests on; or a refusal that says why.
+"""A threshold for an error target and a gallery size, with what it rests on; or a refusal that says why.
 
 The decision rule is accept iff `score >= threshold`. Thresholds are rounded up, so a rounded one never errs more often.
 
@@ -45,7 +45,7 @@ class TailThreshold:
 
 
 def conservative_threshold(best: Floats, clusters: Counts, rate: float) -> TailThreshold:
-    """Fit the tail of the best scores in replicates that draw people, and take the 95 % limit of their thresholds.
+    """Fit the tail of the best scores in replicates that draw people; return the 95 % limit of their thresholds.
 
     Args:
         best: (q,) best score per probe; NaN counts as below everything.
@@ -111,9 +111,9 @@ EXTRAPOLATED = "EXTRAPOLATED: generalised Pareto tail, people drawn"
 
 
 def calibrate_far(result: VerificationResult, target: float) -> Calibration:
-    """The threshold for TAR at FAR <= target, from an evaluation that holds that target.
+    """Return the threshold for FAR <= target from an evaluation that holds that target.
 
-    Raises EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
+    Raises EvaluationError: the target was not evaluated or is not supported; says how many comparisons are needed.
     """
     found = [point for point in result.points if point.target_far == target]
     if not found:
@@ -154,10 +154,10 @@ def round_up(threshold: float) -> float:
 def calibrate_fpir(
     scores: SearchScores, target: float, *, subjects: int | None = None, extrapolate: bool = False
 ) -> Calibration:
-    """The lowest threshold for FPIR(n) <= target in a gallery of n subjects, from non-mated searches against N.
+    """Return the lowest threshold for FPIR(n) <= target, from non-mated searches against N subjects.
 
-    n <= N: FPIR(n) itself is at most the target, exact over all subsets of the gallery. n > N: n/N times the upper
-    confidence limit of FPIR(N) is. Where the data cannot show that, refused, or extrapolated if asked for.
+    For n <= N, FPIR(n) is exact over all subsets of the gallery. For n > N, n/N times the upper confidence limit of
+    FPIR(N) is kept below the target. Where the data cannot show that, it is refused, or extrapolated if asked for.
 
     Args:
         scores: searches against N subjects; failed ones count as searches without an alarm.
@@ -192,9 +192,9 @@ def _holds(scores: SearchScores, clusters: Counts, threshold: float, size: int, 
 
 
 def _lowest_threshold(scores: SearchScores, holds: Callable[[float], bool]) -> float | None:
-    """The lowest rounded observed score that holds and still raises an alarm somewhere; None: only silence holds.
+    """The lowest rounded observed score that holds and still raises an alarm; None where only silence holds.
 
-    The alarm is what ties the threshold to the data: above the last score nothing says where to stop.
+    The alarm ties the threshold to the data: above the last score nothing says where to stop.
     """
     best = scores.top[:, 0]
     candidates = np.unique(best[np.isfinite(best)])
@@ -292,12 +292,9 @@ def _extrapolated(scores: SearchScores, clusters: Counts, size: int, target: flo
 
 
 def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
-    """Which rows belong to the people a threshold is fitted on; the others are for checking it. No one is in both.
+    """Return (n,) bool: rows of the people a threshold is fitted on. The other rows check it; nobody is in both.
 
-    Args:
-        people: (n,) codes. share: of the people to fit on, in (0, 1). seed: of the draw.
-
-    Raises EvaluationError: fewer than two people, or a side without anyone.
+    `people` are (n,) codes; `share` of them, in (0, 1), is fitted on. Raises EvaluationError: a side without anyone.
     """
     names = np.unique(people)
     count = round(share * names.size)

@@ -62,14 +62,11 @@ def best_accuracy(curve: ErrorCurve) -> BestAccuracy:
 
 
 def fold_accuracy(score: Floats, mated: Flags, fold: Counts) -> FoldAccuracy:
-    """Each fold's accuracy at the threshold that is best on all other folds (LFW's protocol for 10 folds).
+    """Return each fold's accuracy at the threshold that is best on all other folds (LFW's protocol for 10 folds).
 
-    A failed comparison (NaN) counts as a wrong decision; it takes no part in choosing thresholds.
-
-    Args:
-        score: (n,) float64. mated: (n,) bool. fold: (n,) int64, at least two distinct values.
-
-    Raises EvaluationError: fewer than two folds, or one whose complement lacks a class.
+    A failed comparison (NaN) counts as a wrong decision and takes no part in choosing thresholds. `score` is (n,)
+    float64, `mated` (n,) bool, `fold` (n,) int64. Raises EvaluationError: one fold only, or one whose complement lacks
+    a class.
     """
     accuracies, thresholds = [], []
     for test in _folds(fold):
@@ -90,12 +87,12 @@ def _folds(fold: Counts) -> Iterator[Flags]:
 
 
 def insightface_convention(score: Floats, mated: Flags, targets: Sequence[float] = ()) -> InsightFaceConvention:
-    """The field's habits, to compare with published tables: see `InsightFaceConvention`. Never for a decision.
+    """Return figures by the field's habits, to compare with published tables, never for a decision.
 
-    Ten unshuffled folds in row order (sizes as scikit-learn's `KFold`); thresholds `arange(0, 4, 0.01)` on squared
-    L2 distance 2 - 2 * score, accept iff distance < threshold, the first of the best on the other nine folds. TAR
-    at the ROC point nearest to the target FAR after scikit-learn's dropping of collinear points. (insightface
-    recognition/arcface_torch/eval/verification.py and onnx_ijbc.py.) Failed comparisons are left out.
+    Ten unshuffled folds in row order; thresholds `arange(0, 4, 0.01)` on squared L2 distance 2 - 2 * score, accept iff
+    distance < threshold, the first of the best on the other nine folds. TAR at the ROC point nearest to the target FAR,
+    after scikit-learn's dropping of collinear points. Failed comparisons are left out. Source: insightface
+    recognition/arcface_torch/eval/verification.py and onnx_ijbc.py.
     """
     completed = ~np.isnan(score)
     score, mated = score[completed], mated[completed]

@@ -1,8 +1,8 @@
 """1:N error rates: a search alarms iff its best candidate's `score >= threshold`; higher scores are more alike.
 
 A probe is *mated* if its person is meant to be in the gallery. Failures never leave the denominators: a failed mated
-search is a miss, a failed non-mated one raises no alarm, and whoever could not be enrolled is missed by every search.
-FPIR and FNIR are the terms of ISO/IEC 19795-1 and NIST FRTE; TPIR = 1 - FNIR.
+search is a miss, a failed non-mated one raises no alarm, and every search for a failed enrolment is a miss. FPIR and
+FNIR are the terms of ISO/IEC 19795-1 and NIST FRTE; TPIR = 1 - FNIR.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def alarming_subjects(scores: SearchScores, threshold: float) -> Counts:
 def fpir_of_subsets(alarming: Counts, subjects: int, size: int) -> Floats:
     """(q,) the chance that a random gallery of `size` <= `subjects` contains at least one of the alarming subjects.
 
-    1 - C(N - m, n) / C(N, n), as a product of m factors 1 - n / (N - i): log-gamma would lose the digits of small
-    chances in large galleries.
+    1 - C(N - m, n) / C(N, n), as a product of m factors 1 - n / (N - i). Log-gamma would lose the digits of small
+    chances.
     """
     factors = np.maximum(1 - size / (subjects - np.arange(alarming.max(initial=0))), 0.0)
     with np.errstate(divide="ignore"):
@@ -125,14 +125,8 @@ def fpir_of_subsets(alarming: Counts, subjects: int, size: int) -> Floats:
 def fpir_by_size(scores: SearchScores, threshold: float, sizes: Sequence[int] | None = None) -> FpirBySize:
     """FPIR(n) at one threshold: exact for n <= N, an upper bound for n > N, the independence model beside it.
 
-    The bound n/N FPIR(N) is used; n FMR is a bound too, but never a smaller one, as FPIR(N) <= N FMR.
-
-    Args:
-        scores: with non-mated searches.
-        threshold: a search alarms iff its best score >= threshold.
-        sizes: gallery sizes >= 1; by default a 1-2-5 series up to 10 N, and N.
-
-    Raises EvaluationError: see `alarming_subjects`; a size below 1.
+    The bound is n/N FPIR(N); the other bound, n FMR, is never smaller. `sizes` are by default a 1-2-5 series up to 10
+    N. Raises EvaluationError: see `alarming_subjects`; a size below 1.
     """
     sizes = _series(scores.subjects) if sizes is None else sizes
     if min(sizes, default=1) < 1:
@@ -174,16 +168,13 @@ def evaluate_searches(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> IdentificationResult:
-    """All 1:N figures of a set of planned searches.
+    """Compute all 1:N figures of planned searches, failed ones included.
 
     Args:
-        scores: summaries of all planned searches, failed ones included.
-        targets: FPIRs in (0, 1]; every one is combined with every R. The last supported gives FPIR by size.
-        ranks: values of R; capped at N.
-        cmc_ranks: length of the CMC; capped at N.
+        targets: FPIRs in (0, 1], each combined with every R. The last supported gives FPIR by size.
+        ranks, cmc_ranks: values of R, and length of the CMC; capped at N.
         sizes: gallery sizes for FPIR by size; by default up to ten times N.
-        replicates: of the subject bootstrap, for probes with identities; 0 turns it off.
-        seed: of the bootstrap.
+        replicates, seed: of the subject bootstrap, which needs identities; 0 turns it off.
 
     Raises EvaluationError: no mated search.
     """

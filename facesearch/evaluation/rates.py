@@ -145,14 +145,11 @@ def bootstrap_interval(
     """Wilson's interval of `rate` with the effective number of trials that the replicates' variance implies.
 
     Args:
-        rate: the estimate, 0..1.
         replicates: (r,) the same figure in every replicate; NaN where it could not be computed.
         trials: caps the effective number.
         units: independent units: the effective number where replicates or rate show no variance.
-        level: confidence.
 
-    Returns:
-        None where a tenth of the replicates or more are NaN: too few people.
+    Returns None where a tenth of the replicates or more are NaN: too few people.
     """
     found = replicates[~np.isnan(replicates)]
     if found.size < 2 or found.size <= (1 - _MISSING) * replicates.size:
@@ -168,15 +165,8 @@ def counted_rate(count: int, total: int) -> Rate:
     return Rate(count, total, naive=wilson(count, total))
 
 
-def surrounded(rate: Rate, units: int, replicates: Floats | None, *, flawless: int) -> Rate:
-    """The rate with its intervals.
-
-    Args:
-        rate: without them.
-        units: independent units behind it.
-        replicates: (r,) of the bootstrap; None without one.
-        flawless: the count that shows no error.
-    """
+def surrounded(rate: Rate, units: int, replicates: Floats | None, *, flawless: int | None = None) -> Rate:
+    """Add the intervals of a rate with that many independent units; `flawless` is the count that shows no error."""
     found = counted_rate(rate.count, rate.total)
     if rate.count == flawless:
         found = replace(found, zero_errors=zero_error_bound(units, rate.total))
@@ -192,14 +182,11 @@ def clustered_rate(hits: Flags, clusters: Counts) -> Rate:
 
 
 def clustered_interval(values: Floats, clusters: Counts, level: float = LEVEL) -> Interval:
-    """Interval of the mean of values in 0..1 that come in clusters, as several probes of one person.
+    """Interval of the mean of (n,) values in 0..1 that come in clusters, as several probes of one person.
 
-    Wilson's, with the effective number of trials that the variance between clusters implies (Liang & Zeger's
-    variance of a ratio); where values do not vary, every cluster is one trial. For one-sided limits take
-    `clustered_interval(..., level=0.9).high`, a 95 % limit.
-
-    Args:
-        values: (n,) 0..1, n >= 1. clusters: (n,) codes of the people. level: two-sided confidence.
+    Wilson's, with the effective number of trials that the variance between clusters implies (Liang & Zeger's variance
+    of a ratio). Where values do not vary, every cluster is one trial. The upper end at level=0.9 is a one-sided 95 %
+    limit.
     """
     names, codes = np.unique(clusters, return_inverse=True)
     mean = float(values.mean())

@@ -144,11 +144,7 @@ FPIR_TARGETS = (1e-1, 1e-2, 1e-3)
 
 
 def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
-    """FPIR(N, T) and FNIR(N, R, T) at every distinct best non-mated and mate score.
-
-    Args:
-        scores: with at least one planned search of each kind.
-        ranks: values of R >= 1.
+    """FPIR(N, T) and FNIR(N, R, T) at every distinct best non-mated and mate score, for each R of `ranks`.
 
     Raises EvaluationError: a kind of search is missing, or all of them failed.
     """
@@ -218,9 +214,8 @@ def search_replicates(
 ) -> tuple[Floats, Floats]:
     """FNIR at FPIR <= target with each replicate's own threshold, and FPIR at the sample's; both (r, targets).
 
-    People on the probes are drawn, the gallery stays as it is. NaN where a kind of search was not drawn.
-
-    Raises EvaluationError: probes without identities.
+    People on the probes are drawn; the gallery stays. NaN where a kind of search was not drawn. Raises EvaluationError:
+    probes without identities.
     """
     if scores.mate_id is None or scores.non_mate_id is None:
         raise EvaluationError("The subject bootstrap needs to know who is on each probe.")

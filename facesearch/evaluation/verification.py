@@ -1,4 +1,4 @@
-"""1:1 error rates. The decision rule everywhere: accept iff `score >= threshold`, higher scores are more alike.
+"""1:1 error rates. The decision rule: accept iff `score >= threshold`; higher scores are more alike.
 
 Every figure but d' is read off one `ErrorCurve`, which holds exact counts at every distinct score. FMR and FNMR are
 the terms of ISO/IEC 19795-1; FAR and TAR = 1 - FNMR are the words people type.
@@ -104,11 +104,8 @@ class DetectionCost:
 def error_curve(mated: Floats, non_mated: Floats) -> ErrorCurve:
     """Count the accepted comparisons at every distinct score.
 
-    Args:
-        mated: (g,) float64 scores of completed mated comparisons, any order; infinities are scores, NaN is not.
-        non_mated: (m,) float64, likewise.
-
-    Raises EvaluationError: a class is empty or holds NaN.
+    `mated` (g,) and `non_mated` (m,) are float64 scores of completed comparisons; infinities are scores. Raises
+    EvaluationError: a class is empty or holds NaN.
     """
     _require_scores(mated, "mated")
     _require_scores(non_mated, "non-mated")
@@ -137,10 +134,7 @@ def _require_scores(scores: Floats, kind: str) -> None:
 
 
 def allowed_errors(target: float, trials: int) -> int:
-    """The errors that a rate <= target leaves room for: floor(target * trials + 1e-12).
-
-    Raises EvaluationError: target outside (0, 1].
-    """
+    """Return floor(target * trials + 1e-12). Raises EvaluationError: target outside (0, 1]."""
     if not 0 < target <= 1:
         raise EvaluationError(f"{target:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
     return math.floor(target * trials + 1e-12)
@@ -177,7 +171,7 @@ def _counts_at_row(curve: ErrorCurve, row: int) -> tuple[float, int, int]:
 
 
 def equal_error_rate(curve: ErrorCurve) -> EqualErrorRate:
-    """Where FMR and FNMR cross, as interval and midpoint (FVC2000).
+    """Return where FMR and FNMR cross, as interval and midpoint (FVC2000).
 
     With t1 the largest score where FNMR <= FMR and t2 the smallest where FMR <= FNMR, it is the pair of rates at the
     one with the smaller sum. Rejecting everything (FMR 0, FNMR 1) counts as the last threshold.
@@ -224,13 +218,9 @@ def d_prime_of_moments(mated: tuple[float, float], non_mated: tuple[float, float
 def detection_cost(
     curve: ErrorCurve, *, prior: float = 0.01, cost_miss: float = 1.0, cost_false_accept: float = 1.0
 ) -> DetectionCost:
-    """The smallest expected cost over all thresholds, normalised by that of the better blind decision (NIST SRE).
+    """Return the smallest expected cost over all thresholds over the cost of the better blind decision (NIST SRE).
 
-    Args:
-        prior: probability that a trial is mated, in (0, 1).
-        cost_miss, cost_false_accept: positive, any unit.
-
-    Raises EvaluationError: a parameter out of range.
+    `prior` is the probability that a trial is mated, in (0, 1). Raises EvaluationError: a parameter out of range.
     """
     if not 0 < prior < 1 or cost_miss <= 0 or cost_false_accept <= 0:
         raise EvaluationError("The detection cost needs a prior within (0, 1) and positive costs.")

@@ -189,7 +189,6 @@ def _assess(
         pairs,
         targets=options.targets,
         attempts=attempts,
-        reasons=scores.failures(),
         insightface=options.insightface,
         seed=options.seed,
     )

@@ -28,9 +28,9 @@ def _holds(root: Path, name: str) -> bool:
 
 
 def read_people(root: Path) -> PhotoSet:
-    """One folder per person, photos in it and below it; sorted by name.
+    """Read one folder per person, photos in it and below it; sorted by name.
 
-    EvaluationError where there are none, and for folders that cannot be read: rates over the rest would be others.
+    EvaluationError where there are none, and for folders that cannot be read: the rates would change without them.
     """
     return _photo_set(root, root, _photos_by_person(root))
 
@@ -93,11 +93,11 @@ def _photo_set(source: Path, root: Path, found: Sequence[tuple[str, Path]]) -> P
 
 
 def split_people(people: PhotoSet, seed: int, unknown_share: float = UNKNOWN_SHARE) -> SearchTrials:
-    """A gallery and probes out of one folder per person, by a rule that `seed` fixes.
+    """Make a gallery and probes out of one folder per person, by a rule that `seed` fixes.
 
-    The people are shuffled; the first `unknown_share` (0..1) of them stay out of the gallery, and all their photos are
-    non-mated probes. Of everybody else one photo is drawn and enrolled, and the others are mated probes. Neither the
-    order of the folders nor the photos of one person move what is drawn for another.
+    The people are shuffled. The first `unknown_share` (0..1) of them stay out of the gallery; all their photos are non-
+    mated probes. Of everybody else one drawn photo is enrolled, and the others are mated probes. What is drawn for one
+    person depends neither on the order of the folders nor on the photos of others.
     """
     photos: dict[str, list[int]] = {}
     for i, subject in enumerate(people.subject_ids):
