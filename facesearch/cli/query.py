@@ -16,7 +16,6 @@ from facesearch.cli.options import (
     JsonOption,
     engine_options,
     open_engine,
-    parse_pairs,
     refuse_idle_index,
     require_there,
 )
@@ -78,6 +77,7 @@ def query(
 
     Example: facesearch query photo.jpg --annotate who.jpg
     """
+    from facesearch.arguments import key_values
     from facesearch.cli.output import emit, note, print_csv, progress_bar
     from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import draw_results
@@ -91,7 +91,7 @@ def query(
     results: list[SearchResult] = []
     with open_engine(options) as engine:
         refuse_idle_index(options, engine)
-        wanted = parse_pairs(where)
+        wanted = key_values(where, "--where team=design")
         with (
             guard_outputs(engine, photos, force=force).files(places, annotate) as drawings,
             progress_bar("searching", len(paths)) as advance,

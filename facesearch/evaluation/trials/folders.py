@@ -41,6 +41,7 @@ def read_search_folders(root: Path) -> SearchTrials:
     unknown/ holds folders per person, or photos, each of which then counts as a person of its own. EvaluationError,
     naming the folders, for a person of probe/ who is not in gallery/ and one of unknown/ who is.
     """
+    _require_there(root)
     if root.is_dir() and not _holds(root, "gallery"):
         raise EvaluationError(
             f"{path_text(root)}: found no folders gallery/, probe/ and unknown/",
@@ -62,9 +63,13 @@ def read_strangers(root: Path) -> PhotoSet:
     return _photo_set(root, root, _strangers(root))
 
 
-def _photos_below(root: Path) -> list[Path]:
+def _require_there(root: Path) -> None:
     if is_gone(root):
         raise EvaluationError(f"{root}: there is no such folder", "Name a folder with photos in it.")
+
+
+def _photos_below(root: Path) -> list[Path]:
+    _require_there(root)
     found = walk(root)
     unread = [f"{each.path}: {each.cause}" for each in found.unread]
     refuse(root, "folders that cannot be read", unread, "Give permission, or move them elsewhere.")
