@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.writers import BATCH, DIMENSION, made_up_photo
 from facesearch.search.gallery import Gallery
 from tests.postgres_server import PostgresServer, find_binaries
-from tests.store.makers import MODEL, units
+from tests.store.makers import MODEL, commit, units
 
 if TYPE_CHECKING:
     import argparse
@@ -56,8 +56,8 @@ def _cost(place: Location, photos: int) -> float:
     new = [made_up_photo(number, vector) for number, vector in enumerate(vectors)]
     with Gallery.open(place, create=True) as gallery:
         gallery.adopt(replace(MODEL, dimension=DIMENSION))
-        gallery.commit(new[:BATCH])  # statements are compiled now
+        commit(gallery, new[:BATCH])  # statements are compiled now
         began = time.process_time()
         for start in range(BATCH, len(new), BATCH):
-            gallery.commit(new[start : start + BATCH])
+            commit(gallery, new[start : start + BATCH])
         return (time.process_time() - began) / photos * 1e3

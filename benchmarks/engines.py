@@ -21,6 +21,7 @@ from benchmarks.inputs import add_input_options, find_inputs
 from facesearch import FaceSearch
 from facesearch.index.milvus import MilvusIndex, connect
 from facesearch.index.pgvector import PgVectorIndex
+from facesearch.store import templates
 
 if TYPE_CHECKING:
     import argparse
@@ -136,8 +137,8 @@ def real_templates(asked: argparse.Namespace) -> tuple[Vectors, NDArray[np.int64
                 for person in sorted({photo.parent for photo in photos}):
                     for _ in engine.enroll([photo for photo in photos if photo.parent == person], subject=person.name):
                         pass
-            ids, vectors = engine.gallery.all_templates()
-            described = engine.gallery.describe_templates(ids.tolist())
+            ids, vectors = engine.gallery.read(templates.all_templates)
+            described = engine.gallery.read(templates.describe_templates, ids.tolist())
             names = [described[key][0] for key in ids.tolist()]
             return vectors, np.unique(names, return_inverse=True)[1], engine.threshold.value
 

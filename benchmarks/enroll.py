@@ -20,6 +20,7 @@ from benchmarks.timing import Taken, alternate, resident_mebibytes, taken
 from facesearch import FaceSearch
 from facesearch.machine import usable_cores
 from facesearch.recognition.encoder import workers_for_many
+from facesearch.store import templates
 
 if TYPE_CHECKING:
     import argparse
@@ -130,7 +131,7 @@ def watch_memory(count: int, work: Path, report: Report) -> None:
                     memory.append((resident_mebibytes(process), resident_mebibytes(process, mapped=False)))
 
         result = taken(enroll)
-        counts = engine.gallery.counts()
+        counts = engine.gallery.read(templates.counts)
     report.facts["enrolled"] = f"{counts['templates']:,} templates of {counts['subjects']:,} people"
     report.add("photos a second", used[0] / result.wall, "photos/s")
     report.add("processor time a photo", 1e3 * result.processor / used[0], "ms")

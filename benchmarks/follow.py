@@ -16,6 +16,7 @@ from benchmarks.scale_gallery import MODEL, photos
 from benchmarks.scale_indexes import BLOCK, random_vectors
 from facesearch.search.gallery import Gallery
 from facesearch.store.revisions import renew_token
+from tests.store.makers import commit
 
 if TYPE_CHECKING:
     import argparse
@@ -43,7 +44,7 @@ def run(asked: argparse.Namespace, report: Report) -> None:
             with Gallery.open(folder) as writer:
                 writer.adopt(MODEL)
                 for start in range(present, size, BLOCK):
-                    writer.commit(photos(start, min(BLOCK, size - start)))
+                    commit(writer, photos(start, min(BLOCK, size - start)))
             with Gallery.open(folder) as writer, Gallery.open(folder) as reader:
                 present = _measure(writer, reader, size, 1 if asked.quick else ROUNDS, report)
 
@@ -65,7 +66,7 @@ def _measure(writer: Gallery, reader: Gallery, size: int, rounds: int, report: R
         compared: list[float] = []
         for _ in range(rounds):
             for runs, known in ((noted, True), (compared, False)):
-                writer.commit(photos(present, count))
+                commit(writer, photos(present, count))
                 present += count
                 if not known:
                     writer.change(renew_token)

@@ -15,8 +15,11 @@ from benchmarks.scale_contenders import DIMENSION
 from benchmarks.scale_indexes import BATCH, BLOCK, GONE, random_vectors
 from facesearch.jobs.erasure import forget_people
 from facesearch.search.gallery import Gallery
+from facesearch.store import erasure
+from facesearch.store import photos as stored_photos
 from facesearch.store.photos import NewPhoto, PhotoFile
 from facesearch.types import Face, IndexKind, ModelInfo, Quality, Template
+from tests.store.makers import commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,8 +40,8 @@ def measure(sizes: Sequence[int]) -> dict[str, list[float]]:
             with _opened(folder, create=not present) as gallery:
                 gallery.adopt(MODEL)
                 for start in range(present, size, BLOCK):
-                    gallery.commit(photos(start, min(BLOCK, size - start)))
-                rebuilt = _milliseconds(gallery.rebuild_mirror)
+                    commit(gallery, photos(start, min(BLOCK, size - start)))
+                rebuilt = _milliseconds(gallery.mirror.rebuild)
             present = size
             for name, value in [("build the index anew", rebuilt), *_costs(folder, size), *_files(folder)]:
                 found.setdefault(name, []).append(value)
@@ -68,8 +71,8 @@ def _costs(folder: Path, size: int) -> Iterator[tuple[str, float]]:
 
     def enroll(gallery: Gallery) -> None:
         new = photos(next(fresh), BATCH)
-        gallery.find_photos([each.file.path for each in new])
-        gallery.commit(new)
+        gallery.read(stored_photos.find_photos, [each.file.path for each in new])
+        commit(gallery, new)
 
     def search(gallery: Gallery, query: Vectors = queries[:1]) -> None:
         gallery.search(query, 1)
@@ -96,7 +99,10 @@ def _costs(folder: Path, size: int) -> Iterator[tuple[str, float]]:
     with _opened(folder) as gallery:
         search(gallery)
         people = iter([f"person {number:09}" for number in range(size // 16, size // 16 + 2 * ROUNDS)])
-        yield "erase a person", _median(lambda: gallery.erase([next(people)]))
+        yield (
+            "erase a person",
+            _median(lambda: gallery.remove(erasure.erase_subjects, gallery.erasure_list, [next(people)])),
+        )
         cache = folder.parent / "cache"
         yield (
             "forget a person, with the scan of all files",

@@ -18,12 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import photos as stored_photos
+from facesearch.store import templates
 from facesearch.store.location import parse_location
 from facesearch.store.photos import NewPhoto
 from tests.postgres_server import PostgresServer, find_binaries
-from tests.store.makers import MODEL, photo_file, template, units
+from tests.store.makers import MODEL, commit, photo_file, template, units
 
 if TYPE_CHECKING:
     import argparse
@@ -97,7 +99,7 @@ def _enroll_side_by_side(place: DatabaseUrl, count: int, photos: int) -> float:
         child.stdout.close()
     seconds = time.perf_counter() - began
     with Gallery.open(place) as gallery:
-        counts = gallery.counts()
+        counts = gallery.read(templates.counts)
         assert counts["photos"] == counts["templates"] == count * photos, "something is lost or doubled"
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == []
     return count * photos / seconds
@@ -113,9 +115,9 @@ def _work(place: DatabaseUrl, number: int, photos: int) -> None:
         for start in range(0, photos, BATCH):
             batch = range(start, min(start + BATCH, photos))
             new = [made_up_photo(first + each, vectors[each]) for each in batch]
-            assert not gallery.find_photos([each.file.path for each in new])
+            assert not gallery.read(stored_photos.find_photos, [each.file.path for each in new])
             gallery.search(vectors[batch.start : batch.stop], 1)
-            gallery.commit(new)
+            commit(gallery, new)
 
 
 def made_up_photo(number: int, vector: np.ndarray[tuple[int], np.dtype[np.float32]]) -> NewPhoto:

@@ -26,7 +26,8 @@ from facesearch.names import path_text
 from facesearch.people import PeopleOperations
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
 from facesearch.search.backlog import parse_vector_database
-from facesearch.search.matching import DEFAULT_MARGIN
+from facesearch.search.decision import DEFAULT_MARGIN
+from facesearch.store import audit, models, people, templates
 from facesearch.types import (
     Comparison,
     EnrollOutcome,
@@ -176,7 +177,7 @@ class FaceSearch(PeopleOperations):
         if self.has_gallery:
             yield self.gallery
             return
-        from facesearch.search.lifecycle import new_gallery
+        from facesearch.search.gallery import new_gallery
 
         with new_gallery(self.settings.gallery, self.settings.key) as gallery:
             yield gallery
@@ -224,14 +225,14 @@ class FaceSearch(PeopleOperations):
     @property
     def calibration(self) -> Calibration | None:
         """The gallery's calibration, or None."""
-        return read_calibration(self.gallery.calibration()) if self.has_gallery else None
+        return read_calibration(self.gallery.read(models.calibration)) if self.has_gallery else None
 
     @property
     def threshold_warning(self) -> str | None:
         """Why the threshold in force no longer holds what it promises, or None."""
         if not self.has_gallery or self.settings.threshold is not None:
             return None
-        return outgrown(self.calibration, self.gallery.counts()["subjects"])
+        return outgrown(self.calibration, self.gallery.read(templates.counts)["subjects"])
 
     # -- enrolment
 
@@ -307,7 +308,7 @@ class FaceSearch(PeopleOperations):
                 counts[outcome.status] += 1
                 yield outcome
         finally:
-            gallery.record("enroll", counts)
+            gallery.write(audit.record, "enroll", counts)
             gallery.save_cache()
 
     def enroll_uploads(
@@ -342,7 +343,7 @@ class FaceSearch(PeopleOperations):
         sources = [upload(data, subject, attributes) for data in photos]
         outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
         counts = Counter(outcome.status.value for outcome in outcomes.values())
-        gallery.record("enroll", dict(counts))
+        gallery.write(audit.record, "enroll", dict(counts))
         return [outcomes[path_text(source.path)] for source in sources]
 
     # -- probes
@@ -441,7 +442,7 @@ class FaceSearch(PeopleOperations):
         info = self.encoder.info
         self.gallery.require_model(info)
         require_calibration_of(calibration, info, source)
-        self.gallery.store_calibration(json.loads(calibration.to_json()), info)
+        self.gallery.write(models.put_calibration, json.loads(calibration.to_json()), info)
 
     def keep_evaluation(self, document: Mapping[str, Any]) -> bool:
         """Keep what `evaluation.report.digest` made in the gallery; returns whether it is kept.
@@ -453,13 +454,13 @@ class FaceSearch(PeopleOperations):
         made_with = None if self._parts.is_locked else self._parts.made_with()
         if made_with is None or made_with.model_id != document["model_id"]:
             return False
-        self.gallery.store_evaluation(document["kind"], document, made_with)
+        self.gallery.write(models.put_evaluation, document["kind"], document, made_with)
         return True
 
     @property
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """The newest evaluations with the gallery's model by kind, as `evaluation.report.digest` made them."""
-        return self.gallery.evaluations()
+        return self.gallery.read(models.evaluations)
 
     # -- models that go
 
@@ -477,8 +478,8 @@ class FaceSearch(PeopleOperations):
         gallery, model, threshold = self.gallery, self.gallery.model(), self.threshold
         return {
             "gallery": gallery.place,
-            **gallery.counts(),
-            "overdue": len(gallery.overdue()),
+            **gallery.read(templates.counts),
+            "overdue": len(gallery.read(people.overdue)),
             "model": model.model_id if model else None,
             "other_models": self.model_change.models.others(),
             "pack": self.pack_reference,

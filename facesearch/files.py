@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 WORK_PREFIX: Final = ".facesearch-"
 _DATABASE: Final = ("gallery.db", "gallery.db-wal", "gallery.db-shm", "gallery.db-journal")
-_TOMBSTONES: Final = "gallery.tombstones"
+_ERASURE_LIST: Final = "gallery.erased"
 INDEX_CACHE_NAME: Final = "index.cache"
 INDEX_VECTORS_NAME: Final = "index.vectors"
 _GALLERY_FILES: Final = frozenset(
-    {*_DATABASE, _TOMBSTONES, "gallery.ballast", INDEX_CACHE_NAME, INDEX_VECTORS_NAME, "engine.lock"}
+    {*_DATABASE, _ERASURE_LIST, "gallery.reserved", INDEX_CACHE_NAME, INDEX_VECTORS_NAME, "engine.lock"}
 )
 _LOCK_NAME: Final = "lock"
 _UNLOCKED: Final = 60.0
@@ -176,8 +176,8 @@ def unfinished_gallery(folder: Path) -> Iterator[Path]:
     with work_folder(parent) as work:
         made = work / "gallery"
         made.mkdir(mode=0o700)
-        if (folder / _TOMBSTONES).exists():
-            shutil.copyfile(folder / _TOMBSTONES, made / _TOMBSTONES)
+        if (folder / _ERASURE_LIST).exists():
+            shutil.copyfile(folder / _ERASURE_LIST, made / _ERASURE_LIST)
         yield made
         fsync_folder(made)
         if not folder.is_dir():

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from facesearch import arguments
 from facesearch.errors import UnknownPhotoError
 from facesearch.operations import Operations
+from facesearch.store import people, photos, templates
+from facesearch.store import subjects as stored_subjects
+from facesearch.store import undo as stored_undo
 from facesearch.store.directory import Directory
 
 if TYPE_CHECKING:
@@ -30,53 +33,53 @@ class PeopleOperations(Operations):
         raise NotImplementedError
 
     def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> list[Subject]:
-        found = self.gallery.subjects(where)
+        found = self.gallery.read(stored_subjects.list_subjects, where)
         if search is None:
             return found
         part = arguments.text("search", search).casefold()
         return [each for each in found if any(part in name.casefold() for name in (each.name, *each.aliases))]
 
     def subject(self, who: str | int) -> Subject:
-        return self.gallery.subject(who)
+        return self.gallery.read(people.find, who)
 
     def photos_of_subject(self, who: str | int) -> list[EnrolledPhoto]:
-        return self.gallery.photos_of_subject(who)
+        return self.gallery.read(photos.photos_of_subject, who)
 
     def rename_subject(self, who: str | int, new: str) -> Subject:
         subject_id = self.subject(who).subject_id
-        self.gallery.rename_subject(subject_id, new)
+        self.gallery.write(people.rename, subject_id, new)
         return self.subject(subject_id)
 
     def merge_subjects(self, source: str | int, target: str | int) -> Subject:
-        self.gallery.merge_subjects(source, target)
+        self.gallery.change(people.merge, source, target)
         return self.subject(target)
 
     def set_attributes(self, who: str | int, changes: Mapping[str, str | None]) -> Subject:
-        self.gallery.set_attributes(who, changes)
+        self.gallery.write(people.set_attributes, who, changes)
         return self.subject(who)
 
     def add_alias(self, who: str | int, name: str) -> Subject:
-        self.gallery.add_alias(who, name)
+        self.gallery.write(people.add_alias, who, name)
         return self.subject(who)
 
     def remove_alias(self, who: str | int, name: str) -> Subject:
         subject_id = self.subject(who).subject_id
-        self.gallery.remove_alias(subject_id, name)
+        self.gallery.write(people.remove_alias, subject_id, name)
         return self.subject(subject_id)
 
     def move_photo(self, photo_id: int, who: str | int, *, create: bool = False) -> Subject:
-        self.gallery.move_photos([self._path(photo_id)], who, create=create)
+        self.gallery.change(people.move_photos, [self._path(photo_id)], who, create=create)
         return self.subject(who)
 
     def confirm_photo(self, photo_id: int) -> None:
-        self.gallery.confirm_photos([self._path(photo_id)])
+        self.gallery.write(people.confirm_photos, [self._path(photo_id)])
 
     def remove_photo(self, who: str | int, photo_id: int) -> int:
-        return self.gallery.remove_photos([self._path(photo_id, self.subject(who).subject_id)])
+        return self.gallery.remove(people.remove_photos, [self._path(photo_id, self.subject(who).subject_id)])
 
     def remove_subject(self, who: str | int) -> Subject:
         subject = self.subject(who)
-        self.gallery.remove_subject(subject.subject_id)
+        self.gallery.remove(people.remove, subject.subject_id)
         return subject
 
     def forget(self, who: Sequence[str | int]) -> dict[str, Any]:
@@ -85,13 +88,13 @@ class PeopleOperations(Operations):
         return forget_people(self.gallery, self.settings.cache, arguments.people("who", who))
 
     def history(self, *, last: int | None = None, who: str | int | None = None) -> list[JournalEntry]:
-        return self.gallery.history(last=last, who=who)
+        return self.gallery.read(people.history, last=last, who=who)
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
-        return self.gallery.undo(entry_id)
+        return self.gallery.change(stored_undo.undo, entry_id)
 
     def counts(self) -> dict[str, int]:
-        return self.gallery.counts()
+        return self.gallery.read(templates.counts)
 
     def _path(self, photo_id: int, subject_id: int | None = None) -> Path:
         """Return the path under which a photo, of this person where one is given, is enrolled."""

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ThresholdOption, open_engine, refuse_idle
+from facesearch.cli.options import (
+    ForceOption,
+    GalleryOption,
+    JsonOption,
+    ThresholdOption,
+    open_engine,
+    refuse_idle,
+)
 from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 from facesearch.names import printable
+from facesearch.store import templates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +177,7 @@ def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: 
 
     shown = (each for findings in found.by_kind.values() for each in findings[:limit])
     names = face_names(known, (row for each in shown for row in (each.a, each.b)))
-    boxes = engine.gallery.faces_of_templates([int(known.ids[row]) for row in names])
+    boxes = engine.gallery.read(templates.boxes, [int(known.ids[row]) for row in names])
     faces = {name: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row, name in names.items()}
     pictures = thumbnails(faces)
     if len(pictures) < len(faces):

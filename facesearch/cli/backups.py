@@ -61,7 +61,7 @@ def restore(
 ) -> None:
     """Make a gallery from a backup. Whoever was erased since stays erased.
 
-    A list of the erased lies in the gallery's folder (gallery.tombstones) and in every backup: copy the newest along
+    A list of the erased lies in the gallery's folder (gallery.erased) and in every backup: copy the newest along
     to another machine before restoring there.
 
     Example: facesearch restore gallery.fsbackup --gallery restored
@@ -106,7 +106,7 @@ def restore(
     say(f"{text} {restored.created_at}.")
     if not restored.knew_erased:
         note(
-            "People who were erased after the backup was made may be back. Copy gallery.tombstones of the original "
+            "People who were erased after the backup was made may be back. Copy gallery.erased of the original "
             f"gallery into {path_text(folder)}, then run: facesearch check --fix"
         )
     if restored.erased_again:

@@ -20,6 +20,7 @@ from facesearch.cli.options import (
     require_there,
 )
 from facesearch.errors import ConfigError
+from facesearch.store import models, templates
 
 if TYPE_CHECKING:
     from facesearch.api import FaceSearch
@@ -135,7 +136,7 @@ def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> Non
     from facesearch.records import ThresholdRecord
 
     if use is None:
-        removed = engine.gallery.forget_calibration()
+        removed = engine.gallery.write(models.forget_calibrations)
         if json:
             emit({"removed": removed, **dict(ThresholdRecord.of(engine.threshold))})
         note(f"{removed} calibration{'' if removed == 1 else 's'} removed; the model pack's threshold is in force.")
@@ -160,7 +161,7 @@ def _target(
     target = fpir if fpir is not None else far
     if target is None or not 0 < target < 1:
         raise ConfigError(f"The rate {target:g} is not between 0 and 1.", "Give a rate above 0 and below 1, as 0.001.")
-    size = engine.gallery.counts()["subjects"] if subjects is None else subjects
+    size = engine.gallery.read(templates.counts)["subjects"] if subjects is None else subjects
     return Metric.FAR if fpir is None else Metric.FPIR, target, size
 
 

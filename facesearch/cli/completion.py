@@ -12,6 +12,7 @@ import typer
 
 from facesearch.errors import FaceSearchError
 from facesearch.names import is_file, is_folder
+from facesearch.store import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ def people(ctx: typer.Context, incomplete: str) -> list[str]:
 
     try:
         with FaceSearch(_settings(ctx.params.get("gallery"))) as engine:
-            found = engine.gallery.subjects()
+            found = engine.gallery.read(subjects.list_subjects)
             return _beginning(incomplete, (name for each in found for name in (each.name, *each.aliases)))
     except (FaceSearchError, OSError):
         return []

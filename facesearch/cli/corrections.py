@@ -10,6 +10,8 @@ import typer
 
 from facesearch.cli import completion
 from facesearch.cli.options import GalleryOption, JsonOption, open_engine
+from facesearch.store import people
+from facesearch.store import photos as stored_photos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +99,8 @@ def move(
     from facesearch.records import SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
-        engine.gallery.move_photos(_enrolled(engine.gallery, photos), to, create=new)
-        subject = engine.gallery.subject(to)
+        engine.gallery.change(people.move_photos, _enrolled(engine.gallery, photos), to, create=new)
+        subject = engine.gallery.read(people.find, to)
     if json:
         emit(SubjectRecord.of(subject))
         return
@@ -113,7 +115,7 @@ def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOpt
     from facesearch.cli.output import emit, say
 
     with open_engine(gallery=gallery) as engine:
-        confirmed = engine.gallery.confirm_photos(_enrolled(engine.gallery, photos))
+        confirmed = engine.gallery.write(people.confirm_photos, _enrolled(engine.gallery, photos))
     if json:
         emit({"confirmed": confirmed})
         return
@@ -127,5 +129,5 @@ def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
 
     typed = [Path(photo) for photo in photos]
     exact = [path if is_upload(path) else Path(os.path.abspath(path)) for path in typed]  # noqa: PTH100  # keeps links
-    known = gallery.find_photos(exact)
+    known = gallery.read(stored_photos.find_photos, exact)
     return [path if path in known else text_path(os.fspath(path)) for path in exact]

@@ -11,6 +11,7 @@ import typer
 from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, NameArgument, open_engine, refuse_idle
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
+from facesearch.store import people
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ def forget(
     from facesearch.cli.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
-        subject = engine.gallery.subject(name, removed=True)
+        subject = engine.gallery.read(people.find, name, removed=True)
         _confirm(f"Erase {subject.name} ({subject.photos} photos, {subject.templates} templates) for good?", yes)
         _hand_over([engine.forget([subject.subject_id])], file, json=json)
 
@@ -67,16 +68,17 @@ def expire(
     """
     from facesearch.cli.output import note, print_records
     from facesearch.cli.outputs import guard_outputs
+    from facesearch.jobs.erasure import purge_removed
     from facesearch.records import SubjectRecord
     from facesearch.store.journal import KEPT_DAYS
 
     if dry_run:
         refuse_idle(context, ("yes", "receipt"), "--dry-run erases nobody")
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
-        purged = 0 if dry_run else engine.gallery.purge_removed()
+        purged = 0 if dry_run else purge_removed(engine.gallery)
         if purged:
             note(f"What was kept to undo removals for {KEPT_DAYS} days is deleted.")
-        due = engine.gallery.overdue()
+        due = engine.gallery.read(people.overdue)
         if dry_run and (due or json):
             rows = ((each.name, each.attributes["retain_until"], each.photos) for each in due)
             print_records(map(SubjectRecord.of, due), ("due", "retain until", "photos"), rows, json=json)
@@ -140,7 +142,7 @@ def _print(receipt: dict[str, Any]) -> None:
         note(
             f"Backups written since the enrolment: {receipt['backups_since_enrolment']}. "
             "They hold this data until they are deleted. Restored over this gallery, they leave out who was erased; "
-            "restored elsewhere they bring this data back, unless gallery.tombstones is copied into that folder first."
+            "restored elsewhere they bring this data back, unless gallery.erased is copied into that folder first."
         )
     if receipt["explained"]:
         note(receipt["explained"])

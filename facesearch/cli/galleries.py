@@ -21,6 +21,7 @@ from facesearch.cli.options import (
 from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.errors import ConfigError
+from facesearch.store import audit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +151,7 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
     from facesearch.jobs.parts import require_gallery_libraries
 
     require_gallery_libraries()
-    from facesearch.search.lifecycle import upgrade_gallery
+    from facesearch.store.opening import upgrade_gallery
 
     settings = load_settings(EngineOptions(gallery=gallery))
     place = settings.gallery
@@ -180,7 +181,7 @@ def log(
 
     moment = _moment(since) if since else None
     with open_engine(gallery=gallery) as engine:
-        events = engine.gallery.events(since=moment, action=action, last=last)
+        events = engine.gallery.read(audit.events, since=moment, action=action, last=last)
     records = (
         {"id": each.event_id, "at": each.at, "actor": each.actor, "action": each.action, "detail": each.detail}
         for each in events
@@ -222,7 +223,7 @@ def init(
 
     settings = load_settings(EngineOptions(gallery=gallery))
     require_gallery_libraries()
-    from facesearch.search.lifecycle import create_gallery
+    from facesearch.search.gallery import create_gallery
 
     key = settings.key
     if encrypted and not key:
@@ -259,7 +260,7 @@ def rekey(
 
     settings = load_settings(EngineOptions(gallery=gallery))
     require_gallery_libraries()
-    from facesearch.search.lifecycle import change_passphrase
+    from facesearch.store.opening import change_passphrase
 
     old = settings.key or ask_key()
     new = read_key_file(new_key_file) if new_key_file else ask_key("New key of the gallery", confirm=True)

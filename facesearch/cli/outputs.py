@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
 from facesearch.names import is_folder, is_there
+from facesearch.store import photos as stored_photos
 from facesearch.store.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def guard_outputs(engine: FaceSearch, inputs: Iterable[Path] = (), *, force: boo
         if settings.pack is not None:
             yield Path(settings.pack).expanduser()
         if engine.has_gallery:
-            yield from engine.gallery.photo_paths()
+            yield from engine.gallery.read(stored_photos.photo_paths)
 
     return _guarded(settings, inputs, kept, force=force)
 

@@ -35,9 +35,9 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold and what it rests on: calibration.json.
+    """A threshold and everything a person or the engine must know before relying on it: calibration.json.
 
-    Raises EvaluationError: a threshold that is no cosine, or numbers that contradict each other.
+    Raises `EvaluationError` for a threshold that is no cosine and for numbers that contradict each other.
     """
 
     threshold: float
@@ -93,8 +93,9 @@ class Calibration:
     def from_json(cls, text: str) -> Calibration:
         """Read what `to_json` wrote.
 
-        Raises EvaluationError: no JSON, another schema, a key missing, unknown or of the wrong type, contradicting
-        values.
+        Raises:
+            EvaluationError: no JSON, another schema, a key missing, unknown or of the wrong type, a value that
+                contradicts another.
         """
         try:
             values = json.loads(text)

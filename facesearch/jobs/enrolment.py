@@ -17,6 +17,8 @@ import numpy as np
 from facesearch.jobs.planning import LOOKUP, Batch, Planner, Todo, groups_of, stored_outcome
 from facesearch.names import path_text
 from facesearch.recognition.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
+from facesearch.store import decisions, journal, people, subjects
+from facesearch.store import photos as stored_photos
 from facesearch.store.erasure_list import vector_key
 from facesearch.store.photos import NewPhoto, StoredPhoto
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from facesearch.jobs.sources import Source
     from facesearch.recognition.encoder import Encoder
     from facesearch.recognition.photo_steps import EncodedPhoto
-    from facesearch.search.changes import Applied
     from facesearch.search.gallery import Gallery
+    from facesearch.store.changes import Applied
     from facesearch.types import Candidate, Template
 
 COMMIT = 16
@@ -93,7 +95,7 @@ class Enrolment:
                 yield outcome
         finally:
             if self._run is not None:
-                self._gallery.describe_run(self._run, counts)
+                self._gallery.write(journal.describe, self._run, counts)
 
     def _steps(
         self, sources: Sequence[Source], sync: Sequence[Path], may_hold: Callable[[Path], bool]
@@ -106,21 +108,22 @@ class Enrolment:
             yield from self._remove_vanished(folder, may_hold)
         yield from self._embed(self._planner.left)
         if sync:
-            self._run = self._gallery.remove_faceless(self._run)
+            self._run = self._gallery.write(people.remove_faceless, self._run)
 
     def _remove_vanished(self, folder: Path, may_hold: Callable[[Path], bool]) -> Iterator[EnrollOutcome]:
         """Remove what was enrolled from below `folder` and is no longer there."""
-        below = self._gallery.photos_below(folder)
+        below = self._gallery.read(stored_photos.photos_below, folder)
         gone = [photo for photo in below if is_gone(photo.file.path) and not may_hold(photo.file.path)]
         lost = self._lose_everything(gone)
         for group in groups_of(gone, LOOKUP):
-            self._run = self._gallery.remove_vanished([photo.file.path for photo in group], self._run)
+            self._run = self._gallery.remove(people.remove_vanished, [photo.file.path for photo in group], self._run)
             for photo in group:
                 owner = photo.subjects[0]
                 outcome = stored_outcome(photo, owner, EnrollStatus.REMOVED)
                 yield replace(outcome, note=f"No photo of {owner} is left." if owner in lost else None)
                 lost.discard(owner)  # it is said once
-        self._gallery.forget_vanished_rejections(folder)
+        refused = [path for path in self._gallery.read(decisions.rejected_below, folder) if is_gone(path)]
+        self._gallery.write(decisions.forget_rejections, refused)
 
     def _lose_everything(self, gone: Sequence[StoredPhoto]) -> set[str]:
         """People of whom no photo is left, and for whom this run has none that is new."""
@@ -128,7 +131,7 @@ class Enrolment:
         lost: dict[str, int] = {}
         for photo in gone:
             lost[photo.subjects[0]] = lost.get(photo.subjects[0], 0) + 1
-        known = {each.name: each.photos for each in self._gallery.subjects()} if lost else {}
+        known = {each.name: each.photos for each in self._gallery.read(subjects.list_subjects)} if lost else {}
         return {name for name, count in lost.items() if known.get(name) == count and name not in coming}
 
     def _embed(self, todos: Sequence[Todo]) -> Iterator[EnrollOutcome]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.errors import GalleryError
 from facesearch.names import path_text
+from facesearch.store import erasure, journal
 from facesearch.store.erasure import rows_that_name
 from facesearch.store.rawscan import SHORTEST, scan_files
 
@@ -39,7 +40,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
     from facesearch.jobs.embedding_cache import forget_embeddings
 
     names_before = sorted(path.name for path in gallery.folder.iterdir() if path.is_file())
-    erased = gallery.erase(who)
+    erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, who)
     emptied = gallery.database.checkpoint()
     embeddings, files = forget_embeddings(cache / "embeddings", erased.photo_hashes)
     scanned = _scan(gallery.folder, cache, erased)
@@ -64,11 +65,19 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
         "names_too_short_to_scan": sum(len(name) < SHORTEST for name in erased.traces.names),
         "rows_of_others_with_these_names": elsewhere,
         "backups_since_enrolment": erased.backups,
-        "not_searched": [*(() if gallery.owns_folder else ELSEWHERE), *gallery.vector_databases.remnants()],
+        "not_searched": [*(() if gallery.database.owns_folder else ELSEWHERE), *gallery.vector_databases.remnants()],
         "photo_files": "stay where they are: facesearch never owned them",
         "photo_files_on_disk": _files_on_disk(erased),
         "clean": emptied and gallery.vector_databases.is_told() and all(_is_clean(each, elsewhere) for each in scanned),
     }
+
+
+def purge_removed(gallery: Gallery) -> int:
+    """Delete what is kept of removals that can no longer be undone; returns how many rows."""
+    purged = gallery.write(journal.purge_old)
+    if purged:
+        gallery.database.checkpoint()
+    return purged
 
 
 def _explain(erased: Erased) -> str | None:

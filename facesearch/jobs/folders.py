@@ -13,6 +13,7 @@ from facesearch.errors import ConfigError
 from facesearch.names import person_name
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy
+from facesearch.store import subjects
 from facesearch.store.subjects import clean_name
 from facesearch.walking import is_system_name
 
@@ -71,7 +72,7 @@ def _known(folders: Collection[Path], parts: Parts) -> set[Path]:
     if not parts.has_gallery:
         return set()
     names = {folder: clean_name(person_name(folder.name)) for folder in folders if _can_be_a_person(folder)}
-    ids = parts.gallery().subject_ids(list(names.values()))
+    ids = parts.gallery().read(subjects.ids_by_name, list(names.values()))
     return {folder for folder, name in names.items() if name in ids}
 
 

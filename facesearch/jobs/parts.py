@@ -15,6 +15,7 @@ from facesearch.names import path_text
 from facesearch.recognition.encoder import Encoder
 from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.recognition.runtime import choose_provider, parse_precision
+from facesearch.store import models
 from facesearch.types import MAX_SCORE_SHIFT, mixing_shift
 from facesearch.versions import require, require_sqlite
 
@@ -120,7 +121,7 @@ class Parts:
 
     def made_with(self) -> ModelInfo | None:
         """The gallery's model, or the one that it had last; None where there is no gallery, or none in it."""
-        return self.gallery().last_model() if self.has_gallery else None
+        return self.gallery().read(models.last_model) if self.has_gallery else None
 
     # -- the models
 

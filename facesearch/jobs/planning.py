@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from facesearch.errors import FaceSearchError, PhotoError
 from facesearch.names import path_text, printable
+from facesearch.store import decisions, photos, subjects, templates
 from facesearch.store.decisions import RefusedPhoto, StoredRejection
 from facesearch.store.erasure_list import name_key
 from facesearch.store.photos import MovedPhoto, PhotoFile, StoredPhoto, is_upload
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from facesearch.jobs.sources import Source
-    from facesearch.search.changes import Change
     from facesearch.search.gallery import Gallery
+    from facesearch.store.changes import Change
     from facesearch.store.subjects import KnownSubject
 
 Item = TypeVar("Item")
@@ -92,7 +93,7 @@ class Planner:
         self._policy = policy
         self._strict = strict
         self._bring_back_erased, self._bring_back_removed = bring_back_erased, bring_back_removed
-        self._standing = gallery.standing()
+        self._standing = gallery.read(decisions.read_standing, gallery.erasure_list)
         self._known: dict[str, KnownSubject] = {}
         """Subjects by the names and aliases that sources say."""
         self._decisions: dict[tuple[str, str], str | None] = {}
@@ -124,7 +125,10 @@ class Planner:
 
     def _look_up(self, sources: Sequence[Source], batch: Batch) -> None:
         paths = [source.path for source in sources]
-        enrolled, refused = self._gallery.find_photos(paths), self._gallery.find_rejections(paths)
+        enrolled, refused = (
+            self._gallery.read(photos.find_photos, paths),
+            self._gallery.read(decisions.find_rejections, paths),
+        )
         self._learn_names(sources)
         news = [
             stored
@@ -157,12 +161,12 @@ class Planner:
 
     def _learn(self, names: Collection[str]) -> None:
         """Look up whose names these (clean) ones are."""
-        self._known.update(self._gallery.known_subjects(set(names) - self._known.keys()))
+        self._known.update(self._gallery.read(subjects.known_subjects, set(names) - self._known.keys()))
 
     def _decide(self, hashes: Collection[str]) -> None:
         """Look up what people decided about contents."""
         if hashes and self._standing.is_any:
-            found = self._gallery.decisions(hashes)
+            found = self._gallery.read(decisions.name_decisions, hashes)
             self._decisions.update(found)
             self._learn({label for _, label in found if label})
             for (sha256, label), name in found.items():
@@ -205,7 +209,7 @@ class Planner:
     def _hash_found(self) -> None:
         """Read those contents that may be known. The others are read once, by the models' pipeline."""
         sizes = Counter(todo.size for todo in self._found)
-        known = self._gallery.known_sizes(sizes)
+        known = self._gallery.read(photos.known_sizes, sizes)
         for index, todo in enumerate(self._found):
             wanted = todo.enrolled or todo.refused or self._standing.is_any or todo.source.data is not None
             if wanted or todo.size in known or sizes[todo.size] > 1:
@@ -225,7 +229,7 @@ class Planner:
     def settle(self) -> Iterator[Batch]:
         """Settle what needs no model. Photos that change places do so in one batch: they may need each other's."""
         hashes = {todo.sha256 for todo in self._found if todo.sha256 is not None}
-        copies = self._gallery.photos_of_contents(hashes)
+        copies = self._gallery.read(photos.photos_of_contents, hashes)
         self._decide(hashes)
         self._notice_replaced()
         moves, rest, left = Batch(), Batch(), list[Todo]()
@@ -380,7 +384,7 @@ class Planner:
         """The conflict with which a photo was enrolled, where it still stands and is asked for."""
         if not self._strict or stored.conflict is None:
             return None
-        found = self._gallery.describe_templates([stored.conflict]).get(stored.conflict)
+        found = self._gallery.read(templates.describe_templates, [stored.conflict]).get(stored.conflict)
         if found is None or found[0] == owner:
             return None
         text = f"It matches {found[0]}, and was enrolled all the same. `facesearch audit` says what can be done."

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from facesearch.errors import GalleryError
+from facesearch.store import audit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,6 @@ class QueryLog:
     def record(self, gallery: Gallery, action: str, counts: Mapping[str, int]) -> None:
         """Write an event; a log that cannot be written to goes without, and says so."""
         try:
-            gallery.record(action, counts)
+            gallery.write(audit.record, action, counts)
         except GalleryError as error:
             self._say(f"This {action} is not in the audit log: {error.message}")

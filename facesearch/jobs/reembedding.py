@@ -14,6 +14,8 @@ from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy, refind
 from facesearch.recognition.runtime import parse_precision
 from facesearch.recognition.thumbnail import box_in_thumbnail
+from facesearch.store import audit
+from facesearch.store import templates as stored_templates
 from facesearch.store.photos import CropStore, is_upload
 from facesearch.store.reembedding import GalleryModels
 from facesearch.types import Reason, Rejection
@@ -84,8 +86,8 @@ class ModelChange:
     def total(self) -> int:
         """Enrolled faces that lack a template of the engine's model; those of a new model all do."""
         model_id = self._parts.encoder.info.model_id
-        known = {each.info.model_id: each.missing for each in self.models.all()}
-        return known.get(model_id, self._parts.gallery().counts()["faces"])
+        faces = self._parts.gallery().read(stored_templates.counts)["faces"]
+        return {each.info.model_id: each.missing for each in self.models.all()}.get(model_id, faces)
 
     def reembed(self) -> Iterator[ReembedOutcome]:
         """Make the templates of the engine's model that are missing: an outcome per photo that lacks some.
@@ -104,7 +106,7 @@ class ModelChange:
                 counts[outcome.status] += 1
                 yield outcome
         finally:
-            gallery.record("reembed", {"model": encoder.info.model_id, **counts})
+            gallery.write(audit.record, "reembed", {"model": encoder.info.model_id, **counts})
 
     def activate(self, *, allow_missing: bool = False) -> Switch:
         """Search with the engine's model from now on.

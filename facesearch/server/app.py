@@ -25,6 +25,7 @@ from facesearch.server.guard import Guard
 from facesearch.server.metrics import Measured, Metrics
 from facesearch.server.security import KeyRing
 from facesearch.server.state import ENROLMENTS, ServerOptions, State
+from facesearch.store import templates
 from facesearch.store.directory import Directory
 from facesearch.store.keys import KeyStore
 from facesearch.store.photos import CropStore
@@ -51,8 +52,10 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     metrics, directory = Metrics(), Directory(gallery.database)
     pipeline = Pipeline(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
-    metrics.gauge("facesearch_templates", "Templates of the gallery.", lambda: gallery.counts()["templates"])
-    metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.counts()["subjects"])
+    metrics.gauge(
+        "facesearch_templates", "Templates of the gallery.", lambda: gallery.read(templates.counts)["templates"]
+    )
+    metrics.gauge("facesearch_subjects", "People of the gallery.", lambda: gallery.read(templates.counts)["subjects"])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from facesearch.server.schemas import Alias, Confirmed, History, Move, Undo
 from facesearch.server.security import Enroller, demand
 from facesearch.server.state import StateOf
 from facesearch.server.subjects import SubjectId
+from facesearch.store import journal, people
 from facesearch.store.audit import acting_as
 
 router = APIRouter(tags=["corrections"])
@@ -34,7 +35,9 @@ def history(
     """Renames, merges, moves, attributes and removals, newest first. It names people who were removed as well."""
     if subject is not None and subject_id is not None:
         raise ConfigError("subject and subject_id are given.", "Send one of them.")
-    found = state.gallery.history(last=limit, who=subject if subject_id is None else subject_id, before=before)
+    found = state.gallery.read(
+        people.history, last=limit, who=subject if subject_id is None else subject_id, before=before
+    )
     return {"entries": list(map(HistoryRecord.of, found))}
 
 
@@ -45,7 +48,7 @@ def undo(body: Undo, state: StateOf, caller: Enroller) -> HistoryRecord:
     409 where the same was changed again since, or is no longer known. Undoing what takes the scope `delete` takes it,
     too.
     """
-    entry = state.gallery.correction(body.entry)
+    entry = state.gallery.read(journal.find, body.entry)
     if entry.detail.get("undone", entry.action) not in BY_ENROLLERS:
         demand(caller, "delete")
     with acting_as(caller.actor):

@@ -13,6 +13,7 @@ from facesearch.records import SubjectRecord
 from facesearch.server.schemas import Enrollments, SentPhoto
 from facesearch.server.security import demand
 from facesearch.server.uploads import parse_attributes
+from facesearch.store import people
 from facesearch.store.audit import acting_as
 from facesearch.store.photos import is_upload
 from facesearch.store.subjects import clean_name
@@ -43,7 +44,7 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[E
         demand(caller, "delete")
     photos = [photo.data for photo in form.photos]
     with state.in_turn(), acting_as(caller.actor):
-        subject = state.gallery.subject(who).name if isinstance(who, int) else clean_name(who)
+        subject = state.gallery.read(people.find, who).name if isinstance(who, int) else clean_name(who)
         existed = _find(state, subject) is not None
         outcomes = state.models.run(lambda now: now.engine.enroll_uploads(photos, subject, **choices))
     places = state.directory.locate(key for outcome in outcomes for key in outcome.template_ids[:1])
@@ -62,7 +63,7 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[E
 
 def _find(state: State, subject: str) -> SubjectRecord | None:
     try:
-        return SubjectRecord.of(state.gallery.subject(subject))
+        return SubjectRecord.of(state.gallery.read(people.find, subject))
     except UnknownSubjectError:
         return None
 

@@ -15,6 +15,7 @@ from facesearch.server.security import Enroller, Reader, Remover
 from facesearch.server.state import State, StateOf
 from facesearch.server.subjects import SubjectId
 from facesearch.server.uploads import read_form
+from facesearch.store import people
 from facesearch.store.audit import acting_as
 
 router = APIRouter(tags=["photos"])
@@ -43,7 +44,7 @@ async def add_photos(
 ) -> Enrollments:
     """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
     state.pipeline.require_room()
-    await run_sync(state.gallery.subject, id)  # before a body is read for nobody
+    await run_sync(state.gallery.read, people.find, id)  # before a body is read for nobody
     form = await read_form(request)
     answer, _ = await run_sync(enroll, state, caller, form, id)
     return answer

@@ -18,6 +18,7 @@ from facesearch.server.problems import problems
 from facesearch.server.schemas import Findings, Health, Info
 from facesearch.server.security import Reader
 from facesearch.server.state import MAX_PHOTOS, State, StateOf
+from facesearch.store import templates as stored_templates
 from facesearch.store.audit import acting_as
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def audit(state: StateOf, caller: Reader) -> dict[str, Any]:
 
 def audit_gallery(state: State, now: InForce) -> dict[str, Any]:
     """What a person should look at. A gallery of fewer than two templates has nothing."""
-    threshold, counts = now.threshold.value, state.gallery.counts()
+    threshold, counts = now.threshold.value, state.gallery.read(stored_templates.counts)
     answer: dict[str, Any] = {"threshold": threshold, "people": counts["subjects"], "templates": counts["templates"]}
     if counts["templates"] < 2:
         return {**answer, "complete": True, "totals": dict.fromkeys(Kind, 0), "findings": []}

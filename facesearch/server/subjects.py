@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from facesearch.arguments import key_values
 from facesearch.errors import ConfigError
 from facesearch.records import SubjectRecord, rounded
 from facesearch.server.enrolment import enroll
@@ -24,7 +23,8 @@ from facesearch.server.schemas import (
 )
 from facesearch.server.security import Enroller, Reader, Remover
 from facesearch.server.state import State, StateOf
-from facesearch.server.uploads import WHERE_EXAMPLE, read_form
+from facesearch.server.uploads import parse_where, read_form
+from facesearch.store import people
 from facesearch.store.audit import acting_as
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def list_subjects(
     where: Annotated[list[str] | None, Query(description="`key=value`: only people with this attribute.")] = None,
 ) -> dict[str, Any]:
     """One page of people by name."""
-    page = state.directory.page(limit=limit, after=after, search=search, where=key_values(where, WHERE_EXAMPLE) or None)
+    page = state.directory.page(limit=limit, after=after, search=search, where=parse_where(where))
     return {"subjects": list(map(SubjectRecord.of, page.subjects)), "total": page.total, "next": page.after}
 
 
@@ -81,7 +81,7 @@ def forget(body: Forget, state: StateOf, caller: Remover) -> dict[str, Any]:
 @router.get("/{id}", responses=problems(404), summary="One person")
 def read(id: SubjectId, state: StateOf, _: Reader) -> SubjectRecord:  # noqa: A002  # the name in the URL
     """Name, counts and attributes."""
-    return SubjectRecord.of(state.gallery.subject(id))
+    return SubjectRecord.of(state.gallery.read(people.find, id))
 
 
 @router.patch("/{id}", responses=problems(404, 408, 409, 413), summary="Rename")
@@ -138,7 +138,7 @@ def _find_look_alikes(state: State, now: InForce, subject_id: int, k: int) -> di
     faces = [face for photo in state.directory.photos(subject_id) for face in photo.faces]
     own = [face.template_id for face in faces if face.template_id is not None]
     vectors = state.directory.vectors(own)
-    name = state.gallery.subject(subject_id).name
+    name = state.gallery.read(people.find, subject_id).name
     best: dict[str, tuple[Candidate, int]] = {}
     for template_id, candidates in zip(own, state.gallery.search(vectors, k + 1, model_id=now.model_id), strict=True):
         for each in candidates:

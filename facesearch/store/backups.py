@@ -2,8 +2,8 @@
 
     8 bytes     b"FSBACKUP"
     4 bytes     length of the header, little-endian
-    header      JSON: format, created_at, encrypted, tombstones and database (lengths in bytes)
-    tombstones  the list of erased people, as text
+    header      JSON: format, created_at, encrypted, erased and database (lengths in bytes)
+    erased  the list of erased people, as text
     database    SQLite or, for an encrypted gallery, SQLCipher with the key of that time
     32 bytes    SHA-256 of everything before
 
@@ -25,22 +25,21 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError
 from facesearch.files import fsync_folder, remove_index_cache, unfinished_gallery, work_folder
-from facesearch.search.backlog import forget_vector_databases, vector_databases
 from facesearch.store import audit
 from facesearch.store.check import check_database
 from facesearch.store.erasure import erase_again
-from facesearch.store.erasure_list import TOMBSTONES_NAME, ErasedList, Tombstones, read_tombstones, write_tombstones
+from facesearch.store.erasure_list import ERASURE_LIST_NAME, ErasedEntries, ErasureList, read_copy, write_copy
 from facesearch.store.keys import cipher_of, refuse_key_of_plain
 from facesearch.store.outputs import Outputs
 from facesearch.store.rows import now
-from facesearch.store.schema import ApiKeyRow, SubjectRow, TemplateRow
+from facesearch.store.schema import ApiKeyRow, EngineRow, OutboxRow, SubjectRow, TemplateRow
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from facesearch.search.gallery import Gallery
+    from facesearch.store.opening import Store
 
 MAGIC: Final = b"FSBACKUP"
 FORMAT: Final = 1
@@ -67,23 +66,23 @@ class Restored:
     """Whether the list of the erased lay in the folder, so that nobody comes back who was erased after the backup."""
 
 
-def write_backup(gallery: Gallery, file: Path, *, force: bool = False) -> int:
+def write_backup(store: Store, file: Path, *, force: bool = False) -> int:
     """Write a backup of the gallery, atomically and readable by its owner alone; returns its size in bytes.
 
     Raises `CorruptGalleryError` where the gallery is damaged, `ConfigError` where the file cannot be written, or is
     there already and not to be replaced by `force`, and `GalleryError` for a gallery in PostgreSQL.
     """
-    if not isinstance(gallery.database, SqliteDatabase):
+    if not isinstance(database := store.database, SqliteDatabase):
         raise GalleryError(
             "A gallery in PostgreSQL is backed up by the server's own tools.",
             "pg_dump --format=custom --file=gallery.dump DATABASE, and pg_restore; or backups of the whole server.",
         )
-    with Outputs(gallery=gallery.folder, force=force).file(file) as output:
-        gallery.record("backup", {})  # before the copy, so that the backup tells of itself
+    with Outputs(gallery=store.folder, force=force).file(file) as output:
+        store.write(audit.record, "backup", {})  # before the copy, so that the backup tells of itself
         with output.unfinished() as unfinished:
-            copy = _copy_database(gallery.database, unfinished.parent)
+            copy = _copy_database(database, unfinished.parent)
             with unfinished.open("wb") as out:
-                _write_container(out, gallery.erased(), copy, encrypted=gallery.is_encrypted)
+                _write_container(out, store.read(store.erasure_list.read), copy, encrypted=store.is_encrypted)
             return unfinished.stat().st_size
 
 
@@ -98,19 +97,19 @@ def _copy_database(database: SqliteDatabase, work: Path) -> Path:
     return copy.path
 
 
-def _write_container(out: IO[bytes], tombstones: Tombstones, database: Path, *, encrypted: bool) -> None:
+def _write_container(out: IO[bytes], erased: ErasedEntries, database: Path, *, encrypted: bool) -> None:
     digest = hashlib.sha256()
 
     def put(data: bytes) -> None:
         digest.update(data)
         out.write(data)
 
-    listed = tombstones.format().encode()
+    listed = erased.format().encode()
     header = {
         "format": FORMAT,
         "created_at": now(),
         "encrypted": encrypted,
-        "tombstones": len(listed),
+        "erased": len(listed),
         "database": database.stat().st_size,
     }
     encoded = json.dumps(header).encode()
@@ -153,19 +152,19 @@ def _restore_into(folder: Path, file: Path, passphrase: str | None) -> Restored:
     with work_folder(folder) as work:
         path = create_database_file(work)
         header, packed = _unpack(file, path)
-        tombstones = read_tombstones(folder).merged(packed)
-        restored = _prepare(path, header, tombstones, passphrase, _told_of_the_erased(target, passphrase))
-        restored = replace(restored, knew_erased=(folder / TOMBSTONES_NAME).exists())
+        erased = read_copy(folder).merged(packed)
+        restored = _prepare(path, header, erased, passphrase, _told_of_the_erased(target, passphrase))
+        restored = replace(restored, knew_erased=(folder / ERASURE_LIST_NAME).exists())
         _release(target, passphrase)
         # First the list: with it, nobody comes back should the power fail before the database is in its place.
-        write_tombstones(folder, tombstones)
+        write_copy(folder, erased)
         remove_index_cache(folder)
         path.replace(target)
         fsync_folder(folder)
         return restored
 
 
-def _unpack(file: Path, database: Path) -> tuple[dict[str, Any], Tombstones]:
+def _unpack(file: Path, database: Path) -> tuple[dict[str, Any], ErasedEntries]:
     """Take a backup apart, its checksum proven before anything of it is used."""
     try:
         with file.open("rb") as source:
@@ -177,7 +176,7 @@ def _unpack(file: Path, database: Path) -> tuple[dict[str, Any], Tombstones]:
                 raise CorruptGalleryError(
                     f"{file} was written by a newer facesearch.", "Upgrade facesearch: pip install -U facesearch"
                 )
-            tombstones = Tombstones.parse(source.read(header["tombstones"]).decode("ascii"))
+            erased = ErasedEntries.parse(source.read(header["erased"]).decode("ascii"))
             with database.open("wb") as out:
                 left = header["database"]
                 while left > 0:
@@ -190,7 +189,7 @@ def _unpack(file: Path, database: Path) -> tuple[dict[str, Any], Tombstones]:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.", "Name a backup file.") from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise _damaged(file, "its header cannot be read") from error
-    return header, tombstones
+    return header, erased
 
 
 def _require_checksum(file: Path, source: IO[bytes]) -> None:
@@ -229,7 +228,7 @@ def _told_of_the_erased(target: Path, passphrase: str | None) -> list[audit.Audi
 def _prepare(
     path: Path,
     header: dict[str, Any],
-    tombstones: Tombstones,
+    listed: ErasedEntries,
     passphrase: str | None,
     told: Sequence[audit.AuditEvent],
 ) -> Restored:
@@ -243,11 +242,12 @@ def _prepare(
     try:
         database.upgrade()
         with database.write() as connection:
-            erased = ErasedList(path.parent, beside=True)
-            erased.take_over(connection, tombstones, of_others=False)
-            gone = len(erase_again(connection, erased.read_own(connection)))
-            # What an engine holds belongs to the gallery that the backup was made of, which may live on.
-            forget_vector_databases(connection, [engine.row for engine in vector_databases(connection)])
+            erasure_list = ErasureList(path.parent, beside=True)
+            erasure_list.take_over(connection, listed, of_others=False)
+            gone = len(erase_again(connection, erasure_list.read_own(connection)))
+            # What a vector database holds belongs to the gallery that the backup was made of, which may live on.
+            for row in (OutboxRow, EngineRow):
+                connection.execute(sa.delete(row))
             audit.keep(connection, told)
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})
             restored = Restored(

@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from facesearch.arguments import UNIT_TOLERANCE
 from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.names import is_file
-from facesearch.search.checks import check_cache, check_vector_databases
 from facesearch.store import models, photos, templates
-from facesearch.store.erasure import count_back
+from facesearch.store.erasure import count_back, enforce
 from facesearch.store.photos import is_upload
 from facesearch.store.revisions import read_revision
 from facesearch.store.rows import Base, Sealed, column_names, is_whole
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Row
 
-    from facesearch.search.gallery import Gallery
     from facesearch.store.database import Database
+    from facesearch.store.opening import Store
     from facesearch.store.photos import StoredPhoto
 
 DAMAGED = (FaceSearchError, TypeError, ValueError, AttributeError, LookupError)
@@ -38,32 +37,14 @@ FEW = 20
 """The database's problems are listed up to this many: one damaged page can have thousands."""
 
 
-def check_gallery(gallery: Gallery, *, fix: bool = False) -> Iterator[Finding]:
-    """Look at everything a gallery holds, one finding after the other; damage is a finding, never an error.
-
-    `fix` rebuilds what can be rebuilt from what is proven whole: the index cache, an external engine; and it erases
-    again whoever was erased and is back. Damaged rows are named; a backup mends them. Changed photos are named; they
-    have to be enrolled again.
-    """
-    sound = True
-    for finding in check_database(gallery.database):
-        sound = sound and finding.ok
-        yield finding
-    if sound:
-        yield from _check_erased(gallery, fix=fix)
-        yield from check_vector_databases(gallery.vector_databases, fix=fix)
-        yield check_cache(gallery.database, gallery.mirror, fix=fix)
-    yield from _check_photos(gallery.database, listed=not sound)
-
-
-def _check_erased(gallery: Gallery, *, fix: bool) -> Iterator[Finding]:
+def check_erased(store: Store, *, fix: bool) -> Iterator[Finding]:
     """Whether anybody is back who was erased: a database may have been restored from an older copy."""
     try:
-        with gallery.database.read() as connection:
-            listed = gallery.erased_list.read(connection)
-            people, faces = count_back(connection, gallery.erased_list)
-        if not gallery.owns_folder:
-            gallery.erased_list.keep_copy(listed)
+        with store.database.read() as connection:
+            listed = store.erasure_list.read(connection)
+            people, faces = count_back(connection, store.erasure_list)
+        if not store.database.owns_folder:
+            store.erasure_list.keep_copy(listed)
     except CorruptGalleryError as error:
         yield Finding(ok=False, subject="erased", detail=f"{error.message} {error.hint}")
         return
@@ -72,8 +53,8 @@ def _check_erased(gallery: Gallery, *, fix: bool) -> Iterator[Finding]:
         if not fix:
             yield Finding(ok=False, subject="erased", detail=f"{back}; `facesearch check --fix` erases them again")
             return
-        detail = f"{back}; {gallery.erase_again()} templates were erased again"
-        gallery.database.checkpoint()
+        detail = f"{back}; {len(store.remove(enforce, store.erasure_list))} templates were erased again"
+        store.database.checkpoint()
         yield Finding(ok=True, subject="erased", detail=detail, fixed=True)
     elif len(listed):
         detail = f"{len(listed)} rows of erased people stay out of restored backups"
@@ -81,7 +62,7 @@ def _check_erased(gallery: Gallery, *, fix: bool) -> Iterator[Finding]:
 
 
 def check_database(database: Database) -> Iterator[Finding]:
-    """The part of `check_gallery` that needs nothing but the database."""
+    """Look at the database, its schema and every row; damage is a finding, never an error."""
     for look in (_check_database, _check_schema):
         yield from _findings(database, partial(look, database))
     for look_at_rows in (check_records, _check_templates, _check_models):
@@ -165,7 +146,7 @@ def _check_models(connection: Connection) -> Iterator[Finding]:
         yield Finding(ok=others > 0, subject="models", detail=detail)
 
 
-def _check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:
+def check_photos(database: Database, *, listed: bool) -> Iterator[Finding]:
     """Look at the photo files; `listed` says that damage of their records has been reported already."""
     stored: list[StoredPhoto] = []
     try:

@@ -10,12 +10,11 @@ import shlex
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
-from facesearch.store.schema import HEAD_REVISION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,13 +24,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+SCHEMA_VERSION: Final = "0008"
+"""The schema that this code works with; a test asserts that it is the newest migration."""
+
 
 class Database(ABC):
     """Thread-safe; `read()` and `write()` hand out one transaction each."""
 
     engine: Engine
-    has_one_writer: ClassVar[bool]
-    """Whether writers wait for each other; else they run side by side."""
+    owns_folder: bool
+    """Whether the gallery is a folder. One on a server has only its index cache in a folder."""
 
     # -- transactions
 
@@ -76,8 +78,8 @@ class Database(ABC):
     def place(self) -> str:
         """Where it is, for messages: never with a password."""
 
-    def revision(self) -> str | None:
-        """The schema revision; None where there is no schema yet."""
+    def schema_version(self) -> str | None:
+        """The version of the schema; None where there is no schema yet."""
         with self.read() as connection:
             exists = sa.inspect(connection).has_table("alembic_version")
             found = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if exists else None
@@ -87,16 +89,16 @@ class Database(ABC):
 
     def require_head(self) -> None:
         """Raise `SchemaOutdatedError` unless the schema is the one this code works with."""
-        found = self.revision()
-        if found == HEAD_REVISION:
+        found = self.schema_version()
+        if found == SCHEMA_VERSION:
             return
-        if found is not None and found > HEAD_REVISION:
+        if found is not None and found > SCHEMA_VERSION:
             raise SchemaOutdatedError(
-                f"The gallery was written by a newer facesearch (schema {found}, this one knows {HEAD_REVISION}).",
+                f"The gallery was written by a newer facesearch (schema {found}, this one knows {SCHEMA_VERSION}).",
                 "Upgrade facesearch: pip install -U facesearch",
             )
         raise SchemaOutdatedError(
-            f"The gallery's schema is {found or 'missing'}, this facesearch needs {HEAD_REVISION}.",
+            f"The gallery's schema is {found or 'missing'}, this facesearch needs {SCHEMA_VERSION}.",
             f"Run: facesearch db upgrade --gallery {shlex.quote(self.place)}",
         )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from facesearch.store.erasure_list import Tombstones, content_key, name_key
+from facesearch.store.erasure_list import ErasedEntries, content_key, name_key
 from facesearch.store.rows import below, chunks, insert_all, is_whole, now, require_whole, storable, stored_columns
 from facesearch.store.schema import DecisionRow, RejectionRow, SubjectRow
 from facesearch.types import Reason, Rejection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.store.erasure_list import ErasedList
+    from facesearch.store.erasure_list import ErasureList
     from facesearch.store.journal import Entry
 
 
@@ -60,8 +60,8 @@ def any_decisions(connection: Connection) -> bool:
 class Standing:
     """A state of the decisions and of the list of the erased."""
 
-    erased: Tombstones
-    own: Tombstones
+    erased: ErasedEntries
+    own: ErasedEntries
     """The part of the list whose names are those of people of this gallery."""
     is_any: bool
     """Whether there is anything that a photo's content has to be looked up in."""
@@ -73,7 +73,7 @@ class Standing:
         return found + [key for key in keys if self.erased.names(key)]
 
 
-def read_standing(connection: Connection, listed: ErasedList) -> Standing:
+def read_standing(connection: Connection, listed: ErasureList) -> Standing:
     """What is decided and erased. Raises `CorruptGalleryError` for a damaged list."""
     erased = listed.read(connection)
     return Standing(erased, listed.read_own(connection), bool(len(erased)) or any_decisions(connection))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.store.erasure_list import ErasedList, Tombstones
+    from facesearch.store.erasure_list import ErasedEntries, ErasureList
     from facesearch.store.subjects import SubjectKey
 
 END: Final = 256
@@ -101,16 +101,16 @@ class _Found:
     contents: set[bytes] = field(default_factory=set)
     paths: set[bytes] = field(default_factory=set)
     keys: list[str] = field(default_factory=list)
-    """Their rows, as `tombstones` spells them."""
+    """Their rows, as `erased` spells them."""
 
 
-def erase_subjects(connection: Connection, listed: ErasedList, who: Sequence[SubjectKey]) -> Erased:
+def erase_subjects(connection: Connection, listed: ErasureList, who: Sequence[SubjectKey]) -> Erased:
     """Remove subjects and all that names them, and put them on the list of the erased.
 
     People who were removed, and whom the journal could bring back, are erased as well. Raises `UnknownSubjectError`
     where one of them is neither; nothing is changed then.
     """
-    asked = [people.find(connection, each).subject_id for each in who]
+    asked = [people.find(connection, each, removed=True).subject_id for each in who]
     found = _find_all(connection, list(dict.fromkeys(asked)))
     of_subjects = FaceRow.subject_id.in_(found.ids)
     photo_ids = list(connection.scalars(sa.select(FaceRow.photo_id).where(of_subjects).distinct()))
@@ -244,10 +244,10 @@ def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:
     }
 
 
-def erase_again(connection: Connection, tombstones: Tombstones) -> list[int]:
+def erase_again(connection: Connection, erased: ErasedEntries) -> list[int]:
     """Remove whoever is on the list, also from the journal; the ids of the templates that went."""
-    subject_ids, template_ids = erased_rows(connection, tombstones)
-    past = find_in_journal(connection, tombstones)
+    subject_ids, template_ids = erased_rows(connection, erased)
+    past = find_in_journal(connection, erased)
     names = _names(connection, subject_ids) + past.names
     removed = set(template_ids)
     for key in subject_ids:
@@ -270,16 +270,16 @@ class ErasedPast:
     """Entries that removed any of this."""
 
 
-def find_in_journal(connection: Connection, tombstones: Tombstones) -> ErasedPast:
+def find_in_journal(connection: Connection, erased: ErasedEntries) -> ErasedPast:
     """What the journal of a restored database could bring back of the people who are on the list."""
     found = ErasedPast()
-    for entry_id, table, row in journal.removed_rows(connection) if len(tombstones) else ():
-        if table == SubjectRow.__tablename__ and tombstones.names(subject_key(row["id"], row["created_at"])):
+    for entry_id, table, row in journal.removed_rows(connection) if len(erased) else ():
+        if table == SubjectRow.__tablename__ and erased.names(subject_key(row["id"], row["created_at"])):
             found.subjects.add(row["id"])
             found.names.append(row["name"])
-        elif table == TemplateRow.__tablename__ and tombstones.names(vector_key(row["vector"])):
+        elif table == TemplateRow.__tablename__ and erased.names(vector_key(row["vector"])):
             found.templates += 1
-        elif table != PhotoRow.__tablename__ or not tombstones.names(removed_key(row["sha256"].hex())):
+        elif table != PhotoRow.__tablename__ or not erased.names(removed_key(row["sha256"].hex())):
             continue
         found.entries.add(entry_id)
     return found
@@ -383,7 +383,7 @@ def _backups_since(connection: Connection, moment: str) -> int:
     return connection.scalar(written) or 0
 
 
-def count_back(connection: Connection, listed: ErasedList) -> tuple[int, int]:
+def count_back(connection: Connection, listed: ErasureList) -> tuple[int, int]:
     """(people, templates) that were erased and are there all the same, or could be brought back by an undo."""
     own = listed.read_own(connection)
     people, templates = erased_rows(connection, own)
@@ -391,7 +391,7 @@ def count_back(connection: Connection, listed: ErasedList) -> tuple[int, int]:
     return len({*people, *past.subjects}), len(templates) + past.templates
 
 
-def enforce(connection: Connection, listed: ErasedList) -> list[int]:
+def enforce(connection: Connection, listed: ErasureList) -> list[int]:
     """Erase whoever is on the list and is there all the same; the ids of the templates that went."""
     own = listed.read_own(connection)
     removed = erase_again(connection, own)

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-TOMBSTONES_NAME: Final = "gallery.tombstones"
+ERASURE_LIST_NAME: Final = "gallery.erased"
 _LINE: Final = re.compile(r"salt (?P<salt>[0-9a-f]{64})|(?P<digest>[0-9a-f]{64}) (?P<crc>[0-9a-f]{8})")
 
 
 @dataclass(slots=True)
-class Tombstones:
+class ErasedEntries:
     """Entries by the salt of their section."""
 
     sections: dict[bytes, set[bytes]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Tombstones:
         return sum(map(len, self.sections.values()))
 
     @classmethod
-    def parse(cls, text: str) -> Tombstones:
+    def parse(cls, text: str) -> ErasedEntries:
         """Read a list; `CorruptGalleryError` where a line is damaged."""
         found = cls()
         section: set[bytes] | None = None
@@ -68,7 +68,7 @@ class Tombstones:
             else:
                 raise CorruptGalleryError(
                     f"Line {number} of the list of erased people is damaged.",
-                    f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
+                    f"Take {ERASURE_LIST_NAME} from the newest backup or copy of the gallery.",
                 )
         return found
 
@@ -79,50 +79,50 @@ class Tombstones:
             for salt, digests in self.sections.items()
         )
 
-    def merged(self, other: Tombstones) -> Tombstones:
+    def merged(self, other: ErasedEntries) -> ErasedEntries:
         """The entries of both."""
         salts = self.sections.keys() | other.sections.keys()
-        return Tombstones({s: self.sections.get(s, set()) | other.sections.get(s, set()) for s in sorted(salts)})
+        return ErasedEntries({s: self.sections.get(s, set()) | other.sections.get(s, set()) for s in sorted(salts)})
 
-    def without(self, other: Tombstones) -> Tombstones:
+    def without(self, other: ErasedEntries) -> ErasedEntries:
         """The entries that the other has not."""
-        return Tombstones({salt: each - other.sections.get(salt, set()) for salt, each in self.sections.items()})
+        return ErasedEntries({salt: each - other.sections.get(salt, set()) for salt, each in self.sections.items()})
 
-    def named(self, rows: Iterable[str]) -> Tombstones:
+    def named(self, rows: Iterable[str]) -> ErasedEntries:
         """Entries for these rows, under a salt of this list if it has one."""
         salt = next(iter(self.sections), None) or secrets.token_bytes(32)
-        return Tombstones({salt: {_digest(salt, row) for row in rows}})
+        return ErasedEntries({salt: {_digest(salt, row) for row in rows}})
 
-    def lifted(self, rows: Iterable[str]) -> Tombstones:
+    def lifted(self, rows: Iterable[str]) -> ErasedEntries:
         """The list without the entries of these rows."""
         digests = {salt: {_digest(salt, row) for row in rows} for salt in self.sections}
-        return self.without(Tombstones(digests))
+        return self.without(ErasedEntries(digests))
 
     def names(self, row: str) -> bool:
         """Whether a row, as `subject_key` and `template_key` spell it, was erased."""
         return any(_digest(salt, row) in digests for salt, digests in self.sections.items())
 
 
-def read_tombstones(folder: Path) -> Tombstones:
+def read_copy(folder: Path) -> ErasedEntries:
     """The list of the gallery in `folder`; empty where nobody was erased."""
     try:
-        return Tombstones.parse((folder / TOMBSTONES_NAME).read_text(encoding="ascii"))
+        return ErasedEntries.parse((folder / ERASURE_LIST_NAME).read_text(encoding="ascii"))
     except FileNotFoundError:
-        return Tombstones()
+        return ErasedEntries()
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptGalleryError(
             f"The list of erased people in {folder} cannot be read: {error}.",
-            f"Take {TOMBSTONES_NAME} from the newest backup or copy of the gallery.",
+            f"Take {ERASURE_LIST_NAME} from the newest backup or copy of the gallery.",
         ) from error
 
 
-def write_tombstones(folder: Path, tombstones: Tombstones) -> None:
+def write_copy(folder: Path, erased: ErasedEntries) -> None:
     """Replace the gallery's list, durably. Raises `GalleryError`."""
-    file = folder / TOMBSTONES_NAME
-    if not len(tombstones) and not file.exists():
+    file = folder / ERASURE_LIST_NAME
+    if not len(erased) and not file.exists():
         return
     try:
-        write_whole(file, tombstones.format().encode())
+        write_whole(file, erased.format().encode())
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(
@@ -177,14 +177,14 @@ def _template_rows(
         yield f"template {row.id} {row.crc} {row.enrolled_at}", row.id
 
 
-def erased_rows(connection: Connection, tombstones: Tombstones) -> tuple[list[int], list[int]]:
+def erased_rows(connection: Connection, erased: ErasedEntries) -> tuple[list[int], list[int]]:
     """(subject ids, template ids) in the database that the list says were erased."""
-    if not len(tombstones):
+    if not len(erased):
         return [], []
     subjects = connection.execute(sa.select(SubjectRow.id, SubjectRow.created_at)).all()
     return (
-        [row.id for row in subjects if tombstones.names(subject_key(row.id, row.created_at))],
-        [key for row, key in _template_rows(connection) if tombstones.names(row)],
+        [row.id for row in subjects if erased.names(subject_key(row.id, row.created_at))],
+        [key for row, key in _template_rows(connection) if erased.names(row)],
     )
 
 
@@ -202,7 +202,7 @@ DIGEST: Final = 32
 """Bytes of an entry."""
 
 
-class ErasedList:
+class ErasureList:
     """The list of one gallery."""
 
     def __init__(self, folder: Path, *, beside: bool) -> None:
@@ -210,17 +210,17 @@ class ErasedList:
         self._folder = folder
         self._beside = beside
 
-    def read(self, connection: Connection) -> Tombstones:
+    def read(self, connection: Connection) -> ErasedEntries:
         """What the database and the copy have. Raises `CorruptGalleryError` where either is damaged."""
-        return _in_database(connection).merged(read_tombstones(self._folder))
+        return _in_database(connection).merged(read_copy(self._folder))
 
-    def read_own(self, connection: Connection) -> Tombstones:
+    def read_own(self, connection: Connection) -> ErasedEntries:
         """The entries whose ids are this gallery's."""
         listed, others = self.read(connection), _salts_of_others(connection)
-        return Tombstones({salt: each for salt, each in listed.sections.items() if salt not in others})
+        return ErasedEntries({salt: each for salt, each in listed.sections.items() if salt not in others})
 
     def add(self, connection: Connection, rows: Sequence[str]) -> None:
-        """Put rows on the list, as `tombstones` spells them. Raises `GalleryError`.
+        """Put rows on the list, as `erased` spells them. Raises `GalleryError`.
 
         The copy is on disk when this returns, before the commit: should that fail, a list that names more than was
         erased names people who were to be erased anyway.
@@ -242,7 +242,7 @@ class ErasedList:
         self.keep_copy(kept)
         audit.record(connection, "people.bring_back", {"entries": len(listed) - len(kept)})
 
-    def take_over(self, connection: Connection, others: Tombstones, *, of_others: bool) -> None:
+    def take_over(self, connection: Connection, others: ErasedEntries, *, of_others: bool) -> None:
         """Put the entries of another list on this one. Raises `GalleryError`.
 
         `of_others` says that the ids in it are another gallery's.
@@ -250,21 +250,21 @@ class ErasedList:
         own = self.read_own(connection).sections.keys()
         fresh = others.without(_in_database(connection))
         for salt, digests in fresh.sections.items():
-            _insert(connection, Tombstones({salt: digests}), of_others=of_others and salt not in own)
+            _insert(connection, ErasedEntries({salt: digests}), of_others=of_others and salt not in own)
         self.keep_copy(self.read(connection).merged(others))
 
-    def keep_copy(self, listed: Tombstones) -> None:
+    def keep_copy(self, listed: ErasedEntries) -> None:
         """Write the copy. Raises `GalleryError` where it belongs to the gallery; of a cache it is a warning."""
         try:
-            write_tombstones(self._folder, listed)
+            write_copy(self._folder, listed)
         except GalleryError as error:
             if self._beside:
                 raise
             log.warning("The copy of the list of the erased was not written: %s", error.message)
 
 
-def _in_database(connection: Connection) -> Tombstones:
-    found = Tombstones()
+def _in_database(connection: Connection) -> ErasedEntries:
+    found = ErasedEntries()
     for row in connection.execute(sa.select(*stored_columns(ErasedRow)).order_by(ErasedRow.id)):
         require_whole(ErasedRow, row)
         found.sections.setdefault(row.salt, set()).update(_entries(row.digests))
@@ -280,7 +280,7 @@ def _salts_of_others(connection: Connection) -> set[bytes]:
     return set(connection.scalars(sa.select(ErasedRow.salt).where(ErasedRow.of_others == 1)))
 
 
-def _insert(connection: Connection, listed: Tombstones, *, of_others: bool) -> None:
+def _insert(connection: Connection, listed: ErasedEntries, *, of_others: bool) -> None:
     for salt, digests in listed.sections.items():
         if digests:
             entries = b"".join(sorted(digests))

@@ -15,7 +15,7 @@ from facesearch.errors import ConfigError, GalleryError, UnknownSubjectError
 from facesearch.names import path_text
 from facesearch.store import audit, journal, subjects
 from facesearch.store.decisions import decide, forget_comparisons
-from facesearch.store.journal import Entry
+from facesearch.store.journal import ENROLL, Entry
 from facesearch.store.rows import chunks, now
 from facesearch.store.schema import AliasRow, CropRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.corrections import JournalEntry
     from facesearch.store.subjects import SubjectKey
     from facesearch.types import Subject
 
@@ -37,13 +38,16 @@ class Photo(NamedTuple):
     label: str
 
 
-def find(connection: Connection, who: SubjectKey) -> Subject:
-    """A subject who is enrolled, or who was removed and can be brought back; else `UnknownSubjectError`."""
+def find(connection: Connection, who: SubjectKey, *, removed: bool = False) -> Subject:
+    """One subject; `UnknownSubjectError` proposes names that look alike.
+
+    With `removed`, also somebody who was removed and can be brought back: a subject without photos.
+    """
     try:
         key = subjects.require_subject(connection, who)
     except UnknownSubjectError:
         name = subjects.clean_name(who) if isinstance(who, str) else None
-        for each in journal.removed_subjects(connection):
+        for each in journal.removed_subjects(connection) if removed else ():
             if each.subject_id == who or each.name == name:
                 return each
         raise
@@ -51,7 +55,7 @@ def find(connection: Connection, who: SubjectKey) -> Subject:
 
 
 def rename(connection: Connection, who: SubjectKey, new: str) -> None:
-    """As `Gallery.rename_subject`."""
+    """Give a subject another name and keep the old one as an alias. `SubjectExistsError` when the name is taken."""
     subject_id = subjects.require_subject(connection, who)
     old, new = subjects.name_of(connection, subject_id), subjects.require_free(connection, subject_id, new)
     if old == new:
@@ -69,7 +73,7 @@ def _insert_alias(entry: Entry, subject_id: int, name: str) -> None:
 
 
 def add_alias(connection: Connection, who: SubjectKey, name: str) -> None:
-    """As `Gallery.add_alias`."""
+    """Let folders, manifests and people find a subject by another name. `SubjectExistsError` when it is taken."""
     subject_id = subjects.require_subject(connection, who)
     name = subjects.require_free(connection, subject_id, name)
     if subjects.find_subject(connection, name) == subject_id:
@@ -80,7 +84,7 @@ def add_alias(connection: Connection, who: SubjectKey, name: str) -> None:
 
 
 def remove_alias(connection: Connection, who: SubjectKey, name: str) -> None:
-    """As `Gallery.remove_alias`."""
+    """Take another name from a subject; `ConfigError` where it has no such."""
     subject_id = subjects.require_subject(connection, who)
     own = subjects.name_of(connection, subject_id)
     entry = Entry(connection, "alias", {"name": own, "removed": subjects.clean_name(name)})
@@ -92,14 +96,14 @@ def remove_alias(connection: Connection, who: SubjectKey, name: str) -> None:
     audit.record(connection, "people.alias", {"removed": 1})
 
 
-def merge(connection: Connection, source: SubjectKey, target: SubjectKey) -> list[int]:
-    """As `Gallery.merge_subjects`; returns the ids of templates that went, since both had the photo."""
+def merge(connection: Connection, source: SubjectKey, target: SubjectKey) -> None:
+    """Make `source`'s photos `target`'s and remove `source`, whose names become aliases of `target`."""
     source_id, target_id = (subjects.require_subject(connection, each) for each in (source, target))
     if source_id == target_id:
         raise ConfigError(f"{source!r} cannot be merged with itself.", "Name two different people.")
     names = [subjects.name_of(connection, each) for each in (source_id, target_id)]
     entry = Entry(connection, "merge", {"name": names[0], "into": names[1]})
-    removed = _take_over_photos(entry, source_id, target_id)
+    _take_over_photos(entry, source_id, target_id)
     for row in (AliasRow, DecisionRow):
         column = row.__table__.c.subject_id
         entry.update(row, column == source_id, {"subject_id": target_id}, of=source_id, other=target_id)
@@ -108,20 +112,18 @@ def merge(connection: Connection, source: SubjectKey, target: SubjectKey) -> lis
     _insert_alias(entry, target_id, names[0])
     forget_comparisons(connection)
     audit.record(connection, "people.merge", {"subjects": 2})
-    return removed
 
 
-def _take_over_photos(entry: Entry, source_id: int, target_id: int) -> list[int]:
-    """Make photos of one subject another's; those of a content that the other has too go. Returns their templates."""
+def _take_over_photos(entry: Entry, source_id: int, target_id: int) -> None:
+    """Make photos of one subject another's; those of a content that the other has too go."""
     held = sa.select(PhotoRow.sha256).where(PhotoRow.owner_id == target_id)
     query = sa.select(PhotoRow.id, PhotoRow.sha256, PhotoRow.label)
     copies = entry.connection.execute(query.where(PhotoRow.owner_id == source_id, PhotoRow.sha256.in_(held))).all()
     for copy in copies:
         decide(entry, copy.sha256, copy.label, target_id, of=source_id)
-    removed = entry.delete_photos([copy.id for copy in copies], of=source_id, other=target_id)
+    entry.delete_photos([copy.id for copy in copies], of=source_id, other=target_id)
     entry.update(PhotoRow, PhotoRow.owner_id == source_id, {"owner_id": target_id}, of=source_id, other=target_id)
     entry.update(FaceRow, FaceRow.subject_id == source_id, {"subject_id": target_id}, of=source_id, other=target_id)
-    return removed
 
 
 def _take_over_attributes(entry: Entry, source_id: int, target_id: int) -> None:
@@ -136,7 +138,7 @@ def _take_over_attributes(entry: Entry, source_id: int, target_id: int) -> None:
 
 
 def set_attributes(connection: Connection, who: SubjectKey, changes: Mapping[str, str | None]) -> None:
-    """As `Gallery.set_attributes`."""
+    """Change a subject's attributes; None removes one."""
     subject_id = subjects.require_subject(connection, who)
     values = {"attributes": subjects.changed_attributes(connection, subject_id, changes)}
     detail = {"name": subjects.name_of(connection, subject_id), "attributes": ", ".join(sorted(changes))}
@@ -145,8 +147,11 @@ def set_attributes(connection: Connection, who: SubjectKey, changes: Mapping[str
     audit.record(connection, "people.set", {"attributes": len(changes)})
 
 
-def move_photos(connection: Connection, paths: Sequence[Path], who: SubjectKey, *, create: bool) -> list[int]:
-    """As `Gallery.move_photos`; returns the ids of templates that went, since the other had the photo too."""
+def move_photos(connection: Connection, paths: Sequence[Path], who: SubjectKey, *, create: bool = False) -> None:
+    """Say that enrolled photos show this subject; `create` makes one of that name where there is none.
+
+    Raises `GalleryError` where a photo is not enrolled, `UnknownSubjectError`.
+    """
     photos = _require_photos(connection, paths)
     if create and isinstance(who, str) and subjects.find_subject(connection, who) is None:
         entry = Entry(connection, "move", {"to": subjects.clean_name(who), "photos": len(photos)})
@@ -155,30 +160,30 @@ def move_photos(connection: Connection, paths: Sequence[Path], who: SubjectKey, 
     else:
         target_id = subjects.require_subject(connection, who)
         entry = Entry(connection, "move", {"to": subjects.name_of(connection, target_id), "photos": len(photos)})
-    removed = [key for photo in photos for key in _move(entry, photo, target_id)]
+    for photo in photos:
+        _move(entry, photo, target_id)
     subjects.remove_faceless_subjects(connection, entry)
     forget_comparisons(connection)
     audit.record(connection, "people.move", {"photos": len(photos)})
-    return removed
 
 
-def _move(entry: Entry, photo: Photo, target_id: int) -> list[int]:
+def _move(entry: Entry, photo: Photo, target_id: int) -> None:
     key, sha256, owner_id, label = photo
     if owner_id == target_id:
         entry.update(FaceRow, FaceRow.photo_id == key, {"origin": "moved"}, of=target_id)
-        return []
+        return
     decide(entry, sha256, label, target_id, of=owner_id)
     same = sa.and_(PhotoRow.sha256 == sha256, PhotoRow.owner_id == target_id)
     if entry.connection.scalar(sa.select(PhotoRow.id).where(same)) is not None:
-        return entry.delete_photos([key], of=owner_id, other=target_id)
+        entry.delete_photos([key], of=owner_id, other=target_id)
+        return
     entry.update(PhotoRow, PhotoRow.id == key, {"owner_id": target_id}, of=owner_id, other=target_id)
     values = {"subject_id": target_id, "origin": "moved"}
     entry.update(FaceRow, FaceRow.photo_id == key, values, of=owner_id, other=target_id)
-    return []
 
 
 def confirm_photos(connection: Connection, paths: Sequence[Path]) -> int:
-    """As `Gallery.confirm_photos`."""
+    """Say that enrolled photos show whom they are enrolled as; returns how many. Raises `GalleryError`."""
     photos = _require_photos(connection, paths)
     entry = Entry(connection, "confirm", {"photos": len(photos)})
     for key, _, owner_id, _ in photos:
@@ -207,8 +212,8 @@ def _find_photos(connection: Connection, paths: Sequence[Path]) -> tuple[list[Ph
     return [Photo(*found[each][1:]) for each in raw if each in found], missing
 
 
-def remove(connection: Connection, who: SubjectKey) -> tuple[int, list[int]]:
-    """Remove a subject: how many photos went, and the ids of the templates that did."""
+def remove(connection: Connection, who: SubjectKey) -> tuple[int, int]:
+    """Remove a subject: (photos, templates) removed. Undoing brings the subject back for `journal.KEPT_DAYS`."""
     subject_id = subjects.require_subject(connection, who)
     entry = Entry(connection, "remove", {"name": subjects.name_of(connection, subject_id)})
     photos, templates = _remove_photos_of(entry, subject_id)
@@ -216,7 +221,7 @@ def remove(connection: Connection, who: SubjectKey) -> tuple[int, list[int]]:
     entry.delete(SubjectRow, SubjectRow.id == subject_id, of=subject_id)
     forget_comparisons(connection)
     audit.record(connection, "people.remove", {"photos": photos, "templates": len(templates)})
-    return photos, templates
+    return photos, len(templates)
 
 
 def _remove_photos_of(entry: Entry, subject_id: int) -> tuple[int, list[int]]:
@@ -236,8 +241,11 @@ def _remove_photos_of(entry: Entry, subject_id: int) -> tuple[int, list[int]]:
     return len(removed), templates
 
 
-def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
-    """Remove single photos, as a person's decision; returns the ids of the templates that went."""
+def remove_photos(connection: Connection, paths: Sequence[Path]) -> int:
+    """Remove single photos as a person's decision, and subjects of whom nothing is left; how many templates went.
+
+    Raises `GalleryError` where one is not enrolled.
+    """
     photos = _require_photos(connection, paths)
     entry = Entry(connection, "remove photos", {"photos": len(photos)})
     removed: list[int] = []
@@ -247,14 +255,42 @@ def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
     subjects.remove_faceless_subjects(connection, entry)
     forget_comparisons(connection)
     audit.record(connection, "photos.remove", {"photos": len(photos), "templates": len(removed)})
-    return removed
+    return len(removed)
 
 
-def remove_vanished(entry: Entry, paths: Sequence[Path]) -> list[int]:
-    """Remove photos whose files are gone; nothing is decided by that. Returns the ids of the templates that went."""
+def remove_vanished(connection: Connection, paths: Sequence[Path], run: int | None = None) -> int | None:
+    """Remove photos whose files are gone; nothing is decided by that, and their people stay.
+
+    `run` is the journal's entry of the run, where it has begun; returns it.
+    """
+    entry = Entry(connection, ENROLL, entry_id=run)
     removed: list[int] = []
-    for key, _, owner_id, _ in _find_photos(entry.connection, paths)[0]:
+    for key, _, owner_id, _ in _find_photos(connection, paths)[0]:
         removed += entry.delete_photos([key], of=owner_id)
     if removed:
-        forget_comparisons(entry.connection)
-    return removed
+        forget_comparisons(connection)
+    return entry.id
+
+
+def remove_faceless(connection: Connection, run: int | None = None) -> int | None:
+    """Remove people without photos of whom nothing else is known. Takes and returns the `run` as `remove_vanished`."""
+    entry = Entry(connection, ENROLL, entry_id=run)
+    subjects.remove_faceless_subjects(connection, entry)
+    return entry.id
+
+
+def history(
+    connection: Connection, *, last: int | None = None, who: SubjectKey | None = None, before: int | None = None
+) -> list[JournalEntry]:
+    """Corrections, newest first: the last n, or those that concern a subject, who may have been removed.
+
+    `before` is the id of an entry: only older ones.
+    """
+    subject_id = None if who is None else find(connection, who, removed=True).subject_id
+    return journal.entries(connection, last=last, subject_id=subject_id, before=before)
+
+
+def overdue(connection: Connection) -> list[Subject]:
+    """Subjects whose `retain_until` has passed, by name; also people who were removed and can be brought back."""
+    known = [*subjects.list_subjects(connection), *journal.removed_subjects(connection)]
+    return sorted(subjects.overdue(known), key=lambda each: each.name)

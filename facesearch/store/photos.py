@@ -31,6 +31,7 @@ from facesearch.store.rows import (
     update,
 )
 from facesearch.store.schema import CropRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.subjects import require_subject
 from facesearch.store.templates import checksum
 from facesearch.types import EnrolledPhoto
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from facesearch.store.database import Database
     from facesearch.store.journal import Entry
+    from facesearch.store.subjects import SubjectKey
     from facesearch.types import Template
 
 
@@ -180,10 +182,11 @@ def photo_paths(connection: Connection) -> list[Path]:
     return [Path(os.fsdecode(path)) for path in connection.scalars(sa.select(PhotoRow.path))]
 
 
-def photos_of_subject(connection: Connection, subject_id: int) -> list[StoredPhoto]:
-    """Enrolled photos of one subject."""
+def photos_of_subject(connection: Connection, who: SubjectKey) -> list[EnrolledPhoto]:
+    """Enrolled photos of a subject; `UnknownSubjectError` if there is no such."""
+    subject_id = require_subject(connection, who)
     of_subject = sa.select(FaceRow.photo_id).where(FaceRow.subject_id == subject_id)
-    return list(_photos(connection, PhotoRow.id.in_(of_subject)))
+    return [photo.described() for photo in _photos(connection, PhotoRow.id.in_(of_subject))]
 
 
 def all_photos(connection: Connection) -> Iterator[StoredPhoto]:

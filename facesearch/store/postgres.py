@@ -61,7 +61,7 @@ _TABLES: Final = "subjects, photos, faces, templates, rejections, crops"
 class PostgresDatabase(Database):
     """A gallery's tables in a database, or a schema, of their own."""
 
-    has_one_writer = False
+    owns_folder = False
 
     def __init__(self, location: DatabaseUrl) -> None:
         _require_driver()

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.gallery import Gallery
     from facesearch.store.models import StoredModel
+    from facesearch.store.opening import Store
     from facesearch.types import ModelInfo, Vector
 
 ACTIVATED: Final = "models.activate"
@@ -85,11 +85,10 @@ class Retired:
 class GalleryModels:
     """The models of one gallery. What a method changes is on disk when it returns."""
 
-    def __init__(self, gallery: Gallery) -> None:
-        self._gallery = gallery
-        self._database = gallery.database
-        self._folder = gallery.folder
-        self._vector_databases = gallery.vector_databases
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._database = store.database
+        self._folder = store.folder
 
     def all(self) -> list[GalleryModel]:
         """Every model, oldest first."""
@@ -152,7 +151,7 @@ class GalleryModels:
                 )
             return len(fresh)
 
-        return self._gallery.change(add)
+        return self._store.change(add)
 
     def previous(self) -> str:
         """The id of the model that was active before the one that is; `GalleryError` where there is none to go to."""
@@ -194,7 +193,7 @@ class GalleryModels:
             audit.record(connection, ACTIVATED, detail)
             return active.model_id
 
-        self._vector_databases.prepare()
+        self._store.prepare_models()
         return self._database.transact(activate)
 
     def retire(self, model_id: str, *, allow_missing: bool = False) -> Retired:
@@ -235,7 +234,7 @@ class GalleryModels:
             remove_index_cache(self._folder)
             return Retired(model_id, counted.templates, len(alone), gone)
 
-        retired = self._gallery.change(retire)
+        retired = self._store.change(retire)
         self._database.checkpoint()
         return retired
 

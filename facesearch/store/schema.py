@@ -34,9 +34,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from facesearch.store.rows import Base, BigInt, JsonText, Real, Sealed, Words
 
-HEAD_REVISION = "0008"
-"""The Alembic revision this code works with; a test asserts that it is the newest migration."""
-
 ENGINE_PREFIX = "facesearch_"
 """What the tables and collections of vector engines begin with."""
 

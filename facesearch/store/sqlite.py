@@ -58,7 +58,7 @@ OUTSIDE: tuple[str, ...] = ()
 class SqliteDatabase(Database):
     """A gallery's database file. Thread-safe; `read()` and `write()` hand out one transaction each."""
 
-    has_one_writer = True
+    owns_folder = True
 
     def __init__(self, path: Path, cipher: Cipher | None = None) -> None:
         """`cipher` opens an encrypted file, and encrypts a new one."""

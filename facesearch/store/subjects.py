@@ -22,7 +22,7 @@ from facesearch.store.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, Su
 from facesearch.types import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Row
 
@@ -147,9 +147,9 @@ class KnownSubject:
     """Attributes as sources said them last."""
 
 
-def known_subjects(connection: Connection, names: Sequence[str]) -> dict[str, KnownSubject]:
+def known_subjects(connection: Connection, names: Collection[str]) -> dict[str, KnownSubject]:
     """The subjects that have these (clean) names or aliases, by them."""
-    ids = ids_by_name(connection, names)
+    ids = ids_by_name(connection, list(names))
     known: dict[int, KnownSubject] = {}
     for chunk in chunks(list(set(ids.values()))):
         chosen = SubjectRow.id.in_(chunk)

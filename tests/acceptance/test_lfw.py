@@ -19,6 +19,8 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.recognition.encoder import Encoder
+from facesearch.store import photos as stored_photos
+from facesearch.store import subjects, templates
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +79,7 @@ def enrolled(assets: Path, testpack_dir: Path, tmp_path_factory: pytest.TempPath
 def test_three_kills_lose_nothing_that_was_acknowledged(enrolled: Enrolled) -> None:
     assert len(enrolled.acknowledged) >= 3 * 20
     with FaceSearch.open(enrolled.gallery) as engine:
-        stored = engine.gallery.find_photos([Path(photo) for photo in enrolled.acknowledged])
+        stored = engine.gallery.read(stored_photos.find_photos, [Path(photo) for photo in enrolled.acknowledged])
         assert {str(path): photo.template_ids for path, photo in stored.items()} == enrolled.acknowledged
         assert all(finding.ok for finding in engine.check())
 
@@ -89,7 +91,7 @@ def test_the_run_after_the_kills_goes_on_from_there(enrolled: Enrolled) -> None:
 
 def test_everybody_is_enrolled(enrolled: Enrolled) -> None:
     with FaceSearch.open(enrolled.gallery) as engine:
-        counts = engine.gallery.counts()
+        counts = engine.gallery.read(templates.counts)
     assert counts["subjects"] == PEOPLE
     assert counts["templates"] == counts["photos"] == PHOTOS
 
@@ -109,8 +111,8 @@ def test_a_query_of_each_person_s_photo_finds_that_person(enrolled: Enrolled) ->
     """Every person by a photo: the largest face's best candidate is that person, with a score of 1."""
     missed: list[str] = []
     with FaceSearch.open(enrolled.gallery) as engine:
-        for subject in engine.gallery.subjects():
-            photo = engine.gallery.photos_of_subject(subject.name)[0].photo
+        for subject in engine.gallery.read(subjects.list_subjects):
+            photo = engine.gallery.read(stored_photos.photos_of_subject, subject.name)[0].photo
             results = engine.identify(photo)
             found = {each.best.subject for each in results if each.best and each.decision == "match"}
             if subject.name not in found:

@@ -24,11 +24,11 @@ def test_a_backup_is_restored_without_those_who_were_erased(command: Command, ga
     assert command("check").code == 0
     forgotten = command("log", "--action", "people.forget", "--json").records
     assert [each["detail"].get("subjects") for each in forgotten] == [1], "the log of who was erased outlives it"
-    assert "gallery.tombstones" not in command("restore", tmp_path / "b", "--force").err
+    assert "gallery.erased" not in command("restore", tmp_path / "b", "--force").err
     assert command("log", "--action", "people.forget", "--json").records == forgotten
     run = command("restore", tmp_path / "b", "--gallery", tmp_path / "else")
     assert run.out.startswith(f"{tmp_path / 'else'}: 12 people, 48 templates")
-    assert "gallery.tombstones" in run.err  # a folder without the list cannot know who was erased
+    assert "gallery.erased" in run.err  # a folder without the list cannot know who was erased
     for place in (tmp_path / "other", gallery):
         run = command("restore", tmp_path / "no", "--gallery", place)
         assert (run.code, f"There is no backup {tmp_path / 'no'}" in run.err) == (2, True)

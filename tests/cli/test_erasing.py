@@ -12,6 +12,7 @@ import pytest
 
 from facesearch.demo.portraits import PEOPLE, draw_portrait, write_photo
 from facesearch.search.gallery import Gallery
+from facesearch.store import photos, templates
 from tests.cli.conftest import Command
 
 
@@ -21,8 +22,8 @@ def test_forgetting_leaves_nothing_and_hands_over_a_receipt(
     monkeypatch.setenv("FACESEARCH_CACHE", str(tmp_path / "cache"))
     assert command("calibrate", people_folder, "--no-split", "--far", "0.5").code == 0  # fills the cache
     with Gallery.open(gallery) as opened:
-        ids, vectors = opened.all_templates()
-        hers = set(opened.photos_of_subject(PEOPLE[0])[0].template_ids)
+        ids, vectors = opened.read(templates.all_templates)
+        hers = set(opened.read(photos.photos_of_subject, PEOPLE[0])[0].template_ids)
         vector = next(row for key, row in zip(ids.tolist(), vectors, strict=True) if key in hers).tobytes()
 
     def holding(text: bytes) -> set[str]:
@@ -40,7 +41,7 @@ def test_forgetting_leaves_nothing_and_hands_over_a_receipt(
     assert receipt["subjects"] == [PEOPLE[0]]
     assert receipt["removed"] == {"photos": 4, "templates": 4, "refused_photos": 0, "cached_embeddings": 4}
     assert {"gallery.db", "index.cache"} <= set(receipt["removed_from"])
-    assert {"gallery.db", "gallery.tombstones"} <= {each["file"] for each in receipt["scan"]}
+    assert {"gallery.db", "gallery.erased"} <= {each["file"] for each in receipt["scan"]}
     assert holding(vector) == holding(PEOPLE[0].encode()) == set()
     assert command("people", "show", PEOPLE[0]).code == 4
     assert command("check").code == 0

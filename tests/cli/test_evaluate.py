@@ -16,6 +16,7 @@ from facesearch import FaceSearch
 from facesearch.demo.portraits import PEOPLE, draw_portrait, write_photo
 from facesearch.recognition.alignment import align
 from facesearch.recognition.encoder import Encoder
+from facesearch.store import audit
 from tests.cli.conftest import Command
 
 MIRA, RAVI, OTTO = PEOPLE[0], PEOPLE[1], PEOPLE[2]
@@ -310,7 +311,7 @@ def test_figures_of_the_gallerys_model_are_kept_in_the_gallery(
     assert command("eval", "search", people_folder, "--split", "--fpir", "0.5").code == 0
     with FaceSearch.open() as engine:
         found = engine.evaluations
-        assert [event.action for event in engine.gallery.events()][-2:] == ["evaluate", "evaluate"]
+        assert [event.action for event in engine.gallery.read(audit.events)][-2:] == ["evaluate", "evaluate"]
     assert found["verification"]["report"] == str(tmp_path / "out" / "report.html")
     assert found["verification"]["counts"]["mated"] == 6
     assert found["identification"]["counts"]["subjects"] == 6
@@ -383,7 +384,7 @@ def test_probes_that_are_enrolled_are_refused(command: Command, people_folder: P
     assert command("eval", "search", gallery, gallery).code == 2
     assert command("eval", "search", gallery, probes, "--split").code == 2
     assert "--split" in command("eval", "search", tmp_path / "g").err
-    assert "none: there is no such folder" in command("eval", "search", tmp_path / "none").err
+    assert "is no folder" in command("eval", "search", tmp_path / "none").err
 
 
 # -- comparison

@@ -18,6 +18,7 @@ from facesearch.cli.app import app
 from facesearch.demo.portraits import PEOPLE
 from facesearch.demo.standin import build_standin_pack
 from facesearch.errors import DiskFullError
+from facesearch.store import people
 from tests.cli.conftest import Command
 from tests.recognition.scrfd_models import scrfd
 
@@ -110,8 +111,7 @@ FOLDERS = {
     ("demo", "folder"): Case(["demo"], "--keep", ["people", "gallery", "report"], has_force=False),
 }
 GALLERY_FILES = [
-    f"gallery/{name}"
-    for name in ("gallery.db", "gallery.db-wal", "index.cache", "gallery.tombstones", "gallery.ballast")
+    f"gallery/{name}" for name in ("gallery.db", "gallery.db-wal", "index.cache", "gallery.erased", "gallery.reserved")
 ]
 """Some of which are not there, and will be."""
 KEPT = [f"people/{BEN}/2.jpg", "pack/pack.toml"]
@@ -152,7 +152,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, people_folder: Path) -> Path
     shutil.copyfile(people_folder / PEOPLE[2] / "1.jpg", folder / "new.jpg")
     with FaceSearch.open(folder / "gallery", pack=build_standin_pack(folder / "pack"), provider="cpu") as engine:
         assert all(outcome.status == "enrolled" for outcome in engine.enroll(folder / "people"))
-        engine.gallery.set_attributes(ANNA, {"retain_until": "2001-01-31"})
+        engine.gallery.write(people.set_attributes, ANNA, {"retain_until": "2001-01-31"})
     pairs = [f"{ANNA}/1.jpg,{ANNA}/2.jpg,yes", f"{ANNA}/1.jpg,{BEN}/1.jpg,no"]
     texts = {
         "lists/pairs.csv": "\n".join(["a,b,same", *pairs]),
@@ -311,7 +311,7 @@ GALLERY_WRITERS: dict[str, Sequence[str]] = {
 
 
 @pytest.mark.parametrize("name", GALLERY_WRITERS)
-@pytest.mark.parametrize("used", ["index.cache", "gallery.tombstones", "gallery.db-wal"])
+@pytest.mark.parametrize("used", ["index.cache", "gallery.erased", "gallery.db-wal"])
 def test_an_input_that_lies_where_the_gallery_writes_is_refused(
     name: str, used: str, command: Command, here: Path
 ) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import faiss
 
 from facesearch.search.gallery import Gallery
+from facesearch.store import people
 from tests.store.makers import enroll, found_subject
 
 WRITERS, SEARCHERS = 2, 8
@@ -37,7 +38,7 @@ def write(gallery: Gallery, rng: random.Random, seed: int, commits: list[float])
     if found_subject(gallery, seed) != name:
         return "its own write is not visible"
     if rng.random() < 0.3:
-        gallery.remove_subject(name)
+        gallery.remove(people.remove, name)
         if found_subject(gallery, seed) is not None:
             return "somebody it removed is found"
     return None

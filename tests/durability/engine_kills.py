@@ -15,18 +15,19 @@ from unittest.mock import patch
 from facesearch.search import transactions
 from facesearch.search import vector_databases as keeping
 from facesearch.search.gallery import Gallery
+from facesearch.store import people, subjects
 from facesearch.store.location import MilvusServer
 from tests.store.makers import enroll
 
 
 def work(gallery: Gallery, rng: random.Random, number: int) -> None:
     """Never ends."""
-    enrolled = [int(subject.name) for subject in gallery.subjects()]
+    enrolled = [int(subject.name) for subject in gallery.read(subjects.list_subjects)]
     while True:
         if len(enrolled) > 5 and rng.random() < 0.3:
             gone = enrolled.pop(rng.randrange(len(enrolled)))
             print("?", gone, flush=True)  # noqa: T201  # from here on either outcome is right
-            gallery.remove_subject(str(gone))
+            gallery.remove(people.remove, str(gone))
             print("-", gone, flush=True)  # noqa: T201
         else:
             number += 1

@@ -14,22 +14,27 @@ from pathlib import Path
 
 from facesearch.errors import GalleryUnavailableError
 from facesearch.search.gallery import Gallery
+from facesearch.store import erasure, people, subjects
 from facesearch.store.location import parse_location
-from tests.store.makers import found_subject, make_gallery, new_photo, unit
+from tests.store.makers import commit, found_subject, make_gallery, new_photo, unit
 
 
 def work(gallery: Gallery, rng: random.Random, number: int) -> None:
-    enrolled = [int(subject.name) for subject in gallery.subjects()]
+    enrolled = [int(subject.name) for subject in gallery.read(subjects.list_subjects)]
     while True:
         if len(enrolled) > 20 and rng.random() < 0.4:
             gone = enrolled.pop(rng.randrange(len(enrolled)))
             say("?", gone)  # from here on either outcome is right
-            remove = gallery.remove_subject if rng.random() < 0.5 else lambda who: gallery.erase([who])
+            remove = (
+                (lambda who: gallery.remove(people.remove, who))
+                if rng.random() < 0.5
+                else lambda who: gallery.remove(erasure.erase_subjects, gallery.erasure_list, [who])
+            )
             remove(str(gone))
             say("-", gone)
         else:
             together = range(number, number + rng.randint(1, 8))
-            gallery.commit([new_photo(str(each), f"{each}.jpg", [unit(each)], content=each) for each in together])
+            commit(gallery, [new_photo(str(each), f"{each}.jpg", [unit(each)], content=each) for each in together])
             for each in together:
                 say("+", each)
             enrolled += together

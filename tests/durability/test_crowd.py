@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
 from tests.store.makers import enroll, found_subject, make_gallery
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from facesearch.search.backlog import VectorDatabaseKind
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import subjects
 from facesearch.store.location import MilvusServer
 from tests.servers import (
     free_port,
@@ -59,7 +60,7 @@ class Ledger:
         for told in (False, True):
             if told:
                 assert gallery.vector_databases.deliver()
-            names = {int(subject.name) for subject in gallery.subjects()}
+            names = {int(subject.name) for subject in gallery.read(subjects.list_subjects)}
             assert self.present - self.unsure <= names, "an acknowledged enrolment is lost"
             assert not self.removed & names, "an acknowledged removal was undone"
             found = self._found(gallery, [*names, *self.removed])

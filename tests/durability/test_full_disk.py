@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.search.gallery import Gallery
-from facesearch.store.opening import BALLAST_NAME, SIZE, make_ballast, release_ballast, shrink_ballast
+from facesearch.store.opening import (
+    RESERVED,
+    RESERVED_NAME,
+    release_reserved_space,
+    reserve_space,
+    shrink_reserved_space,
+)
 from tests.store.makers import enroll, make_gallery
 
 if TYPE_CHECKING:
@@ -60,24 +66,24 @@ def test_on_a_full_disk_errors_are_clear_queries_work_and_people_can_be_removed(
             assert "The gallery is sound." in steps[step][1], step
 
 
-def test_the_ballast_comes_with_the_gallery_and_comes_back(tmp_path: Path) -> None:
+def test_the_reserved_comes_with_the_gallery_and_comes_back(tmp_path: Path) -> None:
     folder = tmp_path / "gallery"
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1)
-    ballast = folder / BALLAST_NAME
-    assert ballast.stat().st_size == SIZE
-    assert ballast.stat().st_blocks * 512 >= SIZE
-    assert shrink_ballast(folder)
-    assert 0 < ballast.stat().st_size < SIZE
-    assert release_ballast(folder)
-    assert not ballast.exists()
-    assert not shrink_ballast(folder)
-    assert not release_ballast(folder)
+    reserved = folder / RESERVED_NAME
+    assert reserved.stat().st_size == RESERVED
+    assert reserved.stat().st_blocks * 512 >= RESERVED
+    assert shrink_reserved_space(folder)
+    assert 0 < reserved.stat().st_size < RESERVED
+    assert release_reserved_space(folder)
+    assert not reserved.exists()
+    assert not shrink_reserved_space(folder)
+    assert not release_reserved_space(folder)
     Gallery.open(folder).close()
-    assert ballast.stat().st_size == SIZE
+    assert reserved.stat().st_size == RESERVED
 
 
-def test_no_ballast_is_made_where_little_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": SIZE})())
-    make_ballast(tmp_path)
+def test_no_reserved_is_made_where_little_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": RESERVED})())
+    reserve_space(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,10 @@ import pytest
 
 from facesearch.errors import GalleryNotFoundError
 from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import upgrade_gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import people, subjects
+from facesearch.store.opening import upgrade_gallery
 from facesearch.store.sqlite import DATABASE_NAME
 from facesearch.types import IndexKind
 from tests.store.makers import MODEL, enroll, found_subject, make_gallery, unit
@@ -33,7 +34,7 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
 ) -> None:
     from tests.durability.killed import POINTS, always
 
-    monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", always(kind))
+    monkeypatch.setattr("facesearch.index.policy.TWO_STAGE_FROM", always(kind))
 
     base = tmp_path / "base"
     with make_gallery(base) as gallery:
@@ -55,7 +56,7 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
 def look(point: str, folder: Path, said: list[str]) -> None:
     with Gallery.open(folder) as gallery:
         assert not [each for each in folder.iterdir() if each.name.startswith(".")], point
-        names = {subject.name for subject in gallery.subjects()}
+        names = {subject.name for subject in gallery.read(subjects.list_subjects)}
         kept = {str(seed) for seed in range(PEOPLE)} | {line[2:] for line in said if line[0] == "+"}
         unsure = {line[2:] for line in said if line[0] == "?"}
         gone = {line[2:] for line in said if line[0] == "-"}
@@ -66,7 +67,7 @@ def look(point: str, folder: Path, said: list[str]) -> None:
         assert all(found_subject(gallery, int(name)) == name for name in names), point
         assert all(found_subject(gallery, int(name)) is None for name in unsure - names), point
         for name in names & {"1", "100"}:
-            gallery.remove_subject(name)
+            gallery.remove(people.remove, name)
             assert not in_cache(folder, int(name)), f"{point}: what was half written is out of reach"
     look_at_new(point, folder / "new")
     if point.startswith("create encrypted"):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import subjects, templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ def test_a_server_holds_a_whole_gallery_or_none_after_a_kill(
 
 def look(place: Path | DatabaseUrl) -> None:
     with Gallery.open(place, create=True) as gallery:
-        assert {subject.name for subject in gallery.subjects()} <= {"anna"}
+        assert {subject.name for subject in gallery.read(subjects.list_subjects)} <= {"anna"}
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == []
 
 
@@ -89,5 +90,5 @@ def test_enroll_goes_on_after_kills_in_its_first_second(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with Gallery.open(tmp_path / "gallery") as gallery:
-        assert gallery.counts()["photos"] == 4
+        assert gallery.read(templates.counts)["photos"] == 4
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == []

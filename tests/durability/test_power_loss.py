@@ -20,8 +20,10 @@ import pytest
 
 from facesearch.errors import FaceSearchError, GalleryNotFoundError
 from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import photos as stored_photos
+from facesearch.store import subjects, templates
 from tests.durability.crash_images import Chance, Disk
 from tests.durability.recorded import SPOILED, WAYS, use_two_stages
 from tests.durability.recording import Operation, Said, Sync, record
@@ -70,13 +72,13 @@ def judge(folder: Path, said: Acknowledged) -> set[str]:
         for name, photos in said.photos.items():
             if name not in said.removing and not photos <= photos_of(gallery, name):
                 broken.add("acknowledged photos are lost")
-        names = {subject.name for subject in gallery.subjects()}
+        names = {subject.name for subject in gallery.read(subjects.list_subjects)}
         if names & said.removed:
             broken.add("somebody removed is back")
         if list(folder.glob("*.tmp")):
             broken.add("a temporary file stays")
         broken |= {f"check: {finding.subject}" for finding in check_gallery(gallery) if not finding.ok}
-        ids, vectors = gallery.all_templates() if gallery.model() else ((), None)
+        ids, vectors = gallery.read(templates.all_templates) if gallery.model() else ((), None)
         if vectors is not None and len(ids):
             (found,) = gallery.search(vectors[-1:], len(names))
             if {candidate.subject for candidate in found} != names or found[0].score < 0.999:
@@ -86,7 +88,7 @@ def judge(folder: Path, said: Acknowledged) -> set[str]:
 
 def photos_of(gallery: Gallery, name: str) -> set[str]:
     try:
-        return {str(photo.photo) for photo in gallery.photos_of_subject(name)}
+        return {str(photo.photo) for photo in gallery.read(stored_photos.photos_of_subject, name)}
     except FaceSearchError:
         return set()
 
@@ -171,10 +173,14 @@ def learn_vectors(operations: Sequence[Operation], root: Path, to: Path) -> None
     moments = [place for place, each in enumerate(operations) if isinstance(each, Said) and "removing" in each.text]
     for _ in images(operations, root, to, {place: ["all"] for place in moments}, random.Random(0)):
         with Gallery.open(to / "gallery") as gallery:
-            found, rows = gallery.all_templates()
+            found, rows = gallery.read(templates.all_templates)
             vectors = dict(zip(found.tolist(), rows, strict=True))
-            for subject in gallery.subjects():
-                ids = [each for photo in gallery.photos_of_subject(subject.name) for each in photo.template_ids]
+            for subject in gallery.read(subjects.list_subjects):
+                ids = [
+                    each
+                    for photo in gallery.read(stored_photos.photos_of_subject, subject.name)
+                    for each in photo.template_ids
+                ]
                 VECTORS.setdefault(subject.name, set()).update(vectors[each].tobytes() for each in ids)
 
 

@@ -13,8 +13,9 @@ from typing import IO
 
 import pytest
 
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import subjects, templates
 from facesearch.store.location import DatabaseUrl
 from tests.postgres_server import PostgresServer
 from tests.store.makers import found_subject
@@ -51,11 +52,13 @@ class Said:
 
     def check(self, gallery: Gallery) -> None:
         """Nothing acknowledged is lost, nobody removed is back, everything agrees; what was under way may be either."""
-        names = {int(subject.name) for subject in gallery.subjects()}
+        names = {int(subject.name) for subject in gallery.read(subjects.list_subjects)}
         assert self.present - self.unsure <= names, "an acknowledged enrolment is lost"
         assert not self.removed & names, "an acknowledged removal was undone"
         assert len(names - self.present) <= 8, "at most the commit that was under way"
-        assert gallery.counts()["templates"] == gallery.counts()["photos"] == len(names), "something is there twice"
+        assert gallery.read(templates.counts)["templates"] == gallery.read(templates.counts)["photos"] == len(names), (
+            "something is there twice"
+        )
         assert all(found_subject(gallery, number) == str(number) for number in names)
         assert all(found_subject(gallery, number) is None for number in self.removed)
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == []

@@ -24,6 +24,7 @@ from facesearch import ConfigError, FaceSearch, FaceSearchError, PhotoError
 from facesearch.client import Client
 from facesearch.demo.portraits import PEOPLE, draw_group, draw_portrait
 from facesearch.jobs.sources import Sources
+from facesearch.store import subjects, templates
 
 PHOTO = np.zeros((40, 40, 3), np.uint8)
 NO_PHOTOS: list[Any] = [
@@ -193,7 +194,7 @@ def test_an_engine_refuses_wrong_types_and_values(enrolled: FaceSearch, people: 
             for value in values:
                 with pytest.raises(ConfigError):
                     call(enrolled, people, **{name: value})
-    assert enrolled.gallery.counts()["photos"] == 48
+    assert enrolled.gallery.read(templates.counts)["photos"] == 48
 
 
 def test_a_client_refuses_wrong_types_and_values_before_it_asks(client: Client) -> None:
@@ -295,7 +296,7 @@ def test_pillow_is_not_imported_to_find_out_what_a_photo_is() -> None:
 
 def test_results_equal_their_copies_and_what_was_pickled(enrolled: FaceSearch) -> None:
     image = draw_group((0, 3, 5))
-    subject = enrolled.gallery.subjects()[0]
+    subject = enrolled.gallery.read(subjects.list_subjects)[0]
     found: list[Any] = [*enrolled.identify(image), *enrolled.detect(image), *enrolled.encode(image)]
     found += [enrolled.verify(draw_portrait(0, 0), draw_portrait(0, 1)), enrolled.threshold, enrolled.model, subject]
     for each in found:

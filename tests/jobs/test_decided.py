@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from facesearch import EnrollOutcome, FaceSearch
 from facesearch.demo.portraits import STRANGER, draw_portrait, write_photo
 from facesearch.errors import GalleryError, UndoError, UnknownSubjectError
+from facesearch.store import audit, photos, subjects, templates, undo
+from facesearch.store import people as stored_people
 from facesearch.store.schema import JournalChangeRow
 from tests.jobs.test_enrolment import reasons, run, statuses
 
@@ -24,7 +26,10 @@ MIRA, OTTO = "Mira Quill", "Otto Bramble"
 def state(engine: FaceSearch) -> list[Any]:
     """All that people see of a gallery: subjects, aliases, attributes, photos, ids and templates."""
     gallery = engine.gallery
-    return [(subject, gallery.photos_of_subject(subject.name)) for subject in gallery.subjects()]
+    return [
+        (subject, gallery.read(photos.photos_of_subject, subject.name))
+        for subject in gallery.read(subjects.list_subjects)
+    ]
 
 
 def of(outcomes: list[EnrollOutcome], status: str) -> list[EnrollOutcome]:
@@ -36,42 +41,42 @@ def of(outcomes: list[EnrollOutcome], status: str) -> list[EnrollOutcome]:
 
 def test_a_renamed_person_stays_renamed(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.rename_subject(MIRA, "M. Q.")
-    engine.gallery.set_attributes("M. Q.", {"consent": "signed", "retain_until": "2020-12-31"})
+    engine.gallery.write(stored_people.rename, MIRA, "M. Q.")
+    engine.gallery.write(stored_people.set_attributes, "M. Q.", {"consent": "signed", "retain_until": "2020-12-31"})
     before = state(engine)
     assert statuses(run(engine, people)) == {"unchanged": 12}
     assert state(engine) == before
-    assert [subject.name for subject in engine.gallery.overdue()] == ["M. Q."]
+    assert [subject.name for subject in engine.gallery.read(stored_people.overdue)] == ["M. Q."]
 
 
 def test_new_photos_in_the_folder_of_a_renamed_person_are_hers(engine: FaceSearch, people: Path) -> None:
     late = people / MIRA / "1.jpg"
     kept = late.rename(people.parent / "late.jpg")
     run(engine, people)
-    engine.gallery.rename_subject(MIRA, "M. Q.")
+    engine.gallery.write(stored_people.rename, MIRA, "M. Q.")
     kept.rename(late)
     (outcome,) = of(run(engine, people), "enrolled")
     assert outcome.subject == "M. Q."
-    assert engine.gallery.subject("M. Q.").photos == 4
-    assert engine.gallery.subject(MIRA).name == "M. Q."  # found by the other name
+    assert engine.gallery.read(stored_people.find, "M. Q.").photos == 4
+    assert engine.gallery.read(stored_people.find, MIRA).name == "M. Q."  # found by the other name
 
 
 def test_merged_people_stay_one(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.merge_subjects(MIRA, OTTO)
+    engine.gallery.change(stored_people.merge, MIRA, OTTO)
     before = state(engine)
     assert statuses(run(engine, people)) == {"unchanged": 12}
     assert state(engine) == before
-    assert engine.gallery.subject(OTTO).aliases == (MIRA,)
+    assert engine.gallery.read(stored_people.find, OTTO).aliases == (MIRA,)
 
 
 def test_a_removed_alias_makes_the_name_anybody_s(engine: FaceSearch, people: Path) -> None:
     run(engine, people / MIRA, subject=MIRA)
-    engine.gallery.rename_subject(MIRA, "M. Q.")
-    engine.gallery.remove_alias("M. Q.", MIRA)
+    engine.gallery.write(stored_people.rename, MIRA, "M. Q.")
+    engine.gallery.write(stored_people.remove_alias, "M. Q.", MIRA)
     write_photo(people / MIRA / "9.jpg", draw_portrait(STRANGER, 1))
     assert statuses(run(engine, people / MIRA, subject=MIRA)) == {"unchanged": 4, "enrolled": 1}
-    assert engine.gallery.subject(MIRA).photos == 1
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 1
 
 
 # -- sources
@@ -86,16 +91,16 @@ def manifest(people: Path, *rows: str) -> Path:
 def test_a_manifest_s_value_counts_when_it_changes(engine: FaceSearch, people: Path) -> None:
     row = f"{MIRA}/1.jpg,{MIRA}"
     run(engine, manifest(people, f"{row},red"))
-    engine.gallery.set_attributes(MIRA, {"team": "blue"})
+    engine.gallery.write(stored_people.set_attributes, MIRA, {"team": "blue"})
     (outcome,) = run(engine, manifest(people, f"{row},red"))
     assert (outcome.status, outcome.note) == ("unchanged", None)
-    assert engine.gallery.subject(MIRA).attributes == {"team": "blue"}
+    assert engine.gallery.read(stored_people.find, MIRA).attributes == {"team": "blue"}
     (outcome,) = run(engine, manifest(people, f"{row},green"))
     assert "team" in (outcome.note or "")
-    assert engine.gallery.subject(MIRA).attributes == {"team": "blue"}
-    engine.gallery.set_attributes(MIRA, {"team": "green"})
+    assert engine.gallery.read(stored_people.find, MIRA).attributes == {"team": "blue"}
+    engine.gallery.write(stored_people.set_attributes, MIRA, {"team": "green"})
     run(engine, manifest(people, f"{row},yellow"))
-    assert engine.gallery.subject(MIRA).attributes == {"team": "yellow"}
+    assert engine.gallery.read(stored_people.find, MIRA).attributes == {"team": "yellow"}
 
 
 def test_a_manifest_s_other_person_is_a_new_statement(engine: FaceSearch, people: Path) -> None:
@@ -109,7 +114,7 @@ def test_a_loose_photo_stays_whose_it_is(engine: FaceSearch, people: Path) -> No
     run(engine, photo, subject="Al Pacino")
     (outcome,) = run(engine, photo)
     assert (outcome.status, outcome.subject) == ("unchanged", "Al Pacino")
-    assert [subject.name for subject in engine.gallery.subjects()] == ["Al Pacino"]
+    assert [subject.name for subject in engine.gallery.read(subjects.list_subjects)] == ["Al Pacino"]
 
 
 # -- moves
@@ -118,10 +123,10 @@ def test_a_loose_photo_stays_whose_it_is(engine: FaceSearch, people: Path) -> No
 def test_a_photo_moved_by_hand_stays_until_its_source_says_something_else(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     photo = people / MIRA / "1.jpg"
-    engine.gallery.move_photos([photo], OTTO)
+    engine.gallery.change(stored_people.move_photos, [photo], OTTO)
     assert statuses(run(engine, people)) == {"unchanged": 12}
-    assert engine.gallery.subject(OTTO).photos == 5
-    (moved,) = [each for each in engine.gallery.photos_of_subject(OTTO) if each.photo == photo]
+    assert engine.gallery.read(stored_people.find, OTTO).photos == 5
+    (moved,) = [each for each in engine.gallery.read(photos.photos_of_subject, OTTO) if each.photo == photo]
     assert moved.origin == "moved"
     (people / "Juno Wren" / "new.jpg").write_bytes(photo.read_bytes())
     photo.unlink()
@@ -132,7 +137,7 @@ def test_a_photo_moved_by_hand_stays_until_its_source_says_something_else(engine
 def test_a_photo_moved_by_hand_comes_back_as_decided(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     photo = people / MIRA / "1.jpg"
-    engine.gallery.move_photos([photo], "Nora", create=True)
+    engine.gallery.change(stored_people.move_photos, [photo], "Nora", create=True)
     away = photo.rename(people.parent / "away.jpg")
     assert statuses(run(engine, people, sync=True)) == {"unchanged": 11, "removed": 1}
     away.rename(photo)
@@ -145,14 +150,16 @@ def test_the_moves_of_a_run_can_be_undone(engine: FaceSearch, people: Path) -> N
     before = state(engine)
     shutil.move(people / MIRA / "1.jpg", people / OTTO / "m.jpg")
     assert statuses(run(engine, people)) == {"unchanged": 11, "moved": 1}
-    assert engine.gallery.subject(MIRA).photos == 3
-    (entry, *_) = engine.gallery.history()
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 3
+    (entry, *_) = engine.gallery.read(stored_people.history)
     assert (entry.action, entry.detail["moved"]) == ("enroll", 1)
-    engine.gallery.undo()
-    assert engine.gallery.subject(MIRA).photos == 4
-    assert [subject.subject_id for subject in engine.gallery.subjects()] == [each[0].subject_id for each in before]
+    engine.gallery.change(undo.undo)
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 4
+    assert [subject.subject_id for subject in engine.gallery.read(subjects.list_subjects)] == [
+        each[0].subject_id for each in before
+    ]
     assert statuses(run(engine, people)) == {"unchanged": 12}
-    assert engine.gallery.subject(MIRA).photos == 4
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 4
 
 
 # -- removal and erasure
@@ -160,15 +167,15 @@ def test_the_moves_of_a_run_can_be_undone(engine: FaceSearch, people: Path) -> N
 
 def test_a_removed_person_stays_out_and_undo_brings_all_back(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.rename_subject(MIRA, "M. Q.")
-    engine.gallery.set_attributes("M. Q.", {"consent": "signed"})
+    engine.gallery.write(stored_people.rename, MIRA, "M. Q.")
+    engine.gallery.write(stored_people.set_attributes, "M. Q.", {"consent": "signed"})
     before, found = state(engine), engine.identify(people / MIRA / "1.jpg")
-    engine.gallery.remove_subject("M. Q.")
+    engine.gallery.remove(stored_people.remove, "M. Q.")
     assert engine.identify(people / MIRA / "1.jpg")[0].decision == "unknown"
     outcomes = run(engine, people)
     assert statuses(outcomes) == {"unchanged": 8, "rejected": 4}
     assert set(reasons(outcomes)) == {"removed"}
-    engine.gallery.undo()
+    engine.gallery.change(undo.undo)
     assert state(engine) == before
     assert engine.identify(people / MIRA / "1.jpg")[0].candidates == found[0].candidates
     assert statuses(run(engine, people)) == {"unchanged": 12}
@@ -176,7 +183,7 @@ def test_a_removed_person_stays_out_and_undo_brings_all_back(engine: FaceSearch,
 
 def test_removed_photos_come_back_when_that_is_asked_for(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.remove_subject(MIRA)
+    engine.gallery.remove(stored_people.remove, MIRA)
     assert statuses(run(engine, people, bring_back_removed=True)) == {"unchanged": 8, "enrolled": 4}
 
 
@@ -184,7 +191,7 @@ def test_an_erased_person_stays_out_of_every_run(engine: FaceSearch, people: Pat
     late = people / MIRA / "1.jpg"
     kept = late.rename(people.parent / "late.jpg")
     run(engine, people)
-    engine.gallery.rename_subject(MIRA, "M. Q.")
+    engine.gallery.write(stored_people.rename, MIRA, "M. Q.")
     receipt = engine.forget(["M. Q."])
     assert receipt["clean"]
     assert len(receipt["photo_files_on_disk"]) == 3
@@ -197,14 +204,20 @@ def test_an_erased_person_stays_out_of_every_run(engine: FaceSearch, people: Pat
     (upload,) = engine.enroll_uploads([(people / MIRA / "2.jpg").read_bytes()], "Somebody")
     assert reasons([upload]) == ["erased"]
     assert engine.forget([OTTO])["clean"]
-    assert not [entry for entry in engine.gallery.history() if MIRA in str(entry.detail) or OTTO in str(entry.detail)]
+    assert not [
+        entry
+        for entry in engine.gallery.read(stored_people.history)
+        if MIRA in str(entry.detail) or OTTO in str(entry.detail)
+    ]
 
 
 def test_an_erased_person_comes_back_when_that_is_asked_for(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     engine.forget([MIRA])
     assert statuses(run(engine, people, bring_back_erased=True)) == {"unchanged": 8, "enrolled": 4}
-    assert [event.action for event in engine.gallery.events(action="people.bring_back")] == ["people.bring_back"]
+    assert [event.action for event in engine.gallery.read(audit.events, action="people.bring_back")] == [
+        "people.bring_back"
+    ]
     assert statuses(run(engine, people)) == {"unchanged": 12}
     (people / MIRA / "1.jpg").rename(people / MIRA / "9.jpg")
     assert statuses(run(engine, people)) == {"unchanged": 12}
@@ -215,32 +228,32 @@ def test_a_removed_photo_of_the_same_content_stays_somebody_else_s(engine: FaceS
     shared = people / OTTO / "same.jpg"
     shutil.copyfile(people / MIRA / "1.jpg", shared)
     run(engine, people)
-    engine.gallery.remove_photos([shared])
+    engine.gallery.remove(stored_people.remove_photos, [shared])
     assert engine.forget([MIRA])["clean"]
     assert [finding for finding in engine.check() if not finding.ok and finding.subject == "erased"] == []
     assert reasons(run(engine, people / MIRA, subject="Ada")) == ["erased"] * 4
-    engine.gallery.undo()
-    assert shared in [Path(photo.photo) for photo in engine.gallery.photos_of_subject(OTTO)]
+    engine.gallery.change(undo.undo)
+    assert shared in [Path(photo.photo) for photo in engine.gallery.read(photos.photos_of_subject, OTTO)]
 
 
 def test_what_others_can_have_back_does_not_say_the_name_of_the_erased(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     photo = people / MIRA / "1.jpg"
-    engine.gallery.move_photos([photo], OTTO)
-    engine.gallery.remove_photos([photo])
+    engine.gallery.change(stored_people.move_photos, [photo], OTTO)
+    engine.gallery.remove(stored_people.remove_photos, [photo])
     assert engine.forget([MIRA])["clean"]
     with engine.gallery.database.read() as connection:
         images = connection.execute(sa.select(JournalChangeRow.before, JournalChangeRow.after)).all()
     assert not [each for each in images if f'"{MIRA}"'.encode() in b"".join(filter(None, each))]
-    assert engine.gallery.undo().action == "remove photos"
-    assert photo in [each.photo for each in engine.gallery.photos_of_subject(OTTO)]
+    assert engine.gallery.change(undo.undo).action == "remove photos"
+    assert photo in [each.photo for each in engine.gallery.read(photos.photos_of_subject, OTTO)]
 
 
 def test_a_path_that_was_two_people_s_leaves_a_clean_receipt(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
     first, second = people / MIRA / "1.jpg", people / MIRA / "2.jpg"
-    engine.gallery.move_photos([first], OTTO)
-    engine.gallery.remove_photos([first])
+    engine.gallery.change(stored_people.move_photos, [first], OTTO)
+    engine.gallery.remove(stored_people.remove_photos, [first])
     second.replace(first)
     run(engine, people)
     assert engine.forget([MIRA])["clean"]
@@ -250,7 +263,7 @@ def test_undoing_a_removal_says_what_to_do_where_its_photos_are_somebody_else_s(
     engine: FaceSearch, people: Path
 ) -> None:
     run(engine, people)
-    engine.gallery.remove_subject(MIRA)
+    engine.gallery.remove(stored_people.remove, MIRA)
     (removal,) = [entry for entry in engine.history() if entry.action == "remove"]
     run(engine, people / MIRA, subject="Ada", bring_back_removed=True)
     with pytest.raises(UndoError, match="enrolled again since, as Ada") as caught:
@@ -260,10 +273,13 @@ def test_undoing_a_removal_says_what_to_do_where_its_photos_are_somebody_else_s(
 
 def test_a_removed_person_can_be_erased(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.remove_subject(MIRA)
+    engine.gallery.remove(stored_people.remove, MIRA)
     assert engine.forget([MIRA])["clean"]
     with pytest.raises(GalleryError, match="no longer has"):
-        engine.gallery.undo(next(entry.entry_id for entry in engine.gallery.history() if entry.action == "remove"))
+        engine.gallery.change(
+            undo.undo,
+            next(entry.entry_id for entry in engine.gallery.read(stored_people.history) if entry.action == "remove"),
+        )
     with pytest.raises(UnknownSubjectError):
         engine.forget([MIRA])
     assert set(reasons(run(engine, people))) == {"erased"}
@@ -286,8 +302,8 @@ def contents(engine: FaceSearch) -> dict[str, tuple[str, int]]:
     """Whose photo each content is, and its template, by SHA-256."""
     return {
         photo.sha256: (subject.name, photo.template_ids[0])
-        for subject in engine.gallery.subjects()
-        for photo in engine.gallery.photos_of_subject(subject.name)
+        for subject in engine.gallery.read(subjects.list_subjects)
+        for photo in engine.gallery.read(photos.photos_of_subject, subject.name)
     }
 
 
@@ -312,7 +328,7 @@ def rename_all(folder: Path) -> None:
 @pytest.mark.parametrize("change", [swap, rotate, rename_all])
 def test_templates_follow_contents(engine: FaceSearch, people: Path, change: Any) -> None:
     run(engine, people)
-    engine.gallery.move_photos([people / MIRA / "2.jpg"], OTTO)
+    engine.gallery.change(stored_people.move_photos, [people / MIRA / "2.jpg"], OTTO)
     before = contents(engine)
     change(people / MIRA)
     assert statuses(run(engine, people)) == {"unchanged": 12}
@@ -340,7 +356,7 @@ def test_a_new_photo_may_take_the_name_of_a_renamed_one(engine: FaceSearch, peop
     (folder / "1.jpg").rename(folder / "2.jpg")
     write_photo(folder / "1.jpg", draw_portrait(0, 9))
     assert statuses(run(engine, people)) == {"unchanged": 11, "enrolled": 1}
-    assert engine.gallery.subject(MIRA).photos == 4
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 4
     assert statuses(run(engine, people)) == {"unchanged": 12}
 
 
@@ -350,7 +366,7 @@ def test_a_photo_that_shows_nobody_now_takes_the_old_template_along(
     run(engine, people)
     shutil.copy(scenes_folder / "landscape.jpg", people / MIRA / "1.jpg")
     assert statuses(run(engine, people)) == {"unchanged": 11, "rejected": 1}
-    assert engine.gallery.subject(MIRA).photos == 3
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 3
 
 
 def test_two_enrolments_at_once_end_as_one_after_the_other(people: Path, standin_pack: Path, tmp_path: Path) -> None:
@@ -367,7 +383,7 @@ def test_two_enrolments_at_once_end_as_one_after_the_other(people: Path, standin
         outcomes = [each for found in pool.map(enroll, [people, copies, people]) for each in found]
     assert len(of(outcomes, "enrolled")) == 12
     with FaceSearch.open(gallery, provider="cpu") as engine:
-        assert engine.gallery.counts()["templates"] == 12
+        assert engine.gallery.read(templates.counts)["templates"] == 12
         assert all(finding.ok for finding in engine.check())
 
 
@@ -380,25 +396,25 @@ def test_a_surviving_copy_takes_the_place_of_the_photo_that_vanished(engine: Fac
         (folder / f"{number}.jpg").unlink()
     shutil.copy(folder / "1.jpg", folder / "copy.jpg")
     run(engine, people)
-    engine.gallery.set_attributes(MIRA, {"consent": "signed"})
-    before = engine.gallery.subject(MIRA)
+    engine.gallery.write(stored_people.set_attributes, MIRA, {"consent": "signed"})
+    before = engine.gallery.read(stored_people.find, MIRA)
     (folder / "1.jpg").unlink()
     assert statuses(run(engine, people, sync=True)) == {"unchanged": 9}
-    assert engine.gallery.subject(MIRA) == before
+    assert engine.gallery.read(stored_people.find, MIRA) == before
 
 
 def test_sync_names_people_who_lose_their_last_photo_and_keeps_what_was_said(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.set_attributes(MIRA, {"consent": "signed"})
+    engine.gallery.write(stored_people.set_attributes, MIRA, {"consent": "signed"})
     before = state(engine)
     for name in (MIRA, OTTO):
         shutil.rmtree(people / name)
     notes = [outcome.note for outcome in of(run(engine, people, sync=True), "removed") if outcome.note]
     assert sorted(notes) == [f"No photo of {name} is left." for name in (MIRA, OTTO)]
-    assert engine.gallery.subject(MIRA).photos == 0
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 0
     with pytest.raises(UnknownSubjectError):
-        engine.gallery.subject(OTTO)
-    engine.gallery.undo()
+        engine.gallery.read(stored_people.find, OTTO)
+    engine.gallery.change(undo.undo)
     assert state(engine) == before
 
 
@@ -423,7 +439,7 @@ def test_strict_says_which_enrolled_photos_are_conflicts(engine: FaceSearch, peo
     outcomes = run(engine, people, strict=True)
     assert statuses(outcomes) == {"unchanged": 13}
     assert reasons(outcomes) == ["identity_conflict"]
-    engine.gallery.confirm_photos([people / "Twin" / "1.jpg"])
+    engine.gallery.write(stored_people.confirm_photos, [people / "Twin" / "1.jpg"])
     assert reasons(run(engine, people, strict=True)) == []
 
 
@@ -438,33 +454,36 @@ def test_a_photo_of_two_people_becomes_one_when_a_source_says_so(engine: FaceSea
 
 def test_another_name_of_the_same_person_says_nothing_new(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.move_photos([people / MIRA / "1.jpg"], OTTO)
-    engine.gallery.remove_photos([people / MIRA / "2.jpg"])
-    engine.gallery.rename_subject(MIRA, "M. Q.")
+    engine.gallery.change(stored_people.move_photos, [people / MIRA / "1.jpg"], OTTO)
+    engine.gallery.remove(stored_people.remove_photos, [people / MIRA / "2.jpg"])
+    engine.gallery.write(stored_people.rename, MIRA, "M. Q.")
     (people / MIRA).rename(people / "M. Q.")
     for _ in range(2):
         outcomes = run(engine, people)
         assert statuses(outcomes) == {"unchanged": 11, "rejected": 1}
         assert reasons(outcomes) == ["removed"]
-        assert (engine.gallery.subject("M. Q.").photos, engine.gallery.subject(OTTO).photos) == (2, 5)
+        assert (
+            engine.gallery.read(stored_people.find, "M. Q.").photos,
+            engine.gallery.read(stored_people.find, OTTO).photos,
+        ) == (2, 5)
 
 
 def test_a_decision_holds_after_a_detour(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.move_photos([people / MIRA / "1.jpg"], OTTO)
+    engine.gallery.change(stored_people.move_photos, [people / MIRA / "1.jpg"], OTTO)
     run(engine, people, subject="Everybody")
     run(engine, people)
-    assert engine.gallery.subject(OTTO).photos == 5
+    assert engine.gallery.read(stored_people.find, OTTO).photos == 5
 
 
 def test_the_name_of_somebody_forgotten_is_nobody_s_by_a_detour(engine: FaceSearch, people: Path) -> None:
     run(engine, people)
-    engine.gallery.move_photos([people / MIRA / "1.jpg"], OTTO)
+    engine.gallery.change(stored_people.move_photos, [people / MIRA / "1.jpg"], OTTO)
     assert engine.forget([MIRA])["clean"]
     assert statuses(run(engine, people)) == {"unchanged": 9, "rejected": 3}
     (people / MIRA / "1.jpg").rename(people / MIRA / "m.jpg")
     assert statuses(run(engine, people)) == {"unchanged": 9, "rejected": 3}
-    assert engine.gallery.subject(OTTO).photos == 5
+    assert engine.gallery.read(stored_people.find, OTTO).photos == 5
     photo = people.parent / "new.jpg"
     write_photo(photo, draw_portrait(STRANGER, 1))
     assert statuses(run(engine, photo, subject="Guest")) == {"enrolled": 1}
@@ -480,7 +499,7 @@ def test_what_is_committed_after_somebody_was_forgotten_is_kept(engine: FaceSear
     look = "import sys; from facesearch import FaceSearch; e = FaceSearch.open(sys.argv[1]); e.gallery.subjects(); "
     close = [sys.executable, "-c", look + "e.close()", engine.settings.gallery]
     subprocess.run([*map(str, close)], check=True)  # the last process to close deletes the write-ahead log
-    engine.gallery.set_attributes(OTTO, {"consent": "withdrawn"})
+    engine.gallery.write(stored_people.set_attributes, OTTO, {"consent": "withdrawn"})
     code = look + f"print(dict(e.gallery.subject({OTTO!r}).attributes))"
     told = subprocess.run([sys.executable, "-c", code, str(engine.settings.gallery)], capture_output=True, check=True)
     assert told.stdout.decode().strip() == "{'consent': 'withdrawn'}"

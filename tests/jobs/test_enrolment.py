@@ -13,6 +13,8 @@ import pytest
 from facesearch import ConfigError, EnrollOutcome, FaceSearch, ModelMismatchError
 from facesearch.demo.portraits import draw_group, draw_portrait, write_photo
 from facesearch.recognition.pipeline import Pipeline
+from facesearch.store import people as stored_people
+from facesearch.store import photos, subjects, templates
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_each_photo_is_enrolled_with_its_template_ids(engine: FaceSearch, people
     assert len(set(ids)) == 12
     assert {outcome.subject for outcome in outcomes} == {"Mira Quill", "Otto Bramble", "Juno Wren"}
     assert all(outcome.detection_score and outcome.detection_score > 0.5 for outcome in outcomes)
-    assert engine.gallery.counts()["templates"] == 12
+    assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
 def test_a_second_run_embeds_nothing(engine: FaceSearch, people: Path, encoded: list[object]) -> None:
@@ -66,7 +68,7 @@ def test_a_touched_photo_costs_a_hash_and_then_a_stat(engine: FaceSearch, people
     os.utime(people / "Juno Wren" / "1.jpg", (1, 1))
     assert statuses(run(engine, people)) == {"unchanged": 12}
     assert encoded == []
-    (stored,) = engine.gallery.find_photos([people / "Juno Wren" / "1.jpg"]).values()
+    (stored,) = engine.gallery.read(photos.find_photos, [people / "Juno Wren" / "1.jpg"]).values()
     assert stored.file.mtime_ns == 1_000_000_000
 
 
@@ -79,7 +81,7 @@ def test_a_changed_photo_replaces_its_template(engine: FaceSearch, people: Path,
     assert len(encoded) == 1
     assert after[str(photo)].status == "enrolled"
     assert after[str(photo)].template_ids != before[str(photo)]
-    assert engine.gallery.counts()["templates"] == 12
+    assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
 def test_a_changed_photo_that_is_unusable_now_keeps_what_was_enrolled(engine: FaceSearch, people: Path) -> None:
@@ -90,7 +92,7 @@ def test_a_changed_photo_that_is_unusable_now_keeps_what_was_enrolled(engine: Fa
         outcomes = run(engine, people)
         assert statuses(outcomes) == {"unchanged": 11, "rejected": 1}
         assert reasons(outcomes) == ["unreadable"]
-    assert engine.gallery.counts()["templates"] == 12
+    assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
 def test_a_renamed_photo_keeps_its_template(engine: FaceSearch, people: Path, encoded: list[object]) -> None:
@@ -99,7 +101,7 @@ def test_a_renamed_photo_keeps_its_template(engine: FaceSearch, people: Path, en
     (people / "Mira Quill" / "1.jpg").rename(people / "Mira Quill" / "portrait.jpg")
     assert statuses(run(engine, people)) == {"unchanged": 12}
     assert encoded == []
-    names = {photo.photo.name for photo in engine.gallery.photos_of_subject("Mira Quill")}
+    names = {photo.photo.name for photo in engine.gallery.read(photos.photos_of_subject, "Mira Quill")}
     assert names == {"portrait.jpg", "2.jpg", "3.jpg", "4.jpg"}
 
 
@@ -112,8 +114,8 @@ def test_a_photo_moved_to_another_folder_changes_its_subject(
     (people / "Mira Quill" / "1.jpg").rename(people / "Mira" / "1.jpg")
     assert statuses(run(engine, people)) == {"unchanged": 11, "moved": 1}
     assert encoded == []
-    assert engine.gallery.subject("Mira").templates == 1
-    assert engine.gallery.subject("Mira Quill").templates == 3
+    assert engine.gallery.read(stored_people.find, "Mira").templates == 1
+    assert engine.gallery.read(stored_people.find, "Mira Quill").templates == 3
 
 
 def test_a_copy_of_a_photo_is_a_duplicate(engine: FaceSearch, people: Path, encoded: list[object]) -> None:
@@ -123,7 +125,7 @@ def test_a_copy_of_a_photo_is_a_duplicate(engine: FaceSearch, people: Path, enco
         assert statuses(outcomes) == expected
         assert reasons(outcomes) == ["duplicate"]
     assert len(encoded) == 12
-    assert engine.gallery.counts()["templates"] == 12
+    assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
 def test_a_photo_of_somebody_else_is_reported_as_identity_conflict(engine: FaceSearch, people: Path) -> None:
@@ -142,7 +144,7 @@ def test_strict_rejects_identity_conflicts_also_within_one_run(engine: FaceSearc
         outcomes = run(engine, people, strict=True)
         assert [Path(outcome.photo).name for outcome in outcomes if outcome.status == "rejected"] == ["wrong.jpg"]
         assert reasons(outcomes) == ["identity_conflict"]
-    assert engine.gallery.counts()["subjects"] == 3
+    assert engine.gallery.read(templates.counts)["subjects"] == 3
 
 
 def test_a_refusal_holds_until_the_policy_or_the_file_changes(
@@ -171,8 +173,8 @@ def test_sync_removes_what_vanished(engine: FaceSearch, people: Path) -> None:
     assert statuses(run(engine, people)) == {"unchanged": 7}
     outcomes = run(engine, people, sync=True)
     assert statuses(outcomes) == {"unchanged": 7, "removed": 5}
-    assert engine.gallery.counts()["templates"] == 7
-    assert [subject.name for subject in engine.gallery.subjects()] == ["Juno Wren", "Mira Quill"]
+    assert engine.gallery.read(templates.counts)["templates"] == 7
+    assert [subject.name for subject in engine.gallery.read(subjects.list_subjects)] == ["Juno Wren", "Mira Quill"]
 
 
 def test_sync_does_not_touch_what_was_enrolled_from_elsewhere(engine: FaceSearch, people: Path, tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_sync_of_an_empty_folder_is_refused(engine: FaceSearch, people: Path, tm
     (tmp_path / "unmounted").mkdir()
     with pytest.raises(ConfigError, match="photos in it"):
         run(engine, tmp_path / "unmounted", sync=True)
-    assert engine.gallery.counts()["templates"] == 12
+    assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
 def test_a_manifest_sets_attributes_also_on_unchanged_photos(engine: FaceSearch, people: Path) -> None:
@@ -197,8 +199,8 @@ def test_a_manifest_sets_attributes_also_on_unchanged_photos(engine: FaceSearch,
     assert statuses(run(engine, manifest)) == {"enrolled": 2}
     manifest.write_text("photo,subject,team\nMira Quill/1.jpg,Mira Quill,paper\nJuno Wren/1.jpg,Juno Wren,sky\n")
     assert statuses(run(engine, manifest)) == {"unchanged": 2}
-    assert engine.gallery.subject("Mira Quill").attributes == {"team": "paper"}
-    assert [subject.name for subject in engine.gallery.subjects({"team": "sky"})] == ["Juno Wren"]
+    assert engine.gallery.read(stored_people.find, "Mira Quill").attributes == {"team": "paper"}
+    assert [subject.name for subject in engine.gallery.read(subjects.list_subjects, {"team": "sky"})] == ["Juno Wren"]
 
 
 def test_every_bad_photo_is_rejected_with_a_reason_and_none_stops_the_run(
@@ -224,16 +226,16 @@ def test_every_bad_photo_is_rejected_with_a_reason_and_none_stops_the_run(
         "gone.jpg": "inaccessible",
         "pipe.jpg": "unreadable",
     }
-    assert engine.gallery.counts()["templates"] == 12
+    assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
 def test_stopping_in_the_middle_keeps_what_was_reported(engine: FaceSearch, people_folder: Path) -> None:
     outcomes = engine.enroll(people_folder)
     reported = [next(outcomes) for _ in range(20)]
     outcomes.close()  # type: ignore[attr-defined]  # it is a generator
-    stored = engine.gallery.find_photos([Path(outcome.photo) for outcome in reported])
+    stored = engine.gallery.read(photos.find_photos, [Path(outcome.photo) for outcome in reported])
     assert len(stored) == 20
-    before = engine.gallery.counts()["templates"]
+    before = engine.gallery.read(templates.counts)["templates"]
     assert 20 <= before < 48
     assert statuses(list(engine.enroll(people_folder))) == {"unchanged": before, "enrolled": 48 - before}
 

@@ -21,6 +21,7 @@ from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landsca
 from facesearch.demo.standin import build_standin_pack
 from facesearch.jobs.sources import Sources
 from facesearch.recognition.photo import decode_photo
+from facesearch.store import people
 
 
 def test_each_person_is_found_by_a_photo_that_was_not_enrolled(enrolled: FaceSearch) -> None:
@@ -72,7 +73,7 @@ def test_a_runner_up_within_the_margin_makes_a_match_ambiguous(enrolled: FaceSea
 
 
 def test_a_search_can_be_limited_by_attributes(enrolled: FaceSearch) -> None:
-    enrolled.gallery.set_attributes(PEOPLE[1], {"team": "ink"})
+    enrolled.gallery.write(people.set_attributes, PEOPLE[1], {"team": "ink"})
     (result,) = enrolled.identify(draw_portrait(0, 6), where={"team": "ink"})
     assert [each.subject for each in result.candidates] == [PEOPLE[1]]
     assert result.decision == "unknown"
@@ -166,7 +167,7 @@ def test_a_removed_person_is_never_found_again(enrolled: FaceSearch) -> None:
     image = draw_portrait(0, 6)
     with FaceSearch.open(enrolled.settings.gallery) as bystander:
         assert bystander.identify(image)[0].decision == "match"
-        enrolled.gallery.remove_subject(PEOPLE[0])
+        enrolled.gallery.remove(people.remove, PEOPLE[0])
         for engine in (enrolled, bystander):
             (result,) = engine.identify(image)
             assert PEOPLE[0] not in {each.subject for each in result.candidates}

@@ -15,6 +15,8 @@ from facesearch.demo.portraits import PEOPLE, draw_group, draw_landscape, draw_p
 from facesearch.jobs.folders import SAMPLE
 from facesearch.recognition.pipeline import Pipeline
 from facesearch.search.gallery import Gallery
+from facesearch.store import people as stored_people
+from facesearch.store import subjects
 
 
 def run(engine: FaceSearch, *paths: Path, **options: object) -> list[EnrollOutcome]:
@@ -26,7 +28,7 @@ def statuses(outcomes: list[EnrollOutcome]) -> dict[str, int]:
 
 
 def photos_of(gallery: Gallery) -> dict[str, int]:
-    return {subject.name: subject.photos for subject in gallery.subjects()}
+    return {subject.name: subject.photos for subject in gallery.read(subjects.list_subjects)}
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_the_folder_of_somebody_enrolled_stays_theirs(
 
 def test_the_folder_of_somebody_who_was_renamed_stays_theirs(engine: FaceSearch, people: Path) -> None:
     run(engine, people / "Mira Quill")
-    engine.gallery.rename_subject("Mira Quill", "M. Q.")
+    engine.gallery.write(stored_people.rename, "Mira Quill", "M. Q.")
     write_photo(people / "Mira Quill" / "new.jpg", draw_portrait(PEOPLE.index("Mira Quill"), 9))
     assert statuses(run(engine, people / "Mira Quill")) == {"unchanged": 4, "enrolled": 1}
     assert photos_of(engine.gallery) == {"M. Q.": 5}

@@ -19,6 +19,7 @@ from facesearch.jobs import reembedding
 from facesearch.recognition.packs.store import file_sha256
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
+from facesearch.store import templates
 from facesearch.store.directory import Directory
 from facesearch.store.photos import CropStore
 from facesearch.types import SearchResult
@@ -168,8 +169,8 @@ def test_every_face_of_a_photo_gets_its_own_template(
     (embedded,) = new.model_change.reembed()
     assert embedded.templates == 3
     new.model_change.activate()
-    ids, vectors = new.gallery.all_templates()
-    boxes = new.gallery.faces_of_templates(ids.tolist())
+    ids, vectors = new.gallery.read(templates.all_templates)
+    boxes = new.gallery.read(templates.boxes, ids.tolist())
     for template in new.encode(tmp_path / "group.jpg"):
         best = int((vectors @ template.vector).argmax())
         assert boxes[int(ids[best])] == pytest.approx(template.face.box.tolist(), abs=1)
@@ -223,7 +224,7 @@ def test_another_detector_and_another_dimension_on_photos_of_people(
     new = reopen(mixed)
     assert [outcome.templates for outcome in new.model_change.reembed()] == [1, 1, 1]
     new.model_change.activate()
-    assert (old.gallery.all_templates()[1].shape, old.model.dimension) == ((3, new.model.dimension), 256)
+    assert (old.gallery.read(templates.all_templates)[1].shape, old.model.dimension) == ((3, new.model.dimension), 256)
     for photo in photos:
         scores = [each.best.score for each in new.identify(photo) if each.best]
         assert max(scores) == pytest.approx(1, abs=1e-5)

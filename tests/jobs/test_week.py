@@ -22,6 +22,10 @@ from facesearch import FaceSearch
 from facesearch.demo.portraits import draw_portrait, write_photo
 from facesearch.demo.standin import build_standin_pack
 from facesearch.errors import SubjectExistsError
+from facesearch.store import people as stored_people
+from facesearch.store import photos as stored_photos
+from facesearch.store import subjects
+from facesearch.store import undo as stored_undo
 from facesearch.store.backups import restore_backup, write_backup
 from tests.jobs.week import CONTENTS, FILES, NAMES, Known, Person, Photo
 
@@ -168,10 +172,10 @@ class WeekMachine(RuleBasedStateMachine):
             return
         if self.known.called(name) not in {None, person}:
             with pytest.raises(SubjectExistsError):
-                self.engine.gallery.rename_subject(person.name, name)
+                self.engine.gallery.write(stored_people.rename, person.name, name)
             return
         self._correct()
-        self.engine.gallery.rename_subject(person.name, name)
+        self.engine.gallery.write(stored_people.rename, person.name, name)
         self.known.rename(person, name)
         self.compare()
 
@@ -181,7 +185,7 @@ class WeekMachine(RuleBasedStateMachine):
         if source is None or target is None or source is target:
             return
         self._correct()
-        self.engine.gallery.merge_subjects(source.name, target.name)
+        self.engine.gallery.change(stored_people.merge, source.name, target.name)
         self.known.merge(source, target)
         self.compare()
 
@@ -191,7 +195,7 @@ class WeekMachine(RuleBasedStateMachine):
         if moved is None or target is None or moved.person is target:
             return
         self._correct()
-        self.engine.gallery.move_photos([self.tree / moved.path], target.name)
+        self.engine.gallery.change(stored_people.move_photos, [self.tree / moved.path], target.name)
         self.known.move(moved, target)
         self.compare()
 
@@ -203,7 +207,7 @@ class WeekMachine(RuleBasedStateMachine):
         if value is None and not any(photo.person is person for photo in self.known.photos):
             return  # nothing would be left of the person; the next run that removes anything removes them too
         self._correct()
-        self.engine.gallery.set_attributes(person.name, {key: value})
+        self.engine.gallery.write(stored_people.set_attributes, person.name, {key: value})
         person.attributes.pop(key, None)
         if value is not None:
             person.attributes[key] = value
@@ -214,7 +218,7 @@ class WeekMachine(RuleBasedStateMachine):
         photo = self._photo(pick)
         if photo is not None:
             self._correct()
-            self.engine.gallery.remove_photos([self.tree / photo.path])
+            self.engine.gallery.remove(stored_people.remove_photos, [self.tree / photo.path])
             self.known.remove_photo(photo)
             self.compare()
 
@@ -223,7 +227,7 @@ class WeekMachine(RuleBasedStateMachine):
         person = self._person(pick)
         if person is not None:
             self._correct()
-            self.engine.gallery.remove_subject(person.name)
+            self.engine.gallery.remove(stored_people.remove, person.name)
             self.known.remove(person)
             self.compare()
 
@@ -234,7 +238,7 @@ class WeekMachine(RuleBasedStateMachine):
             assert self.engine.forget([person.name])["clean"]
             self.known.forget(person)
             self.undoable = None
-            told = [entry.detail for entry in self.engine.gallery.history()]
+            told = [entry.detail for entry in self.engine.gallery.read(stored_people.history)]
             names = {person.name, *person.others}
             assert not [detail for detail in told if names & {str(value) for value in detail.values()}]
             self.compare()
@@ -245,7 +249,7 @@ class WeekMachine(RuleBasedStateMachine):
         assert self.undoable is not None
         self.known, seen = self.undoable
         self.undoable = None
-        self.engine.gallery.undo()
+        self.engine.gallery.change(stored_undo.undo)
         assert self._seen() == seen
         self.compare()
 
@@ -284,7 +288,10 @@ class WeekMachine(RuleBasedStateMachine):
 
     def _seen(self) -> list[Any]:
         gallery = self.engine.gallery
-        return [(subject, gallery.photos_of_subject(subject.subject_id)) for subject in gallery.subjects()]
+        return [
+            (subject, gallery.read(stored_photos.photos_of_subject, subject.subject_id))
+            for subject in gallery.read(subjects.list_subjects)
+        ]
 
     def _view(self, known: Known) -> dict[Any, set[tuple[str, str]]]:
         return {

@@ -23,6 +23,7 @@ from facesearch import (
 )
 from facesearch.client import Client
 from facesearch.server.state import ServerOptions
+from facesearch.store import audit, people, photos, templates
 from facesearch.store.keys import KeyStore
 from tests.server.conftest import serve_on_socket
 from tests.server.test_report import evaluate_something, put_calibration_in_force
@@ -42,7 +43,7 @@ def test_what_scores_mean_round_trips(client: Client, engine: FaceSearch) -> Non
     assert client.calibration == engine.calibration
     assert client.threshold == engine.threshold
     assert client.evaluations == engine.evaluations
-    assert client.audit()["templates"] == engine.gallery.counts()["templates"]
+    assert client.audit()["templates"] == engine.gallery.read(templates.counts)["templates"]
 
 
 def test_probes_round_trip(client: Client, engine: FaceSearch, scenes_folder: Path, people_folder: Path) -> None:
@@ -75,7 +76,7 @@ def test_people_round_trip(client: Client, engine: FaceSearch, scenes_folder: Pa
     assert client.subjects(search="b? 50") == engine.subjects(search="b? 50") == [client.subject("A/B? 50%&")]
     assert client.counts() == engine.counts()
     (photo,) = client.photos_of_subject("A/B? 50%&")
-    (stored,) = engine.gallery.photos_of_subject("A/B? 50%&")
+    (stored,) = engine.gallery.read(photos.photos_of_subject, "A/B? 50%&")
     assert photo == replace(stored, detection_score=photo.detection_score)
     assert photo.detection_score == pytest.approx(stored.detection_score, abs=1e-6)
     assert client.thumbnail(photo.photo_id).startswith(b"\xff\xd8\xff")
@@ -97,7 +98,7 @@ def test_corrections_round_trip(
 ) -> None:
     assert [each.status for each in client.enroll([scenes_folder / "stranger.jpg"], subject="Ada")] == ["enrolled"]
     assert client.add_alias("Ada", "A. Byron").aliases == ("A. Byron",)
-    assert client.subject("A. Byron") == client.subject("Ada") == engine.gallery.subject("Ada")
+    assert client.subject("A. Byron") == client.subject("Ada") == engine.gallery.read(people.find, "Ada")
     (photo,) = client.photos_of_subject("Ada")
     photo_owner = client.subject("Ada").subject_id
     assert client.move_photo(photo.photo_id, "Mary", create=True).photos == 1
@@ -140,14 +141,14 @@ def test_somebody_who_was_forgotten_is_brought_back_when_that_is_asked_for(
     assert "bring_back_erased" in refused.rejection.detail
     (back,) = client.enroll([stranger], subject="Ada", bring_back_erased=True)
     assert back.status == "enrolled"
-    (event,) = engine.gallery.events(action="people.bring_back")
+    (event,) = engine.gallery.read(audit.events, action="people.bring_back")
     assert list(event.detail) == ["entries"]
 
 
 def test_names_are_found_as_the_engine_finds_them(client: Client, engine: FaceSearch) -> None:
     client.rename_subject("Mira Quill", " Zoe\u0308 ")
     for name in ("Zo\u00eb", "Zoe\u0308", " Zo\u00eb\n", "Mira Quill"):
-        assert client.subject(name) == engine.gallery.subject(name)
+        assert client.subject(name) == engine.gallery.read(people.find, name)
 
 
 def test_errors_are_the_engines(client: Client, scenes_folder: Path, people_folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from facesearch import FaceSearch
 from facesearch.server.state import ServerOptions
+from facesearch.store import audit
+from facesearch.store import photos as stored_photos
 from facesearch.store.schema import AuditRow
 from tests.server.conftest import serve_here
 from tests.server.test_probes import photos
@@ -117,7 +119,7 @@ def test_a_file_takes_the_place_of_its_upload(api: httpx.Client, engine: FaceSea
     (uploaded,) = enroll(api, "New", stranger).json()["results"]
     (outcome,) = engine.enroll(stranger, subject="New")
     assert (outcome.status, outcome.template_ids) == ("unchanged", tuple(uploaded["template_ids"]))
-    assert [photo.photo for photo in engine.gallery.photos_of_subject("New")] == [stranger]
+    assert [photo.photo for photo in engine.gallery.read(stored_photos.photos_of_subject, "New")] == [stranger]
     (other,) = engine.enroll(stranger, subject="Other")
     assert other.subject == "Other"
 
@@ -135,7 +137,7 @@ def test_photos_are_added_listed_and_removed(api: httpx.Client, engine: FaceSear
     assert api.delete(f"/v1/subjects/{other['id']}/photos/{added}").status_code == 404, "it is not his"
     assert api.delete(f"{url}/{added}").json() == {"photos": 1, "templates": 1}
     assert api.delete(f"{url}/{added}").status_code == 404
-    (event,) = engine.gallery.events(action="photos.remove")
+    (event,) = engine.gallery.read(audit.events, action="photos.remove")
     assert event.detail == {"photos": 1, "templates": 1}
     assert who(api, scenes_folder / "stranger.jpg")[0] == "unknown"
 
@@ -205,7 +207,7 @@ def test_erasing_is_forgetting(api: httpx.Client, engine: FaceSearch) -> None:
     receipt = api.delete(f"/v1/subjects/{mira['id']}").json()
     assert (receipt["subjects"], receipt["clean"], receipt["log_emptied"]) == (["Mira Quill"], True, True)
     assert {"scan", "photo_files", "names_too_short_to_scan"} <= receipt.keys(), "the receipt of the command, whole"
-    assert (engine.gallery.folder / "gallery.tombstones").is_file(), "a backup does not bring her back"
+    assert (engine.gallery.folder / "gallery.erased").is_file(), "a backup does not bring her back"
     assert not any(b"Mira Quill" in path.read_bytes() for path in engine.gallery.folder.iterdir())
 
 
@@ -245,7 +247,7 @@ def test_a_thumbnail_is_cut_from_the_bytes_that_were_enrolled_only(
     photo = tmp_path / "new.jpg"
     photo.write_bytes((people_folder / "Mira Quill" / "1.jpg").read_bytes() + b"\0")
     list(engine.enroll(photo, subject="Copy"))
-    (stored,) = engine.gallery.photos_of_subject("Copy")
+    (stored,) = engine.gallery.read(stored_photos.photos_of_subject, "Copy")
     photo.write_bytes((people_folder / "Otto Bramble" / "1.jpg").read_bytes())
     with serve_here(engine, ServerOptions(thumbnails=True)) as shown:
         assert shown.get(f"/v1/photos/{stored.photo_id}/thumbnail").status_code == 404

@@ -16,6 +16,7 @@ from facesearch.client import Client
 from facesearch.errors import ConfigError
 from facesearch.server.app import _listen
 from facesearch.server.state import ServerOptions
+from facesearch.store import audit, subjects
 from tests.capabilities import require
 from tests.server.conftest import Process, serve_process
 
@@ -67,7 +68,7 @@ def test_two_servers_on_one_gallery_stay_right(gallery: Path, unknown: bytes, pe
         stop_while_it_works(first, sorted(people_folder.glob("*/*.jpg"))[:40])
         assert other.describe()["subjects"] == 12 + len(enrolled)
         with FaceSearch.open(gallery) as engine:
-            (queries,) = engine.gallery.events(action="query", last=1)
+            (queries,) = engine.gallery.read(audit.events, action="query", last=1)
         assert int(queries.detail["photos"]) >= 40, "what the server that ended was asked, in counts"
 
 
@@ -121,7 +122,7 @@ def test_a_server_killed_under_load_loses_nothing_it_acknowledged(gallery: Path,
         for thread in threads:
             thread.join()
     with FaceSearch.open(gallery, provider="cpu") as engine:
-        names = {subject.subject_id: subject.name for subject in engine.gallery.subjects()}
+        names = {subject.subject_id: subject.name for subject in engine.gallery.read(subjects.list_subjects)}
         assert [pair for pair in acknowledged if names.get(pair[1]) != pair[0]] == []
         assert not set(removed) & set(names.values())
         assert [finding for finding in engine.check() if not finding.ok] == []

@@ -12,18 +12,19 @@ import sys
 from pathlib import Path
 
 from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import upgrade_gallery
+from facesearch.store import people, subjects
+from facesearch.store.opening import upgrade_gallery
 from tests.store.makers import enroll, found_subject, make_gallery
 from tests.store.test_schema import load_frozen
 
 
 def work(gallery: Gallery, rng: random.Random, number: int) -> None:
-    enrolled = [int(subject.name) for subject in gallery.subjects()]
+    enrolled = [int(subject.name) for subject in gallery.read(subjects.list_subjects)]
     while True:
         if len(enrolled) > 5 and rng.random() < 0.3:
             gone = enrolled.pop(rng.randrange(len(enrolled)))
             print("?", gone, flush=True)  # noqa: T201  # from here on either outcome is right
-            gallery.remove_subject(str(gone))
+            gallery.remove(people.remove, str(gone))
             print("-", gone, flush=True)  # noqa: T201
         else:
             number += 1

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facesearch.errors import FaceSearchError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import models, subjects
+from facesearch.store import photos as stored_photos
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import MODEL, enroll, make_gallery, units
 
@@ -41,7 +43,7 @@ def sound_database(folder: Path) -> bytes:
         for person in range(PEOPLE):
             seeds = range(person * 5, person * 5 + 5)
             enroll(gallery, f"person {person}", *seeds, attributes={"team": "red" if person % 2 else "blue"})
-        gallery.store_calibration({"threshold": 0.5, "basis": "measured"}, MODEL)
+        gallery.write(models.put_calibration, {"threshold": 0.5, "basis": "measured"}, MODEL)
     return (folder / DATABASE_NAME).read_bytes()
 
 
@@ -51,10 +53,10 @@ def look(gallery: Gallery) -> View:
     return View(
         search=_said(lambda: gallery.search(queries, 3)),
         where=_said(lambda: gallery.search(queries, 3, {"team": "red"})),
-        subjects=_said(gallery.subjects),
-        photos=_said(lambda: [gallery.photos_of_subject(name) for name in names]),
+        subjects=_said(lambda: gallery.read(subjects.list_subjects)),
+        photos=_said(lambda: [gallery.read(stored_photos.photos_of_subject, name) for name in names]),
         model=_said(gallery.model),
-        calibration=_said(gallery.calibration),
+        calibration=_said(lambda: gallery.read(models.calibration)),
     )
 
 

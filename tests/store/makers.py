@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.search.gallery import Gallery
+from facesearch.store import photos as stored_photos
 from facesearch.store.decisions import RefusedPhoto, StoredRejection
 from facesearch.store.photos import MovedPhoto, NewPhoto, PhotoFile
 from facesearch.store.sqlite import SqliteDatabase
@@ -17,6 +18,7 @@ from facesearch.types import Face, ModelInfo, Quality, Reason, Rejection, Templa
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from facesearch.store.changes import Change
     from facesearch.store.location import Location
     from facesearch.types import Candidate, Vector, Vectors
 
@@ -73,7 +75,7 @@ def photo_of_other_model(subject: str, path: str, seed: int) -> NewPhoto:
 
 
 def moved_photo(gallery: Gallery, old: Path | str, new: Path | str, subject: str) -> MovedPhoto:
-    stored = gallery.find_photos([ROOT / old])[ROOT / old]
+    stored = gallery.read(stored_photos.find_photos, [ROOT / old])[ROOT / old]
     file = PhotoFile(ROOT / new, stored.file.sha256, stored.file.size, stored.file.mtime_ns)
     return MovedPhoto(stored, file, subject, {})
 
@@ -89,10 +91,15 @@ def make_gallery(place: Location) -> Gallery:
     return gallery
 
 
+def commit(gallery: Gallery, changes: Sequence[Change]) -> list[tuple[int, ...]]:
+    """Carry out changes; the template ids that each concerns."""
+    return [each.template_ids for each in gallery.apply(changes).applied]
+
+
 def enroll(gallery: Gallery, subject: str, *seeds: int, attributes: Mapping[str, str] | None = None) -> list[int]:
     """One photo `<seed>.jpg` per seed, with the vector `unit(seed)`; returns the template ids."""
     photos = [new_photo(subject, f"{seed}.jpg", [unit(seed)], attributes, content=seed) for seed in seeds]
-    return [template_id for ids in gallery.commit(photos) for template_id in ids]
+    return [template_id for ids in commit(gallery, photos) for template_id in ids]
 
 
 def best(gallery: Gallery, vector: Vector) -> Candidate | None:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
+from facesearch.store import audit, erasure, models, people, subjects, undo
+from facesearch.store import photos as stored_photos
 from facesearch.store.backups import restore_backup, write_backup
-from facesearch.store.check import check_gallery
-from facesearch.store.erasure_list import TOMBSTONES_NAME, Tombstones
+from facesearch.store.erasure_list import ERASURE_LIST_NAME, ErasedEntries
 from facesearch.store.keys import KeyStore
 from facesearch.store.rawscan import scan_files
 from facesearch.store.sqlite import DATABASE_NAME
-from tests.store.makers import MODEL, ROOT, enroll, found_subject, make_gallery, new_photo, unit
+from tests.store.makers import MODEL, ROOT, commit, enroll, found_subject, make_gallery, new_photo, unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,7 @@ PEOPLE = [f"person number {number:03}" for number in range(30)]
 def fill(gallery: Gallery) -> None:
     for number, name in enumerate(PEOPLE):
         photos = [new_photo(name, f"{name}/{at}.jpg", [unit(10 * number + at)]) for at in range(3)]
-        gallery.commit(photos)
+        commit(gallery, photos)
 
 
 def faults(folder: Path) -> list[str]:
@@ -41,7 +43,7 @@ def faults(folder: Path) -> list[str]:
 
 def test_a_backup_brings_everything_back(gallery: Gallery, tmp_path: Path) -> None:
     fill(gallery)
-    gallery.store_calibration({"threshold": 0.5}, MODEL)
+    gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
     KeyStore(gallery.database).create("door", ["read"])
     size = write_backup(gallery, tmp_path / "b")
     assert size == (tmp_path / "b").stat().st_size
@@ -54,8 +56,8 @@ def test_a_backup_brings_everything_back(gallery: Gallery, tmp_path: Path) -> No
     with Gallery.open(tmp_path / "again") as again:
         assert found_subject(again, 11) == PEOPLE[1]
         assert found_subject(again, 999) is None
-        assert again.calibration() == {"threshold": 0.5}
-        assert [each.action for each in again.events(last=2)] == ["backup", "restore"]
+        assert again.read(models.calibration) == {"threshold": 0.5}
+        assert [each.action for each in again.read(audit.events, last=2)] == ["backup", "restore"]
     assert {path.name for path in tmp_path.iterdir()} == {"b", "again", "gallery"}
     assert not [path for path in (tmp_path / "again").iterdir() if path.name.startswith(".")]
 
@@ -69,7 +71,7 @@ def test_a_backup_is_one_state_while_others_write(gallery: Gallery, folder: Path
             number = 0
             while not stop.is_set():
                 pair = [new_photo("pair", f"pair/{number}-{at}.jpg", [unit(5000 + number)]) for at in range(2)]
-                other.commit(pair)
+                commit(other, pair)
                 number += 1
 
     writer = threading.Thread(target=write)
@@ -89,10 +91,10 @@ def test_erased_people_are_not_in_a_restored_backup(gallery: Gallery, folder: Pa
     """Item 15: erase 20 people, scan every file and a restored backup."""
     fill(gallery)
     write_backup(gallery, tmp_path / "b")
-    gallery.rename_subject(PEOPLE[0], "somebody else")
-    gallery.merge_subjects(PEOPLE[1], PEOPLE[2])
-    gallery.remove_photos([next(iter(gallery.photos_of_subject(PEOPLE[3]))).photo])
-    erased = gallery.erase(["somebody else", *PEOPLE[2:21]])
+    gallery.write(people.rename, PEOPLE[0], "somebody else")
+    gallery.change(people.merge, PEOPLE[1], PEOPLE[2])
+    gallery.remove(people.remove_photos, [next(iter(gallery.read(stored_photos.photos_of_subject, PEOPLE[3]))).photo])
+    erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["somebody else", *PEOPLE[2:21]])
     assert gallery.database.checkpoint()
     with Gallery.open(folder) as reopened:
         reopened.search(unit(1)[None], 1)
@@ -100,13 +102,13 @@ def test_erased_people_are_not_in_a_restored_backup(gallery: Gallery, folder: Pa
     assert restored.erased_again == 0  # another folder knows of no erasure
     shutil.rmtree(tmp_path / "again")
     (tmp_path / "again").mkdir()
-    shutil.copy(folder / TOMBSTONES_NAME, tmp_path / "again")
+    shutil.copy(folder / ERASURE_LIST_NAME, tmp_path / "again")
     restored = restore_backup(tmp_path / "b", tmp_path / "again")
     assert (restored.subjects, restored.templates) == (9, 27)
     traces = erased.traces
     groups = [traces.vectors, [*traces.names, *(name.encode() for name in PEOPLE[:21])], traces.paths]
     hits = {each.path.name: each.hits for each in scan_files([folder, tmp_path / "again"], groups)}
-    assert {DATABASE_NAME, TOMBSTONES_NAME} <= set(hits)
+    assert {DATABASE_NAME, ERASURE_LIST_NAME} <= set(hits)
     assert set(hits.values()) == {(0, 0, 0)}
     assert faults(tmp_path / "again") == []
 
@@ -114,18 +116,18 @@ def test_erased_people_are_not_in_a_restored_backup(gallery: Gallery, folder: Pa
 def test_the_list_of_the_erased_goes_into_backups_and_out_of_them(gallery: Gallery, tmp_path: Path) -> None:
     fill(gallery)
     write_backup(gallery, tmp_path / "old")
-    gallery.erase(PEOPLE[:2])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, PEOPLE[:2])
     write_backup(gallery, tmp_path / "new")
     restore_backup(tmp_path / "new", tmp_path / "again")
     assert restore_backup(tmp_path / "old", tmp_path / "again", force=True).erased_again == 6
     with Gallery.open(tmp_path / "again") as again:
-        assert len(again.subjects()) == 28
+        assert len(again.read(subjects.list_subjects)) == 28
 
 
 def test_whoever_is_enrolled_again_stays(gallery: Gallery, folder: Path, tmp_path: Path) -> None:
     enroll(gallery, "anna", 1)
     enroll(gallery, "bob", 2)
-    gallery.erase(["bob"])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["bob"])
     enroll(gallery, "bob", 2)
     write_backup(gallery, tmp_path / "b")
     gallery.close()
@@ -186,7 +188,7 @@ def test_a_gallery_is_replaced_only_when_told_and_unused(gallery: Gallery, folde
     gallery.close()
     restore_backup(tmp_path / "b", folder, force=True)
     with Gallery.open(folder) as restored:
-        assert [subject.name for subject in restored.subjects()] == ["anna"]
+        assert [subject.name for subject in restored.read(subjects.list_subjects)] == ["anna"]
         assert found_subject(restored, 2) is None
     (folder / DATABASE_NAME).write_bytes(b"no database at all")
     restore_backup(tmp_path / "b", folder, force=True)
@@ -206,15 +208,15 @@ def test_what_cannot_be_written_or_read_is_told(gallery: Gallery, tmp_path: Path
 def test_a_damaged_list_of_the_erased_stops_a_restore(gallery: Gallery, folder: Path, tmp_path: Path) -> None:
     enroll(gallery, "anna", 1)
     write_backup(gallery, tmp_path / "b")
-    gallery.erase(["anna"])
-    text = (folder / TOMBSTONES_NAME).read_text()
-    assert Tombstones.parse(text).format() == text
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
+    text = (folder / ERASURE_LIST_NAME).read_text()
+    assert ErasedEntries.parse(text).format() == text
     (tmp_path / "again").mkdir()
     for damaged in (text.replace("0", "1"), text[:-3], "what?\n", text.split("\n", 1)[1]):
-        (tmp_path / "again" / TOMBSTONES_NAME).write_text(damaged)
+        (tmp_path / "again" / ERASURE_LIST_NAME).write_text(damaged)
         with pytest.raises(CorruptGalleryError, match="list of erased"):
             restore_backup(tmp_path / "b", tmp_path / "again")
-        (folder / TOMBSTONES_NAME).write_text(damaged)
+        (folder / ERASURE_LIST_NAME).write_text(damaged)
         assert [each.subject for each in check_gallery(gallery) if not each.ok] == ["erased"]
 
 
@@ -245,19 +247,23 @@ def test_a_backup_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
 def journaled(gallery: Gallery) -> Gallery:
     """Anna, whom the journal could bring back in several ways, and Ben, whom it has to keep."""
     for seed in range(1, 7):
-        gallery.commit([new_photo("Annabella" if seed < 4 else "Ben", f"{seed}.jpg", [unit(seed)], content=seed)])
-    gallery.commit(
-        [new_photo("Zoe Zimmer", "7.jpg", [unit(7)], content=7), new_photo("Maximilian", "8.jpg", [unit(8)], content=8)]
+        commit(gallery, [new_photo("Annabella" if seed < 4 else "Ben", f"{seed}.jpg", [unit(seed)], content=seed)])
+    commit(
+        gallery,
+        [
+            new_photo("Zoe Zimmer", "7.jpg", [unit(7)], content=7),
+            new_photo("Maximilian", "8.jpg", [unit(8)], content=8),
+        ],
     )
-    gallery.rename_subject("Annabella", "Anna Amsel")
-    gallery.remove_photos([ROOT / "1.jpg", ROOT / "4.jpg"])
-    gallery.merge_subjects("Zoe Zimmer", "Anna Amsel")
-    gallery.remove_subject("Maximilian")
+    gallery.write(people.rename, "Annabella", "Anna Amsel")
+    gallery.remove(people.remove_photos, [ROOT / "1.jpg", ROOT / "4.jpg"])
+    gallery.change(people.merge, "Zoe Zimmer", "Anna Amsel")
+    gallery.remove(people.remove, "Maximilian")
     return gallery
 
 
 def erase_and_prove(gallery: Gallery, folder: Path) -> Erased:
-    erased = gallery.erase(["Anna Amsel", "Maximilian"])
+    erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["Anna Amsel", "Maximilian"])
     gallery.database.checkpoint()
     assert traces_in(folder, erased) == 0
     return erased
@@ -269,12 +275,12 @@ def traces_in(folder: Path, erased: Erased) -> int:
 
 
 def require_only_ben(gallery: Gallery) -> None:
-    assert [each.name for each in gallery.subjects()] == ["Ben"]
+    assert [each.name for each in gallery.read(subjects.list_subjects)] == ["Ben"]
     assert all(found_subject(gallery, seed) is None for seed in (1, 2, 3, 7, 8))
-    for entry in gallery.history():
+    for entry in gallery.read(people.history):
         if entry.undoable:
-            gallery.undo(entry.entry_id)
-    assert [each.name for each in gallery.subjects()] == ["Ben"]
+            gallery.change(undo.undo, entry.entry_id)
+    assert [each.name for each in gallery.read(subjects.list_subjects)] == ["Ben"]
     assert found_subject(gallery, 1) is None
     assert all(each.ok for each in check_gallery(gallery) if each.subject != "photos")
 
@@ -294,10 +300,10 @@ def test_check_finds_the_erased_in_the_journal_of_a_replaced_database(
 ) -> None:
     enroll(gallery, "Maximilian", 8)
     enroll(gallery, "Ben", 5)
-    gallery.remove_subject("Maximilian")
+    gallery.remove(people.remove, "Maximilian")
     gallery.database.checkpoint()
     shutil.copy(folder / DATABASE_NAME, tmp_path / "copy")
-    gallery.erase(["Maximilian"])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["Maximilian"])
     gallery.close()
     shutil.copy(tmp_path / "copy", folder / DATABASE_NAME)
     with Gallery.open(folder) as replaced:
@@ -308,8 +314,8 @@ def test_check_finds_the_erased_in_the_journal_of_a_replaced_database(
 
 
 def test_the_last_of_the_erased_who_comes_back_is_off_the_list_and_its_copy(gallery: Gallery, folder: Path) -> None:
-    gallery.change(lambda connection: gallery.erased_list.add(connection, ["name Anna"]))
-    assert (folder / TOMBSTONES_NAME).stat().st_size > 0
-    gallery.change(lambda connection: gallery.erased_list.lift(connection, ["name Anna"]))
-    assert len(gallery.erased()) == 0
-    assert gallery.events()[-1].detail == {"entries": 1}
+    gallery.change(lambda connection: gallery.erasure_list.add(connection, ["name Anna"]))
+    assert (folder / ERASURE_LIST_NAME).stat().st_size > 0
+    gallery.change(lambda connection: gallery.erasure_list.lift(connection, ["name Anna"]))
+    assert len(gallery.read(gallery.erasure_list.read)) == 0
+    assert gallery.read(audit.events)[-1].detail == {"entries": 1}

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ModelMismatchError
-from facesearch.store.check import check_gallery
+from facesearch.search.check import check_gallery
+from facesearch.store import models, people, subjects, templates
 from tests.store.makers import (
     MODEL,
     OTHER_MODEL,
+    commit,
     enroll,
     found_subject,
     new_photo,
@@ -21,38 +23,38 @@ from tests.store.makers import (
 )
 
 if TYPE_CHECKING:
-    from facesearch.search.changes import Change
     from facesearch.search.gallery import Gallery
+    from facesearch.store.changes import Change
 
 pytestmark = pytest.mark.both_databases
 
 
 def test_the_first_template_binds_a_gallery_and_nothing_before_it(gallery: Gallery, second: Gallery) -> None:
-    gallery.commit([refused_photo("blurred.jpg")])
-    assert gallery.model() is gallery.last_model() is None
+    commit(gallery, [refused_photo("blurred.jpg")])
+    assert gallery.model() is gallery.read(models.last_model) is None
     second.adopt(OTHER_MODEL)  # of a run with another pack at the same time
     enroll(gallery, "anna", 1)
-    assert gallery.model() == gallery.last_model() == MODEL
+    assert gallery.model() == gallery.read(models.last_model) == MODEL
     with pytest.raises(ModelMismatchError):
-        second.commit([photo_of_other_model("bob", "b.jpg", 2)])
+        commit(second, [photo_of_other_model("bob", "b.jpg", 2)])
     with pytest.raises(ModelMismatchError):
         second.adopt(OTHER_MODEL)
-    assert [subject.name for subject in gallery.subjects()] == ["anna"]
+    assert [subject.name for subject in gallery.read(subjects.list_subjects)] == ["anna"]
 
 
 def test_a_gallery_that_lost_everybody_takes_another_model(gallery: Gallery, second: Gallery) -> None:
     enroll(gallery, "anna", 1)
-    gallery.store_calibration({"threshold": 0.5}, MODEL)
+    gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
     assert found_subject(gallery, 1) == found_subject(second, 1) == "anna"
-    gallery.remove_subject("anna")
-    assert (gallery.model(), gallery.last_model()) == (None, MODEL)
+    gallery.remove(people.remove, "anna")
+    assert (gallery.model(), gallery.read(models.last_model)) == (None, MODEL)
     for each in (gallery, second):
         each.adopt(OTHER_MODEL)
         assert each.search(unit(1)[None], 1, model_id=OTHER_MODEL.model_id) == [()]
-    gallery.commit([photo_of_other_model("bob", "b.jpg", 2)])
+    commit(gallery, [photo_of_other_model("bob", "b.jpg", 2)])
     assert gallery.model() == OTHER_MODEL
     assert found_subject(gallery, 2) == found_subject(second, 2) == "bob"
-    assert gallery.calibration() is None
+    assert gallery.read(models.calibration) is None
     with pytest.raises(ModelMismatchError):
         enroll(second, "anna", 1)
     assert all(finding.ok for finding in check_gallery(gallery))
@@ -60,15 +62,15 @@ def test_a_gallery_that_lost_everybody_takes_another_model(gallery: Gallery, sec
 
 def test_a_calibration_stays_with_its_model_and_comes_back_with_it(gallery: Gallery) -> None:
     enroll(gallery, "anna", 1)
-    gallery.store_calibration({"threshold": 0.5}, MODEL)
-    gallery.remove_subject("anna")
-    assert gallery.calibration() is None
+    gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
+    gallery.remove(people.remove, "anna")
+    assert gallery.read(models.calibration) is None
     gallery.adopt(OTHER_MODEL)
-    gallery.commit([photo_of_other_model("bob", "b.jpg", 2)])
-    gallery.remove_subject("bob")
+    commit(gallery, [photo_of_other_model("bob", "b.jpg", 2)])
+    gallery.remove(people.remove, "bob")
     gallery.adopt(MODEL)
     enroll(gallery, "anna", 1)
-    assert gallery.calibration() == {"threshold": 0.5}
+    assert gallery.read(models.calibration) == {"threshold": 0.5}
     assert found_subject(gallery, 1) == "anna"
 
 
@@ -78,14 +80,14 @@ def test_two_first_enrolments_at_once_with_two_models_leave_one(
 ) -> None:
     if emptied:
         enroll(gallery, "anna", 1)
-        gallery.remove_subject("anna")
+        gallery.remove(people.remove, "anna")
     second.adopt(OTHER_MODEL)
     start, failed = threading.Barrier(2), []
 
-    def commit(opened: Gallery, photo: Change) -> None:
+    def enroll_first(opened: Gallery, photo: Change) -> None:
         start.wait()
         try:
-            opened.commit([photo])
+            commit(opened, [photo])
         except ModelMismatchError:
             failed.append(opened)
 
@@ -93,11 +95,11 @@ def test_two_first_enrolments_at_once_with_two_models_leave_one(
         (gallery, new_photo("bob", "b.jpg", [unit(2)])),
         (second, photo_of_other_model("carl", "c.jpg", 3)),
     ]
-    threads = [threading.Thread(target=commit, args=each) for each in both]
+    threads = [threading.Thread(target=enroll_first, args=each) for each in both]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(failed) == 1
-    assert len(gallery.subjects()) == gallery.counts()["templates"] == 1
+    assert len(gallery.read(subjects.list_subjects)) == gallery.read(templates.counts)["templates"] == 1
     assert all(finding.ok for finding in check_gallery(gallery))

@@ -24,13 +24,18 @@ from facesearch.errors import (
     GalleryError,
     ModelMismatchError,
 )
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.bundle.file import MANIFEST, SIGNATURE, TOMBSTONES, BundleReader, BundleWriter
+from facesearch.store import audit, erasure, models, subjects
+from facesearch.store import decisions as stored_decisions
+from facesearch.store import people as stored_people
+from facesearch.store import photos as stored_photos
+from facesearch.store import templates as stored_templates
+from facesearch.store.bundle.file import ERASED, MANIFEST, SIGNATURE, BundleReader, BundleWriter
 from facesearch.store.bundle.reading import read_bundle
 from facesearch.store.bundle.tables import BY_NAME, TABLES, template_columns, to_arrow
 from facesearch.store.bundle.writing import write_bundle
-from facesearch.store.check import check_gallery
-from facesearch.store.erasure_list import TOMBSTONES_NAME
+from facesearch.store.erasure_list import ERASURE_LIST_NAME
 from facesearch.store.location import Location
 from facesearch.store.photos import CropStore, NewPhoto
 from facesearch.store.reembedding import GalleryModels
@@ -42,6 +47,7 @@ from tests.store.makers import (
     MODEL,
     OTHER_MODEL,
     ROOT,
+    commit,
     enroll,
     found_subject,
     make_gallery,
@@ -80,14 +86,20 @@ def people(gallery: Gallery) -> Gallery:
 def fill(gallery: Gallery) -> None:
     odd = Path(os.fsdecode(b"/photos/\xff.jpg"))
     enroll(gallery, "Removed", 90, 91)
-    gallery.remove_subject("Removed")  # so that ids have gaps
+    gallery.remove(stored_people.remove, "Removed")  # so that ids have gaps
     enroll(gallery, "Ada", 1, 2, attributes={"team": "a", "é": "ü"})
     enroll(gallery, "Ben", 3)
-    gallery.commit([new_photo("Cleo", "4.jpg", [unit(4), unit(5)], {"team": "a"}, content=4)])
-    gallery.commit([moved_photo(gallery, "3.jpg", odd, "Ben"), refused_photo("blurred.jpg")])
-    gallery.store_calibration({"threshold": 0.5}, MODEL)
-    CropStore(gallery.database).keep(gallery.photos_of_subject("Ada")[0].photo_id, b"\xff\xd8a picture")
-    gallery.erase([gallery.subject(enroll_one(gallery, "Erased")).subject_id])
+    commit(gallery, [new_photo("Cleo", "4.jpg", [unit(4), unit(5)], {"team": "a"}, content=4)])
+    commit(gallery, [moved_photo(gallery, "3.jpg", odd, "Ben"), refused_photo("blurred.jpg")])
+    gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
+    CropStore(gallery.database).keep(
+        gallery.read(stored_photos.photos_of_subject, "Ada")[0].photo_id, b"\xff\xd8a picture"
+    )
+    gallery.remove(
+        erasure.erase_subjects,
+        gallery.erasure_list,
+        [gallery.read(stored_people.find, enroll_one(gallery, "Erased")).subject_id],
+    )
 
 
 def enroll_one(gallery: Gallery, name: str) -> str:
@@ -118,13 +130,13 @@ def test_an_empty_gallery_takes_everything_over_as_it_was(people: Gallery, other
         assert (done.subjects, done.photos, done.faces, done.templates) == (3, 4, 5, 5)
         assert contents(other) == contents(people)
         assert answers(other) == answers(people)
-        assert other.calibration() == {"threshold": 0.5}
-        assert other.find_rejections([ROOT / "blurred.jpg"])
+        assert other.read(models.calibration) == {"threshold": 0.5}
+        assert other.read(stored_decisions.find_rejections, [ROOT / "blurred.jpg"])
         assert all(finding.ok for finding in check_gallery(other))
         taken = {row[0] for row in contents(people)[str(TemplateRow.__table__)]}
         assert max(taken) < min(enroll(other, "Dan", 6))
-        assert [event.action for event in other.events()] == ["import"]
-    assert people.events()[-1].action == "export"
+        assert [event.action for event in other.read(audit.events)] == ["import"]
+    assert people.read(audit.events)[-1].action == "export"
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force_and_when_the_new_one_is_whole(
@@ -150,7 +162,7 @@ def test_a_gallery_moves_between_a_folder_and_a_server(place: Location, tmp_path
         read_bundle(target, tmp_path / "there")
         assert contents(target) == contents(source)
         assert answers(target) == answers(source)
-        assert target.calibration() == source.calibration()
+        assert target.read(models.calibration) == source.read(models.calibration)
         assert all(finding.ok for finding in check_gallery(target))
         write_bundle(target, tmp_path / "back", crops=True)
         with Gallery.open(tmp_path / "again", create=True) as again:
@@ -175,15 +187,18 @@ def test_a_bundle_of_other_people_is_added_to_those_there_are(people: Gallery, o
     with other:
         other.adopt(MODEL)
         enroll(other, "Dan", 6, 7)
-        other.store_calibration({"threshold": 0.7}, MODEL)
+        other.write(models.put_calibration, {"threshold": 0.7}, MODEL)
         expected = [sorted(map(named, a + b)) for a, b in zip(every(people), every(other), strict=True)]
         done = read_bundle(other, bundle)
         assert (done.subjects, done.merged, done.templates) == (3, 0, 5)
         assert [sorted(map(named, found)) for found in every(other)] == expected
-        assert other.calibration() == {"threshold": 0.7}
-        assert other.subject("Ada").attributes == {"team": "a", "é": "ü"}
-        assert other.find_rejections([ROOT / "blurred.jpg"]) == {}
-        assert CropStore(other.database).find(other.photos_of_subject("Ada")[0].photo_id) == b"\xff\xd8a picture"
+        assert other.read(models.calibration) == {"threshold": 0.7}
+        assert other.read(stored_people.find, "Ada").attributes == {"team": "a", "é": "ü"}
+        assert other.read(stored_decisions.find_rejections, [ROOT / "blurred.jpg"]) == {}
+        assert (
+            CropStore(other.database).find(other.read(stored_photos.photos_of_subject, "Ada")[0].photo_id)
+            == b"\xff\xd8a picture"
+        )
         assert all(finding.ok for finding in check_gallery(other))
 
 
@@ -198,7 +213,7 @@ def named(candidate: Candidate) -> tuple[str, float, str]:
 def test_who_is_in_both_is_refused_or_merged(people: Gallery, other: Gallery, bundle: Path) -> None:
     with other:
         other.adopt(MODEL)
-        other.commit([new_photo("Ada", "else.jpg", [unit(20)], {"team": "z"}, content=20)])
+        commit(other, [new_photo("Ada", "else.jpg", [unit(20)], {"team": "z"}, content=20)])
         before = contents(other)
         with pytest.raises(GalleryError, match="1 people of the bundle") as error:
             read_bundle(other, bundle)
@@ -206,8 +221,8 @@ def test_who_is_in_both_is_refused_or_merged(people: Gallery, other: Gallery, bu
         assert contents(other) == before
         done = read_bundle(other, bundle, merge=True)
         assert (done.subjects, done.merged, done.photos, done.photos_known) == (2, 1, 4, 0)
-        assert other.subject("Ada").attributes == {"team": "z", "é": "ü"}  # what was there stays
-        assert other.subject("Ada").photos == 3
+        assert other.read(stored_people.find, "Ada").attributes == {"team": "z", "é": "ü"}  # what was there stays
+        assert other.read(stored_people.find, "Ada").photos == 3
         after = contents(other)
         again = read_bundle(other, bundle, merge=True)
         assert (again.subjects, again.photos, again.templates, again.photos_known) == (0, 0, 0, 4)
@@ -219,14 +234,15 @@ def test_photos_in_both_stay_the_gallerys(people: Gallery, other: Gallery, bundl
     with other:
         other.adopt(MODEL)
         enroll(other, "Somebody else", 1)  # at the path of a photo of Ada, with its bytes
-        other.commit([new_photo("Ada", "copy.jpg", [unit(2)], content=2)])  # the bytes of another one
-        other.commit([new_photo("Dan", "same.jpg", [unit(9)], content=4)])  # the bytes of a photo of Cleo
+        commit(other, [new_photo("Ada", "copy.jpg", [unit(2)], content=2)])  # the bytes of another one
+        commit(other, [new_photo("Dan", "same.jpg", [unit(9)], content=4)])  # the bytes of a photo of Cleo
         with pytest.raises(GalleryError):
             read_bundle(other, bundle)
         done = read_bundle(other, bundle, merge=True)
         assert (done.photos, done.photos_known) == (2, 2)
         photos = {
-            name: [photo.photo.name for photo in other.photos_of_subject(name)] for name in ("Ada", "Cleo", "Dan")
+            name: [photo.photo.name for photo in other.read(stored_photos.photos_of_subject, name)]
+            for name in ("Ada", "Cleo", "Dan")
         }
         assert photos == {"Ada": ["copy.jpg"], "Cleo": ["4.jpg"], "Dan": ["same.jpg"]}
         assert all(finding.ok for finding in check_gallery(other))
@@ -235,18 +251,18 @@ def test_photos_in_both_stay_the_gallerys(people: Gallery, other: Gallery, bundl
 def test_a_bundle_of_another_model_is_refused(people: Gallery, other: Gallery, bundle: Path) -> None:
     with other:
         other.adopt(OTHER_MODEL)
-        other.commit([photo_of_other_model("Zoe", "z.jpg", 9)])
+        commit(other, [photo_of_other_model("Zoe", "z.jpg", 9)])
         with pytest.raises(ModelMismatchError, match="model-a") as error:
             read_bundle(other, bundle, merge=True)
         assert "reembed" in (error.value.hint or "")
-        assert other.counts()["subjects"] == 1
+        assert other.read(stored_templates.counts)["subjects"] == 1
 
 
 def test_a_gallery_that_lost_everybody_takes_a_bundle_of_another_model(other: Gallery, bundle: Path) -> None:
     with other:
         other.adopt(OTHER_MODEL)
-        other.commit([photo_of_other_model("Zoe", "z.jpg", 9)])
-        other.remove_subject("Zoe")
+        commit(other, [photo_of_other_model("Zoe", "z.jpg", 9)])
+        other.remove(stored_people.remove, "Zoe")
         read_bundle(other, bundle)
         assert other.model() == MODEL
         assert found_subject(other, 4) == "Cleo"
@@ -266,7 +282,7 @@ def test_templates_of_the_model_before_come_along(people: Gallery, other: Galler
 
 
 def embed_all_wide(gallery: Gallery) -> None:
-    gallery.commit([moved_photo(gallery, Path(os.fsdecode(b"/photos/\xff.jpg")), "3.jpg", "Ben")])
+    commit(gallery, [moved_photo(gallery, Path(os.fsdecode(b"/photos/\xff.jpg")), "3.jpg", "Ben")])
     embed_all(gallery)
 
 
@@ -280,13 +296,13 @@ def test_whoever_was_erased_stays_out_unless_told_otherwise(
             enroll(other, "Dan", 6, 7, 8)
             enroll(other, "Dora", 9)
         read_bundle(other, bundle)
-        other.erase(["Ada"])
-        other.merge_subjects("Cleo", "Ben")
-        other.erase(["Ben"])
+        other.remove(erasure.erase_subjects, other.erasure_list, ["Ada"])
+        other.change(stored_people.merge, "Cleo", "Ben")
+        other.remove(erasure.erase_subjects, other.erasure_list, ["Ben"])
         done = read_bundle(other, bundle, merge=True)
         assert (done.subjects, done.templates) == (0, 0)
         assert done.erased == 5
-        assert [subject.name for subject in other.subjects()] == ([] if fresh else ["Dan", "Dora"])
+        assert [subject.name for subject in other.read(subjects.list_subjects)] == ([] if fresh else ["Dan", "Dora"])
         done = read_bundle(other, bundle, merge=True, bring_back_erased=True)
         assert (done.subjects, done.templates, done.erased) == (3, 5, 0)
         assert all(finding.ok for finding in check_gallery(other))
@@ -295,14 +311,16 @@ def test_whoever_was_erased_stays_out_unless_told_otherwise(
 @pytest.fixture
 def decided(people: Gallery) -> Gallery:
     """The same people, after somebody corrected them."""
-    people.commit([said_photo("Mira", "m1.jpg", 30), said_photo("Mira", "m2.jpg", 31), said_photo("Ada", "m3.jpg", 32)])
-    people.rename_subject("Mira", "M. Q.")
-    people.add_alias("M. Q.", "Quill")
-    people.move_photos([ROOT / "m3.jpg"], "M. Q.")
-    people.confirm_photos([ROOT / "m1.jpg"])
-    people.remove_photos([ROOT / "m2.jpg"])
-    (template_id, *_) = people.find_photos([ROOT / "1.jpg"])[ROOT / "1.jpg"].template_ids
-    people.commit([replace(said_photo("Ben", "m4.jpg", 33, {"team": "b"}), conflict=template_id)])
+    commit(
+        people, [said_photo("Mira", "m1.jpg", 30), said_photo("Mira", "m2.jpg", 31), said_photo("Ada", "m3.jpg", 32)]
+    )
+    people.write(stored_people.rename, "Mira", "M. Q.")
+    people.write(stored_people.add_alias, "M. Q.", "Quill")
+    people.change(stored_people.move_photos, [ROOT / "m3.jpg"], "M. Q.")
+    people.write(stored_people.confirm_photos, [ROOT / "m1.jpg"])
+    people.remove(stored_people.remove_photos, [ROOT / "m2.jpg"])
+    (template_id, *_) = people.read(stored_photos.find_photos, [ROOT / "1.jpg"])[ROOT / "1.jpg"].template_ids
+    commit(people, [replace(said_photo("Ben", "m4.jpg", 33, {"team": "b"}), conflict=template_id)])
     return people
 
 
@@ -311,7 +329,7 @@ def said_photo(subject: str, path: str, seed: int, attributes: Mapping[str, str]
 
 
 def decisions(gallery: Gallery) -> dict[tuple[str, str], str | None]:
-    return gallery.decisions([photo_file("", seed).sha256 for seed in range(40)])
+    return gallery.read(stored_decisions.name_decisions, [photo_file("", seed).sha256 for seed in range(40)])
 
 
 def test_what_people_decided_comes_along(decided: Gallery, other: Gallery, tmp_path: Path) -> None:
@@ -319,20 +337,26 @@ def test_what_people_decided_comes_along(decided: Gallery, other: Gallery, tmp_p
     with other:
         read_bundle(other, tmp_path / "b")
         assert contents(other) == contents(decided)
-        assert other.subject("Mira").aliases == ("Mira", "Quill")
-        assert other.history() == [], "corrections can be undone where they were made"
+        assert other.read(stored_people.find, "Mira").aliases == ("Mira", "Quill")
+        assert other.read(stored_people.history) == [], "corrections can be undone where they were made"
     with make_gallery(tmp_path / "third") as third:
         enroll(third, "Dan", 6, 7)
         read_bundle(third, tmp_path / "b")
         assert decisions(third) == decisions(decided)
         assert set(decisions(third).values()) == {"M. Q.", None}
         for name in ("M. Q.", "Ben"):
-            expected, found = decided.photos_of_subject(name), third.photos_of_subject(name)
+            expected, found = (
+                decided.read(stored_photos.photos_of_subject, name),
+                third.read(stored_photos.photos_of_subject, name),
+            )
             assert [(each.photo, each.origin) for each in found] == [(each.photo, each.origin) for each in expected]
-        assert third.subject("Quill").name == "M. Q."
-        (odd,) = third.find_photos([ROOT / "m4.jpg"]).values()
-        assert (odd.label, odd.conflict) == ("Ben", third.find_photos([ROOT / "1.jpg"])[ROOT / "1.jpg"].template_ids[0])
-        assert third.known_subjects(["Ben"])["Ben"].said == {"team": "b"}
+        assert third.read(stored_people.find, "Quill").name == "M. Q."
+        (odd,) = third.read(stored_photos.find_photos, [ROOT / "m4.jpg"]).values()
+        assert (odd.label, odd.conflict) == (
+            "Ben",
+            third.read(stored_photos.find_photos, [ROOT / "1.jpg"])[ROOT / "1.jpg"].template_ids[0],
+        )
+        assert third.read(subjects.known_subjects, ["Ben"])["Ben"].said == {"team": "b"}
         assert all(finding.ok for finding in check_gallery(third))
 
 
@@ -344,17 +368,17 @@ def test_a_merge_finds_people_by_their_other_names(
         other.adopt(MODEL)
         enroll(other, "Ada", 20)
         enroll(other, "Benjamin", 21)
-        (other if renamed_here else people).rename_subject("Ada", "A. L.")
-        people.add_alias("Ben", "Benjamin")
-        people.add_alias("Ben", "Benny")
+        (other if renamed_here else people).write(stored_people.rename, "Ada", "A. L.")
+        people.write(stored_people.add_alias, "Ben", "Benjamin")
+        people.write(stored_people.add_alias, "Ben", "Benny")
         write_bundle(people, tmp_path / "b")
         with pytest.raises(GalleryError, match="2 people of the bundle"):
             read_bundle(other, tmp_path / "b")
         done = read_bundle(other, tmp_path / "b", merge=True)
         assert (done.merged, done.subjects) == (2, 1)
-        ada = other.subject("Ada")
+        ada = other.read(stored_people.find, "Ada")
         assert (ada.name, *ada.aliases) == (("A. L.", "Ada") if renamed_here else ("Ada", "A. L."))
-        assert (ada.photos, other.subject("Ben").aliases) == (3, ("Ben", "Benny"))
+        assert (ada.photos, other.read(stored_people.find, "Ben").aliases) == (3, ("Ben", "Benny"))
         before = contents(other)
         assert read_bundle(other, tmp_path / "b", merge=True).subjects == 0
         assert contents(other) == before
@@ -362,15 +386,15 @@ def test_a_merge_finds_people_by_their_other_names(
 
 
 def test_people_whom_the_gallery_made_one_have_a_photo_once(people: Gallery, other: Gallery, tmp_path: Path) -> None:
-    people.commit([new_photo("Ben", "copy.jpg", [unit(2)], content=2)])
+    commit(people, [new_photo("Ben", "copy.jpg", [unit(2)], content=2)])
     write_bundle(people, tmp_path / "b")
     with other:
         other.adopt(MODEL)
         enroll(other, "Ada", 20)
-        other.add_alias("Ada", "Ben")
+        other.write(stored_people.add_alias, "Ada", "Ben")
         done = read_bundle(other, tmp_path / "b", merge=True)
         assert (done.photos, done.photos_known) == (4, 1)
-        assert other.subject("Ada").photos == 4
+        assert other.read(stored_people.find, "Ada").photos == 4
         assert all(finding.ok for finding in check_gallery(other))
 
 
@@ -378,11 +402,11 @@ def test_what_the_gallery_decided_about_a_photo_stays(decided: Gallery, other: G
     write_bundle(decided, tmp_path / "b")
     with other:
         other.adopt(MODEL)
-        other.commit([said_photo("Mira", "m2.jpg", 31), said_photo("Ada", "m3.jpg", 32)])
-        other.move_photos([ROOT / "m3.jpg"], "Zoe", create=True)
+        commit(other, [said_photo("Mira", "m2.jpg", 31), said_photo("Ada", "m3.jpg", 32)])
+        other.change(stored_people.move_photos, [ROOT / "m3.jpg"], "Zoe", create=True)
         read_bundle(other, tmp_path / "b", merge=True)
         assert decisions(other) == {(photo_file("", 32).sha256, "Ada"): "Zoe"}
-        assert [each.photo.name for each in other.photos_of_subject("Mira")] == ["m2.jpg", "m1.jpg"]
+        assert [each.photo.name for each in other.read(stored_photos.photos_of_subject, "Mira")] == ["m2.jpg", "m1.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -393,25 +417,25 @@ def test_what_the_gallery_decided_about_a_photo_stays(decided: Gallery, other: G
 def test_nothing_that_was_erased_comes_in(other: Gallery, tmp_path: Path, called: str, seed: int, content: int) -> None:
     attributes = {"team": "a"}
     with make_gallery(tmp_path / "source") as source:
-        source.commit([new_photo(called, "x.jpg", [unit(seed)], attributes, content=content)])
-        source.add_alias(called, "Somebody else")
+        commit(source, [new_photo(called, "x.jpg", [unit(seed)], attributes, content=content)])
+        source.write(stored_people.add_alias, called, "Somebody else")
         enroll(source, "Ben", 3)
         write_bundle(source, tmp_path / "b")
     with other:
         other.adopt(MODEL)
         enroll(other, "Zoe", 40)
         enroll(other, "Ada", 1)
-        other.erase(["Ada"])
+        other.remove(erasure.erase_subjects, other.erasure_list, ["Ada"])
         done = read_bundle(other, tmp_path / "b")
         assert (done.subjects, done.photos, done.faces, done.templates, done.erased) == (1, 1, 1, 1, 1)
         assert done.erased_subjects == (called == "Ada")
-        assert [(each.name, each.aliases) for each in other.subjects()] == [("Ben", ()), ("Zoe", ())]
-        other.remove_subject("Ben")
+        assert [(each.name, each.aliases) for each in other.read(subjects.list_subjects)] == [("Ben", ()), ("Zoe", ())]
+        other.remove(stored_people.remove, "Ben")
         done = read_bundle(other, tmp_path / "b", bring_back_erased=True)
         assert (done.subjects, done.erased, done.erased_subjects) == (2, 0, 0)
-        assert other.events(action="people.bring_back")[-1].detail["entries"] != 0
-        other.remove_subject(called)
-        other.remove_subject("Ben")
+        assert other.read(audit.events, action="people.bring_back")[-1].detail["entries"] != 0
+        other.remove(stored_people.remove, called)
+        other.remove(stored_people.remove, "Ben")
         assert read_bundle(other, tmp_path / "b").erased == 0, "the list names them no more"
         assert all(finding.ok for finding in check_gallery(other))
 
@@ -422,21 +446,21 @@ def test_somebody_who_was_enrolled_again_is_not_kept_out_by_the_name(
     with other:
         other.adopt(MODEL)
         enroll(other, "Ada", 50)
-        other.erase(["Ada"])
+        other.remove(erasure.erase_subjects, other.erasure_list, ["Ada"])
         enroll(other, "Ada", 51)
         done = read_bundle(other, bundle, merge=True)
         assert (done.merged, done.erased, done.erased_subjects) == (1, 0, 0)
-        assert other.subject("Ada").photos == 3
+        assert other.read(stored_people.find, "Ada").photos == 3
 
 
 def test_an_older_list_in_the_folder_holds_for_an_empty_gallery(people: Gallery, bundle: Path, tmp_path: Path) -> None:
-    people.erase(["Ada"])
+    people.remove(erasure.erase_subjects, people.erasure_list, ["Ada"])
     for folder in ("kept", "back"):
         (tmp_path / folder).mkdir()
-        shutil.copy(people.folder / TOMBSTONES_NAME, tmp_path / folder)
+        shutil.copy(people.folder / ERASURE_LIST_NAME, tmp_path / folder)
     with Gallery.open(tmp_path / "kept", create=True) as kept:
         done = read_bundle(kept, bundle)
-        assert (done.erased, done.erased_subjects, kept.counts()["subjects"]) == (2, 1, 2)
+        assert (done.erased, done.erased_subjects, kept.read(stored_templates.counts)["subjects"]) == (2, 1, 2)
         assert all(finding.ok for finding in check_gallery(kept))
     with Gallery.open(tmp_path / "back", create=True) as back:
         assert read_bundle(back, bundle, bring_back_erased=True).subjects == 3
@@ -498,7 +522,7 @@ def write_raw(file: Path, changes: dict[str, list[list[Any]]], *, vectors: list[
         columns = template_columns(DIMENSION)
         with writer.table("templates-1.parquet", columns) as put:
             put(to_arrow(columns, vectors or [[1, 1, checksum(1, 1, vector), vector]]))
-        writer.text(TOMBSTONES, "")
+        writer.text(ERASED, "")
         writer.finish({"model": MODEL.model_id}, None)
 
 
@@ -554,7 +578,7 @@ def test_what_no_export_wrote_is_refused(
     with Gallery.open(tmp_path / "g", create=True) as gallery:
         with pytest.raises(FaceSearchError):
             read_bundle(gallery, tmp_path / "b")
-        assert (gallery.model(), gallery.subjects()) == (None, [])
+        assert (gallery.model(), gallery.read(subjects.list_subjects)) == (None, [])
 
 
 def test_members_that_no_manifest_lists_are_refused(bundle: Path, other: Gallery) -> None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from facesearch.search.gallery import Gallery
-from facesearch.store import bundle_export, bundle_file
+from facesearch.store.bundle import file as bundle_file
+from facesearch.store.bundle import writing as bundle_writing
 from facesearch.store.bundle.reading import read_bundle
 from facesearch.store.bundle.writing import write_bundle
 from tests.store.bundling import DIMENSION, make
@@ -21,7 +22,7 @@ COUNT = 6_000
 
 
 def test_memory_does_not_grow_with_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (bundle_file, bundle_export):
+    for module in (bundle_file, bundle_writing):
         monkeypatch.setattr(module, "ROWS", 256)  # so that a small gallery has many batches
     make(tmp_path / "from", COUNT)
     held: list[int] = []

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import audit, models, people
 from facesearch.store.sqlite import DATABASE_NAME
 from facesearch.store.templates import checksum
 from tests.store import damage
 from tests.store.makers import (
     MODEL,
+    commit,
     enroll,
     found_subject,
     make_gallery,
@@ -102,9 +104,9 @@ def test_each_kind_of_damage_is_named_and_never_mended(
     enrolled: Path, statement: str, subject: str, words: str
 ) -> None:
     with Gallery.open(enrolled) as gallery:
-        gallery.commit([refused_photo("refused.jpg")])
-        gallery.record("enroll", {"photos": 3})
-        gallery.store_calibration({"threshold": 0.5}, MODEL)
+        commit(gallery, [refused_photo("refused.jpg")])
+        gallery.write(audit.record, "enroll", {"photos": 3})
+        gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
         assert faults(gallery) == []
     tamper(enrolled, statement)
     with Gallery.open(enrolled) as gallery:
@@ -131,7 +133,7 @@ def test_a_damaged_template_never_answers_and_can_be_removed(enrolled: Path) -> 
     with Gallery.open(enrolled) as gallery:
         with pytest.raises(CorruptGalleryError, match="Template 3 is damaged"):
             gallery.search(unit(1)[None], 1)
-        gallery.remove_subject("bob")
+        gallery.remove(people.remove, "bob")
         assert faults(gallery) == []
         assert found_subject(gallery, 1) == "anna"
         enroll(gallery, "bob", 3)
@@ -164,7 +166,7 @@ def test_changed_photos_are_faults_and_missing_ones_are_not(gallery: Gallery, tm
         path.write_bytes(b"1")
     folder.mkdir()
     photos = [new_photo(path.name, path, [unit(1)], content=1) for path in (whole, changed, missing, folder)]
-    gallery.commit(photos)
+    commit(gallery, photos)
     assert photo_file("x", 1).sha256 == photos[0].file.sha256
     changed.write_bytes(b"2")
     assert faults(gallery) == [("photos", f"{changed} is not the photo that was enrolled: enroll its folder again")]

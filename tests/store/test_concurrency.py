@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import GalleryError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import people, subjects, templates
 from tests.store.makers import enroll, found_subject, make_gallery
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ def add_and_search(gallery: Gallery, worker: int, count: int) -> list[int]:
         (template_id,) = enroll(gallery, f"person {seed}", seed)
         assert found_subject(gallery, seed) == f"person {seed}", "own writes are visible"
         if number % 3 == 0:
-            gallery.remove_subject(f"person {seed}")
+            gallery.remove(people.remove, f"person {seed}")
             assert found_subject(gallery, seed) is None
         else:
             ids.append(template_id)
-            gallery.set_attributes(f"person {seed}", {"worker": str(worker)})
+            gallery.write(people.set_attributes, f"person {seed}", {"worker": str(worker)})
     return ids
 
 
@@ -56,10 +57,12 @@ def test_threads_and_processes_add_and_search_at_once(place: Location) -> None:
             ids = collected(own) + collected(others)
         seeds = [worker * 1000 + number for worker in range(1, 8) for number in range(count) if number % 3]
         assert len(ids) == len(set(ids)) == len(seeds)
-        assert {subject.name for subject in gallery.subjects()} == {f"person {seed}" for seed in seeds}
+        assert {subject.name for subject in gallery.read(subjects.list_subjects)} == {
+            f"person {seed}" for seed in seeds
+        }
         assert [found_subject(gallery, seed) for seed in seeds] == [f"person {seed}" for seed in seeds]
-        assert gallery.counts()["templates"] == len(seeds)
-        assert len(gallery.subjects({"worker": "3"})) == count - count // 3
+        assert gallery.read(templates.counts)["templates"] == len(seeds)
+        assert len(gallery.read(subjects.list_subjects, {"worker": "3"})) == count - count // 3
     with Gallery.open(place) as gallery:
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == []
 
@@ -75,7 +78,7 @@ def test_processes_that_make_the_same_gallery_at_once_share_it(tmp_path: Path) -
             folder = tmp_path / str(attempt)
             list(processes.map(create, [folder] * 3, range(3)))
             with Gallery.open(folder) as gallery:
-                assert len(gallery.subjects()) == 3
+                assert len(gallery.read(subjects.list_subjects)) == 3
 
 
 def test_threads_make_galleries_at_once(tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_threads_make_galleries_at_once(tmp_path: Path) -> None:
         list(threads.map(create, [tmp_path / str(number // 2) for number in range(6)], range(6)))
     for number in range(3):
         with Gallery.open(tmp_path / str(number)) as gallery:
-            assert len(gallery.subjects()) == 2
+            assert len(gallery.read(subjects.list_subjects)) == 2
 
 
 def test_many_threads_read_at_once(gallery: Gallery) -> None:
@@ -104,11 +107,11 @@ def test_writers_within_a_process_queue_and_never_time_out(gallery: Gallery) -> 
 
     def write(number: int) -> None:
         try:
-            gallery.set_attributes("anna", {f"key{number}": "x"})
+            gallery.write(people.set_attributes, "anna", {f"key{number}": "x"})
         except GalleryError as error:
             failures.append(error)
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(write, range(200)))
     assert not failures
-    assert len(gallery.subject("anna").attributes) == 200
+    assert len(gallery.read(people.find, "anna").attributes) == 200

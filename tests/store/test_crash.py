@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import upgrade_gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import subjects
+from facesearch.store.opening import upgrade_gallery
 from tests.store.makers import found_subject
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test_a_killed_process_loses_nothing_acknowledged_and_revives_nobody(folder: 
                 unsure.add(number)
         with Gallery.open(folder) as gallery:
             assert not list(folder.glob("*.tmp")), "no temporary files after reopening"
-            names = {int(subject.name) for subject in gallery.subjects()}
+            names = {int(subject.name) for subject in gallery.read(subjects.list_subjects)}
             assert present - unsure <= names, "an acknowledged enrolment is lost"
             assert not removed & names, "an acknowledged removal was undone"
             assert len(names - present) <= 1, "at most the one that was under way"

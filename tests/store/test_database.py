@@ -11,10 +11,11 @@ from sqlalchemy.exc import IntegrityError
 
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
 from facesearch.search.gallery import Gallery
-from facesearch.store import models, sqlite, templates
+from facesearch.store import models, people, sqlite, subjects, templates
+from facesearch.store.drivers import has_safe_wal
 from facesearch.store.revisions import Revision, read_revision, renew_token, touched_since
-from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, has_safe_wal
-from tests.store.makers import enroll, found_subject, make_gallery, new_photo, sqlite_of, unit
+from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase
+from tests.store.makers import commit, enroll, found_subject, make_gallery, new_photo, sqlite_of, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ def test_an_unsafe_sqlite_gets_a_rollback_journal_with_extra_syncs(
         assert sqlite_of(gallery).journal_mode == (
             "WAL" if has_safe_wal(sqlite_of(gallery).module.sqlite_version_info) else "DELETE"
         )
-        assert gallery.counts()["templates"] == 1
+        assert gallery.read(templates.counts)["templates"] == 1
 
 
 def test_files_are_the_owners_alone(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_keys_that_come_in_several_pieces_are_all_there(
 ) -> None:
     for number in range(6):
         enroll(gallery, str(number), number)
-    gallery.remove_subject("3")
+    gallery.remove(people.remove, "3")
     monkeypatch.setattr(templates, "PACKED", packed)
     with gallery.database.read() as connection:
         row, _ = models.active_model(connection) or pytest.fail("no model")
@@ -240,15 +241,15 @@ def test_a_checksum_that_is_none_is_named_by_its_template(gallery: Gallery, crc:
 
 def test_ids_of_removed_rows_are_never_used_again(gallery: Gallery) -> None:
     (first,) = enroll(gallery, "anna", 1)
-    gallery.remove_subject("anna")
+    gallery.remove(people.remove, "anna")
     (second,) = enroll(gallery, "bob", 2)
     assert second > first
 
 
 def test_a_failed_transaction_leaves_nothing(gallery: Gallery) -> None:
     with pytest.raises(GalleryError):
-        gallery.commit([new_photo("anna", "1.jpg", [unit(1)]), new_photo("bob", "2.jpg", [unit(2) * 2])])
-    assert gallery.counts()["photos"] == gallery.counts()["subjects"] == 0
+        commit(gallery, [new_photo("anna", "1.jpg", [unit(1)]), new_photo("bob", "2.jpg", [unit(2) * 2])])
+    assert gallery.read(templates.counts)["photos"] == gallery.read(templates.counts)["subjects"] == 0
     assert gallery.search(unit(1)[None], 1) == [()]
 
 
@@ -266,7 +267,7 @@ def test_a_database_that_is_none_is_a_clear_error(folder: Path, damage: Callable
         enroll(gallery, "anna", 1)
     damage(folder / DATABASE_NAME)
     with pytest.raises(CorruptGalleryError, match="damaged"), Gallery.open(folder) as gallery:
-        gallery.subjects()
+        gallery.read(subjects.list_subjects)
 
 
 def test_no_gallery_is_a_clear_error_and_makes_nothing(tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_a_folder_name_that_is_no_unicode_holds_a_gallery(tmp_path: Path) -> Non
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1)
     with Gallery.open(folder) as gallery:
-        assert gallery.counts()["templates"] == 1
+        assert gallery.read(templates.counts)["templates"] == 1
 
 
 def test_a_full_disk_and_a_lock_are_told_apart(gallery: Gallery, folder: Path) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
-from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import change_passphrase, create_gallery
+from facesearch.search.check import check_gallery
+from facesearch.search.gallery import Gallery, create_gallery
+from facesearch.store import erasure, subjects
 from facesearch.store.backups import restore_backup, write_backup
-from facesearch.store.check import check_gallery
 from facesearch.store.keys import is_encrypted
+from facesearch.store.opening import change_passphrase
 from facesearch.store.rawscan import scan_files
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import MODEL, enroll, found_subject, make_gallery, sqlite_of, unit
@@ -128,7 +129,7 @@ def test_backups_stay_encrypted_and_erased_people_erased(locked: Path, tmp_path:
     with Gallery.open(locked, passphrase=KEY) as gallery:
         enroll(gallery, "bob", 4)
         write_backup(gallery, tmp_path / "b")
-        gallery.erase([NAME])
+        gallery.remove(erasure.erase_subjects, gallery.erasure_list, [NAME])
         assert gallery.database.checkpoint()
         write_backup(gallery, tmp_path / "c")
     assert traces_in(tmp_path) == 0
@@ -140,7 +141,7 @@ def test_backups_stay_encrypted_and_erased_people_erased(locked: Path, tmp_path:
     restore_backup(tmp_path / "c", tmp_path / "again", passphrase=KEY)
     assert restore_backup(tmp_path / "b", tmp_path / "again", passphrase=KEY, force=True).erased_again == 3
     with Gallery.open(tmp_path / "again", passphrase=KEY) as gallery:
-        assert [subject.name for subject in gallery.subjects()] == ["bob"]
+        assert [subject.name for subject in gallery.read(subjects.list_subjects)] == ["bob"]
         assert found_subject(gallery, 4) == "bob"
     assert traces_in(tmp_path) == 0
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import erasure
 from facesearch.store.location import DatabaseUrl
 from facesearch.store.rows import Base
 from facesearch.store.schema import ErasedRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
@@ -34,7 +35,7 @@ def test_a_dump_from_before_an_erasure_is_noticed_where_the_list_is_and_mended(
     enroll(gallery, "bob", 3)
     tables = (SubjectRow, PhotoRow, FaceRow, TemplateRow)
     dumped = [(row, table(gallery, row)) for row in tables]
-    gallery.erase(["anna"])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
     with gallery.database.write() as connection:  # as pg_restore does, whoever came since then included
         for row in (*reversed(tables), ErasedRow):
             connection.execute(sa.delete(row))
@@ -49,7 +50,9 @@ def test_a_dump_from_before_an_erasure_is_noticed_where_the_list_is_and_mended(
     assert mended.subject == "erased"
     assert (found_subject(gallery, 1), found_subject(gallery, 3)) == (None, "bob")
     with Gallery.open(DatabaseUrl(place.url, tmp_path / "another")) as third:
-        assert third.erased().sections == gallery.erased().sections, "the database has the list again"
+        assert third.read(third.erasure_list.read).sections == gallery.read(gallery.erasure_list.read).sections, (
+            "the database has the list again"
+        )
         assert all(each.ok for each in check_gallery(third))
 
 
@@ -61,7 +64,7 @@ def test_every_machine_keeps_the_erased_out_of_an_import(gallery: Gallery, secon
     enroll(gallery, "anna", 1, 2)
     enroll(gallery, "bob", 3)
     write_bundle(gallery, tmp_path / "people.bundle")
-    gallery.erase(["anna"])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
     done = read_bundle(second, tmp_path / "people.bundle", merge=True)
     assert (done.erased, found_subject(second, 1), found_subject(second, 3)) == (2, None, "bob")
     assert read_bundle(second, tmp_path / "people.bundle", merge=True, bring_back_erased=True).subjects == 1
@@ -69,7 +72,7 @@ def test_every_machine_keeps_the_erased_out_of_an_import(gallery: Gallery, secon
     write_bundle(gallery, tmp_path / "later.bundle")
     with make_gallery(tmp_path / "folder") as moved:
         read_bundle(moved, tmp_path / "later.bundle", merge=True)
-        assert moved.erased().sections == gallery.erased().sections
+        assert moved.read(moved.erasure_list.read).sections == gallery.read(gallery.erasure_list.read).sections
 
 
 def test_a_folder_that_cannot_be_written_keeps_nobody_from_being_erased_on_a_server(
@@ -80,7 +83,7 @@ def test_a_folder_that_cannot_be_written_keeps_nobody_from_being_erased_on_a_ser
 
     enroll(gallery, "anna", 1)
     monkeypatch.setattr("facesearch.store.erasure_list.write_whole", full)
-    gallery.erase(["anna"])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
     assert found_subject(gallery, 1) is None
-    assert len(gallery.erased())
+    assert len(gallery.read(gallery.erasure_list.read))
     assert "list of the erased was not written" in caplog.text

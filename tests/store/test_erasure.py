@@ -12,9 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch.errors import UnknownSubjectError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
-from facesearch.store.erasure_list import TOMBSTONES_NAME
+from facesearch.store import decisions, erasure
+from facesearch.store import photos as stored_photos
+from facesearch.store.erasure_list import ERASURE_LIST_NAME
 from facesearch.store.photos import CropStore
 from facesearch.store.rawscan import PIECE, scan_files
 from facesearch.store.rows import checksum_of
@@ -24,6 +26,7 @@ from facesearch.types import Reason
 from tests.store.makers import (
     DIMENSION,
     ROOT,
+    commit,
     enroll,
     found_subject,
     make_gallery,
@@ -53,15 +56,15 @@ def hits(folder: Path, erased: Erased) -> int:
 def fill(gallery: Gallery) -> None:
     for number, name in enumerate(PEOPLE):
         paths = [f"{name}/{photo}.jpg" for photo in range(3)]
-        gallery.commit([new_photo(name, path, [unit(10 * number + at)]) for at, path in enumerate(paths)])
-        gallery.commit([refused_photo(f"{name}/blurred.jpg")])
+        commit(gallery, [new_photo(name, path, [unit(10 * number + at)]) for at, path in enumerate(paths)])
+        commit(gallery, [refused_photo(f"{name}/blurred.jpg")])
 
 
 def test_twenty_erased_people_are_in_no_file(gallery: Gallery, folder: Path) -> None:
     fill(gallery)
     gallery.search(unit(1)[None], 1)
     gallery.save_cache()
-    erased = gallery.erase(PEOPLE[10:30])
+    erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, PEOPLE[10:30])
     assert (erased.photos, erased.templates, erased.rejections) == (60, 60, 20)
     assert gallery.database.checkpoint()
     assert hits(folder, erased) == 0
@@ -79,7 +82,7 @@ def test_the_scan_finds_what_a_removal_leaves_in_the_log(gallery: Gallery, folde
     if sqlite_of(gallery).journal_mode != "WAL":
         pytest.skip("this SQLite's write-ahead log is not trusted, so there is none")
     fill(gallery)
-    assert hits(folder, gallery.erase(PEOPLE[:20])) > 20
+    assert hits(folder, gallery.remove(erasure.erase_subjects, gallery.erasure_list, PEOPLE[:20])) > 20
 
 
 def test_a_reader_that_keeps_the_log_is_told(gallery: Gallery, folder: Path) -> None:
@@ -88,7 +91,7 @@ def test_a_reader_that_keeps_the_log_is_told(gallery: Gallery, folder: Path) -> 
     fill(gallery)
     with Gallery.open(folder) as other, other.database.read() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM subjects")) == 60
-        erased = gallery.erase(PEOPLE[:1])
+        erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, PEOPLE[:1])
         assert not sqlite_of(gallery).checkpoint(wait_ms=50)
         assert hits(folder, erased) > 0
     assert gallery.database.checkpoint()
@@ -98,20 +101,20 @@ def test_a_reader_that_keeps_the_log_is_told(gallery: Gallery, folder: Path) -> 
 def test_nobody_is_erased_where_one_name_is_unknown(gallery: Gallery, folder: Path) -> None:
     enroll(gallery, "anna", 1)
     with pytest.raises(UnknownSubjectError):
-        gallery.erase(["anna", "bob"])
+        gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna", "bob"])
     assert found_subject(gallery, 1) == "anna"
-    assert not (folder / TOMBSTONES_NAME).exists()
+    assert not (folder / ERASURE_LIST_NAME).exists()
 
 
 def test_photos_of_others_stay_without_the_picture_of_the_face(gallery: Gallery, folder: Path) -> None:
     together = new_photo("anna", "both.jpg", [unit(1)])
-    gallery.commit([together, new_photo("bob", "bob.jpg", [unit(2)])])
-    photo = gallery.photos_of_subject("anna")[0]
+    commit(gallery, [together, new_photo("bob", "bob.jpg", [unit(2)])])
+    photo = gallery.read(stored_photos.photos_of_subject, "anna")[0]
     with gallery.database.write() as connection:  # bob's second face is in anna's photo
         connection.exec_driver_sql("UPDATE faces SET photo_id = ?, crc = crc WHERE subject_id = 2", (photo.photo_id,))
     crop = os.urandom(9000)
     CropStore(gallery.database).keep(photo.photo_id, crop)
-    erased = gallery.erase(["anna"])
+    erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
     gallery.database.checkpoint()
     assert (erased.photos, erased.photos_of_others) == (0, 1)
     assert erased.traces.paths == ()
@@ -124,21 +127,22 @@ def test_photos_of_others_stay_without_the_picture_of_the_face(gallery: Gallery,
 @pytest.mark.needs("unicode_names")
 def test_refusals_that_name_the_erased_go_in_both_unicode_forms(gallery: Gallery) -> None:
     enroll(gallery, "Zo\u00eb", 1)
-    gallery.commit(
+    commit(
+        gallery,
         [
             refused_photo("Zo\u00eb/1.jpg"),
             refused_photo("Zoe\u0308/2.jpg"),
             refused_photo("bob/3.jpg", Reason.IDENTITY_CONFLICT, "It matches Zo\u00eb."),
             refused_photo("bob/4.jpg"),
-        ]
+        ],
     )
-    assert gallery.erase(["Zo\u00eb"]).rejections == 3
-    assert list(gallery.find_rejections([ROOT / "bob/4.jpg"])) == [ROOT / "bob/4.jpg"]
+    assert gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["Zo\u00eb"]).rejections == 3
+    assert list(gallery.read(decisions.find_rejections, [ROOT / "bob/4.jpg"])) == [ROOT / "bob/4.jpg"]
 
 
 def test_the_audit_and_the_list_of_erased_people_hold_no_name_and_no_vector(gallery: Gallery, folder: Path) -> None:
     enroll(gallery, "anna amsel", 1, 2)
-    gallery.erase(["anna amsel"])
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna amsel"])
     with gallery.database.read() as connection:
         action, detail = connection.execute(
             sa.select(AuditRow.action, AuditRow.detail).order_by(AuditRow.id.desc())
@@ -147,17 +151,17 @@ def test_the_audit_and_the_list_of_erased_people_hold_no_name_and_no_vector(gall
         "people.forget",
         {"subjects": 1, "photos": 2, "templates": 2, "refused_photos": 0},
     )
-    text = (folder / TOMBSTONES_NAME).read_text()
+    text = (folder / ERASURE_LIST_NAME).read_text()
     # The salt; the row and name of the person; each template by row and vector; each photo by content, removed or not.
     assert len(text.splitlines()) == 1 + 2 + 2 * 2 + 2 * 2
     assert "anna" not in text
-    assert (folder / TOMBSTONES_NAME).stat().st_mode & 0o777 == 0o600
+    assert (folder / ERASURE_LIST_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_moved_photo_is_still_known_to_be_erased(gallery: Gallery) -> None:
     enroll(gallery, "anna", 1)
-    gallery.commit([moved_photo(gallery, "1.jpg", "elsewhere/1.jpg", "anna")])
-    erased = gallery.erase(["anna"])
+    commit(gallery, [moved_photo(gallery, "1.jpg", "elsewhere/1.jpg", "anna")])
+    erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
     assert erased.traces.paths == (os.fsencode(ROOT / "elsewhere/1.jpg"),)
 
 
@@ -201,7 +205,7 @@ def test_a_thousand_photos_of_a_hundred_thousand_are_erased_within_a_second(fold
     with make_gallery(folder) as gallery:
         fill_fast(gallery, 100, 1000)
         started = time.perf_counter()
-        erased = gallery.erase(["person 50"])
+        erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["person 50"])
         removed = time.perf_counter()
         assert gallery.database.checkpoint()
         emptied = time.perf_counter()

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
+from facesearch.store import erasure, people, subjects
 from facesearch.store.backups import restore_backup, write_backup
-from facesearch.store.check import check_gallery
 from facesearch.store.subjects import clean_name
 from facesearch.store.templates import checksum
 from tests.hostile_names import hostile_names
-from tests.store.makers import DIMENSION, enroll, found_subject, make_gallery, new_photo, unit, units
+from tests.store.makers import DIMENSION, commit, enroll, found_subject, make_gallery, new_photo, unit, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,12 +53,12 @@ def test_no_way_in_takes_a_poisoned_vector(gallery: Gallery, tmp_path: Path, kin
     enroll(gallery, "anna", 1)
     good, bad = unit(2), poisoned(kind)
     with pytest.raises(GalleryError):
-        gallery.commit([new_photo("bob", "bob.jpg", [good]), new_photo("mallory", "m.jpg", [bad])])
+        commit(gallery, [new_photo("bob", "bob.jpg", [good]), new_photo("mallory", "m.jpg", [bad])])
     with pytest.raises(GalleryError):
         gallery.search(bad[None], 1)
     with pytest.raises(GalleryError):
         gallery.search(bad, 1)
-    assert [subject.name for subject in gallery.subjects()] == ["anna"]
+    assert [subject.name for subject in gallery.read(subjects.list_subjects)] == ["anna"]
     assert found_subject(gallery, 1) == "anna"
     raw = bad.tobytes()
     with gallery.database.write() as connection:  # as somebody could who writes into the file, checksum and all
@@ -97,7 +98,7 @@ def test_a_thousand_hostile_names_come_back_as_they_are_or_are_refused(tmp_path:
         for number, name in enumerate(names):
             photo = new_photo(name, f"{number}.jpg", [vectors[number]], content=number)
             try:
-                gallery.commit([photo])
+                commit(gallery, [photo])
             except ConfigError as error:
                 assert error.hint  # noqa: PT017  # both ways are right
                 refused += 1
@@ -106,16 +107,16 @@ def test_a_thousand_hostile_names_come_back_as_they_are_or_are_refused(tmp_path:
         print("kept", len(kept), "refused", refused)  # noqa: T201
         assert len(kept) > 200
         assert refused > 200
-        assert [subject.name for subject in gallery.subjects()] == sorted(kept)
+        assert [subject.name for subject in gallery.read(subjects.list_subjects)] == sorted(kept)
         for name, number in list(kept.items())[::10]:
             (candidates,) = gallery.search(vectors[number][None], 1)
             assert candidates[0].subject == name
-            assert gallery.subject(name).name == name
-            gallery.set_attributes(name, {"purpose": name})
-            assert gallery.subjects({"purpose": name})[0].name == name
+            assert gallery.read(people.find, name).name == name
+            gallery.write(people.set_attributes, name, {"purpose": name})
+            assert gallery.read(subjects.list_subjects, {"purpose": name})[0].name == name
         first = list(kept)[:20]
-        assert set(gallery.erase(first).subjects) == set(first)
-        assert [subject.name for subject in gallery.subjects()] == sorted(set(kept) - set(first))
+        assert set(gallery.remove(erasure.erase_subjects, gallery.erasure_list, first).subjects) == set(first)
+        assert [subject.name for subject in gallery.read(subjects.list_subjects)] == sorted(set(kept) - set(first))
     with Gallery.open(tmp_path / "gallery") as reopened:
         assert all(finding.ok for finding in check_gallery(reopened) if finding.subject != "photos")
 

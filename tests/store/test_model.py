@@ -16,9 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from facesearch.errors import SubjectExistsError, UnknownSubjectError
 from facesearch.files import INDEX_CACHE_NAME
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
-from tests.store.makers import MODEL, ROOT, make_gallery, moved_photo, new_photo, unit
+from facesearch.store import people, subjects
+from facesearch.store import photos as stored_photos
+from facesearch.store import templates as stored_templates
+from tests.store.makers import MODEL, ROOT, commit, make_gallery, moved_photo, new_photo, unit
 
 NAMES = st.sampled_from(["anna", "bob", "carl", "dora"])
 PATHS = st.sampled_from([f"{number}.jpg" for number in range(6)])
@@ -104,7 +107,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.content += 1
         attributes = {"city": city} if city else {}
         photo = new_photo(name, path, [unit(seed) for seed in seeds], attributes, self.content)
-        (ids,) = self._by(second).commit([photo])
+        (ids,) = commit(self._by(second), [photo])
         assert not set(ids) & self.expected.used_ids
         self.expected.used_ids |= set(ids)
         self.expected.photos[path] = Photo(name, dict(zip(ids, seeds, strict=True)))
@@ -116,7 +119,7 @@ class GalleryMachine(RuleBasedStateMachine):
         if path not in self.expected.photos:
             return
         gallery = self._by(second)
-        (ids,) = gallery.commit([moved_photo(gallery, path, new, name)])
+        (ids,) = commit(gallery, [moved_photo(gallery, path, new, name)])
         photo = self.expected.photos.pop(path)
         assert set(ids) == set(photo.vectors)
         self.expected.photos[new] = Photo(name, photo.vectors)
@@ -125,7 +128,7 @@ class GalleryMachine(RuleBasedStateMachine):
     @rule(paths=st.sets(PATHS, max_size=3), second=st.booleans())
     def remove_photos(self, paths: set[str], second: bool) -> None:
         enrolled = paths & self.expected.photos.keys()
-        removed = self._by(second).remove_photos([ROOT / path for path in enrolled])
+        removed = self._by(second).remove(people.remove_photos, [ROOT / path for path in enrolled])
         gone = [self.expected.photos.pop(path) for path in enrolled]
         assert removed == sum(len(photo.vectors) for photo in gone)
         self.expected.tidy()
@@ -135,14 +138,14 @@ class GalleryMachine(RuleBasedStateMachine):
         known = self.expected.attributes
         if name not in known:
             with pytest.raises(UnknownSubjectError):
-                self._by(second).rename_subject(name, new)
+                self._by(second).write(people.rename, name, new)
         elif new in known and new != name:
             with pytest.raises(SubjectExistsError):
-                self._by(second).rename_subject(name, new)
+                self._by(second).write(people.rename, name, new)
         else:
-            self._by(second).rename_subject(name, new)
+            self._by(second).write(people.rename, name, new)
             if name != new:
-                self._by(second).remove_alias(new, name)
+                self._by(second).write(people.remove_alias, new, name)
             self.expected.rename(name, new)
             self._give(name, new)
 
@@ -156,8 +159,8 @@ class GalleryMachine(RuleBasedStateMachine):
         known = self.expected.attributes
         if name == into or name not in known or into not in known:
             return
-        self._by(second).merge_subjects(name, into)
-        self._by(second).remove_alias(into, name)
+        self._by(second).change(people.merge, name, into)
+        self._by(second).write(people.remove_alias, into, name)
         for each in (known, self.expected.said):
             each[into] = {**each.pop(name, {}), **each.get(into, {})}
         self._give(name, into)
@@ -168,7 +171,7 @@ class GalleryMachine(RuleBasedStateMachine):
             return
         gone = [path for path, photo in self.expected.photos.items() if photo.subject == name]
         templates = sum(len(self.expected.photos.pop(path).vectors) for path in gone)
-        assert self._by(second).remove_subject(name) == (len(gone), templates)
+        assert self._by(second).remove(people.remove, name) == (len(gone), templates)
         del self.expected.attributes[name]
         self.expected.tidy()
 
@@ -178,7 +181,7 @@ class GalleryMachine(RuleBasedStateMachine):
             return
         if city is None and not any(photo.subject == name for photo in self.expected.photos.values()):
             return  # nothing would be left of the person until the next removal
-        self._by(second).set_attributes(name, {"city": city})
+        self._by(second).write(people.set_attributes, name, {"city": city})
         self.expected.attributes[name].pop("city", None)
         if city is not None:
             self.expected.attributes[name]["city"] = city
@@ -222,12 +225,14 @@ class GalleryMachine(RuleBasedStateMachine):
     def _compare(self, gallery: Gallery) -> None:
         expected = self.expected
         photos = expected.photos.values()
-        counts = gallery.counts()
+        counts = gallery.read(stored_templates.counts)
         assert counts["photos"] == len(photos)
         assert counts["templates"] == counts["faces"] == sum(len(photo.vectors) for photo in photos)
-        assert {each.name: each.attributes for each in gallery.subjects()} == expected.attributes
+        assert {each.name: each.attributes for each in gallery.read(subjects.list_subjects)} == expected.attributes
         for name in expected.attributes:
-            listed = {each.photo.name: set(each.template_ids) for each in gallery.photos_of_subject(name)}
+            listed = {
+                each.photo.name: set(each.template_ids) for each in gallery.read(stored_photos.photos_of_subject, name)
+            }
             assert listed == {path: set(each.vectors) for path, each in expected.photos.items() if each.subject == name}
         for query in (3, 17):
             self._compare_search(gallery, query)

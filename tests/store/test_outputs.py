@@ -14,8 +14,8 @@ import pytest
 
 from facesearch.errors import ConfigError, FaceSearchError
 from facesearch.files import is_gallery_name
-from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import create_gallery
+from facesearch.search.gallery import Gallery, create_gallery
+from facesearch.store import erasure
 from facesearch.store.outputs import Outputs
 from tests.store.makers import enroll, make_gallery
 
@@ -136,14 +136,14 @@ def test_every_file_of_a_gallery_is_known_as_such(tmp_path: Path) -> None:
     folder = tmp_path / "gallery"
     gallery = make_gallery(folder)
     enroll(gallery, "Ada", 1, 2)
-    gallery.erase(["Ada"])  # makes the list of the erased
+    gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["Ada"])  # makes the list of the erased
     enroll(gallery, "Ben", 3)
     gallery.open_index()
     while_open = names(folder)
     assert "gallery.db-wal" in while_open
     gallery.close()
     held = {*while_open, *names(folder)}
-    assert {"gallery.db", "gallery.tombstones", "index.cache"} <= held
+    assert {"gallery.db", "gallery.erased", "index.cache"} <= held
     assert all(is_gallery_name(name) for name in held)
     for name in (*held, "GALLERY.DB"):
         with pytest.raises(FaceSearchError, match="file of a gallery"):
@@ -191,11 +191,11 @@ with unfinished_gallery(pathlib.Path({str(tmp_path / "new" / "gallery")!r})) as 
 def test_a_new_gallery_in_a_folder_that_exists_keeps_its_list_of_the_erased(tmp_path: Path) -> None:
     with make_gallery(tmp_path / "old") as old:
         enroll(old, "Ada", 1)
-        old.erase(["Ada"])
+        old.remove(erasure.erase_subjects, old.erasure_list, ["Ada"])
     (tmp_path / "new").mkdir()
-    shutil.copy(tmp_path / "old" / "gallery.tombstones", tmp_path / "new")
+    shutil.copy(tmp_path / "old" / "gallery.erased", tmp_path / "new")
     (tmp_path / "new" / "notes.txt").write_text("mine")
     create_gallery(tmp_path / "new")
     with Gallery.open(tmp_path / "new") as gallery:
-        assert len(gallery.erased())
+        assert len(gallery.read(gallery.erasure_list.read))
     assert (tmp_path / "new" / "notes.txt").read_text() == "mine"

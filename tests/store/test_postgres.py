@@ -23,17 +23,17 @@ from facesearch.errors import (
     GalleryUnavailableError,
     SchemaOutdatedError,
 )
-from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import create_gallery, upgrade_gallery
-from facesearch.store import postgres, subjects
+from facesearch.search.check import check_gallery
+from facesearch.search.gallery import Gallery, create_gallery
+from facesearch.store import audit, models, people, postgres, subjects, templates
 from facesearch.store.backups import write_backup
-from facesearch.store.check import check_gallery
-from facesearch.store.database import migrations_folder, run_migrations
+from facesearch.store.database import SCHEMA_VERSION, migrations_folder, run_migrations
+from facesearch.store.drivers import sqlite_module
 from facesearch.store.location import DatabaseUrl, parse_location
+from facesearch.store.opening import upgrade_gallery
 from facesearch.store.revisions import read_revision
 from facesearch.store.rows import Base
-from facesearch.store.schema import HEAD_REVISION
-from facesearch.store.sqlite import DATABASE_NAME, sqlite_module
+from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import enroll, found_subject, make_gallery, new_photo, unit
 from tests.store.test_schema import FROZEN, load_frozen
 
@@ -70,7 +70,7 @@ def test_a_face_of_somebody_who_is_being_removed_is_enrolled_as_a_new_person(gal
         assert thread.is_alive()
     thread.join()
     assert (found_subject(gallery, 1), found_subject(gallery, 2)) == (None, "anna")
-    assert gallery.subject("anna").templates == 1
+    assert gallery.read(people.find, "anna").templates == 1
 
 
 def test_removing_somebody_removes_the_face_that_was_being_enrolled(gallery: Gallery, second: Gallery) -> None:
@@ -82,11 +82,17 @@ def test_removing_somebody_removes_the_face_that_was_being_enrolled(gallery: Gal
         assert row is not None
         key = subjects.require_subject(connection, "anna")
         photos.insert_photos(connection, [new_photo("anna", "2.jpg", [unit(2)], content=2)], [key], row[0])
-        thread = in_a_thread(lambda: second.remove_subject("anna"))
+        thread = in_a_thread(lambda: second.remove(people.remove, "anna"))
         thread.join(0.3)
         assert thread.is_alive()
     thread.join()
-    assert gallery.counts() == {"subjects": 0, "photos": 0, "faces": 0, "templates": 0, "rejected_photos": 0}
+    assert gallery.read(templates.counts) == {
+        "subjects": 0,
+        "photos": 0,
+        "faces": 0,
+        "templates": 0,
+        "rejected_photos": 0,
+    }
 
 
 def test_two_who_enroll_the_same_name_at_once_enroll_one_person(gallery: Gallery, second: Gallery) -> None:
@@ -97,7 +103,9 @@ def test_two_who_enroll_the_same_name_at_once_enroll_one_person(gallery: Gallery
         thread.join(0.3)
         assert thread.is_alive()
     thread.join()
-    assert [(each.name, dict(each.attributes)) for each in second.subjects()] == [("anna", {"city": "Oslo"})]
+    assert [(each.name, dict(each.attributes)) for each in second.read(subjects.list_subjects)] == [
+        ("anna", {"city": "Oslo"})
+    ]
 
 
 def test_writers_of_different_people_do_not_wait_for_each_other(gallery: Gallery, second: Gallery) -> None:
@@ -194,7 +202,7 @@ def test_a_connection_that_breaks_before_the_commit_is_made_anew(gallery: Galler
 
     gallery.database.transact(work)
     assert len(tries) == 2
-    assert [each.name for each in gallery.subjects()] == ["anna"]
+    assert [each.name for each in gallery.read(subjects.list_subjects)] == ["anna"]
 
 
 @pytest.mark.parametrize("reached", [True, False])
@@ -214,9 +222,9 @@ def test_a_connection_that_breaks_in_the_commit_leaves_it_done_once(
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(dialect, "do_commit", break_once)
-    gallery.record("made up", {"n": 1})
+    gallery.write(audit.record, "made up", {"n": 1})
     assert broken
-    assert len(gallery.events(action="made up")) == 1
+    assert len(gallery.read(audit.events, action="made up")) == 1
 
 
 def test_a_connection_that_broke_while_nobody_used_it_is_not_noticed(
@@ -235,7 +243,7 @@ def test_a_server_that_stays_away_is_a_clear_error(gallery: Gallery, monkeypatch
         gallery.database.engine.pool, "_creator", lambda *_: psycopg.connect("host=/nowhere user=x dbname=x")
     )
     with pytest.raises(GalleryUnavailableError, match="does not answer") as caught:
-        gallery.record("made up", {})
+        gallery.write(audit.record, "made up", {})
     assert "Nothing acknowledged is lost" in (caught.value.hint or "")
 
 
@@ -387,17 +395,23 @@ def test_a_gallery_of_every_schema_upgrades_and_searches_on_a_server(
 ) -> None:
     place = new_postgres(folder)
     fill_like_frozen(place, revision, tmp_path / "frozen")
-    if revision != HEAD_REVISION:
+    if revision != SCHEMA_VERSION:
         with pytest.raises(SchemaOutdatedError, match="facesearch needs"):
             Gallery.open(place)
-    assert upgrade_gallery(place) == (revision, HEAD_REVISION)
+    assert upgrade_gallery(place) == (revision, SCHEMA_VERSION)
     with Gallery.open(place) as gallery:
         assert [finding.detail for finding in check_gallery(gallery) if not finding.ok] == []
         assert found_subject(gallery, 1) == found_subject(gallery, 2) == "anna"
         assert found_subject(gallery, 3) == "Bjørk \N{GRINNING FACE}"
-        assert gallery.counts() == {"subjects": 2, "photos": 3, "faces": 3, "templates": 3, "rejected_photos": 1}
-        assert [subject.name for subject in gallery.subjects({"city": "Oslo"})] == ["anna"]
-        assert gallery.calibration() == {"threshold": 0.5}
+        assert gallery.read(templates.counts) == {
+            "subjects": 2,
+            "photos": 3,
+            "faces": 3,
+            "templates": 3,
+            "rejected_photos": 1,
+        }
+        assert [subject.name for subject in gallery.read(subjects.list_subjects, {"city": "Oslo"})] == ["anna"]
+        assert gallery.read(models.calibration) == {"threshold": 0.5}
         (new,) = enroll(gallery, "carl", 7)
         assert new == 5  # 4 was another's, who is gone
 

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from facesearch.errors import GalleryError, ModelMismatchError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store.check import check_gallery
+from facesearch.store import erasure, models, templates
+from facesearch.store import people as stored_people
+from facesearch.store import photos as stored_photos
+from facesearch.store import subjects as stored_subjects
 from facesearch.store.directory import Directory
 from facesearch.store.location import Location
 from facesearch.store.reembedding import GalleryModels
 from facesearch.types import Candidate, ModelInfo, Vector
-from tests.store.makers import MODEL, ROOT, enroll, new_photo, unit, units
+from tests.store.makers import MODEL, ROOT, commit, enroll, new_photo, unit, units
 
 pytestmark = pytest.mark.both_databases
 WIDE = ModelInfo("model-w", "w-pack", 16, "d" * 64, "9" * 64, {"det_size": "640"})
@@ -48,14 +52,19 @@ def people(gallery: Gallery) -> Gallery:
 
 
 def test_templates_of_another_model_change_nothing_until_they_are_activated(people: Gallery) -> None:
-    found, subjects = search_all(people), people.subjects()
-    listed, counts = Directory(people.database).photos("Ada"), people.counts()
-    enrolled = people.find_photos([ROOT / "1.jpg"])
+    found, subjects = search_all(people), people.read(stored_subjects.list_subjects)
+    listed, counts = Directory(people.database).photos("Ada"), people.read(templates.counts)
+    enrolled = people.read(stored_photos.find_photos, [ROOT / "1.jpg"])
     known = embed_all(people)
     assert search_all(people) == found
-    assert (people.subjects(), people.counts()) == (subjects, counts)
-    assert (Directory(people.database).photos("Ada"), people.find_photos([ROOT / "1.jpg"])) == (listed, enrolled)
-    assert [*people.photos_of_contents({enrolled[ROOT / "1.jpg"].file.sha256}).values()] == [[*enrolled.values()]]
+    assert (people.read(stored_subjects.list_subjects), people.read(templates.counts)) == (subjects, counts)
+    assert (Directory(people.database).photos("Ada"), people.read(stored_photos.find_photos, [ROOT / "1.jpg"])) == (
+        listed,
+        enrolled,
+    )
+    assert [*people.read(stored_photos.photos_of_contents, {enrolled[ROOT / "1.jpg"].file.sha256}).values()] == [
+        [*enrolled.values()]
+    ]
     assert [(each.info, each.active, each.templates, each.missing) for each in known.all()] == [
         (MODEL, True, 5, 0),
         (WIDE, False, 5, 0),
@@ -64,7 +73,7 @@ def test_templates_of_another_model_change_nothing_until_they_are_activated(peop
 
 
 def test_activating_and_rolling_back_leave_searches_exactly_as_before(people: Gallery, place: Location) -> None:
-    people.store_calibration({"threshold": 0.5}, MODEL)
+    people.write(models.put_calibration, {"threshold": 0.5}, MODEL)
     found = search_all(people)
     known = embed_all(people)
     with Gallery.open(place) as other:  # of another process, with an index of its own
@@ -74,13 +83,13 @@ def test_activating_and_rolling_back_leave_searches_exactly_as_before(people: Ga
             (candidates,) = each.search(wide(3)[None], 2)
             assert candidates[0].subject == "Ben"
             assert candidates[0].score == pytest.approx(1)
-            assert each.calibration() is None
+            assert each.read(models.calibration) is None
             with pytest.raises(GalleryError):
                 each.search(unit(3)[None], 2)
         assert known.previous() == MODEL.model_id
         known.activate(known.previous())
         assert search_all(people) == search_all(other) == found
-        assert people.calibration() == {"threshold": 0.5}
+        assert people.read(models.calibration) == {"threshold": 0.5}
     assert known.previous() == WIDE.model_id  # back and forth
     assert all(finding.ok for finding in check_gallery(people))
 
@@ -93,7 +102,7 @@ def test_an_enrolment_that_a_switch_overtakes_is_refused(people: Gallery, place:
         known.activate(WIDE.model_id)
         with pytest.raises(ModelMismatchError):
             enroll(other, "Dan", 6)
-        other.remove_subject("Ben")  # by an index that is still of the old model
+        other.remove(stored_people.remove, "Ben")  # by an index that is still of the old model
         assert {each[0].subject for each in other.search(units(7, 9, WIDE.dimension), 1)} <= {"Ada", "Cleo"}
 
 
@@ -105,13 +114,13 @@ def test_no_switch_loses_a_face_unless_told_to(people: Gallery) -> None:
     known.activate(WIDE.model_id, allow_missing=True)
     details = [finding.detail for finding in check_gallery(people) if finding.subject == "models"]
     assert any("1 faces have no template of it" in detail for detail in details)
-    assert people.find_photos([ROOT / "3.jpg"]) == {}  # so that `enroll` looks at it again
-    assert [photo.template_ids for photo in people.photos_of_subject("Ben")] == [()]
+    assert people.read(stored_photos.find_photos, [ROOT / "3.jpg"]) == {}  # so that `enroll` looks at it again
+    assert [photo.template_ids for photo in people.read(stored_photos.photos_of_subject, "Ben")] == [()]
     assert [face.template_id for face in Directory(people.database).photos("Ben")[0].faces] == [None]
     with pytest.raises(GalleryError, match="would go with it"):
         known.retire(MODEL.model_id)
     assert known.retire(MODEL.model_id, allow_missing=True).subjects == 1
-    assert [subject.name for subject in people.subjects()] == ["Ada", "Cleo"]
+    assert [subject.name for subject in people.read(stored_subjects.list_subjects)] == ["Ada", "Cleo"]
     assert all(finding.ok for finding in check_gallery(people))
 
 
@@ -135,7 +144,7 @@ def test_a_retired_model_leaves_no_vector_in_any_file(people: Gallery) -> None:
     known.activate(WIDE.model_id)
     assert known.retire(MODEL.model_id).templates == 5
     files = [path.read_bytes() for path in people.folder.iterdir()]
-    assert wide(1).tobytes() in b"".join(files) or not people.owns_folder
+    assert wide(1).tobytes() in b"".join(files) or not people.database.owns_folder
     assert not [vector for vector in vectors for data in files if vector in data]
     with pytest.raises(GalleryError, match="no model to roll back to"):
         known.previous()
@@ -150,7 +159,7 @@ def test_templates_come_once_and_only_to_faces_that_are_there(people: Gallery) -
     photos = known.lacking(WIDE.model_id, after=0, limit=2)
     assert [photo.path for photo in photos] == [ROOT / "1.jpg", ROOT / "2.jpg"]
     faces = [face.face_id for photo in photos for face in photo.faces]
-    people.remove_photos([ROOT / "2.jpg"])
+    people.remove(stored_people.remove_photos, [ROOT / "2.jpg"])
     pairs = [(face, wide(9)) for face in faces]
     assert [known.add_templates(WIDE.model_id, pairs) for _ in range(2)] == [1, 0]
     assert known.lacking(WIDE.model_id, after=0, limit=1)[0].path == ROOT / "3.jpg"
@@ -162,12 +171,12 @@ def test_templates_come_once_and_only_to_faces_that_are_there(people: Gallery) -
 
 
 def test_a_person_goes_with_the_templates_of_all_models(people: Gallery) -> None:
-    people.commit([new_photo("Two", "7.jpg", [unit(7), unit(8)])])
+    commit(people, [new_photo("Two", "7.jpg", [unit(7), unit(8)])])
     embed_all(people)
-    erased = people.erase(["Two"])
+    erased = people.remove(erasure.erase_subjects, people.erasure_list, ["Two"])
     assert erased.templates == 4
     assert set(erased.traces.vectors) == {each.tobytes() for each in (unit(7), unit(8), wide(7))}
-    people.remove_subject("Ada")
+    people.remove(stored_people.remove, "Ada")
     assert {each.templates for each in GalleryModels(people).all()} == {3}
     assert all(finding.ok for finding in check_gallery(people))
 

@@ -11,14 +11,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
+from facesearch.search.check import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.search.lifecycle import upgrade_gallery
 from facesearch.store import database as store_database
-from facesearch.store import sqlite
-from facesearch.store.check import check_gallery
-from facesearch.store.database import migrations_folder
+from facesearch.store import models, subjects, templates
+from facesearch.store.database import SCHEMA_VERSION, migrations_folder
+from facesearch.store.drivers import sqlite_module
+from facesearch.store.opening import upgrade_gallery
 from facesearch.store.rows import Base
-from facesearch.store.schema import HEAD_REVISION
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
 from tests.store.makers import enroll, found_subject, make_gallery, sqlite_of
 
@@ -34,7 +34,7 @@ def statements(engine: sa.Engine) -> dict[str, str]:
 
 def test_the_code_knows_the_newest_migration() -> None:
     scripts = ScriptDirectory(str(migrations_folder()))
-    assert scripts.get_heads() == [HEAD_REVISION]
+    assert scripts.get_heads() == [SCHEMA_VERSION]
 
 
 def test_migrations_and_models_agree(gallery: Gallery) -> None:
@@ -70,7 +70,7 @@ def _parts(statement: str) -> list[str]:
 def load_frozen(revision: str, folder: Path) -> Path:
     """A gallery as an earlier schema left it."""
     path = create_database_file(folder)
-    connection = sqlite.sqlite_module().connect(str(path))
+    connection = sqlite_module().connect(str(path))
     connection.executescript((FROZEN / f"schema_{revision}.sql").read_text(encoding="utf-8"))
     connection.close()
     return folder
@@ -85,16 +85,22 @@ def test_there_is_a_frozen_gallery_of_every_schema() -> None:
 @pytest.mark.parametrize("revision", sorted(path.stem.removeprefix("schema_") for path in FROZEN.glob("*.sql")))
 def test_a_gallery_of_every_schema_upgrades_and_searches(folder: Path, tmp_path: Path, revision: str) -> None:
     load_frozen(revision, folder)
-    assert upgrade_gallery(folder) == (revision, HEAD_REVISION)
+    assert upgrade_gallery(folder) == (revision, SCHEMA_VERSION)
     with Gallery.open(folder) as gallery, make_gallery(tmp_path / "fresh") as fresh:
         assert statements(gallery.database.engine) == statements(fresh.database.engine)
         assert [finding.detail for finding in check_gallery(gallery) if not finding.ok] == []
         assert found_subject(gallery, 1) == found_subject(gallery, 2) == "anna"
         assert found_subject(gallery, 3) == "Bjørk \N{GRINNING FACE}"
         assert found_subject(gallery, 9) is None
-        assert gallery.counts() == {"subjects": 2, "photos": 3, "faces": 3, "templates": 3, "rejected_photos": 1}
-        assert [subject.name for subject in gallery.subjects({"city": "Oslo"})] == ["anna"]
-        assert gallery.calibration() == {"threshold": 0.5}
+        assert gallery.read(templates.counts) == {
+            "subjects": 2,
+            "photos": 3,
+            "faces": 3,
+            "templates": 3,
+            "rejected_photos": 1,
+        }
+        assert [subject.name for subject in gallery.read(subjects.list_subjects, {"city": "Oslo"})] == ["anna"]
+        assert gallery.read(models.calibration) == {"threshold": 0.5}
         (new,) = enroll(gallery, "carl", 7)
         assert new == 5  # 4 was another's, who is gone
 
@@ -135,7 +141,7 @@ def test_an_empty_file_in_place_of_a_database_is_refused_and_stays(folder: Path)
 def test_a_gallery_of_the_newest_schema_is_left_as_it_is_by_upgrade(folder: Path) -> None:
     with make_gallery(folder) as gallery:
         enroll(gallery, "anna", 1)
-    assert upgrade_gallery(folder) == (HEAD_REVISION, HEAD_REVISION)
+    assert upgrade_gallery(folder) == (SCHEMA_VERSION, SCHEMA_VERSION)
     with Gallery.open(folder) as gallery:
         assert found_subject(gallery, 1) == "anna"
 
@@ -149,7 +155,7 @@ def next_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy / "versions" / "9999_next.py"
 
 
-HEADER = f'import sqlalchemy as sa\nfrom alembic import op\nrevision = "9999"\ndown_revision = "{HEAD_REVISION}"\n'
+HEADER = f'import sqlalchemy as sa\nfrom alembic import op\nrevision = "9999"\ndown_revision = "{SCHEMA_VERSION}"\n'
 
 
 def test_an_upgrade_that_fails_in_the_middle_leaves_everything_as_it_was(folder: Path, next_migration: Path) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "facesearch-bundle"
 VERSION: Final = 1
-MANIFEST, SIGNATURE, TOMBSTONES = "manifest.json", "manifest.sig", "tombstones.txt"
+MANIFEST, SIGNATURE, ERASED = "manifest.json", "manifest.sig", "erased.txt"
 ROWS: Final = 4096
 """Rows read or written at a time; of 512-d templates 8 MB."""
 LARGEST_GROUP: Final = 1 << 16
@@ -133,7 +133,7 @@ class BundleReader:
         self._file = file
         self._source = source
         self._members = self._members_of(zipfile.ZipFile(source))
-        if not {MANIFEST, TOMBSTONES} <= self._members.keys() or self._members[MANIFEST][1] > _LARGEST_MANIFEST:
+        if not {MANIFEST, ERASED} <= self._members.keys() or self._members[MANIFEST][1] > _LARGEST_MANIFEST:
             raise ValueError("it has no manifest")
         encoded = self._bytes(MANIFEST)
         self.is_signed = SIGNATURE in self._members
@@ -205,9 +205,9 @@ class BundleReader:
         return self._slice(name).read()
 
     @property
-    def tombstones(self) -> str:
+    def erased(self) -> str:
         """The list of people who were erased from the gallery that was exported."""
-        return self._bytes(TOMBSTONES).decode("ascii")
+        return self._bytes(ERASED).decode("ascii")
 
     def __contains__(self, name: str) -> bool:
         return name in self._members

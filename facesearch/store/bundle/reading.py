@@ -28,7 +28,7 @@ from facesearch.store import audit, decisions, erasure, models, subjects
 from facesearch.store.bundle.file import BundleReader
 from facesearch.store.bundle.tables import BY_NAME, IdMap, template_columns, templates_file
 from facesearch.store.decisions import Standing, read_standing
-from facesearch.store.erasure_list import Tombstones, content_key, name_key, subject_key, template_keys, vector_key
+from facesearch.store.erasure_list import ErasedEntries, content_key, name_key, subject_key, template_keys, vector_key
 from facesearch.store.rows import chunks, insert_all, keep_ids, now, update
 from facesearch.store.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.store.templates import checksum
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.gallery import Gallery
     from facesearch.store.database import Database
+    from facesearch.store.opening import Store
 
 FEW: Final = 3
 """Conflicts that a message names."""
@@ -71,7 +71,7 @@ class Imported:
 
 
 def read_bundle(
-    gallery: Gallery,
+    store: Store,
     file: Path,
     *,
     key: Path | None = None,
@@ -87,23 +87,21 @@ def read_bundle(
     too without `merge`, and what `BundleReader.open` raises.
     """
     with BundleReader.open(file, key) as bundle:
-        packed = Tombstones.parse(bundle.tombstones)
+        packed = ErasedEntries.parse(bundle.erased)
 
         def work(connection: Connection) -> Imported:
-            standing = read_standing(connection, gallery.erased_list)
-            run = Import(
-                gallery.database, connection, bundle, standing, merge=merge, bring_back_erased=bring_back_erased
-            )
+            standing = read_standing(connection, store.erasure_list)
+            run = Import(store.database, connection, bundle, standing, merge=merge, bring_back_erased=bring_back_erased)
             done = run.run(progress)
             done.signed, done.verified = bundle.is_signed, key is not None
             counts = {name: getattr(done, name) for name in ("subjects", "photos", "templates", "merged", "erased")}
             audit.record(connection, "import", counts)
-            gallery.erased_list.take_over(connection, packed, of_others=not run.is_fresh)
-            gallery.erased_list.lift(connection, [*run.brought_back, *run.mistaken()])
+            store.erasure_list.take_over(connection, packed, of_others=not run.is_fresh)
+            store.erasure_list.lift(connection, [*run.brought_back, *run.mistaken()])
             return done
 
-        done = gallery.change(work)
-    gallery.database.checkpoint()
+        done = store.change(work)
+    store.database.checkpoint()
     return done
 
 
@@ -270,7 +268,7 @@ class Import:
             keys.append(subject_key(row["id"], row["created_at"]))
         return self._stays_out(keys, self._standing.own)
 
-    def _stays_out(self, keys: Sequence[str], listed: Tombstones) -> bool:
+    def _stays_out(self, keys: Sequence[str], listed: ErasedEntries) -> bool:
         """Whether any of these entries is on the list and nobody said that it is to be lifted."""
         found = [key for key in keys if listed.names(key)] if len(listed) else []
         if self._bring_back:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, GalleryError
-from facesearch.store import models, templates
-from facesearch.store.bundle.file import ROWS, TOMBSTONES, BundleWriter
+from facesearch.store import audit, models, templates
+from facesearch.store.bundle.file import ERASED, ROWS, BundleWriter
 from facesearch.store.bundle.tables import TABLES, Table, template_columns, templates_file, to_arrow
 from facesearch.store.outputs import Outputs
 from facesearch.store.rows import require_whole, stored_columns
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.gallery import Gallery
     from facesearch.store.models import StoredModel
+    from facesearch.store.opening import Store
 
 
 def write_bundle(
-    gallery: Gallery,
+    store: Store,
     file: Path,
     *,
     crops: bool = False,
@@ -42,22 +42,22 @@ def write_bundle(
     `ConfigError` where the file cannot be written, or is there already and not to be replaced by `force`; until the new
     one is whole, the old one stays.
     """
-    if gallery.is_encrypted and not unencrypted:
+    if store.is_encrypted and not unencrypted:
         raise GalleryError(
             "A bundle is not encrypted, and the gallery is.",
             "`facesearch backup FILE` writes an encrypted copy; add --unencrypted to export it all the same.",
         )
-    with Outputs(gallery=gallery.folder, force=force).file(file) as output:
-        gallery.record("export", {"crops": int(crops)})
+    with Outputs(gallery=store.folder, force=force).file(file) as output:
+        store.write(audit.record, "export", {"crops": int(crops)})
         with output.unfinished() as unfinished, unfinished.open("w+b") as out, BundleWriter(out) as writer:
-            return _write(gallery, writer, crops=crops, key=key, progress=progress)
+            return _write(store, writer, crops=crops, key=key, progress=progress)
 
 
 def _write(
-    gallery: Gallery, writer: BundleWriter, *, crops: bool, key: Path | None, progress: Callable[[int], None]
+    store: Store, writer: BundleWriter, *, crops: bool, key: Path | None, progress: Callable[[int], None]
 ) -> dict[str, int]:
     counts: dict[str, int] = {}
-    with gallery.database.read() as connection:
+    with store.database.read() as connection:
         active = models.active_model(connection)
         if active is None:
             raise GalleryError("The gallery is empty: there is nothing to export.", "Enroll people first.")
@@ -66,7 +66,7 @@ def _write(
                 counts[table.name] = _write_table(connection, writer, table)
         for model in models.all_models(connection):
             counts["templates"] = counts.get("templates", 0) + _write_templates(connection, writer, model, progress)
-        writer.text(TOMBSTONES, gallery.erased_list.read(connection).format())
+        writer.text(ERASED, store.erasure_list.read(connection).format())
     writer.finish({"model": active[1].model_id, "dimension": active[1].dimension}, key)
     return counts
 

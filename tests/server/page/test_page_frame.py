@@ -13,6 +13,7 @@ import pytest
 from facesearch import FaceSearch
 from facesearch.server.app import PAGE
 from facesearch.server.state import ServerOptions
+from facesearch.store import people as stored_people
 from facesearch.store.keys import KeyStore
 from tests.server.page.conftest import Open, Tab, serving
 from tests.server.test_report import evaluate_something, put_calibration_in_force
@@ -70,7 +71,7 @@ def test_no_view_has_a_serious_barrier_or_is_wider_than_a_phone(
     engine: FaceSearch, changing: str, open_tab: Open, people_folder: Path, scenes_folder: Path
 ) -> None:
     evaluate_something(engine, "/reports/pairs/report.html")
-    engine.gallery.set_attributes(1, {"team": "design"})
+    engine.gallery.write(stored_people.set_attributes, 1, {"team": "design"})
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python").Axe()
     tab = open_tab(changing)
 
@@ -105,16 +106,16 @@ def test_the_report_tells_threshold_health_and_audit(tab: Tab) -> None:
 def test_the_history_tells_what_was_corrected_and_undoes_it(tab: Tab, engine: FaceSearch) -> None:
     page = tab.go("/report")
     page.get_by_text("Nothing was corrected yet.").wait_for()
-    engine.gallery.rename_subject("Mira Quill", "<b>M.</b> Q.")
+    engine.gallery.write(stored_people.rename, "Mira Quill", "<b>M.</b> Q.")
     for number in range(20):
-        engine.gallery.set_attributes("Otto Bramble", {"team": str(number)})
+        engine.gallery.write(stored_people.set_attributes, "Otto Bramble", {"team": str(number)})
     page.reload()
     lines = page.locator(".corrections li")
     page.get_by_role("button", name="Show more").click()
     page.get_by_role("button", name="Undo: renamed Mira Quill to <b>M.</b> Q.").click()
     lines.first.get_by_text("undid 1: renamed Mira Quill to <b>M.</b> Q.").wait_for()
-    assert engine.gallery.subject("Mira Quill").aliases == ()
-    engine.gallery.set_attributes("Otto Bramble", {"team": None})
+    assert engine.gallery.read(stored_people.find, "Mira Quill").aliases == ()
+    engine.gallery.write(stored_people.set_attributes, "Otto Bramble", {"team": None})
     lines.nth(1).get_by_role("button").click()
     page.get_by_role("dialog", name="Nothing was undone").get_by_text("was changed again since").wait_for()
     assert any("409" in refusal for refusal in tab.refusals)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from facesearch import FaceSearch
+from facesearch.store import templates
 from facesearch.store.photos import NewPhoto
 from tests.server.page.conftest import Open, Tab, serving
-from tests.store.makers import photo_file, template, units
+from tests.store.makers import commit, photo_file, template, units
 
 
 def open_person(tab: Tab, name: str) -> None:
@@ -38,13 +39,14 @@ def test_people_are_searched_by_part_of_their_name(still: Tab) -> None:
 
 def test_many_people_come_page_by_page(engine: FaceSearch, open_tab: Open) -> None:
     model = engine.encoder.info
-    engine.gallery.commit(
+    commit(
+        engine.gallery,
         [
             NewPhoto(
                 photo_file(f"{name}.jpg", name), f"Person {name}", {}, 640, 480, (template(vector, model.model_id),)
             )
             for name, vector in enumerate(units(1, 44, model.dimension), 10)
-        ]
+        ],
     )
     with serving(engine) as url:
         page = open_tab(url).go("/people")
@@ -130,7 +132,7 @@ def test_merging_says_what_goes_and_moves_the_photos(tab: Tab, engine: FaceSearc
     page.locator("h1", has_text="Otto Bramble").wait_for()
     page.get_by_text("8 photos, 8 templates").wait_for()
     page.get_by_text("Also called Mira Quill").wait_for()
-    assert engine.gallery.counts()["subjects"] == 11
+    assert engine.gallery.read(templates.counts)["subjects"] == 11
 
 
 def test_erasing_says_what_will_be_gone_and_begins_with_keeping(tab: Tab, engine: FaceSearch) -> None:
@@ -141,7 +143,7 @@ def test_erasing_says_what_will_be_gone_and_begins_with_keeping(tab: Tab, engine
     assert "4 templates of 4 photos" in dialog.inner_text()
     page.keyboard.press("Enter")  # the focus is on Keep
     dialog.wait_for(state="detached")
-    assert engine.gallery.counts()["subjects"] == 12
+    assert engine.gallery.read(templates.counts)["subjects"] == 12
     assert page.evaluate("document.activeElement.textContent") == "Erase"
     page.get_by_role("button", name="Erase").click()
     page.get_by_role("button", name="Erase for good").click()
@@ -153,7 +155,11 @@ def test_erasing_says_what_will_be_gone_and_begins_with_keeping(tab: Tab, engine
     receipt.get_by_role("button", name="Close").click()
     page.get_by_text("11 people").wait_for()
     assert page.locator(".person-card", has_text="Mira Quill").count() == 0
-    assert engine.gallery.counts() == {**engine.gallery.counts(), "subjects": 11, "templates": 44}
+    assert engine.gallery.read(templates.counts) == {
+        **engine.gallery.read(templates.counts),
+        "subjects": 11,
+        "templates": 44,
+    }
 
 
 def test_photos_are_removed_and_added(tab: Tab, people_folder: Path, scenes_folder: Path) -> None:
