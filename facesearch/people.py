@@ -100,7 +100,9 @@ class PeopleOperations(Operations):
         """Return the path under which a photo, of this person where one is given, is enrolled."""
         photo = Directory(self.gallery.database).photo(arguments.whole("photo_id", photo_id, 0))
         if photo is None:
-            raise UnknownPhotoError(f"There is no photo {photo_id}.", "`facesearch people show` lists photos.")
+            raise UnknownPhotoError(
+                f"There is no photo {photo_id}.", "`facesearch people show NAME` lists a person's photos."
+            )
         if subject_id is not None and all(face.subject_id != subject_id for face in photo.faces):
             raise UnknownPhotoError(f"The person {subject_id} has no photo {photo_id}.")
         return photo.path

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from facesearch.demo.brush import Brush, Colour, shade
-from facesearch.demo.drawing import Expression, Traits, draw_head
+from facesearch.demo.drawing import Brush, Colour, Expression, Traits, draw_head, shade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,19 +20,9 @@ if TYPE_CHECKING:
     from facesearch.types import Pixels
 
 PEOPLE: tuple[str, ...] = (
-    "Mira Quill",
-    "Otto Bramble",
-    "Juno Wren",
-    "Tobi Lantern",
-    "Sana Willowby",
-    "Felix Thistle",
-    "Ines Marrow",
-    "Kofi Ember",
-    "Lotte Applegarth",
-    "Ravi Moonstone",
-    "Yuki Fernley",
-    "Bram Oakhollow",
-)
+    "Mira Quill", "Otto Bramble", "Juno Wren", "Tobi Lantern", "Sana Willowby", "Felix Thistle", "Ines Marrow",
+    "Kofi Ember", "Lotte Applegarth", "Ravi Moonstone", "Yuki Fernley", "Bram Oakhollow",
+)  # fmt: skip
 """Made-up names; the position in this tuple is the person's number.
 
 Numbers beyond it are people without a name, drawn at random: some of them look like one of these.
@@ -136,13 +125,8 @@ def draw_landscape(size: tuple[int, int] = (480, 320)) -> Pixels:
     image = _backdrop((width, height), (186, 214, 240))
     brush = Brush(image, (width / 2, height / 2), height / 4)
     brush.disc(1.9, -1.2, 0.34, 0.34, (250, 214, 120))
-    for x, y, r in (
-        (-1.9, -1.3, 0.22),
-        (-1.6, -1.35, 0.3),
-        (-1.25, -1.28, 0.22),
-        (0.3, -1.55, 0.2),
-        (0.55, -1.5, 0.16),
-    ):
+    clouds = ((-1.9, -1.3, 0.22), (-1.6, -1.35, 0.3), (-1.25, -1.28, 0.22), (0.3, -1.55, 0.2), (0.55, -1.5, 0.16))
+    for x, y, r in clouds:
         brush.disc(x, y, r, r * 0.6, (250, 250, 252))
     brush.blob(
         [(-3.4, 2.4), (-3.2, 0.3), (-1.8, -0.6), (-0.4, 0.2), (1.2, -0.3), (3.2, 0.4), (3.4, 2.4)], (128, 164, 128)

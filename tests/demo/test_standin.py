@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesearch.demo.brush import Brush
+from facesearch.demo.drawing import Brush
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landscape, draw_portrait
 from facesearch.demo.standin import THRESHOLD, build_standin_pack
 from facesearch.recognition.encoder import Encoder
