@@ -6,7 +6,7 @@
 FROM python:3.11-slim-bookworm AS build
 ARG RUNTIME=cpu
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY facesearch facesearch
 COPY migrations migrations
 RUN python -m venv /opt/facesearch \

@@ -90,11 +90,3 @@ def test_the_workflow_runs_the_readme_s_test_command_on_every_supported_python()
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
     (versions,) = re.findall(r"python: \[(.+)\]", workflow)
     assert oldest == ">=" + versions.split(", ")[0].strip('"')
-
-
-def test_every_environment_variable_of_the_code_stands_in_the_readme() -> None:
-    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "facesearch").rglob("*.py"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    variables = set(re.findall(r'"(FACESEARCH_[A-Z]+(?:_[A-Z]+)*)"', code))
-    assert len(variables) > 5
-    assert {name for name in variables if name not in readme} == set()

@@ -11,7 +11,7 @@ import typer.main
 from facesearch.cli.app import app
 from tests.cli.conftest import Command
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "commands.md"
 
 
 def all_commands() -> Iterator[tuple[str, ...]]:
@@ -26,13 +26,13 @@ def all_commands() -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("path", list(all_commands()), ids=" ".join)
-def test_every_command_has_help_and_an_example_and_stands_in_the_readme(
+def test_every_command_has_help_and_an_example_and_stands_in_the_reference(
     path: tuple[str, ...], command: Command
 ) -> None:
     run = command(*path, "--help")
     assert run.code == 0
     assert f"Example: facesearch {' '.join(path)}" in run.out
-    assert f"facesearch {' '.join(path)}" in README.read_text(encoding="utf-8")
+    assert f"facesearch {' '.join(path)}" in REFERENCE.read_text(encoding="utf-8")
 
 
 def test_the_version_is_printed(command: Command) -> None:

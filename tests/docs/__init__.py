@@ -1,0 +1,1 @@
+"""The README, the pages of the documentation, and the examples."""
