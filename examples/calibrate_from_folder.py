@@ -14,7 +14,7 @@ import numpy as np
 from facesearch import FaceSearch
 
 
-def main(people: str, a: str, b: str, far: float = 0.01) -> None:
+def main(people: str, a: str, b: str, far: str = "0.01") -> None:
     """`people` holds one folder per person; `far` is the share of comparisons of two people that may match."""
     with FaceSearch.open() as engine:
         photos = [(photo.parent.name, engine.encode(photo)) for photo in sorted(Path(people).glob("*/*.jpg"))]
@@ -22,7 +22,7 @@ def main(people: str, a: str, b: str, far: float = 0.01) -> None:
         pairs = list(itertools.combinations(usable, 2))
         non_mated = sorted((float(x @ y) for (who, x), (other, y) in pairs if who != other), reverse=True)
         mated = [float(x @ y) for (who, x), (other, y) in pairs if who == other]
-        allowed = int(far * len(non_mated))
+        allowed = int(float(far) * len(non_mated))
         if not allowed:
             sys.exit(f"{len(non_mated)} comparisons of two people cannot support a rate of {far}.")
         threshold = float(np.nextafter(non_mated[allowed], 2))  # `score >= threshold` matches
@@ -33,4 +33,4 @@ def main(people: str, a: str, b: str, far: float = 0.01) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(float, sys.argv[4:5]))
+    main(*sys.argv[1:])

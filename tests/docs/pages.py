@@ -7,7 +7,7 @@ import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ FOREIGN = frozenset(
 _FENCE = re.compile(r"^(?:(<!-- run -->)\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<![`\\])`([^`]+)`(?!`)")
 _SEPARATORS = frozenset({"&&", "||", "|", ";", "&"})
-_VALUES = {
+_VALUES: dict[str, Callable[[str], object]] = {
     "--det-size": parse_det_size,
     "--precision": Precision,
     "--index": lambda text: text in {"pgvector", "milvus"} or Settings.load(index=text, environ={}),
@@ -244,8 +244,7 @@ def known_variables() -> set[str]:
     """Return every variable that the code or the tests read."""
     tests = [each for each in (ROOT / "tests").rglob("*.py") if each.parent.name != "docs"]
     code = [*(ROOT / "facesearch").rglob("*.py"), *tests]
-    names = set(re.findall(r"FACESEARCH_[A-Z_]+[A-Z]", "\n".join(each.read_text(encoding="utf-8") for each in code)))
-    return names
+    return set(re.findall(r"FACESEARCH_[A-Z_]+[A-Z]", "\n".join(each.read_text(encoding="utf-8") for each in code)))
 
 
 def endpoints_named(text: str) -> set[tuple[str, str]]:

@@ -50,11 +50,17 @@ def test_five_scripts_have_fewer_than_forty_lines() -> None:
     assert [each.name for each in SCRIPTS if len(each.read_text(encoding="utf-8").splitlines()) >= 40] == []
 
 
-def test_enroll_and_query(script: Script, people_folder: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    two = tmp_path / "two"
+@pytest.fixture
+def two_people(people_folder: Path, tmp_path: Path) -> Path:
+    """A folder with eight photos of two people."""
+    folder = tmp_path / "two"
     for person in ("Kofi Ember", "Mira Quill"):
-        shutil.copytree(people_folder / person, two / person)
-    done = script("enroll_and_query.py", two, scenes_folder / "group.jpg")
+        shutil.copytree(people_folder / person, folder / person)
+    return folder
+
+
+def test_enroll_and_query(script: Script, two_people: Path, scenes_folder: Path) -> None:
+    done = script("enroll_and_query.py", two_people, scenes_folder / "group.jpg")
     assert done.returncode == 0, done.stderr
     assert "face 3: Kofi Ember, score 0.938" in done.stdout
     assert "face 1: unknown" in done.stdout
@@ -75,15 +81,15 @@ def test_verify_two_photos(script: Script, people_folder: Path, a: str, b: str, 
     assert says in done.stdout
 
 
-def test_calibrate_from_folder(script: Script, people_folder: Path) -> None:
-    a, b = people_folder / "Mira Quill/1.jpg", people_folder / "Mira Quill/2.jpg"
-    done = script("calibrate_from_folder.py", people_folder, a, b)
+def test_calibrate_from_folder(script: Script, two_people: Path) -> None:
+    a, b = two_people / "Mira Quill/1.jpg", two_people / "Mira Quill/2.jpg"
+    done = script("calibrate_from_folder.py", two_people, a, b, 0.1)
     assert done.returncode == 0, done.stderr
-    assert "10 of 1056 false matches, 0 of 72 missed" in done.stdout
+    assert "1 of 16 false matches, 0 of 12 missed" in done.stdout
     assert "same person" in done.stdout
-    refused = script("calibrate_from_folder.py", people_folder, a, b, 1e-6)
+    refused = script("calibrate_from_folder.py", two_people, a, b)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "cannot support a rate of 1e-06" in refused.stderr
+    assert "cannot support a rate of 0.01" in refused.stderr
 
 
 @pytest.fixture
@@ -111,8 +117,7 @@ def test_use_a_server(script: Script, people_folder: Path, scenes_folder: Path, 
     assert "enrolled: Mira Quill" in done.stdout
 
 
-def test_watch_folder(script: Script, people_folder: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(people_folder / "Mira Quill", tmp_path / "people" / "Mira Quill")).parent
-    done = script("watch_folder.py", folder, tmp_path / "gallery", 0, 2)
+def test_watch_folder(script: Script, two_people: Path, tmp_path: Path) -> None:
+    done = script("watch_folder.py", two_people, tmp_path / "gallery", 0, 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("enrolled: Mira Quill") == 4

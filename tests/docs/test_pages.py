@@ -175,7 +175,9 @@ def test_the_runnable_blocks_of_a_page_print_what_it_says(page: Path, playground
     marked = [block for block in blocks(page.read_text(encoding="utf-8")) if block.runs]
     if any(ENROLLS in block.text for block in marked):
         shutil.rmtree(playground.folder / "data")
-    assert [difference for block in marked for difference in playground.run(block)] == []
+    differences = [each for block in marked for each in playground.run(block)]
+    if differences:
+        pytest.fail("\n\n".join(differences), pytrace=False)
 
 
 def test_a_block_that_prints_something_else_is_found(playground: Playground) -> None:
