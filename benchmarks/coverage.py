@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facesearch.evaluation.assessment import curve_of_summary
 from facesearch.evaluation.bootstrap import replicate, sample_of_summary
-from facesearch.evaluation.pairwise import compare_all
+from facesearch.evaluation.pairwise import compare_all, curve_of_summary
 from facesearch.evaluation.rates import bootstrap_interval, wilson
 from facesearch.evaluation.verification import tar_at_far
 

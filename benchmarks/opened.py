@@ -1,6 +1,6 @@
 """What a process that only opens the files of a two-stage index and searches needs.
 
-    python -m benchmarks.opened FOLDER MODEL DIMENSION
+    python -m benchmarks.opened FOLDER DIMENSION
 
 Prints JSON: `open` (ms by the clock), `peak` and `searching` (MiB resident beyond the mapped vectors, at the most until
 the files are open, and after 200 searches). Linux alone says how much of a process is which.
@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 
 from facesearch.files import INDEX_VECTORS_NAME
-from facesearch.index import row_index
+from facesearch.index.cache_file import CacheFile
+from facesearch.index.two_stage import TwoStageIndex
 
 SEARCHES: Final = 200
 
@@ -34,19 +35,21 @@ def resident(folder: Path) -> tuple[float, float]:
     return (now - mapped) / 1024, (peak - mapped) / 1024
 
 
-def main(folder: Path, model: str, dimension: int) -> None:
+def main(folder: Path, dimension: int) -> None:
     """Open, search, and say what that took."""
     started = time.perf_counter()
-    loaded = row_index.load(folder, model, dimension)
+    files = CacheFile(folder).open()
+    assert files is not None
+    index = TwoStageIndex(dimension)
+    index.load(*files)
     opened = 1000 * (time.perf_counter() - started)
-    assert loaded is not None
     _, peak = resident(folder)
     queries = np.random.default_rng(1).standard_normal((SEARCHES, dimension), dtype=np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     for query in queries:
-        loaded[0].search(query[None], 10)
+        index.search(query[None], 10)
     print(json.dumps({"open": opened, "peak": peak, "searching": resident(folder)[0]}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from benchmarks.scale_contenders import DIMENSION, Contender, Local
-from facesearch.index.codes import SLOPE, CodeScan
-from facesearch.index.external import SLACK
 from facesearch.index.flat import FlatIndex
+from facesearch.index.quantizer import SLOPE, CodeScan
 from facesearch.index.two_stage import CERTAINTY, FLOOR, MOST_AT_FIRST
+from facesearch.search.exact import SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

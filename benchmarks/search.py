@@ -26,7 +26,7 @@ from benchmarks.crowd import crowd, probes
 from benchmarks.engines import real_templates
 from benchmarks.inputs import add_input_options
 from benchmarks.timing import alternate
-from facesearch.index import row_index
+from facesearch.index.cache_file import CacheFile, Stamp
 from facesearch.index.flat import FlatIndex
 from facesearch.index.two_stage import TwoStageIndex
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 K: Final = 10
 DIMENSION: Final = 512
 THRESHOLDS: Final = (0.30, 0.35, 0.45)
-STATE: Final = (b"t" * 16, "a model")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -197,8 +196,8 @@ def measure_files(report: Report, vectors: Vectors) -> None:
     name = f"files {len(vectors):,}"
 
     def save() -> None:
-        state = row_index.State(np.random.default_rng().bytes(16), STATE[1], np.zeros(len(index), np.uint32))
-        assert row_index.save(folder, index, state, nullcontext(enter_result=True))
+        stamp = Stamp(np.random.default_rng().bytes(16), "model", np.zeros(len(index), np.uint32))
+        assert index.save(CacheFile(folder), stamp, nullcontext(enter_result=True))
 
     def clocked(what: str, action: Callable[[], object]) -> None:
         started = time.perf_counter()
@@ -213,19 +212,20 @@ def measure_files(report: Report, vectors: Vectors) -> None:
         for what, when in (("peak", "at the most while opening"), ("searching", "after searches")):
             most = max(each[what] for each in opened)
             report.add(f"{name}: resident beyond the mapped vectors, {when}", most, "MiB")
-        loaded = row_index.load(folder, STATE[1], vectors.shape[1])
-        assert loaded is not None
-        index = loaded[0]
+        files = CacheFile(folder).open()
+        assert files is not None
+        index = TwoStageIndex(vectors.shape[1])
+        index.load(*files)
         clocked("add 1,000", lambda: index.add(np.arange(count, count + 1000), vectors[count:]))
         clocked("save after that", save)
         clocked("remove 1,000", lambda: index.remove(np.arange(0, count, count // 1000)[:1000]))
         clocked("save after that too", save)
         tokens = b"a" * 16, b"b" * 16
-        clocked("remove 1 from the files for good", lambda: row_index.forget(folder, np.array([1]), *tokens))
+        clocked("remove 1 from the files for good", lambda: CacheFile(folder).erase(np.array([1]), *tokens))
 
 
 def open_anew(folder: Path, dimension: int) -> dict[str, float]:
     """What `benchmarks.opened` says."""
-    command = [sys.executable, "-m", "benchmarks.opened", str(folder), STATE[1], str(dimension)]
+    command = [sys.executable, "-m", "benchmarks.opened", str(folder), str(dimension)]
     said: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return said

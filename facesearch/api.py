@@ -26,7 +26,7 @@ from facesearch.names import path_text
 from facesearch.people import PeopleOperations
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
 from facesearch.search.backlog import parse_vector_database
-from facesearch.search.decision import DEFAULT_MARGIN
+from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.store import audit, models, people, templates
 from facesearch.types import (
     Comparison,

@@ -55,6 +55,17 @@ def flags(**values: Any) -> None:
         flag(name, value)
 
 
+def key_values(pairs: Iterable[str] | None, example: str) -> dict[str, str]:
+    """Return `key=value` texts as a mapping; an error shows `example`."""
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{pair!r} is not of the form key=value.", f"For example: {example}")
+        found[key] = value
+    return found
+
+
 def text(name: str, value: Any) -> str:
     """Return a text with something in it."""
     if not isinstance(value, str) or not value:

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import (
-    ForceOption,
-    GalleryOption,
-    JsonOption,
-    ThresholdOption,
-    open_engine,
-    refuse_idle,
-)
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ThresholdOption, open_engine, refuse_idle
 from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError

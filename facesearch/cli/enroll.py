@@ -102,6 +102,8 @@ def enroll(
             engine.ensure_gallery()  # a key that is of no use is an error before models are downloaded
         refuse_idle_index(options, engine)
         note(engine.encoder.provider.note)
+        if not engine.has_gallery:
+            note(f"A new gallery is made in {engine.settings.gallery}.")
         with progress_bar("enrolling", len(sources)) as advance:
             for outcome in engine.enroll_sources(
                 sources,

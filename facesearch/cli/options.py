@@ -227,14 +227,3 @@ def require_there(paths: Iterable[Path]) -> None:
     for path in paths:
         if is_gone(path):
             raise ConfigError(f"There is no {path_text(path)}.", "Check the path.")
-
-
-def parse_pairs(pairs: list[str] | None, example: str = "--where team=design") -> dict[str, str]:
-    """`key=value` arguments as a mapping; `ConfigError` with an example for anything else."""
-    found: dict[str, str] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"{pair!r} is not of the form key=value.", f"For example: {example}")
-        found[key] = value
-    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facesearch.cli import completion, corrections, erasing
-from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, open_engine, parse_pairs
+from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, open_engine
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 
@@ -45,11 +45,12 @@ def list_people(
 
     Example: facesearch people list --where team=design
     """
+    from facesearch.arguments import key_values
     from facesearch.cli.output import note, print_records
     from facesearch.records import SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
-        found = engine.subjects(parse_pairs(where))
+        found = engine.subjects(key_values(where, "--where team=design"))
     rows = ((each.name, each.photos, each.templates, _attributes(each.attributes)) for each in found)
     print_records(map(SubjectRecord.of, found), ("subject", "photos", "templates", "attributes"), rows, json=json)
     if not found:
@@ -122,8 +123,10 @@ def set_attributes(
 
     Example: facesearch people set "Ada Lovelace" team=analysis born=1815
     """
+    from facesearch.arguments import key_values
+
     example = f"facesearch people set {shlex.quote(name)} team=design"
-    changes = {key: value or None for key, value in parse_pairs(pairs, example).items()}
+    changes = {key: value or None for key, value in key_values(pairs, example).items()}
     with open_engine(gallery=gallery) as engine:
         subject = engine.set_attributes(name, changes)
     _done(f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}", subject, json=json)

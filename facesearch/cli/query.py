@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,6 @@ from facesearch.cli.options import (
     JsonOption,
     engine_options,
     open_engine,
-    parse_pairs,
     refuse_idle_index,
     require_there,
 )
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from facesearch.types import Face, Rejection, SearchResult, Template
 
 PhotosArgument = Annotated[
-    list[Path], typer.Argument(metavar="PHOTO...", readable=False, help="Photos, or folders of photos.")
+    list[Path],
+    typer.Argument(metavar="PHOTO...", readable=False, help="Photos, folders of photos, or - for a photo from a pipe."),
 ]
+STDIN = Path("-")
 
 DEFAULT_K = 5
 
@@ -57,7 +60,7 @@ def query(
     ] = None,
     degraded: Annotated[
         bool,
-        typer.Option("--degraded", help="Where the gallery's engine is down, search the newest templates without it."),
+        typer.Option("--degraded", help="While the vector database is down, search the newest templates alone."),
     ] = False,
     annotate: Annotated[
         Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names: a file, or a folder.")
@@ -74,43 +77,46 @@ def query(
 
     Example: facesearch query photo.jpg --annotate who.jpg
     """
+    from facesearch.arguments import key_values
     from facesearch.cli.output import emit, note, print_csv, progress_bar
     from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import draw_results
-    from facesearch.jobs.sources import find_photos
+    from facesearch.names import path_text
     from facesearch.records import SearchRecord
 
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
-    paths = find_photos(photos)
+    paths, piped = _find_photos(photos), _read_pipe(photos)
     places = place_drawings(annotate, photos, paths)
     results: list[SearchResult] = []
     with open_engine(options) as engine:
         refuse_idle_index(options, engine)
-        wanted = parse_pairs(where)
+        wanted = key_values(where, "--where team=design")
         with (
             guard_outputs(engine, photos, force=force).files(places, annotate) as drawings,
             progress_bar("searching", len(paths)) as advance,
         ):
             for path in paths:
+                image = piped if path == STDIN else path
                 found = engine.identify(
-                    path, k=DEFAULT_K if k is None else k, where=wanted, margin=margin, degraded=degraded
+                    image, k=DEFAULT_K if k is None else k, where=wanted, margin=margin, degraded=degraded
                 )
+                found = [replace(each, photo=path_text(path)) for each in found] if path == STDIN else found
                 results += found
                 advance()
                 if json:
                     for result in found:
                         emit(SearchRecord.of(result))
                 if path in drawings:
-                    draw_results(path, found, drawings.pop(path))
+                    draw_results(image, found, drawings.pop(path))
         in_force, warning = engine.threshold, engine.threshold_warning
+        nobody = _why_nobody(engine, where)
     if warning:
         note(f"Warning: {warning}")
     _say_notes(results)
     if csv:
         print_csv(SearchRecord.COLUMNS, (SearchRecord.of(result).row() for result in results))
     elif not json:
-        nobody = f"nobody has {' and '.join(where)}" if where else "nobody is enrolled"
         _print_results(results, nobody, every_candidate=k is not None)
         note(f"A face matches at a score of {in_force.value:g} or more ({in_force.basis}).")
     raise typer.Exit(_query_exit(results))
@@ -122,7 +128,31 @@ def _say_notes(results: Sequence[SearchResult]) -> None:
     for photo, remark in dict.fromkeys((result.photo, result.note) for result in results if result.note):
         note(f"{photo}: {remark}")
     if not all(result.complete for result in results):
-        note("Warning: the gallery's engine is down: only the newest templates were searched.")
+        note("Warning: the gallery's vector database is down, so only the newest templates were searched.")
+
+
+def _why_nobody(engine: FaceSearch, where: Sequence[str] | None) -> str:
+    """Say why a face has no candidate."""
+    if not engine.counts()["subjects"]:
+        return "nobody is enrolled"
+    return f"nobody has {' and '.join(where)}" if where else "nobody was searched"
+
+
+def _find_photos(given: Sequence[Path]) -> list[Path]:
+    from facesearch.jobs.sources import find_photos
+
+    files = [each for each in given if each != STDIN]
+    found = find_photos(files) if files or not given else []
+    return [STDIN, *found] if STDIN in given else found
+
+
+def _read_pipe(given: Sequence[Path]) -> bytes:
+    """Read the photo for `-`; nothing where it is not given."""
+    if STDIN not in given:
+        return b""
+    if sys.stdin.isatty():
+        raise ConfigError("Nothing is piped to this command.", "For example: curl URL | facesearch query -")
+    return sys.stdin.buffer.read()
 
 
 def _print_results(results: Sequence[SearchResult], nobody: str, *, every_candidate: bool) -> None:
@@ -174,7 +204,7 @@ def _face_and_decision(result: SearchResult) -> tuple[object, object, object]:
 
 @engine_options(*MODEL, "threshold")
 def verify(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="A photo, or - for one from a pipe.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     faces: Annotated[
         str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates) or largest.")
@@ -194,10 +224,14 @@ def verify(
     from facesearch.names import path_text
     from facesearch.records import ComparisonRecord
 
-    require_there((a, b))
+    if a == b == STDIN:
+        raise ConfigError("Only one photo can come from a pipe.", "Name the other photo.")
+    require_there(each for each in (a, b) if each != STDIN)
+    piped = _read_pipe((a, b))
     with open_engine(options) as engine:
-        require_not_of_gallery(engine.settings, [a, b])
-        comparison = engine.verify(a, b, faces=faces)
+        require_not_of_gallery(engine.settings, [each for each in (a, b) if each != STDIN])
+        first, second = (piped if each == STDIN else each for each in (a, b))
+        comparison = replace(engine.verify(first, second, faces=faces), a=path_text(a), b=path_text(b))
     for photo, remark in zip((a, b), comparison.notes, strict=True):
         if remark:
             note(f"{path_text(photo)}: {remark}")
@@ -236,9 +270,8 @@ def detect(
     from facesearch.cli.output import print_table, progress_bar
     from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import write_embeddings
-    from facesearch.jobs.sources import find_photos
 
-    paths = find_photos(photos)
+    paths, piped = _find_photos(photos), _read_pipe(photos)
     places = place_drawings(annotate, photos, paths)
     rows: list[Sequence[object]] = []
     kept: list[tuple[Path, Template]] = []
@@ -251,7 +284,8 @@ def detect(
         ):
             for path in paths:
                 templates = None if vectors is None else kept
-                rows += _detect_photo(engine, path, drawings.pop(path, None), templates, json=json)
+                image = piped if path == STDIN else path
+                rows += _detect_photo(engine, path, image, drawings.pop(path, None), templates, json=json)
                 advance()
             if vectors is not None:
                 write_embeddings(vectors, kept, engine.model)
@@ -268,20 +302,26 @@ def _detect_exit(rows: Sequence[Sequence[object]]) -> int:
 
 
 def _detect_photo(
-    engine: FaceSearch, path: Path, out: Output | None, kept: list[tuple[Path, Template]] | None, *, json: bool
+    engine: FaceSearch,
+    path: Path,
+    image: Path | bytes,
+    out: Output | None,
+    kept: list[tuple[Path, Template]] | None,
+    *,
+    json: bool,
 ) -> list[Sequence[object]]:
     from facesearch.cli.output import emit, note
     from facesearch.jobs.probes import draw_faces, note_of
     from facesearch.names import path_text
     from facesearch.records import FaceRecord
 
-    found = _faces_of(engine, path, kept)
-    remark = None if found[0][0] is None else note_of(path)
+    found = _faces_of(engine, path, image, kept)
+    remark = None if found[0][0] is None else note_of(image)
     if remark:
         note(f"{path_text(path)}: {remark}")
     drawn = [(face, f"{face.detection_score:.2f}", True) for face, _ in found if face is not None]
     if out is not None and drawn:
-        draw_faces(path, drawn, out)
+        draw_faces(image, drawn, out)
     if json:
         for number, (face, why) in enumerate(found, 1):
             emit(FaceRecord.of_face(path_text(path), None if face is None else number, face, why, remark))
@@ -289,7 +329,7 @@ def _detect_photo(
 
 
 def _faces_of(
-    engine: FaceSearch, path: Path, kept: list[tuple[Path, Template]] | None
+    engine: FaceSearch, path: Path, image: Path | bytes, kept: list[tuple[Path, Template]] | None
 ) -> list[tuple[Face | None, Rejection | None]]:
     """The faces of a photo, best first; why one has no vector, where vectors are `kept`, or why there is no face."""
     from facesearch.errors import PhotoError
@@ -297,9 +337,9 @@ def _faces_of(
 
     try:
         if kept is None:
-            found: list[tuple[Face | None, Rejection | None]] = [(face, None) for face in engine.detect(path)]
+            found: list[tuple[Face | None, Rejection | None]] = [(face, None) for face in engine.detect(image)]
         else:
-            made = engine.encode_faces(path)
+            made = engine.encode_faces(image)
             kept += [(path, each) for _, each in made if not isinstance(each, Rejection)]
             found = [(face, each if isinstance(each, Rejection) else None) for face, each in made]
     except PhotoError as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import (
     Replicates,
     Sample,
@@ -26,17 +25,17 @@ from facesearch.evaluation.folds import (
     fold_accuracy,
     insightface_convention,
 )
-from facesearch.evaluation.pairwise import PairSummary
+from facesearch.evaluation.pairwise import PairSummary, curve_of_summary, histogram_moments, moments
 from facesearch.evaluation.rates import (
     LEVEL,
     REPLICATES,
-    Counts,
     Floats,
     Interval,
     Rate,
     bootstrap_interval,
+    counted_rate,
+    surrounded,
     wilson,
-    zero_error_bound,
 )
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import (
@@ -154,54 +153,42 @@ def evaluate_pairs(
     *,
     targets: Sequence[float] = TARGETS,
     attempts: Attempts | None = None,
-    reasons: Mapping[str, int] | None = None,
     insightface: bool = False,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> VerificationResult:
-    """All 1:1 figures of a set of planned comparisons; accept iff score >= threshold.
+    """Compute all 1:1 figures of planned comparisons.
 
     Args:
-        pairs: one row per planned comparison; NaN scores are failures and stay in the generalised rates.
-        targets: FARs in (0, 1] to report TAR at.
+        pairs: one row per planned comparison. NaN scores are failures and stay in the generalised rates.
+        targets: FARs in (0, 1].
         attempts: templates tried and failed, for FTE and FTA.
-        reasons: failures by reason, passed through.
         insightface: add the field's conventional figures.
-        replicates: of the subject bootstrap (needs identities); 0 turns it off.
-        seed: of the bootstrap: same scores, same seed, same intervals.
+        replicates, seed: of the subject bootstrap, which needs identities; 0 turns it off.
 
-    Raises:
-        EvaluationError: a class without completed comparisons; identities that contradict the labels.
-
-    >>> pairs = ScoredPairs(np.array([0.9, 0.8, np.nan, 0.3, 0.2]), np.array([True, True, True, False, False]))
-    >>> result = evaluate_pairs(pairs, targets=[0.5])
-    >>> result.counts.failed, result.points[0].tar.value, round(result.points[0].gfrr.value, 2)
-    (1, 1.0, 0.33)
+    Raises EvaluationError: a class without completed comparisons; identities that contradict the labels.
     """
-    completed = ~np.isnan(pairs.score)
+    completed = ~pairs.failed
     mated, non_mated = pairs.score[completed & pairs.mated], pairs.score[completed & ~pairs.mated]
     curve = error_curve(mated, non_mated)
     sample = sample_of_pairs(pairs) if pairs.id_a is not None and pairs.id_b is not None else None
-    auc, auc_error = area_under_curve(curve)
-    result = VerificationResult(
-        counts=_count(pairs, mated.size, non_mated.size, sample, reasons or {}),
-        curve=curve,
-        band=None,
-        points=tuple(tar_at_far(curve, target) for target in targets),
-        eer=equal_error_rate(curve),
-        auc=auc,
-        auc_error=auc_error,
-        d_prime=d_prime(mated, non_mated),
-        min_dcf=detection_cost(curve),
-        best=best_accuracy(curve),
-        folds=None if pairs.fold is None else fold_accuracy(pairs.score, pairs.mated, pairs.fold),
-        fte=_attempted(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
-        fta=_attempted(attempts.failed_probes, attempts.probes) if attempts else None,
-        insightface=insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
+    result = _evaluate(
+        curve,
+        _count(pairs, mated.size, non_mated.size, sample),
+        sample,
+        np.concatenate([mated, non_mated]),
+        d_prime(mated, non_mated),
+        targets=targets,
         replicates=replicates if sample else 0,
         seed=seed,
     )
-    return _with_uncertainty(result, sample, np.concatenate([mated, non_mated]))
+    return replace(
+        result,
+        folds=None if pairs.fold is None else fold_accuracy(pairs.score, pairs.mated, pairs.fold),
+        fte=counted_rate(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
+        fta=counted_rate(attempts.failed_probes, attempts.probes) if attempts else None,
+        insightface=insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
+    )
 
 
 def evaluate_summary(
@@ -212,101 +199,32 @@ def evaluate_summary(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> VerificationResult:
-    """All 1:1 figures of a blocked product (`pairwise.compare_all`); accept iff score >= threshold.
+    """Compute all 1:1 figures of a blocked product (`pairwise.compare_all`).
 
-    Counts are exact everywhere. Within the tail every distinct score is a threshold; below it thresholds stand on
-    the edges of the histogram, 2^-15 apart, and there a FAR has Wilson's interval only.
-
-    Args:
-        summary: scores of all pairs.
-        targets: FARs in (0, 1].
-        failed_templates: photos that gave none; for FTE. Their comparisons were never planned pair by pair.
-        replicates: of the subject bootstrap; 0 turns it off.
-        seed: of the bootstrap.
-
-    Raises:
-        EvaluationError: a class without comparisons.
+    Counts are exact. Within the tail every distinct score is a threshold. Below it, thresholds stand on the edges of
+    the histogram, 2^-15 apart, and a FAR has Wilson's interval only. `failed_templates` counts photos without a
+    template, for FTE; their comparisons were never planned. Raises EvaluationError: a class without comparisons.
     """
     curve = curve_of_summary(summary)
     sample = sample_of_summary(summary)
-    people = sample.design.subjects
-    auc, auc_error = area_under_curve(curve)
-    templates = summary.subject.size
-    result = VerificationResult(
-        counts=TrialCounts(
-            planned_mated=curve.mated,
-            planned_non_mated=curve.non_mated,
-            mated=curve.mated,
-            non_mated=curve.non_mated,
-            subjects=people,
-            subject_pairs=people // 2,
-            mated_subjects=mated_units(sample),
-        ),
-        curve=curve,
-        band=None,
-        points=tuple(tar_at_far(curve, target) for target in targets),
-        eer=equal_error_rate(curve),
-        auc=auc,
-        auc_error=auc_error,
-        d_prime=d_prime_of_moments(_moments(summary.mated_score), _histogram_moments(summary.histogram)),
-        min_dcf=detection_cost(curve),
-        best=best_accuracy(curve),
-        fte=_attempted(failed_templates, templates + failed_templates),
+    people, templates = sample.design.subjects, summary.subject.size
+    planned = curve.mated, curve.non_mated
+    result = _evaluate(
+        curve,
+        TrialCounts(*planned, *planned, people, people // 2, mated_units(sample)),
+        sample,
+        np.concatenate([summary.mated_score, sample.tail_score]),
+        d_prime_of_moments(moments(summary.mated_score), histogram_moments(summary.histogram)),
+        targets=targets,
         replicates=replicates,
         seed=seed,
     )
-    return _with_uncertainty(result, sample, np.concatenate([summary.mated_score, sample.tail_score]))
+    return replace(result, fte=counted_rate(failed_templates, templates + failed_templates))
 
 
-def curve_of_summary(summary: PairSummary) -> ErrorCurve:
-    """The error curve of a blocked product: distinct scores above the tail's floor, histogram edges below."""
-    if not summary.mated_score.size or not summary.non_mated:
-        raise EvaluationError(
-            "The templates make no mated pair." if summary.non_mated else "The templates are all of one person.",
-            hint="Give at least two people, one of them with two photos.",
-        )
-    mated = np.sort(summary.mated_score)
-    tail = np.sort(summary.tail_score).astype(np.float64)
-    exact = np.unique(np.concatenate([tail, mated[mated >= summary.floor]]))
-    edges, accepted = _edges(summary.histogram)
-    edges, accepted = edges[edges < summary.floor], accepted[edges < summary.floor]
-    return ErrorCurve(
-        threshold=np.concatenate([edges, exact]),
-        false_matches=np.concatenate([accepted, tail.size - np.searchsorted(tail, exact)]),
-        true_matches=mated.size - np.searchsorted(mated, np.concatenate([edges, exact])),
-        non_mated=summary.non_mated,
-        mated=mated.size,
-        exact_from=summary.floor,
-    )
-
-
-def _edges(histogram: Counts) -> tuple[Floats, Counts]:
-    """Lower edges of the bins and how many scores lie at or above each; the first takes in rounding below -1."""
-    edges = -1 + 2 * np.arange(histogram.size) / histogram.size
-    edges[0] = -2.0
-    return edges, np.cumsum(histogram[::-1])[::-1]
-
-
-def _moments(scores: Floats) -> tuple[float, float]:
-    return float(np.mean(scores)), float(np.var(scores))
-
-
-def _histogram_moments(histogram: Counts) -> tuple[float, float]:
-    centres = -1 + (2 * np.arange(histogram.size) + 1) / histogram.size
-    mean = float(np.average(centres, weights=histogram))
-    return mean, float(np.average((centres - mean) ** 2, weights=histogram))
-
-
-def _count(
-    pairs: ScoredPairs, mated: int, non_mated: int, sample: Sample | None, reasons: Mapping[str, int]
-) -> TrialCounts:
-    counts = TrialCounts(
-        planned_mated=int(pairs.mated.sum()),
-        planned_non_mated=int((~pairs.mated).sum()),
-        mated=mated,
-        non_mated=non_mated,
-        reasons=reasons,
-    )
+def _count(pairs: ScoredPairs, mated: int, non_mated: int, sample: Sample | None) -> TrialCounts:
+    planned = int(pairs.mated.sum()), int((~pairs.mated).sum())
+    counts = TrialCounts(*planned, mated, non_mated, reasons=pairs.failures())
     if sample is None or sample.design.pair_a is None or sample.design.pair_b is None:
         return counts
     return replace(
@@ -317,12 +235,33 @@ def _count(
     )
 
 
-def _attempted(failed: int, attempted: int) -> Rate | None:
-    return Rate(failed, attempted, naive=wilson(failed, attempted)) if attempted else None
-
-
-def _with_uncertainty(result: VerificationResult, sample: Sample | None, scores: Floats) -> VerificationResult:
-    """Add the intervals, the zero-error bounds, the generalised rates, the ribbon and the count of close decisions."""
+def _evaluate(
+    curve: ErrorCurve,
+    counts: TrialCounts,
+    sample: Sample | None,
+    scores: Floats,
+    separation: float | None,
+    *,
+    targets: Sequence[float],
+    replicates: int,
+    seed: int,
+) -> VerificationResult:
+    """What both kinds of input share: figures, intervals, zero-error bounds, the ribbon and close decisions."""
+    auc, auc_error = area_under_curve(curve)
+    result = VerificationResult(
+        counts=counts,
+        curve=curve,
+        band=None,
+        points=tuple(tar_at_far(curve, target) for target in targets),
+        eer=equal_error_rate(curve),
+        auc=auc,
+        auc_error=auc_error,
+        d_prime=separation,
+        min_dcf=detection_cost(curve),
+        best=best_accuracy(curve),
+        replicates=replicates,
+        seed=seed,
+    )
     wanted = [point.target_far for point in result.points if point.tar is not None]
     grid = _grid(result.counts.non_mated, max(wanted, default=0.1))
     drawn = None
@@ -358,27 +297,16 @@ def _surround(
     counts = result.counts
     tar, far = point.tar, point.far
     column = np.flatnonzero(fars == point.target_far)
-    if drawn is not None and column.size and counts.mated_subjects and counts.subject_pairs:
-        tar = _bootstrapped(tar, drawn.tar[:, column[0]], counts.mated_subjects)
-        far = _bootstrapped(far, drawn.far[:, column[0]], counts.subject_pairs)
-    tar = replace(tar, naive=wilson(tar.count, tar.total))
-    far = replace(far, naive=wilson(far.count, far.total))
-    if tar.count == tar.total:
-        tar = replace(tar, zero_errors=zero_error_bound(counts.mated_subjects or tar.total, tar.total))
-    if far.count == 0:
-        far = replace(far, zero_errors=zero_error_bound(counts.subject_pairs or far.total, far.total))
-    rejected = counts.planned_mated - tar.count
+    known = drawn is not None and column.size and counts.mated_subjects and counts.subject_pairs
+    tars = drawn.tar[:, column[0]] if drawn and known else None
+    fars_drawn = drawn.far[:, column[0]] if drawn and known else None
     return replace(
         point,
-        tar=tar,
-        far=far,
-        gfrr=Rate(rejected, counts.planned_mated, naive=wilson(rejected, counts.planned_mated)),
-        gfar=Rate(far.count, counts.planned_non_mated, naive=wilson(far.count, counts.planned_non_mated)),
+        tar=surrounded(tar, counts.mated_subjects or tar.total, tars, flawless=tar.total),
+        far=surrounded(far, counts.subject_pairs or far.total, fars_drawn, flawless=0),
+        gfrr=counted_rate(counts.planned_mated - tar.count, counts.planned_mated),
+        gfar=counted_rate(far.count, counts.planned_non_mated),
     )
-
-
-def _bootstrapped(rate: Rate, replicates: Floats, units: int) -> Rate:
-    return replace(rate, interval=bootstrap_interval(rate.value, replicates, trials=rate.total, units=units))
 
 
 def _eer_interval(result: VerificationResult, drawn: Replicates | None) -> Interval | None:
@@ -425,10 +353,9 @@ STRICT = 1e-3
 
 
 def recommended_point(result: VerificationResult) -> OperatingPoint | None:
-    """The strictest point with 30 errors behind it, if that is at FAR 1e-3 or below; else the strictest supported.
+    """Return the strictest point with 30 errors behind it and a FAR of 1e-3 or below; else the strictest supported.
 
-    A laxer point has more errors behind it, but a stricter threshold is the safer one: its flag says how sure it is.
-    None where no point is supported.
+    A stricter threshold is the safer one, even with fewer errors behind it. None where no point is supported.
     """
     supported = [point for point in result.points if point.threshold is not None]
     firm = [point for point in supported if point.flag is None and point.target_far <= STRICT]

@@ -88,11 +88,7 @@ class Audit:
     @property
     def by_kind(self) -> dict[Kind, tuple[Finding, ...]]:
         """The findings of each kind."""
-        return {
-            Kind.LOOK_ALIKE: self.look_alikes,
-            Kind.MISLABELLED: self.mislabelled,
-            Kind.DUPLICATE: self.duplicates,
-        }
+        return {Kind.LOOK_ALIKE: self.look_alikes, Kind.MISLABELLED: self.mislabelled, Kind.DUPLICATE: self.duplicates}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -101,15 +97,13 @@ class Audit:
 
 
 def audit_templates(known: LabelledTemplates, threshold: float, duplicate: float = NEAR_DUPLICATE) -> Audit:
-    """Compare all templates with each other, in blocks.
+    """Compare all templates with each other.
 
     Args:
-        known: everything enrolled.
         threshold: cosine at which two people are taken for one another.
-        duplicate: cosine from which on two photos of one person are near-duplicates.
+        duplicate: cosine from which two photos of one person are near-duplicates.
 
-    Raises:
-        EvaluationError: fewer than two templates.
+    Raises EvaluationError: fewer than two templates.
     """
     if len(known.subject) < 2:
         raise EvaluationError("One template cannot be compared with others.", "Enroll more photos.")
@@ -222,13 +216,10 @@ def face_names(known: LabelledTemplates, rows: Iterable[int]) -> dict[int, str]:
 def audit_page(
     title: str, basis: str, known: LabelledTemplates, found: Audit, thumbnails: Mapping[str, bytes], limit: int
 ) -> str:
-    """The HTML.
+    """Return the HTML.
 
-    Args:
-        title: of the page. basis: where the threshold comes from, in words.
-        known, found: what was compared, and what is odd in it.
-        thumbnails: JPEG bytes by `face_names`.
-        limit: findings of each kind that are shown.
+    `basis` says where the threshold comes from. `thumbnails` holds JPEG bytes by `face_names`. `limit` findings of each
+    kind are shown.
     """
     kinds = found.by_kind
     verdict = (

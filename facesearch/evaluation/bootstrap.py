@@ -1,9 +1,8 @@
-"""The subject bootstrap of 1:1 figures: people are drawn, not pairs, since pairs that share a person are dependent.
+"""The subject bootstrap of 1:1 figures: people are drawn, not pairs, because pairs that share a person are dependent.
 
-A replicate draws as many people as there are, with replacement. A person drawn w times weighs w: a mated comparison
-counts w_a times, a non-mated one w_a * w_b times (two copies of one person are never compared). The threshold is
-derived again in every replicate. Only the tail of the scores that can reach it is weighed, which changes nothing:
-the rest enters by its total weight alone.
+A replicate draws as many people as there are, with replacement. For a person drawn w times, a mated comparison counts
+w_a times and a non-mated one w_a * w_b times; two copies of one person are never compared. Every replicate derives its
+own threshold. Only the tail of the scores that can reach it is weighed; the rest enters by its total weight.
 """
 
 from __future__ import annotations
@@ -68,12 +67,8 @@ class Sample:
 def sample_of_pairs(pairs: ScoredPairs, people: Counts | None = None) -> Sample:
     """Prepare completed comparisons for the bootstrap.
 
-    Args:
-        pairs: with identities.
-        people: sorted distinct ids of everyone to draw from; by default those of the completed comparisons.
-
-    Raises:
-        EvaluationError: no identities, a mated pair of two people or a non-mated pair of one.
+    `people` are the sorted distinct ids to draw from; by default those of the completed comparisons. Raises
+    EvaluationError: no identities, a mated pair of two people or a non-mated pair of one.
     """
     if pairs.id_a is None or pairs.id_b is None:
         raise EvaluationError(
@@ -137,9 +132,6 @@ def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Count
     """How often each person is drawn, in chunks of (r, subjects) int64 whose r sum to `replicates`.
 
     The draws depend on the three arguments alone: figures with one seed are paired replicate by replicate.
-
-    >>> [chunk.sum(axis=1).tolist() for chunk in subject_weights(5, 3, seed=0)]
-    [[5, 5, 5]]
     """
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // subjects)
@@ -178,10 +170,8 @@ def draws(sample: Sample, replicates: int, seed: int) -> Iterator[Draw]:
 def tar_replicates(sample: Sample, targets: Sequence[float], draw: Draw) -> tuple[Floats, Floats]:
     """TAR at FAR <= target with each replicate's own threshold, and FMR at the sample's own thresholds.
 
-    Both (r, targets) float64; NaN where a class was not drawn.
-
-    Raises:
-        EvaluationError: the tail ends above the threshold of a replicate.
+    Both (r, targets) float64; NaN where a class was not drawn. Raises EvaluationError: the tail ends above the
+    threshold of a replicate.
     """
     tar, far = np.full((2, len(draw.weights), len(targets)), math.nan)
     above = np.append(np.searchsorted(-sample.mated_score, -sample.tail_score), sample.mated_score.size)
@@ -226,10 +216,8 @@ def _weighed_tail(sample: Sample, weight: Counts, allowed: float, keep: int) -> 
 def eer_replicates(sample: Sample, draw: Draw, expected: float) -> Floats:
     """EER (midpoint) in every replicate, (r,) float64; NaN where a class was not drawn or the tail is too short.
 
-    Args:
-        sample: scores; the rule is that of `verification.equal_error_rate`.
-        draw: replicates.
-        expected: the EER of the sample; says how much of the tails to weigh at first.
+    The rule is that of `verification.equal_error_rate`. `expected`, the EER of the sample, says how much of the tails
+    to weigh at first.
     """
     rates = np.full(len(draw.weights), math.nan)
     if not sample.complete and 2 * expected * sample.non_mated > sample.tail_score.size:
@@ -316,12 +304,8 @@ class Replicates:
 def replicate(sample: Sample, targets: Sequence[float], eer: float, *, replicates: int, seed: int) -> Replicates:
     """Run the subject bootstrap.
 
-    Args:
-        sample: see `bootstrap.sample_of_pairs`.
-        targets: FARs; a sample that keeps a tail only must reach well below the threshold of the largest.
-        eer: the sample's own, which says where to look.
-        replicates: how many.
-        seed: of the draws; with one seed and one set of people figures are paired replicate by replicate.
+    A sample that keeps a tail only must reach well below the threshold of the largest target. `eer` is the sample's
+    own. With one seed and one set of people, figures are paired replicate by replicate.
     """
     tar, far, rates = [], [], []
     for draw in draws(sample, replicates, seed):
@@ -338,11 +322,7 @@ def mated_units(sample: Sample) -> int:
 
 
 def disjoint_pairs(pair_a: Counts, pair_b: Counts) -> int:
-    """How many pairs a greedy walk finds that share no person: independent non-mated units.
-
-    >>> disjoint_pairs(np.array([0, 0, 2]), np.array([1, 2, 3]))
-    2
-    """
+    """How many pairs a greedy walk finds that share no person: independent non-mated units."""
     taken: set[int] = set()
     count = 0
     for a, b in zip(pair_a.tolist(), pair_b.tolist(), strict=True):

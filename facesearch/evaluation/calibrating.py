@@ -1,4 +1,4 @@
-"""A threshold for an error target, for a gallery of a given size, with what it rests on; or a refusal that says why.
+"""A threshold for an error target and a gallery size, with what it rests on; or a refusal that says why.
 
 The decision rule is accept iff `score >= threshold`. Thresholds are rounded up, so a rounded one never errs more often.
 
@@ -45,20 +45,14 @@ class TailThreshold:
 
 
 def conservative_threshold(best: Floats, clusters: Counts, rate: float) -> TailThreshold:
-    """Fit the tail of the best scores in replicates that draw people, and take the 95 % limit of their thresholds.
+    """Fit the tail of the best scores in replicates that draw people; return the 95 % limit of their thresholds.
 
     Args:
         best: (q,) best score per probe; NaN counts as below everything.
         clusters: (q,) who is on the probes.
         rate: share of probes that may reach the threshold, below `SHARE`.
 
-    Raises:
-        EvaluationError: too few probes for a fit, or a rate that needs no extrapolation.
-
-    >>> best = np.random.default_rng(0).normal(0.3, 0.05, 2000)
-    >>> found = conservative_threshold(best, np.arange(2000), 1e-4)
-    >>> bool(0.486 < found.threshold < 0.6)
-    True
+    Raises EvaluationError: too few probes for a fit, or a rate that needs no extrapolation.
     """
     best = np.where(np.isnan(best), -math.inf, best)
     count = math.floor(SHARE * best.size)
@@ -117,17 +111,9 @@ EXTRAPOLATED = "EXTRAPOLATED: generalised Pareto tail, people drawn"
 
 
 def calibrate_far(result: VerificationResult, target: float) -> Calibration:
-    """The threshold for TAR at FAR <= target, from an evaluation that holds that target.
+    """Return the threshold for FAR <= target from an evaluation that holds that target.
 
-    Raises:
-        EvaluationError: the target was not evaluated, or the comparisons do not support it; says how many would.
-
-    >>> from facesearch.evaluation.assessment import evaluate_pairs
-    >>> from facesearch.evaluation.trials.types import ScoredPairs
-    >>> score = np.append(np.linspace(0, 0.5, 100), 0.9)
-    >>> result = evaluate_pairs(ScoredPairs(score, score > 0.8), targets=[0.1])
-    >>> calibrate_far(result, 0.1).threshold
-    0.454546
+    Raises EvaluationError: the target was not evaluated or is not supported; says how many comparisons are needed.
     """
     found = [point for point in result.points if point.target_far == target]
     if not found:
@@ -160,11 +146,7 @@ def calibrate_far(result: VerificationResult, target: float) -> Calibration:
 
 
 def round_up(threshold: float) -> float:
-    """To `DECIMALS` decimals, never down.
-
-    >>> round_up(0.4123001), round_up(0.4123)
-    (0.412301, 0.4123)
-    """
+    """To `DECIMALS` decimals, never down."""
     nearest = round(threshold, DECIMALS)
     return nearest if nearest >= threshold else round(nearest + 10.0**-DECIMALS, DECIMALS)
 
@@ -172,10 +154,10 @@ def round_up(threshold: float) -> float:
 def calibrate_fpir(
     scores: SearchScores, target: float, *, subjects: int | None = None, extrapolate: bool = False
 ) -> Calibration:
-    """The lowest threshold for FPIR(n) <= target in a gallery of n subjects, from non-mated searches against N.
+    """Return the lowest threshold for FPIR(n) <= target, from non-mated searches against N subjects.
 
-    n <= N: FPIR(n) itself is at most the target, exact over all subsets of the gallery. n > N: n/N times the upper
-    confidence limit of FPIR(N) is. Where the data cannot show that, refused, or extrapolated if asked for.
+    For n <= N, FPIR(n) is exact over all subsets of the gallery. For n > N, n/N times the upper confidence limit of
+    FPIR(N) is kept below the target. Where the data cannot show that, it is refused, or extrapolated if asked for.
 
     Args:
         scores: searches against N subjects; failed ones count as searches without an alarm.
@@ -183,14 +165,7 @@ def calibrate_fpir(
         subjects: n; by default N.
         extrapolate: allow a fitted tail, down to rates of 1 / (10 * probes).
 
-    Raises:
-        EvaluationError: the data do not support the target; says how many people on probes would.
-
-    >>> from facesearch.evaluation.searches import NON_MATED, summarise
-    >>> block = np.random.default_rng(0).uniform(0, 0.5, (1000, 20))
-    >>> found = calibrate_fpir(summarise(block, np.full(1000, NON_MATED)), 0.05)
-    >>> found.basis.value, found.errors, found.trials
-    ('empirical', 49, 1000)
+    Raises EvaluationError: the data do not support the target; says how many people on probes would.
     """
     size = scores.subjects if subjects is None else subjects
     if not 0 < target < 1 or size < 1:
@@ -217,9 +192,9 @@ def _holds(scores: SearchScores, clusters: Counts, threshold: float, size: int, 
 
 
 def _lowest_threshold(scores: SearchScores, holds: Callable[[float], bool]) -> float | None:
-    """The lowest rounded observed score that holds and still raises an alarm somewhere; None: only silence holds.
+    """The lowest rounded observed score that holds and still raises an alarm; None where only silence holds.
 
-    The alarm is what ties the threshold to the data: above the last score nothing says where to stop.
+    The alarm ties the threshold to the data: above the last score nothing says where to stop.
     """
     best = scores.top[:, 0]
     candidates = np.unique(best[np.isfinite(best)])
@@ -317,17 +292,9 @@ def _extrapolated(scores: SearchScores, clusters: Counts, size: int, target: flo
 
 
 def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
-    """Which rows belong to the people a threshold is fitted on; the others are for checking it. No one is in both.
+    """Return (n,) bool: rows of the people a threshold is fitted on. The other rows check it; nobody is in both.
 
-    Args:
-        people: (n,) codes. share: of the people to fit on, in (0, 1). seed: of the draw.
-
-    Raises:
-        EvaluationError: fewer than two people, or a side without anyone.
-
-    >>> rows = split_people(np.array([1, 1, 2, 2]))
-    >>> rows[0] == rows[1], rows[2] == rows[3], rows[0] != rows[2]
-    (np.True_, np.True_, np.True_)
+    `people` are (n,) codes; `share` of them, in (0, 1), is fitted on. Raises EvaluationError: a side without anyone.
     """
     names = np.unique(people)
     count = round(share * names.size)

@@ -35,9 +35,9 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold and everything a person or the engine must know before relying on it: calibration.json.
+    """A threshold and what it rests on: calibration.json.
 
-    Raises `EvaluationError` for a threshold that is no cosine and for numbers that contradict each other.
+    Raises EvaluationError: a threshold that is no cosine, or numbers that contradict each other.
     """
 
     threshold: float
@@ -93,9 +93,8 @@ class Calibration:
     def from_json(cls, text: str) -> Calibration:
         """Read what `to_json` wrote.
 
-        Raises:
-            EvaluationError: no JSON, another schema, a key missing, unknown or of the wrong type, a value that
-                contradicts another.
+        Raises EvaluationError: no JSON, another schema, a key missing, unknown or of the wrong type, contradicting
+        values.
         """
         try:
             values = json.loads(text)

@@ -25,11 +25,11 @@ DRAWN = 60
 
 
 def kept_rows(*errors: Counts, steps: int, whole: int = 0) -> NDArray[np.intp]:
-    """Positions of the rows of a curve to keep, rising; the first and the last are always among them.
+    """Positions of the rows of a curve to keep, rising; the first and the last are always kept.
 
-    `errors` are (m,) int64 counts of errors along the curve, such as false matches and false non-matches. A row is kept
-    where one of them has moved by a factor of exp(1 / steps) or, below `steps` errors, at all: few errors are the end
-    of the curve that matters, and stay complete. A curve of up to `whole` rows is kept as it is.
+    `errors` are (m,) int64 counts of errors along the curve. A row is kept where one of them has moved by a factor of
+    exp(1 / steps) or, below `steps` errors, at all: the end of the curve with few errors stays complete. A curve of up
+    to `whole` rows is kept as it is.
     """
     rows = errors[0].size
     if rows <= whole:
@@ -207,11 +207,14 @@ def note(axes: Axes, text: str) -> None:
     )
 
 
-def halo() -> list[Any]:
-    """Path effects that keep a label legible where a line runs under it."""
+def annotate(
+    axes: Axes, said: str, at: tuple[float, float], offset: tuple[float, float], size: float, **style: Any
+) -> None:
+    """Text at `offset` points from `at`, with a halo that keeps it legible where a line runs under it."""
     from matplotlib.patheffects import withStroke
 
-    return [withStroke(linewidth=2.5, foreground=PAPER)]
+    halo = [withStroke(linewidth=2.5, foreground=PAPER)]
+    axes.annotate(said, at, xytext=offset, textcoords="offset points", fontsize=size, path_effects=halo, **style)
 
 
 def decades_down(value: float) -> float:

@@ -67,22 +67,8 @@ def compare(
     """B minus A in TAR at each FAR target, and in EER last, with percentile intervals from common replicates.
 
     Every replicate draws the same people for both and derives each one's own threshold. A failed mated comparison
-    counts as rejected, so that refusing the hard photos wins nothing; failed non-mated ones are left out.
-
-    Args:
-        a, b: comparisons with identities of the same people, the same person under the same code.
-        targets: FARs that both support.
-
-    Raises:
-        EvaluationError: other people in A than in B, a FAR that one of them does not support, no identities.
-
-    >>> rng = np.random.default_rng(0)
-    >>> one, two = np.triu_indices(40, 1)
-    >>> id_a, id_b = np.append(np.arange(40), one), np.append(np.arange(40), two)
-    >>> a = ScoredPairs(rng.normal(2.0 * (id_a == id_b), 1.0), id_a == id_b, id_a, id_b)
-    >>> b = ScoredPairs(rng.normal(5.0 * (id_a == id_b), 1.0), id_a == id_b, id_a, id_b)
-    >>> [difference.decided for difference in compare(a, b, [0.05], replicates=200)]
-    [True, True]
+    counts as rejected, so refusing the hard photos wins nothing. Failed non-mated ones are left out. A person has the
+    same code in both. Raises EvaluationError: other people in A than in B, a FAR without support, no identities.
     """
     people = [_people(pairs) for pairs in (a, b)]
     if a.subjects != b.subjects or not np.array_equal(people[0], people[1]):
@@ -145,16 +131,10 @@ class Comparison:
 
 
 def compare_reports(paths: Sequence[Path], targets: Sequence[float] | None = None, seed: int = 0) -> Comparison:
-    """Read `report.json` files and set each against the first, on the same people.
+    """Read at least two `report.json` files and set each against the first, on the same people.
 
-    Args:
-        paths: at least two.
-        targets: FARs to compare TAR at; by default those that every report supports.
-        seed: of the bootstrap.
-
-    Raises:
-        EvaluationError: fewer than two reports, one that cannot be read or is not about the same people, scores that
-            are not beside it, a FAR that one does not support.
+    `targets` are FARs; by default those that every report supports. Raises EvaluationError: a report that cannot be
+    read, is not about the same people or has no scores beside it; a FAR that one does not support.
     """
     if len(paths) < 2:
         raise EvaluationError("A comparison takes two reports at least.", "facesearch eval compare A.json B.json")
@@ -256,11 +236,9 @@ def comparison_page(
     reports: Sequence[tuple[str, VerificationReport]],
     differences: Sequence[tuple[str, str, Sequence[PairedDifference]]],
 ) -> str:
-    """Overlaid curves, the operating points of each, and paired differences.
+    """Return the HTML: overlaid curves, operating points and paired differences.
 
-    Args:
-        reports: (name, report) each; at most five are drawn.
-        differences: (name of A, name of B, B minus A in every figure) for each pair that was compared.
+    `reports` are (name, report) each, of which five are drawn; `differences` (A, B, B minus A in every figure).
     """
     overlay = roc_overlay([(name, report.result.curve, report.result.band) for name, report in reports])
     names = " and ".join(name for name, _ in reports) if len(reports) == 2 else f"{len(reports)} reports"

@@ -38,8 +38,7 @@ def to_json(value: object) -> Any:
 def from_json(kind: type[_T], values: Any) -> _T:
     """Return the dataclass `kind` that `to_json` made `values` of.
 
-    Raises:
-        ValueError: a key is missing, unknown or of another type; the message names it.
+    Raises ValueError: a key is missing, unknown or of another type; the message names it.
     """
     hints = get_type_hints(kind)
     found = values if isinstance(values, dict) else {}

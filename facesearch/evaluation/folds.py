@@ -55,30 +55,18 @@ class InsightFaceConvention:
 
 
 def best_accuracy(curve: ErrorCurve) -> BestAccuracy:
-    """The best share of right decisions any one threshold reaches; of equals the highest threshold.
-
-    >>> best_accuracy(error_curve(np.array([0.9, 0.6]), np.array([0.7, 0.1])))
-    BestAccuracy(accuracy=0.75, threshold=0.9)
-    """
+    """The best share of right decisions any one threshold reaches; of equals the highest threshold."""
     right = np.append(curve.true_matches, 0) + curve.non_mated - np.append(curve.false_matches, 0)
     row = right.size - 1 - int(np.argmax(right[::-1]))
     return BestAccuracy(int(right[row]) / (curve.mated + curve.non_mated), _counts_at_row(curve, row)[0])
 
 
 def fold_accuracy(score: Floats, mated: Flags, fold: Counts) -> FoldAccuracy:
-    """Each fold's accuracy at the threshold that is best on all other folds (LFW's protocol for 10 folds).
+    """Return each fold's accuracy at the threshold that is best on all other folds (LFW's protocol for 10 folds).
 
-    A failed comparison (NaN) counts as a wrong decision; it takes no part in choosing thresholds.
-
-    Args:
-        score: (n,) float64. mated: (n,) bool. fold: (n,) int64, at least two distinct values.
-
-    Raises:
-        EvaluationError: fewer than two folds, or one whose complement lacks a class.
-
-    >>> score = np.array([0.9, 0.1, 0.8, 0.2])
-    >>> fold_accuracy(score, np.array([True, False, True, False]), np.array([0, 0, 1, 1])).accuracies
-    (1.0, 0.5)
+    A failed comparison (NaN) counts as a wrong decision and takes no part in choosing thresholds. `score` is (n,)
+    float64, `mated` (n,) bool, `fold` (n,) int64. Raises EvaluationError: one fold only, or one whose complement lacks
+    a class.
     """
     accuracies, thresholds = [], []
     for test in _folds(fold):
@@ -99,16 +87,12 @@ def _folds(fold: Counts) -> Iterator[Flags]:
 
 
 def insightface_convention(score: Floats, mated: Flags, targets: Sequence[float] = ()) -> InsightFaceConvention:
-    """The field's habits, to compare with published tables: see `InsightFaceConvention`. Never for a decision.
+    """Return figures by the field's habits, to compare with published tables, never for a decision.
 
-    Ten unshuffled folds in row order (sizes as scikit-learn's `KFold`); thresholds `arange(0, 4, 0.01)` on squared
-    L2 distance 2 - 2 * score, accept iff distance < threshold, the first of the best on the other nine folds. TAR
-    at the ROC point nearest to the target FAR after scikit-learn's dropping of collinear points. (insightface
-    recognition/arcface_torch/eval/verification.py and onnx_ijbc.py.) Failed comparisons are left out.
-
-    >>> score = np.tile([0.9, 0.1], 10)
-    >>> insightface_convention(score, score > 0.5, [0.1]).nearest_far
-    ((0.1, 0.0, 1.0),)
+    Ten unshuffled folds in row order; thresholds `arange(0, 4, 0.01)` on squared L2 distance 2 - 2 * score, accept iff
+    distance < threshold, the first of the best on the other nine folds. TAR at the ROC point nearest to the target FAR,
+    after scikit-learn's dropping of collinear points. Failed comparisons are left out. Source: insightface
+    recognition/arcface_torch/eval/verification.py and onnx_ijbc.py.
     """
     completed = ~np.isnan(score)
     score, mated = score[completed], mated[completed]

@@ -11,8 +11,8 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import disjoint_pairs, subject_weights
-from facesearch.evaluation.rates import REPLICATES, Counts, Flags, Rate, bootstrap_interval, wilson
-from facesearch.evaluation.trials.table import HEADER_ROWS, encode, read_columns, refusal, repeats
+from facesearch.evaluation.rates import REPLICATES, Counts, Flags, Rate, surrounded
+from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, refuse, repeated
 from facesearch.evaluation.trials.types import ScoredPairs
 
 
@@ -30,21 +30,10 @@ class GroupRates:
 def group_rates(
     pairs: ScoredPairs, groups: Mapping[int, str], threshold: float, *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[GroupRates, ...]:
-    """TAR and FAR of each group at one global threshold, groups in alphabetical order.
+    """Return TAR and FAR of each group at one global threshold, groups in alphabetical order.
 
-    Args:
-        pairs: with identities; NaN scores are left out.
-        groups: group of each person by code; people without one belong to none.
-        threshold: accept iff score >= threshold.
-        replicates: of the subject bootstrap within the group.
-        seed: of the bootstrap.
-
-    Raises:
-        EvaluationError: no identities, or nobody in a group has a completed comparison.
-
-    >>> pairs = ScoredPairs(np.array([0.9, 0.2]), np.array([True, True]), np.array([1, 2]), np.array([1, 2]))
-    >>> [(rates.group, rates.tar.value) for rates in group_rates(pairs, {1: "x", 2: "y"}, 0.5)]
-    [('x', 1.0), ('y', 0.0)]
+    `pairs` need identities; NaN scores are left out. `groups` is the group of each person by code; people without one
+    belong to none. Raises EvaluationError: no identities, or nobody in a group has a completed comparison.
     """
     if pairs.id_a is None or pairs.id_b is None:
         raise EvaluationError("Rates by group need to know who is in each pair.", hint="Add the columns id_a and id_b.")
@@ -83,43 +72,25 @@ def _rate_of_pairs(
             if total:
                 drawn[row] = heavy[accepted].sum() / total
             row += 1
-    count, total = int(accepted.sum()), accepted.size
     units = np.unique(a).size if mated.all() else disjoint_pairs(a, b)
-    return Rate(
-        count,
-        total,
-        interval=bootstrap_interval(count / total, drawn, trials=total, units=units),
-        naive=wilson(count, total),
-    )
+    return surrounded(Rate(int(accepted.sum()), accepted.size), units, drawn)
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """CSV `subject_id,group`: the group of each person.
-
-    EvaluationError, by row, for a person listed twice and for an empty cell.
-    """
+    """Read CSV `subject_id,group`. EvaluationError, by row, for a person listed twice and for an empty cell."""
     columns = read_columns(path, ("subject_id", "group"))
     people, groups = columns["subject_id"], columns["group"]
-    empty = [
-        row
-        for row, cells in enumerate(zip(people, groups, strict=True), 1 + HEADER_ROWS)
-        if not all(map(str.strip, cells))
+    rows = enumerate(zip(people, groups, strict=True), 1 + HEADER_ROWS)
+    refuse(path, "rows with an empty cell", [f"row {row}" for row, cells in rows if not all(map(str.strip, cells))])
+    twice = [
+        f"row {i + 1 + HEADER_ROWS} ({people[i]}), first in row {j + 1 + HEADER_ROWS}" for i, j in repeated(people)
     ]
-    if empty:
-        raise refusal(str(path), "rows with an empty cell", (f"row {row}" for row in empty), len(empty))
-    later, first = repeats(encode(people, {}))
-    if later.size:
-        twins = zip(later.tolist(), first.tolist(), strict=True)
-        offenders = (f"row {i + 1 + HEADER_ROWS} ({people[i]}), first in row {j + 1 + HEADER_ROWS}" for i, j in twins)
-        raise refusal(str(path), "people are listed twice", offenders, int(later.size), "Keep one row of each person.")
+    refuse(path, "people are listed twice", twice, "Keep one row of each person.")
     return dict(zip(people, groups, strict=True))
 
 
 def coded_groups(groups: dict[str, str], subjects: Sequence[str], source: str) -> dict[int, str]:
-    """The same by code: `subjects` holds the name of each.
-
-    EvaluationError where none of them is in it: the names are then spelt differently.
-    """
+    """The same by code; `subjects` holds the name of each. EvaluationError where none of them is in a group."""
     coded = {code: groups[name] for code, name in enumerate(subjects) if name in groups}
     if not coded:
         raise EvaluationError(

@@ -1,8 +1,8 @@
 """1:N error rates: a search alarms iff its best candidate's `score >= threshold`; higher scores are more alike.
 
 A probe is *mated* if its person is meant to be in the gallery. Failures never leave the denominators: a failed mated
-search is a miss, a failed non-mated one raises no alarm, and whoever could not be enrolled is missed by every search.
-FPIR and FNIR are the terms of ISO/IEC 19795-1 and NIST FRTE; TPIR = 1 - FNIR.
+search is a miss, a failed non-mated one raises no alarm, and every search for a failed enrolment is a miss. FPIR and
+FNIR are the terms of ISO/IEC 19795-1 and NIST FRTE; TPIR = 1 - FNIR.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from facesearch.evaluation.rates import (
     Counts,
     Floats,
     Rate,
-    bootstrap_interval,
     clustered_interval,
-    wilson,
-    zero_error_bound,
+    counted_rate,
+    surrounded,
 )
 from facesearch.evaluation.searches import (
     FPIR_TARGETS,
@@ -98,8 +97,7 @@ ONE_SIDED = 0.9
 def alarming_subjects(scores: SearchScores, threshold: float) -> Counts:
     """(q,) int64: how many subjects score >= threshold in each non-mated search; 0 for a failed one.
 
-    Raises:
-        EvaluationError: no non-mated search, or `top` is too short to count them.
+    Raises EvaluationError: no non-mated search, or `top` is too short to count them.
     """
     if not len(scores.top):
         raise EvaluationError("There is no non-mated search.", hint="FPIR needs probes of people who are not enrolled.")
@@ -115,11 +113,8 @@ def alarming_subjects(scores: SearchScores, threshold: float) -> Counts:
 def fpir_of_subsets(alarming: Counts, subjects: int, size: int) -> Floats:
     """(q,) the chance that a random gallery of `size` <= `subjects` contains at least one of the alarming subjects.
 
-    1 - C(N - m, n) / C(N, n), as a product of m factors 1 - n / (N - i): log-gamma would lose the digits of small
-    chances in large galleries.
-
-    >>> fpir_of_subsets(np.array([0, 1, 2]), subjects=10, size=5).round(4).tolist()
-    [0.0, 0.5, 0.7778]
+    1 - C(N - m, n) / C(N, n), as a product of m factors 1 - n / (N - i). Log-gamma would lose the digits of small
+    chances.
     """
     factors = np.maximum(1 - size / (subjects - np.arange(alarming.max(initial=0))), 0.0)
     with np.errstate(divide="ignore"):
@@ -130,20 +125,8 @@ def fpir_of_subsets(alarming: Counts, subjects: int, size: int) -> Floats:
 def fpir_by_size(scores: SearchScores, threshold: float, sizes: Sequence[int] | None = None) -> FpirBySize:
     """FPIR(n) at one threshold: exact for n <= N, an upper bound for n > N, the independence model beside it.
 
-    The bound n/N FPIR(N) is used; n FMR is a bound too, but never a smaller one, as FPIR(N) <= N FMR.
-
-    Args:
-        scores: with non-mated searches.
-        threshold: a search alarms iff its best score >= threshold.
-        sizes: gallery sizes >= 1; by default a 1-2-5 series up to 10 N, and N.
-
-    Raises:
-        EvaluationError: see `alarming_subjects`; a size below 1.
-
-    >>> from facesearch.evaluation.searches import NON_MATED, summarise
-    >>> scores = summarise(np.array([[0.6, 0.1], [0.2, 0.1]]), np.array([NON_MATED, NON_MATED]))
-    >>> [(row.size, row.value, row.basis.value) for row in fpir_by_size(scores, 0.5, [1, 2, 4]).rows]
-    [(1, 0.25, 'exact'), (2, 0.5, 'exact'), (4, 1.0, 'bound')]
+    The bound is n/N FPIR(N); the other bound, n FMR, is never smaller. `sizes` are by default a 1-2-5 series up to 10
+    N. Raises EvaluationError: see `alarming_subjects`; a size below 1.
     """
     sizes = _series(scores.subjects) if sizes is None else sizes
     if min(sizes, default=1) < 1:
@@ -185,27 +168,15 @@ def evaluate_searches(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> IdentificationResult:
-    """All 1:N figures of a set of planned searches.
+    """Compute all 1:N figures of planned searches, failed ones included.
 
     Args:
-        scores: summaries of all planned searches, failed ones included.
-        targets: FPIRs in (0, 1]; every one is combined with every R. The last supported gives FPIR by size.
-        ranks: values of R; capped at N.
-        cmc_ranks: length of the CMC; capped at N.
+        targets: FPIRs in (0, 1], each combined with every R. The last supported gives FPIR by size.
+        ranks, cmc_ranks: values of R, and length of the CMC; capped at N.
         sizes: gallery sizes for FPIR by size; by default up to ten times N.
-        replicates: of the subject bootstrap, for probes with identities; 0 turns it off.
-        seed: of the bootstrap.
+        replicates, seed: of the subject bootstrap, which needs identities; 0 turns it off.
 
-    Raises:
-        EvaluationError: no mated search.
-
-    >>> from facesearch.evaluation.searches import NON_MATED, summarise
-    >>> rng = np.random.default_rng(0)
-    >>> block = rng.normal(0.1, 0.1, (100, 50))
-    >>> block[np.arange(50), np.arange(50)] += 0.6
-    >>> result = evaluate_searches(summarise(block, np.append(np.arange(50), [NON_MATED] * 50)), targets=[0.1])
-    >>> result.cmc[0].value, result.points[0].fpir.value <= 0.1
-    (1.0, True)
+    Raises EvaluationError: no mated search.
     """
     ranks = sorted({min(rank, scores.subjects) for rank in ranks})
     closed = not len(scores.top)
@@ -228,7 +199,9 @@ def evaluate_searches(
         curve=curve,
         points=tuple(points),
         by_size=fpir_by_size(scores, thresholds[-1], sizes) if countable else None,
-        fte=_fte(scores),
+        fte=counted_rate(scores.failed_enrolments, scores.attempted_enrolments)
+        if scores.attempted_enrolments
+        else None,
         replicates=0 if scores.mate_id is None else replicates,
         seed=seed,
     )
@@ -239,36 +212,29 @@ def _countable(scores: SearchScores, threshold: float) -> bool:
     return scores.top.shape[1] >= scores.subjects or not np.any(scores.top[:, -1] >= threshold)
 
 
-def _fte(scores: SearchScores) -> Rate | None:
-    failed, attempted = scores.failed_enrolments, scores.attempted_enrolments
-    return Rate(failed, attempted, naive=wilson(failed, attempted)) if attempted else None
-
-
 def _surround(row: Sequence[SearchPoint], scores: SearchScores, replicates: int, seed: int) -> list[SearchPoint]:
     supported = [point for point in row if point.fnir is not None]
     drawn = None
     if supported and replicates and scores.mate_id is not None and scores.non_mate_id is not None:
         fars = [point.target_fpir for point in supported]
         drawn = search_replicates(scores, fars, supported[0].rank, replicates=replicates, seed=seed)
-    surrounded = []
+    found = []
     for point in row:
         if point not in supported:
-            surrounded.append(point)
+            found.append(point)
             continue
         assert point.fnir is not None
         assert point.fpir is not None
         column = supported.index(point)
-        fnir = _interval(point.fnir, drawn[0][:, column] if drawn else None, scores.mate_id)
-        fpir = _interval(point.fpir, drawn[1][:, column] if drawn else None, scores.non_mate_id)
-        surrounded.append(replace(point, fnir=fnir, fpir=fpir))
-    return surrounded
+        fnir, fpir = (None, None) if drawn is None else (each[:, column] for each in drawn)
+        each = replace(
+            point,
+            fnir=surrounded(point.fnir, _units(point.fnir, scores.mate_id), fnir, flawless=0),
+            fpir=surrounded(point.fpir, _units(point.fpir, scores.non_mate_id), fpir, flawless=0),
+        )
+        found.append(each)
+    return found
 
 
-def _interval(rate: Rate, replicates: Floats | None, identity: Counts | None) -> Rate:
-    units = rate.total if identity is None else int(np.unique(identity).size)
-    rate = replace(rate, naive=wilson(rate.count, rate.total))
-    if rate.count == 0:
-        rate = replace(rate, zero_errors=zero_error_bound(units, rate.total))
-    if replicates is None:
-        return rate
-    return replace(rate, interval=bootstrap_interval(rate.value, replicates, trials=rate.total, units=units))
+def _units(rate: Rate, identity: Counts | None) -> int:
+    return rate.total if identity is None else int(np.unique(identity).size)

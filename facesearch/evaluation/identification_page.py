@@ -13,8 +13,8 @@ from facesearch.evaluation.charts import (
     MUTED,
     SERIES,
     VERMILION,
+    annotate,
     decades_down,
-    halo,
     kept_rows,
     least_rate,
     log_rate_axis,
@@ -61,14 +61,7 @@ def cmc(rates: Sequence[Rate], subjects: int) -> Figure:
     step = max(1, 5 * round(len(rates) / 25))
     axes.set_xlim(0.8, len(rates) + 0.2)
     axes.set_xticks(sorted({1, *range(step, len(rates) + 1, step)}))
-    axes.annotate(
-        f"rank 1: {format_rate(float(value[0]))}",
-        (1, value[0]),
-        xytext=(8, -12),
-        textcoords="offset points",
-        fontsize=8,
-        path_effects=halo(),
-    )
+    annotate(axes, f"rank 1: {format_rate(float(value[0]))}", (1, value[0]), (8, -12), 8)
     return figure
 
 
@@ -136,34 +129,16 @@ def fpir_against_size(by_size: FpirBySize) -> Figure:
         axes.plot([row.size for row in joined], [row.upper for row in joined], color=VERMILION, linestyle="--")
         _label(axes, bound[0].size, bound[0].upper, "upper bound", VERMILION, above=False)
     axes.axvline(by_size.subjects, color=MUTED, linewidth=0.8)
-    axes.annotate(
-        f"measured: N = {by_size.subjects:,}",
-        (by_size.subjects, 0),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(-4, 5),
-        textcoords="offset points",
-        ha="right",
-        fontsize=7.5,
-        color=MUTED,
-        path_effects=halo(),
-    )
+    said, at = f"measured: N = {by_size.subjects:,}", (by_size.subjects, 0)
+    annotate(axes, said, at, (-4, 5), 7.5, xycoords=axes.get_xaxis_transform(), ha="right", color=MUTED)
     return figure
 
 
 def _label(axes: Axes, x: float, y: float, text: str, colour: str, *, above: bool) -> None:
     """Name a rising line: to the left above it, or to the right below."""
     if y > 0:
-        axes.annotate(
-            text,
-            (x, y),
-            xytext=(-6, 6) if above else (6, -12),
-            textcoords="offset points",
-            ha="right" if above else "left",
-            color=colour,
-            fontweight="bold",
-            fontsize=8,
-            path_effects=halo(),
-        )
+        offset, side = ((-6, 6), "right") if above else ((6, -12), "left")
+        annotate(axes, text, (x, y), offset, 8, ha=side, color=colour, fontweight="bold")
 
 
 CAPTIONS = {

@@ -1,7 +1,7 @@
-"""All comparisons of n templates with each other, in little memory: a blocked product that keeps what rates need.
+"""All comparisons of n templates with each other in little memory: a blocked product that keeps what rates need.
 
-Kept are all mated scores, the exact tail of the non-mated ones with who is in each pair, and a histogram of all
-non-mated scores for what lies below the tail. While one block is scanned the next is multiplied.
+It keeps all mated scores, the exact tail of the non-mated scores with their people, and a histogram of all non-mated
+scores for the rest. While one block is scanned, the next is multiplied.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.rates import Counts, Floats
+from facesearch.evaluation.verification import ErrorCurve
 from facesearch.types import Vectors
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairSummary:
-    """All comparisons among n templates of known subjects, kept small: mated in full, of the non-mated the tail.
-
-    Every pair of templates of one subject is mated, every other non-mated; g mated pairs, k tail entries.
-    """
+    """All comparisons among n templates of known subjects: g mated scores in full, k non-mated ones of the tail."""
 
     mated_score: Floats
     """(g,) float64."""
@@ -79,18 +77,11 @@ def compare_all(
     Args:
         vectors: (n, d) float32 of unit length within 1e-3.
         subject: (n,) codes of the people, any integers.
-        largest_far: the tail holds about 4 * largest_far of the non-mated scores (and a million at least), which is
-            what the subject bootstrap needs for TAR at that FAR. Memory grows by 48 bytes for each such error.
+        largest_far: the tail holds about 4 * largest_far of the non-mated scores, and a million at least: what the
+            bootstrap needs for TAR at that FAR. Memory grows by 48 bytes for each such error.
         block: rows multiplied at a time.
 
-    Raises:
-        EvaluationError: fewer than two vectors, not unit length or not finite, shapes that disagree, a rate
-            outside (0, 1].
-
-    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
-    >>> summary = compare_all(vectors, np.array([7, 7, 9]))
-    >>> summary.mated_score.round(3).tolist(), summary.tail_score.round(3).tolist(), summary.non_mated
-    ([0.8], [0.6000000238418579, 0.0], 2)
+    Raises EvaluationError: fewer than two vectors, not unit length or not finite, other shapes, a rate outside (0, 1].
     """
     require_templates(vectors, subject)
     if not 0 < largest_far <= 1:
@@ -120,11 +111,7 @@ def require_templates(vectors: Vectors, subject: NDArray[np.int64]) -> None:
 
 
 def blocks(size: int, block: int) -> Iterator[Block]:
-    """Rows and columns of the blocks that cover the upper triangle of a (size, size) matrix.
-
-    >>> [(rows.start, columns.start) for rows, columns in blocks(3, 2)]
-    [(0, 0), (0, 2), (2, 2)]
-    """
+    """Rows and columns of the blocks that cover the upper triangle of a (size, size) matrix."""
     for top in range(0, size, block):
         for left in range(top, size, block):
             yield slice(top, min(top + block, size)), slice(left, min(left + block, size))
@@ -301,3 +288,44 @@ class _Scan:
         bins = flat.astype(np.int32)
         bins += _SCALE + _MARGIN
         self.histogram += np.bincount(bins, minlength=self.histogram.size)
+
+
+def curve_of_summary(summary: PairSummary) -> ErrorCurve:
+    """The error curve of a blocked product: distinct scores above the tail's floor, histogram edges below."""
+    if not summary.mated_score.size or not summary.non_mated:
+        raise EvaluationError(
+            "The templates make no mated pair." if summary.non_mated else "The templates are all of one person.",
+            hint="Give at least two people, one of them with two photos.",
+        )
+    mated = np.sort(summary.mated_score)
+    tail = np.sort(summary.tail_score).astype(np.float64)
+    exact = np.unique(np.concatenate([tail, mated[mated >= summary.floor]]))
+    edges, accepted = _edges(summary.histogram)
+    edges, accepted = edges[edges < summary.floor], accepted[edges < summary.floor]
+    return ErrorCurve(
+        threshold=np.concatenate([edges, exact]),
+        false_matches=np.concatenate([accepted, tail.size - np.searchsorted(tail, exact)]),
+        true_matches=mated.size - np.searchsorted(mated, np.concatenate([edges, exact])),
+        non_mated=summary.non_mated,
+        mated=mated.size,
+        exact_from=summary.floor,
+    )
+
+
+def _edges(histogram: Counts) -> tuple[Floats, Counts]:
+    """Lower edges of the bins and how many scores lie at or above each; the first takes in rounding below -1."""
+    edges = -1 + 2 * np.arange(histogram.size) / histogram.size
+    edges[0] = -2.0
+    return edges, np.cumsum(histogram[::-1])[::-1]
+
+
+def moments(scores: Floats) -> tuple[float, float]:
+    """Mean and variance (ddof 0)."""
+    return float(np.mean(scores)), float(np.var(scores))
+
+
+def histogram_moments(histogram: Counts) -> tuple[float, float]:
+    """Mean and variance of scores known by bin."""
+    centres = -1 + (2 * np.arange(histogram.size) + 1) / histogram.size
+    mean = float(np.average(centres, weights=histogram))
+    return mean, float(np.average((centres - mean) ** 2, weights=histogram))

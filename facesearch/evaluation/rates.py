@@ -11,7 +11,7 @@ Percentiles of the same replicates cover as well for middling rates. Near 0 or 1
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 from typing import TypeAlias
@@ -105,12 +105,7 @@ _MISSING = 0.1
 
 
 def wilson(count: float, total: float, level: float = LEVEL) -> Interval:
-    """Wilson's score interval for count successes in total >= 1 independent trials.
-
-    >>> interval = wilson(0, 10)
-    >>> interval.low, round(interval.high, 4)
-    (0.0, 0.2775)
-    """
+    """Wilson's score interval for count successes in total >= 1 independent trials."""
     low, high = _wilson(_share(count, total), total, level)
     return Interval(low, high, method="Wilson", assumes_independence=True, level=level)
 
@@ -132,11 +127,7 @@ def _wilson(rate: float, trials: float, level: float) -> tuple[float, float]:
 
 
 def zero_error_bound(units: int, trials: int, level: float = LEVEL) -> ZeroErrorBound:
-    """What no error in `trials` trials of `units` independent units still allows: 1 - (1 - level)^(1/units).
-
-    >>> round(zero_error_bound(units=30, trials=3000).upper, 3)
-    0.095
-    """
+    """What no error in `trials` trials of `units` independent units still allows: 1 - (1 - level)^(1/units)."""
     if not 1 <= units <= trials:
         raise EvaluationError(f"{units} independent units in {trials} trials is impossible.")
     return ZeroErrorBound(
@@ -154,19 +145,11 @@ def bootstrap_interval(
     """Wilson's interval of `rate` with the effective number of trials that the replicates' variance implies.
 
     Args:
-        rate: the estimate, 0..1.
         replicates: (r,) the same figure in every replicate; NaN where it could not be computed.
         trials: caps the effective number.
         units: independent units: the effective number where replicates or rate show no variance.
-        level: confidence.
 
-    Returns:
-        None where a tenth of the replicates or more are NaN: too few people.
-
-    >>> replicates = np.random.default_rng(0).normal(0.9, 0.02, 1000)
-    >>> interval = bootstrap_interval(0.9, replicates, trials=1000, units=300)
-    >>> round(interval.low, 2), round(interval.high, 2)
-    (0.86, 0.93)
+    Returns None where a tenth of the replicates or more are NaN: too few people.
     """
     found = replicates[~np.isnan(replicates)]
     if found.size < 2 or found.size <= (1 - _MISSING) * replicates.size:
@@ -177,19 +160,33 @@ def bootstrap_interval(
     return Interval(low, high, method=BOOTSTRAP, assumes_independence=False, level=level)
 
 
+def counted_rate(count: int, total: int) -> Rate:
+    """A rate with the interval that assumes independence."""
+    return Rate(count, total, naive=wilson(count, total))
+
+
+def surrounded(rate: Rate, units: int, replicates: Floats | None, *, flawless: int | None = None) -> Rate:
+    """Add the intervals of a rate with that many independent units; `flawless` is the count that shows no error."""
+    found = counted_rate(rate.count, rate.total)
+    if rate.count == flawless:
+        found = replace(found, zero_errors=zero_error_bound(units, rate.total))
+    if replicates is None:
+        return found
+    return replace(found, interval=bootstrap_interval(rate.value, replicates, trials=rate.total, units=units))
+
+
+def clustered_rate(hits: Flags, clusters: Counts) -> Rate:
+    """The share of hits that come in clusters, as several probes of one person, with both intervals."""
+    interval = clustered_interval(hits.astype(np.float64), clusters)
+    return replace(counted_rate(int(hits.sum()), hits.size), interval=interval)
+
+
 def clustered_interval(values: Floats, clusters: Counts, level: float = LEVEL) -> Interval:
-    """Interval of the mean of values in 0..1 that come in clusters, as several probes of one person.
+    """Interval of the mean of (n,) values in 0..1 that come in clusters, as several probes of one person.
 
-    Wilson's, with the effective number of trials that the variance between clusters implies (Liang & Zeger's
-    variance of a ratio); where values do not vary, every cluster is one trial. For one-sided limits take
-    `clustered_interval(..., level=0.9).high`, a 95 % limit.
-
-    Args:
-        values: (n,) 0..1, n >= 1. clusters: (n,) codes of the people. level: two-sided confidence.
-
-    >>> interval = clustered_interval(np.zeros(300), np.arange(300) // 10, level=0.9)
-    >>> interval.low, round(interval.high, 3)
-    (0.0, 0.083)
+    Wilson's, with the effective number of trials that the variance between clusters implies (Liang & Zeger's variance
+    of a ratio). Where values do not vary, every cluster is one trial. The upper end at level=0.9 is a one-sided 95 %
+    limit.
     """
     names, codes = np.unique(clusters, return_inverse=True)
     mean = float(values.mean())

@@ -1,10 +1,9 @@
-"""What an evaluation leaves behind: `report.json`, `report.html`, CSV tables, plots and the scores themselves.
+"""Reports of evaluations, read back, and the figures of them that a gallery keeps.
 
 `report.json`, version 1, is one object: `schema` ("facesearch.verification" or "facesearch.identification"), `version`,
 `decision_rule`, and `report`, the dataclass below field by field. Arrays are lists, infinities the strings "inf" and
-"-inf", "cannot be said" is null. The error curve in it is thinned to what a plot shows (its rows stay exact); `roc.csv`
-has it in full. `report.scores` names the score file that lies beside it, with its SHA-256: a comparison draws its
-paired bootstrap from there.
+"-inf", unknown values null. The error curve is thinned to what a plot shows; its rows stay exact, and `roc.csv` has all
+of them. `report.scores` names the score file beside it with its SHA-256: a comparison draws its bootstrap from there.
 """
 
 from __future__ import annotations
@@ -101,9 +100,9 @@ class WorstPair:
 
 
 def worst_pairs(trials: ScoredPairs, photos: PairTrials | None = None, count: int = WORST) -> tuple[WorstPair, ...]:
-    """The `count` lowest mated and highest non-mated pairs, worst first, equals in the order of the trials.
+    """Return the `count` lowest mated and highest non-mated pairs, worst first, equals in the order of the trials.
 
-    `photos` are the pairs the scores belong to; without them the people's ids stand for the photos.
+    `photos` are the pairs the scores belong to; without them people's ids stand for the photos.
     """
     rows = np.flatnonzero(~trials.failed)
     mated = trials.mated[rows]
@@ -177,12 +176,12 @@ PER_DECADE: Final = 40
 
 
 def digest(report: VerificationReport | IdentificationReport, page: str | None = None) -> dict[str, Any]:
-    """The figures of a report as JSON values; `page` is where the whole of it is.
+    """Return the figures of a report as JSON values; `page` is where the report is.
 
     `kind` is "verification" (error FAR, rate TAR) or "identification" (error FPIR, rate TPIR = 1 - FNIR at rank 1).
-    `points` give for each target the threshold, how many errors of how many trials stand behind it, and the rate with
-    its 95 % interval; null where the data cannot say. `curve` are exact [error, rate] points of the ROC, errors
-    falling; thresholds may be "inf" or "-inf". Of what was evaluated the last part of its name is kept, no path.
+    `points` give threshold, errors, trials and rate with its 95 % interval for each target; null where the data cannot
+    say. `curve` holds exact [error, rate] points of the ROC, errors falling. The name of the input is kept, not its
+    path.
     """
     found = _verification(report) if isinstance(report, VerificationReport) else _identification(report)
     document: dict[str, Any] = to_json({**_provenance(report.about, page), **found})

@@ -55,13 +55,13 @@ def write_verification_report(
     thumbnails: Mapping[str, bytes] | None = None,
     plots: str = "svg",
 ) -> VerificationReport:
-    """Write everything a 1:1 evaluation leaves into the folder `out`; returns the report with its score file named.
+    """Write all files of a 1:1 evaluation into the folder `out`; return the report with its score file named.
 
     Args:
-        out: made, for its owner alone, where it does not exist: it shows faces and names.
-        scores: the trials; without them a later comparison has nothing to pair.
+        out: made for its owner alone where it does not exist, because it shows faces and names.
+        scores: the trials; without them the report cannot be compared later.
         worst: from `report.worst_pairs`. thumbnails: JPEG bytes by the names in `worst`.
-        plots: "svg" or "png", the kind of the plot files (the page always carries its own).
+        plots: "svg" or "png", the kind of the plot files. The page carries its own plots.
     """
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     if scores is not None:
@@ -163,9 +163,8 @@ def write_roc(path: Path, result: VerificationResult) -> None:
     """`threshold,false_matches,non_mated,true_matches,mated,fmr,fnmr,lo,hi,flag`, thresholds rising.
 
     `lo` and `hi` bound `fnmr` at that FMR, at 95 %; they are empty below 1/M. The flag counts the false matches behind
-    the row. Up to 10,000 rows the curve is whole. Beyond that every row is still exact, those at operating points and
-    those with fewer than 1,000 errors of either kind stay, and of the others one in 0.1 % of either rate: a million
-    scores would make 100 MB otherwise, and the rows in between say nothing new.
+    the row. Up to 10,000 rows the curve is whole. A longer curve keeps the rows of operating points, all rows with
+    fewer than 1,000 errors of either kind, and one in 0.1 % of either rate; each row kept is exact.
     """
     curve = result.curve
     rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=FINE, whole=WHOLE)

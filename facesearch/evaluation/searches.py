@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Floats, Rate, clustered_interval, wilson
+from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Floats, Rate, clustered_rate, counted_rate
 from facesearch.evaluation.verification import allowed_errors
 
 NON_MATED = -1
@@ -55,12 +55,7 @@ def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, ke
         identity: (b,) codes of the people on the probes.
         keep: subject scores kept of each non-mated search.
 
-    Raises:
-        EvaluationError: no subjects, a row that is NaN in part, a mate outside the gallery.
-
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
-    >>> scores.mate_score.tolist(), scores.mate_rank.tolist(), scores.top.tolist()
-    ([0.9, 0.4], [1, 2], [[0.3, 0.1]])
+    Raises EvaluationError: no subjects, a row that is NaN in part, a mate outside the gallery.
     """
     missing = np.isnan(block)
     if block.ndim != 2 or block.shape[1] == 0:
@@ -86,12 +81,7 @@ def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, ke
 
 
 def join(blocks: Sequence[SearchScores]) -> SearchScores:
-    """Searches of several blocks against one gallery as one; enrolment counts are those of the first.
-
-    >>> one = summarise(np.array([[0.9, 0.2]]), np.array([0]))
-    >>> join([one, one]).mate_rank.tolist()
-    [1, 1]
-    """
+    """Searches of several blocks against one gallery as one; enrolment counts are those of the first."""
     first = blocks[0]
     if any(block.subjects != first.subjects for block in blocks):
         raise EvaluationError("The searches were made against galleries of different sizes.")
@@ -154,19 +144,9 @@ FPIR_TARGETS = (1e-1, 1e-2, 1e-3)
 
 
 def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
-    """FPIR(N, T) and FNIR(N, R, T) at every distinct best non-mated and mate score.
+    """FPIR(N, T) and FNIR(N, R, T) at every distinct best non-mated and mate score, for each R of `ranks`.
 
-    Args:
-        scores: with at least one planned search of each kind.
-        ranks: values of R >= 1.
-
-    Raises:
-        EvaluationError: a kind of search is missing, or all of them failed.
-
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
-    >>> curve = search_curve(scores, [1])
-    >>> curve.threshold.tolist(), curve.fpir.tolist(), curve.fnir(1).tolist()
-    ([0.3, 0.4, 0.9], [1.0, 0.0, 0.0], [0.5, 0.5, 0.5])
+    Raises EvaluationError: a kind of search is missing, or all of them failed.
     """
     if not scores.mate_score.size or not len(scores.top):
         kind = "non-mated" if scores.mate_score.size else "mated"
@@ -194,33 +174,19 @@ def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
 
 
 def cumulative_match(scores: SearchScores, ranks: int) -> tuple[Rate, ...]:
-    """CMC: mated searches with the mate at rank <= r over all planned mated searches, r = 1 ... ranks.
-
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4]]), np.array([0, 1]))
-    >>> [rate.value for rate in cumulative_match(scores, 2)]
-    [0.5, 1.0]
-    """
+    """CMC: mated searches with the mate at rank <= r over all planned mated searches, r = 1 ... ranks."""
     total = scores.mate_score.size
     if not total:
         raise EvaluationError("There is no mated search.", hint="CMC needs probes of people who are enrolled.")
-    rates = []
-    for rank in range(1, ranks + 1):
-        hit = ~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)
-        rate = Rate(int(hit.sum()), total, naive=wilson(int(hit.sum()), total))
-        if scores.mate_id is not None:
-            rate = replace(rate, interval=clustered_interval(hit.astype(np.float64), scores.mate_id))
-        rates.append(rate)
-    return tuple(rates)
+    people = scores.mate_id
+    hits = [~np.isnan(scores.mate_score) & (scores.mate_rank <= rank) for rank in range(1, ranks + 1)]
+    if people is None:
+        return tuple(counted_rate(int(hit.sum()), total) for hit in hits)
+    return tuple(clustered_rate(hit, people) for hit in hits)
 
 
 def fnir_at_fpir(curve: SearchCurve, target: float, rank: int) -> SearchPoint:
-    """FNIR(N, R, T) at the smallest observed T that keeps FPIR <= target; the rule of `verification.tar_at_far`.
-
-    >>> scores = summarise(np.array([[0.9, 0.2], [0.4, 0.4], [0.3, 0.1]]), np.array([0, 1, NON_MATED]))
-    >>> point = fnir_at_fpir(search_curve(scores, [2]), 1.0, rank=2)
-    >>> point.threshold, point.fpir.value, point.fnir.value
-    (-inf, 1.0, 0.0)
-    """
+    """FNIR(N, R, T) at the smallest observed T that keeps FPIR <= target; the rule of `verification.tar_at_far`."""
     point = SearchPoint(target, rank, curve.subjects, None, None, None, Flag.UNSUPPORTED)
     allowed = allowed_errors(target, curve.non_mated)
     if allowed < 1 or curve.false_positives[curve.threshold == math.inf].sum() > allowed:
@@ -248,10 +214,8 @@ def search_replicates(
 ) -> tuple[Floats, Floats]:
     """FNIR at FPIR <= target with each replicate's own threshold, and FPIR at the sample's; both (r, targets).
 
-    People on the probes are drawn, the gallery stays as it is. NaN where a kind of search was not drawn.
-
-    Raises:
-        EvaluationError: probes without identities.
+    People on the probes are drawn; the gallery stays. NaN where a kind of search was not drawn. Raises EvaluationError:
+    probes without identities.
     """
     if scores.mate_id is None or scores.non_mate_id is None:
         raise EvaluationError("The subject bootstrap needs to know who is on each probe.")

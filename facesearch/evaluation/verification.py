@@ -1,4 +1,4 @@
-"""1:1 error rates. The decision rule everywhere: accept iff `score >= threshold`, higher scores are more alike.
+"""1:1 error rates. The decision rule: accept iff `score >= threshold`; higher scores are more alike.
 
 Every figure but d' is read off one `ErrorCurve`, which holds exact counts at every distinct score. FMR and FNMR are
 the terms of ISO/IEC 19795-1; FAR and TAR = 1 - FNMR are the words people type.
@@ -104,16 +104,8 @@ class DetectionCost:
 def error_curve(mated: Floats, non_mated: Floats) -> ErrorCurve:
     """Count the accepted comparisons at every distinct score.
 
-    Args:
-        mated: (g,) float64 scores of completed mated comparisons, any order; infinities are scores, NaN is not.
-        non_mated: (m,) float64, likewise.
-
-    Raises:
-        EvaluationError: a class is empty or holds NaN.
-
-    >>> curve = error_curve(np.array([0.9, 0.5]), np.array([0.5, 0.1]))
-    >>> curve.threshold.tolist(), curve.fmr.tolist(), curve.fnmr.tolist()
-    ([0.1, 0.5, 0.9], [1.0, 0.5, 0.0], [0.0, 0.0, 0.5])
+    `mated` (g,) and `non_mated` (m,) are float64 scores of completed comparisons; infinities are scores. Raises
+    EvaluationError: a class is empty or holds NaN.
     """
     _require_scores(mated, "mated")
     _require_scores(non_mated, "non-mated")
@@ -142,14 +134,7 @@ def _require_scores(scores: Floats, kind: str) -> None:
 
 
 def allowed_errors(target: float, trials: int) -> int:
-    """The errors that a rate <= target leaves room for: floor(target * trials + 1e-12).
-
-    Raises:
-        EvaluationError: target outside (0, 1].
-
-    >>> allowed_errors(0.001, 3000)
-    3
-    """
+    """Return floor(target * trials + 1e-12). Raises EvaluationError: target outside (0, 1]."""
     if not 0 < target <= 1:
         raise EvaluationError(f"{target:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
     return math.floor(target * trials + 1e-12)
@@ -161,13 +146,6 @@ def tar_at_far(curve: ErrorCurve, target: float) -> OperatingPoint:
     The threshold is the smallest observed score strictly above the (k+1)-th largest non-mated one, where
     k = floor(target * M + 1e-12): +inf if there is none, -inf if k >= M. Unsupported (without values) where
     target * M < 1, or where so many non-mated scores are +inf that no threshold rejects them.
-
-    >>> curve = error_curve(np.array([0.9, 0.6, 0.4]), np.array([0.7, 0.5, 0.3, 0.2]))
-    >>> point = tar_at_far(curve, 0.25)
-    >>> point.threshold, point.far.value, round(point.tar.value, 3), point.flag.value
-    (0.6, 0.25, 0.667, 'low_support')
-    >>> tar_at_far(curve, 0.1).threshold is None
-    True
     """
     allowed = allowed_errors(target, curve.non_mated)
     if allowed < 1 or curve.false_matches[curve.threshold == math.inf].sum() > allowed:
@@ -193,14 +171,10 @@ def _counts_at_row(curve: ErrorCurve, row: int) -> tuple[float, int, int]:
 
 
 def equal_error_rate(curve: ErrorCurve) -> EqualErrorRate:
-    """Where FMR and FNMR cross, as interval and midpoint (FVC2000).
+    """Return where FMR and FNMR cross, as interval and midpoint (FVC2000).
 
     With t1 the largest score where FNMR <= FMR and t2 the smallest where FMR <= FNMR, it is the pair of rates at the
     one with the smaller sum. Rejecting everything (FMR 0, FNMR 1) counts as the last threshold.
-
-    >>> eer = equal_error_rate(error_curve(np.array([0.9, 0.6, 0.4]), np.array([0.7, 0.5, 0.3, 0.2])))
-    >>> eer.low, round(eer.high, 3), eer.threshold
-    (0.25, 0.333, 0.6)
     """
     # Times both totals the rates are whole numbers, and comparing them is exact.
     fmr = np.append(curve.false_matches, 0) * curve.mated
@@ -214,11 +188,7 @@ def equal_error_rate(curve: ErrorCurve) -> EqualErrorRate:
 
 
 def area_under_curve(curve: ErrorCurve) -> tuple[float, float]:
-    """P(mated > non-mated) + P(equal) / 2, and by how much it may be off: 0 where the curve has all scores.
-
-    >>> area_under_curve(error_curve(np.array([0.9, 0.5]), np.array([0.5, 0.1])))
-    (0.875, 0.0)
-    """
+    """P(mated > non-mated) + P(equal) / 2, and by how much it may be off: 0 where the curve has all scores."""
     false_matches = np.append(curve.false_matches, 0)
     true_matches = np.append(curve.true_matches, 0)
     steps = -np.diff(false_matches)
@@ -230,11 +200,7 @@ def area_under_curve(curve: ErrorCurve) -> tuple[float, float]:
 
 
 def d_prime(mated: Floats, non_mated: Floats) -> float | None:
-    """|mean_n - mean_g| / sqrt((var_g + var_n) / 2), variances with ddof 0; None without variance or finite scores.
-
-    >>> d_prime(np.array([1.0, 3.0]), np.array([-1.0, 1.0]))
-    2.0
-    """
+    """|mean_n - mean_g| / sqrt((var_g + var_n) / 2), variances with ddof 0; None without variance or finite scores."""
     return d_prime_of_moments(
         (float(np.mean(mated)), float(np.var(mated))) if np.isfinite(mated).all() else (math.nan, math.nan),
         (float(np.mean(non_mated)), float(np.var(non_mated))) if np.isfinite(non_mated).all() else (math.nan, math.nan),
@@ -252,17 +218,9 @@ def d_prime_of_moments(mated: tuple[float, float], non_mated: tuple[float, float
 def detection_cost(
     curve: ErrorCurve, *, prior: float = 0.01, cost_miss: float = 1.0, cost_false_accept: float = 1.0
 ) -> DetectionCost:
-    """The smallest expected cost over all thresholds, normalised by that of the better blind decision (NIST SRE).
+    """Return the smallest expected cost over all thresholds over the cost of the better blind decision (NIST SRE).
 
-    Args:
-        prior: probability that a trial is mated, in (0, 1).
-        cost_miss, cost_false_accept: positive, any unit.
-
-    Raises:
-        EvaluationError: a parameter out of range.
-
-    >>> detection_cost(error_curve(np.array([0.9, 0.8]), np.array([0.2, 0.1]))).value
-    0.0
+    `prior` is the probability that a trial is mated, in (0, 1). Raises EvaluationError: a parameter out of range.
     """
     if not 0 < prior < 1 or cost_miss <= 0 or cost_false_accept <= 0:
         raise EvaluationError("The detection cost needs a prior within (0, 1) and positive costs.")
@@ -279,9 +237,5 @@ def detection_cost(
 
 
 def decisions_that_flip(scores: Floats, threshold: float, step: float = FLIP_STEP) -> int:
-    """How many of the scores are decided otherwise when the threshold moves by `step` up or down.
-
-    >>> decisions_that_flip(np.array([0.3, 0.5, 0.7]), 0.5)
-    1
-    """
+    """How many of the scores are decided otherwise when the threshold moves by `step` up or down."""
     return int(np.count_nonzero((scores >= threshold - step) & (scores < threshold + step)))

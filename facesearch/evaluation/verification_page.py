@@ -136,13 +136,7 @@ def point_rows(points: Sequence[OperatingPoint]) -> list[tuple[str, ...]]:
 def group_rows(groups: Sequence[GroupRates]) -> list[tuple[str, ...]]:
     """The rows under `GROUP_COLUMNS`."""
     return [
-        (
-            each.group,
-            counted(each.tar),
-            interval_text(each.tar),
-            counted(each.far),
-            interval_text(each.far),
-        )
+        (each.group, counted(each.tar), interval_text(each.tar), counted(each.far), interval_text(each.far))
         for each in groups
     ]
 

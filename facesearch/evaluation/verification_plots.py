@@ -15,7 +15,7 @@ from facesearch.evaluation.charts import (
     INK,
     MUTED,
     VERMILION,
-    halo,
+    annotate,
     kept_rows,
     least_rate,
     log_rate_axis,
@@ -94,15 +94,7 @@ def _independence(assumed: bool) -> str:
 
 def _mark_point(axes: Axes, far: float, tar: float) -> None:
     axes.plot([far], [tar], "o", color=BLUE, markeredgecolor="white", markeredgewidth=0.8, markersize=6, zorder=5)
-    axes.annotate(
-        format_rate(tar),
-        (far, tar),
-        xytext=(5, -11),
-        textcoords="offset points",
-        fontsize=8,
-        path_effects=halo(),
-        zorder=6,
-    )
+    annotate(axes, format_rate(tar), (far, tar), (5, -11), 8, zorder=6)
 
 
 @styled
@@ -127,17 +119,8 @@ def det(curve: ErrorCurve) -> Figure:
     axes.set_ylim(float(ndtri(lowest[1])), float(ndtri(0.5)))
     diagonal = ndtri(np.array([max(lowest), 0.5]))
     axes.plot(diagonal, diagonal, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
-    axes.annotate(
-        "equal error",
-        (float(diagonal[-1]), float(diagonal[-1])),
-        xytext=(-6, -4),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=7.5,
-        color=MUTED,
-        path_effects=halo(),
-    )
+    end = float(diagonal[-1])
+    annotate(axes, "equal error", (end, end), (-6, -4), 7.5, ha="right", va="top", color=MUTED)
     return figure
 
 
@@ -185,17 +168,8 @@ def score_histograms(curve: ErrorCurve, threshold: float | None, basis: str = ""
         axes.stairs(share, steps, color=colour, linestyle=dash, linewidth=1.5)
         peak = int(np.argmax(share))
         top = max(top, float(share[peak]))
-        axes.annotate(
-            name,
-            ((steps[peak] + steps[peak + 1]) / 2, share[peak]),
-            xytext=(0, 5),
-            textcoords="offset points",
-            ha="center",
-            color=colour,
-            fontweight="bold",
-            fontsize=8.5,
-            path_effects=halo(),
-        )
+        top_of_peak = (steps[peak] + steps[peak + 1]) / 2, share[peak]
+        annotate(axes, name, top_of_peak, (0, 5), 8.5, ha="center", color=colour, fontweight="bold")
     axes.set_ylim(0, 1.2 * top)
     if threshold is not None and math.isfinite(threshold):
         _mark_threshold(axes, threshold, basis)
@@ -206,17 +180,9 @@ def _mark_threshold(axes: Axes, threshold: float, basis: str) -> None:
     axes.axvline(threshold, color=INK, linewidth=1.2)
     low, high = axes.get_xlim()
     right = threshold > low + 0.65 * (high - low)
-    axes.annotate(
-        f"threshold {format_threshold(threshold)}" + (f"\n{basis}" if basis else ""),
-        (threshold, 1),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(-5 if right else 5, -2),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="top",
-        fontsize=8,
-        path_effects=halo(),
-    )
+    said = f"threshold {format_threshold(threshold)}" + (f"\n{basis}" if basis else "")
+    side = {"ha": "right" if right else "left", "va": "top", "xycoords": axes.get_xaxis_transform()}
+    annotate(axes, said, (threshold, 1), (-5 if right else 5, -2), 8, **side)
 
 
 @styled
@@ -237,18 +203,8 @@ def error_rates_against_threshold(curve: ErrorCurve, threshold: float | None) ->
         x, y = curve.threshold[rows], errors[rows] / total
         axes.step(x, y, where="pre", color=colour, linestyle=dash)
         at = int(np.argmin(np.abs(np.log(y) - np.log(0.25))))
-        axes.annotate(
-            name,
-            (x[at], y[at]),
-            xytext=(7 if side == "left" else -7, 0),
-            textcoords="offset points",
-            ha=side,
-            va="top",
-            color=colour,
-            fontweight="bold",
-            fontsize=8.5,
-            path_effects=halo(),
-        )
+        offset = (7 if side == "left" else -7, 0)
+        annotate(axes, name, (x[at], y[at]), offset, 8.5, ha=side, va="top", color=colour, fontweight="bold")
     if threshold is not None and math.isfinite(threshold):
         axes.axvline(threshold, color=INK, linewidth=1.2)
         note(axes, f"line: threshold {format_threshold(threshold)}")
@@ -272,14 +228,8 @@ def tar_by_group(groups: Sequence[GroupRates], threshold: float) -> Figure:
         lowest = min(lowest, low)
         axes.plot([low, high], [row, row], color=BLUE, linewidth=2.2, solid_capstyle="butt")
         axes.plot([rate.value], [row], "o", color=BLUE)
-        axes.annotate(
-            f"{format_rate(rate.value)}  ({rate.count:,} of {rate.total:,})",
-            (rate.value, row),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="right" if rate.value > 0.5 else "left",
-            fontsize=7.5,
-        )
+        said = f"{format_rate(rate.value)}  ({rate.count:,} of {rate.total:,})"
+        annotate(axes, said, (rate.value, row), (0, 6), 7.5, ha="right" if rate.value > 0.5 else "left")
     floor = nice_floor(lowest)
     axes.set_xlim(floor, 1 + 0.02 * (1 - floor))
     axes.set_yticks(range(len(shown)), [name for name, _ in shown])

@@ -1,1 +1,1 @@
-"""Search backends: `VectorIndex` says what one must do, one file per backend, `snapshot` keeps one on disk."""
+"""Indexes: which of the stored vectors are nearest. `base` has the interface, each index a file of its own."""

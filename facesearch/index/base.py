@@ -1,63 +1,143 @@
-"""What a search backend must do."""
+"""The interface of an index, and which index suits how many vectors.
+
+Index modules are imported where they are made: FAISS is loaded by a process that searches, by no other.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from facesearch.errors import CorruptGalleryError
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from facesearch.index.cache_file import Cache, CacheFile, Stamp
+    from facesearch.index.vector_file import MappedVectors
     from facesearch.types import Ids, Vectors
 
-
-class ChangedRowError(CorruptGalleryError):
-    """A vector that an index keeps in a file is not as written: damaged, or just removed by another process."""
-
-    def __init__(self) -> None:
-        super().__init__("The vectors beside the index cache are not as written.", "Run: facesearch reindex")
+TWO_STAGE_FROM: Final = 50_000
+"""Vectors from which on `auto` takes two stages."""
 
 
 class VectorIndex(Protocol):
     """An inner-product index over unit vectors by template id.
 
-    Searches may run at the same time as each other, in several threads; a change needs the index for itself. It does
-    not outlive the process unless its own module says how: who opens a gallery fills it anew, or restores it.
+    Searches may run side by side in several threads. A change needs the index for itself.
     """
 
     dimension: int
 
     def __len__(self) -> int:
-        """How many vectors are indexed."""
+        """Return how many vectors are indexed."""
         ...
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add n vectors (n, d) under ids (n,) that are not in the index yet, in any order; equal vectors are welcome.
+        """Add n vectors (n, d) under ids (n,), in any order. A search finds them when this returns.
 
-        When this returns, a search finds them.
+        The ids are not in the index yet. Equal vectors are allowed.
         """
         ...
 
     def remove(self, ids: Ids) -> int:
-        """Remove vectors by id; unknown ids are passed over. Returns how many were removed.
+        """Remove vectors by id and return how many were removed. No search finds them when this returns.
 
-        When this returns, no search finds them. An id may be added again.
+        Unknown ids are passed over. A removed id may be added again.
         """
         ...
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-        """The k best per query: scores (q, k) float32 best first, ids (q, k) int64.
+        """Return the k best per query: scores (q, k) float32 best first, and ids (q, k) int64.
 
         Where fewer than k are indexed or allowed, rows end in id -1 and score -inf. `allowed` limits the search to
-        these ids; those that are not indexed are passed over. Every score is the inner product of float32 vectors,
-        summed in float32. Equal vectors have equal scores as long as there are at most 16 queries;
-        which of several that tie with the k-th best are returned is left open. An index may lose results of low scores,
-        and says in its own documentation which and how many.
+        these ids; unknown ones are passed over. Every score is the inner product of float32 vectors, summed in
+        float32. Equal vectors have equal scores as long as there are at most 16 queries. Which of several that tie
+        with the k-th best are returned is left open. An index that may lose low scores documents which and how many.
         """
         ...
 
     def contents(self) -> tuple[Ids, Vectors]:
-        """Everything in the index: ids (n,) and vectors (n, d), in the same order."""
+        """Return everything in the index: ids (n,) and vectors (n, d), in the same order."""
         ...
+
+
+class LocalIndex(VectorIndex, Protocol):
+    """A `VectorIndex` in this process. It outlives the process in the two files of `CacheFile`.
+
+    `CacheFile.erase` takes vectors out of these files for good, with or without an index that was loaded from them.
+    """
+
+    kind: IndexKind
+
+    @property
+    def unsaved_bytes(self) -> int:
+        """Bytes of vectors in memory that a save would move to the mapped file; 0 for an index that maps none."""
+        ...
+
+    def load(self, cache: Cache, rows: MappedVectors) -> None:
+        """Hold what the files hold, whichever kind of index wrote them. The index is new and empty.
+
+        Raises `CorruptGalleryError` for vectors that are not as written.
+        """
+        ...
+
+    def save(self, file: CacheFile, stamp: Stamp, current: AbstractContextManager[bool]) -> bool:
+        """Write the files, and return whether they are of this stamp now.
+
+        `current` holds writers of the database off, and tells whether `stamp` still is its state: a slow writer could
+        otherwise put templates back on disk that another process has just erased. Raises `FilesReplacedError` where
+        another process has written since this index was loaded, and `OSError`.
+        """
+        ...
+
+
+class ExternalIndex(VectorIndex, Protocol):
+    """A `VectorIndex` in a vector database, which stores it. `add` replaces what an id held, so it can be repeated."""
+
+    error: float
+    """How far a score it gives may be from the exact one."""
+    limit: int
+    """The most results it gives for a query."""
+    position: int
+    """A number by which another process can ask for at least the changes of this one; 0 if it always sees them."""
+
+    def create(self) -> None:
+        """Make it where there is none."""
+        ...
+
+    def ids(self) -> Iterator[Ids]:
+        """Return the ids of everything in it, in blocks and in no order."""
+        ...
+
+    def vectors(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """Return those of `ids` that are in it, in order of id, with their vectors: exact within `error`."""
+        ...
+
+    def drop(self) -> None:
+        """Remove it with everything in it; no error where it is gone already."""
+        ...
+
+
+def chosen_kind(wanted: IndexKind, count: int, now: IndexKind = IndexKind.FLAT) -> IndexKind:
+    """Return `wanted`, or what `auto` means for `count` vectors that an index of the kind `now` holds.
+
+    An index in two stages stays one when it shrinks: to and fro would cost more than it gains.
+    """
+    if wanted != IndexKind.AUTO:
+        return wanted
+    return IndexKind.TWO_STAGE if count >= TWO_STAGE_FROM else now
+
+
+def make_index(kind: IndexKind, dimension: int) -> LocalIndex:
+    """Return an empty index; `kind` is not `auto`."""
+    if kind == IndexKind.TWO_STAGE:
+        from facesearch.index.two_stage import TwoStageIndex
+
+        return TwoStageIndex(dimension)
+    from facesearch.index.flat import FlatIndex
+
+    return FlatIndex(dimension)

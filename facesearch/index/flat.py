@@ -7,22 +7,34 @@ from typing import TYPE_CHECKING
 import faiss
 import numpy as np
 
+from facesearch.arguments import require_unit_vectors
+from facesearch.index.cache_file import Cache, new_generation
 from facesearch.index.huge_pages import HugePages
+from facesearch.index.vector_file import row_checksums
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from numpy.typing import NDArray
 
+    from facesearch.index.cache_file import CacheFile, Stamp
+    from facesearch.index.vector_file import MappedVectors
     from facesearch.types import Ids, Vectors
 
 ALONE = 1 << 24
-"""Products of numbers that one thread computes faster than several are woken: about 2 ms. FAISS's threads wait for the
-next search in a loop, which was measured to double what a request to the server costs."""
+"""Products of numbers below which one thread is faster than several: about 2 ms. FAISS's threads wait for the next
+search in a loop, which doubles the CPU time of a request to the server."""
 _THREADS = faiss.omp_get_max_threads()
-"""As the machine or OMP_NUM_THREADS has it."""
+"""By the machine or OMP_NUM_THREADS."""
 
 
 class FlatIndex:
-    """Compares a query with every vector: exact, no training, takes additions and removals."""
+    """A `LocalIndex` that compares a query with every vector: exact, no training."""
+
+    kind = IndexKind.FLAT
+    unsaved_bytes = 0
+    """Nothing is mapped: every save writes all vectors."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
@@ -75,3 +87,28 @@ class FlatIndex:
         ids = faiss.vector_to_array(self._index.id_map)
         vectors = faiss.rev_swig_ptr(self._flat.get_xb(), count * self.dimension)
         return ids.astype(np.int64), vectors.reshape(count, self.dimension).copy()
+
+    def load(self, cache: Cache, rows: MappedVectors) -> None:
+        """See `LocalIndex.load`."""
+        vectors = rows.taken(cache.rows)
+        require_unit_vectors(vectors, self.dimension)
+        self.add(cache.ids[cache.rows], vectors)
+
+    def save(self, file: CacheFile, stamp: Stamp, current: AbstractContextManager[bool]) -> bool:
+        """See `LocalIndex.save`."""
+        ids, vectors = self.contents()
+        checksums = np.empty(len(ids), np.uint32)
+        checksums[np.argsort(ids)] = stamp.checksums
+        cache = Cache(
+            stamp.revision,
+            stamp.model_id,
+            new_generation(),
+            self.kind,
+            self.dimension,
+            ids,
+            checksums,
+            row_checksums(vectors),
+            sketches=np.empty(0, np.float32),
+            codes=np.empty(0, np.uint8),
+        )
+        return file.create(cache, [vectors], current)

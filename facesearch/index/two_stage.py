@@ -1,52 +1,66 @@
-"""The index for many vectors: a scan over small codes finds who could be among the best, exact scores decide.
+"""The index for many vectors: a scan over small codes finds the candidates, and exact scores decide.
 
-How many are scored exactly is decided for each query: all whose estimate leaves a chance to reach the k-th best score,
-or `FLOOR` where that is higher. The chance to lose one of a score of exactly that much is that of a normal deviate
-beyond `CERTAINTY` deviations, and it falls quickly above it. Scores below `FLOOR` may be missing.
+Each query decides how many are scored exactly: all whose estimate leaves a chance to reach the k-th best score, or
+`FLOOR` where that is higher. A score of exactly that much is lost with the chance of a normal deviate beyond
+`CERTAINTY` deviations; the chance falls quickly above it. Scores below `FLOOR` may be missing.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from facesearch.errors import GalleryError
-from facesearch.index.codes import SLOPE, CodeScan
-from facesearch.index.stored import StoredVectors
+from facesearch.files import INDEX_CACHE_NAME
+from facesearch.index.cache_file import Cache, FilesReplacedError, new_generation
+from facesearch.index.quantizer import SLOPE, CodeScan
+from facesearch.index.rows import Rows, sketch
+from facesearch.index.vector_file import MappedVectors, damaged, row_checksums
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
     from numpy.typing import NDArray
 
+    from facesearch.index.cache_file import CacheFile, Stamp
     from facesearch.types import Ids, Vector, Vectors
 
 FLOOR: Final = 0.3
-"""Cosine from which on a score is found as surely as `CERTAINTY` says: at or below the threshold of any model."""
+"""Cosine from which on `CERTAINTY` holds: at or below the threshold of any model."""
 CERTAINTY: Final = 3.0
-"""Standard deviations: of scores of exactly the floor 1 in 740 is lost, 0.05 above it 1 in 400,000 (512 dimensions)."""
+"""Standard deviations. 1 in 740 scores of exactly the floor is lost, 1 in 400,000 at 0.05 above it (512 dimensions)."""
 HEAD: Final = 512
-"""Rows of highest estimate that are scored exactly in any case: 0.2 ms."""
+"""Rows of highest estimate that are always scored exactly: 0.2 ms."""
 FETCH: Final = 1024
-"""Rows that a scan returns at first."""
+"""Rows that the first scan of a query returns."""
 MOST_AT_FIRST: Final = 1 << 14
-"""Up to this many, if queries turn out to need them."""
+"""The most that it returns, where earlier queries needed them."""
 FEW: Final = 4096
 """Allowed rows that are scored exactly without a scan, however small the index: 1.3 ms."""
 PART: Final = 32
-"""Up to this part of all rows, scoring the allowed ones exactly is quicker than a scan."""
+"""Scoring the allowed rows exactly is quicker than a scan where they are at most 1 in this many of all rows."""
+SPARSE: Final = 0.5
+"""Part of the rows below which, if no more hold a vector, the files are written anew without the empty ones."""
+BLOCK: Final = 1 << 15
+"""Rows that are copied at a time."""
 
 
 class TwoStageIndex:
-    """A `VectorIndex` over codes and vectors by row; the row of a removed vector stays empty."""
+    """A `LocalIndex` over codes and vectors by row. The row of a removed vector stays empty."""
+
+    kind = IndexKind.TWO_STAGE
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self.scan = CodeScan(dimension)
-        self.stored = StoredVectors(dimension)
+        self.stored = Rows(dimension)
         self._margin = CERTAINTY * self.scan.deviation
         self._fetch = FETCH
-        self.generation: bytes | None = None
-        """Of the files that hold the mapped vectors; see `rowfiles`."""
+        self._generation: bytes | None = None
+        """The files that hold the mapped vectors."""
         self.row_ids: Ids = np.empty(0, np.int64)
         """(rows,) the id of every row, -1 where it was removed."""
         self.ids: Ids = np.empty(0, np.int64)
@@ -56,15 +70,6 @@ class TwoStageIndex:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def restore(self, scan: CodeScan, stored: StoredVectors, row_ids: Ids) -> None:
-        """Become the index over these rows; `GalleryError` where two have the same id."""
-        self.scan, self.stored, self.row_ids = scan, stored, row_ids
-        order = np.argsort(row_ids, kind="stable")
-        self.rows = order[int(np.count_nonzero(row_ids == -1)) :]
-        self.ids = row_ids[self.rows]
-        if not bool(np.all(np.diff(self.ids) > 0)):
-            raise GalleryError("An index cannot hold two vectors of one id.", "Run: facesearch reindex")
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """See `VectorIndex.add`."""
@@ -90,7 +95,7 @@ class TwoStageIndex:
         return len(rows)
 
     def _places(self, ids: Ids) -> NDArray[np.int64]:
-        """Where those of `ids` that are indexed stand in `_ids`."""
+        """Return the places in `self.ids` of those of `ids` that are indexed."""
         if not len(self.ids):
             return np.empty(0, np.int64)
         ids = np.unique(np.asarray(ids, np.int64))
@@ -99,7 +104,7 @@ class TwoStageIndex:
         return known
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-        """See `VectorIndex.search`; what scores below `FLOOR` may be missing where more than `HEAD` are indexed."""
+        """See `VectorIndex.search`; scores below `FLOOR` may be missing where more than `HEAD` are indexed."""
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
         rows = None if allowed is None else self.rows[self._places(allowed)]
@@ -119,7 +124,7 @@ class TwoStageIndex:
     def _scanned(
         self, queries: Vectors, count: int, allowed: NDArray[np.int64] | None
     ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """The `count` best of every query: scores and rows."""
+        """Return the `count` best of every query: scores and rows."""
         marks = self.row_ids  # -1: not to be returned
         fetch = max(self._fetch, count)
         if allowed is not None:
@@ -147,7 +152,10 @@ class TwoStageIndex:
     def _settled(
         self, query: Vector, estimates: NDArray[np.float32], rows: NDArray[np.int64], count: int, unseen: float
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-        """The `count` best of these rows; None where one that the scan left out, of at most `unseen`, may be better."""
+        """Return the `count` best of these rows; None where a row that the scan left out may be better.
+
+        The estimates of the rows left out are at most `unseen`.
+        """
         if len(rows) < count:
             return None
         head = max(HEAD, count)
@@ -166,7 +174,7 @@ class TwoStageIndex:
     def _ranked(
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], count: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `count` best, equal ones in order of id."""
+        """Return the `count` best, equal ones in order of id."""
         among = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
         order = among[np.lexsort((self.row_ids[rows[among]], -scores[among]))][:count]
         return scores[order], rows[order]
@@ -175,3 +183,92 @@ class TwoStageIndex:
         """See `VectorIndex.contents`; `ChangedRowError` where a mapped vector is not as written."""
         self.stored.prove(self.rows)
         return self.ids.copy(), self.stored.take(self.rows)
+
+    @property
+    def unsaved_bytes(self) -> int:
+        """See `LocalIndex.unsaved_bytes`."""
+        return self.stored.recent.nbytes
+
+    def load(self, cache: Cache, rows: MappedVectors) -> None:
+        """See `LocalIndex.load`. The vectors stay in the file; a search proves those that it returns."""
+        if cache.kind == self.kind:
+            try:
+                self.scan.unpack(cache.codes, len(cache.ids))
+            except ValueError as error:
+                raise damaged(Path(INDEX_CACHE_NAME), str(error)) from error
+        else:
+            rows = self._encoded(cache, rows)
+        self.stored = Rows(self.dimension, rows)
+        self.row_ids, self.rows = cache.ids.copy(), cache.rows
+        self.ids = self.row_ids[self.rows]
+        self._generation = cache.generation
+
+    def _encoded(self, cache: Cache, rows: MappedVectors) -> MappedVectors:
+        """Encode vectors that an index of another kind wrote."""
+        rows.read_ahead(yes=True)
+        rows.prove(cache.rows)
+        sketches = [np.empty(0, np.float32)]
+        for start in range(0, len(rows.vectors), BLOCK):
+            block = rows.vectors[start : start + BLOCK]
+            self.scan.append(block)
+            sketches.append(sketch(block))
+        self.scan.blank(np.flatnonzero(cache.ids == -1))
+        rows.read_ahead(yes=False)
+        return MappedVectors(rows.vectors, rows.checksums, np.concatenate(sketches), rows.file)
+
+    def save(self, file: CacheFile, stamp: Stamp, current: AbstractContextManager[bool]) -> bool:
+        """See `LocalIndex.save`. Appends the new rows to the files it was loaded from, where they are still there."""
+        known, head = len(self.stored.mapped.vectors), file.head()
+        if self._generation is not None and head is not None:
+            if head[:2] != (self._generation, known):
+                raise FilesReplacedError
+            if head.revision == stamp.revision:
+                return True
+        if len(self) < SPARSE * len(self.row_ids):
+            self._close_gaps()
+        if self._generation is None or head is None:
+            cache = self._cache(stamp, new_generation())
+            saved = file.create(cache, self._all_rows(), current)
+        else:
+            cache = self._cache(stamp, self._generation)
+            gone = np.flatnonzero((self.row_ids[:known] == -1) & (self.stored.mapped.checksums != 0))
+            saved = file.extend(cache, known, self.stored.recent, gone, current)
+        if saved:
+            self.stored = Rows(self.dimension, file.map(cache))
+            self._generation = cache.generation
+        return saved
+
+    def _close_gaps(self) -> None:
+        """Take new rows without the empty ones; they are in no file then."""
+        dense = TwoStageIndex(self.dimension)
+        for part in range(0, len(self), BLOCK):
+            rows = self.rows[part : part + BLOCK]
+            self.stored.prove(rows)
+            dense.add(self.ids[part : part + BLOCK], self.stored.take(rows))
+        self.scan, self.stored, self.row_ids, self.rows = dense.scan, dense.stored, dense.row_ids, dense.rows
+        self._generation = None
+
+    def _all_rows(self) -> Iterator[Vectors]:
+        for start in range(0, len(self.row_ids), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(self.row_ids)))
+            block = self.stored.take(rows)
+            block[self.row_ids[rows] == -1] = 0
+            yield block
+
+    def _cache(self, stamp: Stamp, generation: bytes) -> Cache:
+        mapped, recent = self.stored.mapped, self.stored.recent
+        gone = self.row_ids == -1
+        checksums = np.zeros(len(self.row_ids), np.uint32)
+        checksums[self.rows] = stamp.checksums
+        return Cache(
+            stamp.revision,
+            stamp.model_id,
+            generation,
+            self.kind,
+            self.dimension,
+            self.row_ids,
+            checksums,
+            np.where(gone, np.uint32(0), np.concatenate([mapped.checksums, row_checksums(recent)])),
+            np.where(gone, np.float32(0), np.concatenate([mapped.sketches, sketch(recent)])),
+            self.scan.packed(),
+        )

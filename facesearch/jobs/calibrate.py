@@ -15,9 +15,9 @@ from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, spl
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.pairwise import compare_all
-from facesearch.evaluation.rates import Flags, Rate, clustered_interval, wilson
+from facesearch.evaluation.rates import Flags, Rate, clustered_rate, counted_rate
 from facesearch.evaluation.searches import NON_MATED, SearchScores, join, summarise
-from facesearch.evaluation.trials.table import encode, refusal
+from facesearch.evaluation.trials.table import encode, refuse
 from facesearch.jobs.evaluate import search_everybody
 from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS
 from facesearch.store import photos as stored_photos
@@ -68,9 +68,7 @@ def require_unknown(strangers: PhotoSet, gallery: Gallery) -> None:
     """Raise EvaluationError, by name, where somebody who is to be unknown is enrolled."""
     enrolled = {subject.name for subject in gallery.read(stored_subjects.list_subjects)}
     members = sorted(name for name in set(strangers.subject_ids) if unicodedata.normalize("NFC", name) in enrolled)
-    if members:
-        problem = "people who are to be unknown are enrolled"
-        raise refusal(strangers.source, problem, members, len(members), "Take their folders out.")
+    refuse(strangers.source, "people who are to be unknown are enrolled", members, "Take their folders out.")
 
 
 def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery, dimension: int) -> LabelledTemplates:
@@ -80,9 +78,7 @@ def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery
     """
     known = gallery.read(stored_photos.photos_of_contents, {each.sha256 for each in embedded.photos if each.sha256})
     copies = [name for name, each in zip(strangers.names, embedded.photos, strict=True) if each.sha256 in known]
-    if copies:
-        problem = "photos of unknown people are enrolled"
-        raise refusal(strangers.source, problem, copies, len(copies), "Take these photos out.")
+    refuse(strangers.source, "photos of unknown people are enrolled", copies, "Take these photos out.")
     embedded = embedded.limited(PROBE_LIMITS)
     nothing = np.full(dimension, np.nan, np.float32)
     vectors = np.array([nothing if each.vector is None else each.vector for each in embedded.photos], np.float32)
@@ -133,8 +129,7 @@ def calibrate_on_labelled(vectors: Vectors, subject: NDArray[np.int64], request:
     Args:
         vectors: (n, d). subject: (n,) codes 0 ... S-1.
 
-    Raises:
-        EvaluationError: the data do not support the target; says how much data would.
+    Raises EvaluationError: the data do not support the target; says how much data would.
     """
     people = int(np.unique(subject).size)
     if people < 2:
@@ -151,11 +146,7 @@ def calibrate_on_labelled(vectors: Vectors, subject: NDArray[np.int64], request:
 
 
 def calibrate_on_strangers(
-    gallery: Vectors,
-    subject: NDArray[np.int64],
-    strangers: Vectors,
-    people: NDArray[np.int64],
-    request: Request,
+    gallery: Vectors, subject: NDArray[np.int64], strangers: Vectors, people: NDArray[np.int64], request: Request
 ) -> Calibrated:
     """Calibrate on photos of people who are not enrolled, searched in the gallery.
 
@@ -164,8 +155,7 @@ def calibrate_on_strangers(
         strangers: (q, d); a row of NaN is a photo without a usable face, which raises no alarm.
         people: (q,) codes of who they show.
 
-    Raises:
-        EvaluationError: the target is a FAR, or is not supported.
+    Raises EvaluationError: the target is a FAR, or is not supported.
     """
     if request.metric is Metric.FAR:
         raise EvaluationError(
@@ -247,14 +237,12 @@ def _calibrate_far(vectors: Vectors, subject: NDArray[np.int64], request: Reques
     result = evaluate_summary(fitted, targets=[target], seed=request.seed)
     calibration = calibrate_far(result, target)
     tar = result.points[0].tar
-    missed = (
-        None if tar is None else Rate(tar.total - tar.count, tar.total, naive=wilson(tar.total - tar.count, tar.total))
-    )
+    missed = tar and counted_rate(tar.total - tar.count, tar.total)
     if rows.all():
         return Calibrated(calibration, None, missed)
     checked = compare_all(vectors[~rows], subject[~rows], largest_far=min(1.0, 10 * target))
     errors = int(np.count_nonzero(checked.tail_score >= calibration.threshold))
-    return Calibrated(calibration, Rate(errors, checked.non_mated, naive=wilson(errors, checked.non_mated)), missed)
+    return Calibrated(calibration, counted_rate(errors, checked.non_mated), missed)
 
 
 def _drawn(templates: int, seed: int) -> NDArray[np.int64]:
@@ -275,20 +263,12 @@ def _select(scores: SearchScores, rows: Flags) -> SearchScores:
 def _alarms(scores: SearchScores, threshold: float) -> Rate:
     """FPIR of these searches against all the people searched."""
     assert scores.non_mate_id is not None
-    alarms = scores.top[:, 0] >= threshold
-    interval = clustered_interval(alarms.astype(np.float64), scores.non_mate_id)
-    count = int(alarms.sum())
-    return Rate(count, alarms.size, interval=interval, naive=wilson(count, alarms.size))
+    return clustered_rate(scores.top[:, 0] >= threshold, scores.non_mate_id)
 
 
 def _missed(mates: NDArray[np.float64], people: NDArray[np.int64], threshold: float) -> Rate | None:
     mated = ~np.isnan(mates)
-    if not mated.any():
-        return None
-    missed = mates[mated] < threshold
-    count = int(missed.sum())
-    interval = clustered_interval(missed.astype(np.float64), people[mated])
-    return Rate(count, missed.size, interval=interval, naive=wilson(count, missed.size))
+    return clustered_rate(mates[mated] < threshold, people[mated]) if mated.any() else None
 
 
 def read_calibration_file(path: Path) -> Calibration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facesearch.errors import CorruptGalleryError, FaceSearchError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.types import Finding
 
 if TYPE_CHECKING:

@@ -194,7 +194,7 @@ def _require_read(photos: Sequence[Photo], hashed: Sequence[Embedding]) -> None:
     unread = [str(photo) for photo, each in pairs if each.reason == Reason.INACCESSIBLE]
     if unread:
         raise EvaluationError(
-            f"{len(unread):,} of {len(photos):,} photos cannot be read: {listed(unread, len(unread))}.",
+            f"{len(unread):,} of {len(photos):,} photos cannot be read: {listed(unread)}.",
             "Give permission, or leave them out.",
         )
 

@@ -24,15 +24,8 @@ from facesearch.evaluation.pairwise import compare_all
 from facesearch.evaluation.report import WORST, About, VerificationReport, WorstPair, worst_pairs
 from facesearch.evaluation.searches import NON_MATED, NOT_ENROLLED, TOP, SearchScores, join, summarise
 from facesearch.evaluation.trials.pairs import all_pairs
-from facesearch.evaluation.trials.table import encode, refusal
-from facesearch.evaluation.trials.types import (
-    EmbeddingSet,
-    PairTrials,
-    Photo,
-    PhotoSet,
-    ScoredPairs,
-    SearchTrials,
-)
+from facesearch.evaluation.trials.table import encode, refuse
+from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoredPairs, SearchTrials
 from facesearch.evaluation.verification import TARGETS
 from facesearch.index.flat import FlatIndex
 from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS
@@ -77,15 +70,9 @@ def require_distinct_photos(trials: PairTrials, hashes: Sequence[str]) -> None:
     code: dict[str, int] = defaultdict(lambda: len(code) + 1)
     codes = np.array([code[sha256] if sha256 else -i for i, sha256 in enumerate(hashes)], np.int64)
     copies = np.flatnonzero(codes[trials.a] == codes[trials.b]).tolist()
-    if copies:
-        offenders = (f"{trials.names[trials.a[row]]} and {trials.names[trials.b[row]]}" for row in copies)
-        raise refusal(
-            trials.source,
-            "a photo is compared with a copy of itself",
-            offenders,
-            len(copies),
-            "The bytes are the same: remove one of each.",
-        )
+    said = [f"{trials.names[trials.a[row]]} and {trials.names[trials.b[row]]}" for row in copies]
+    hint = "The bytes are the same: remove one of each."
+    refuse(trials.source, "a photo is compared with a copy of itself", said, hint)
 
 
 KEPT_PAIRS: Final = 500_000
@@ -202,7 +189,6 @@ def _assess(
         pairs,
         targets=options.targets,
         attempts=attempts,
-        reasons=scores.failures(),
         insightface=options.insightface,
         seed=options.seed,
     )
@@ -288,8 +274,7 @@ def search_everybody(
         mate: (q,) the probe's own subject, or `NON_MATED` or `NOT_ENROLLED`.
         identity: (q,) codes of the people on the probes.
 
-    Raises:
-        EvaluationError: nobody is enrolled.
+    Raises EvaluationError: nobody is enrolled.
     """
     if not len(gallery):
         raise EvaluationError("Nobody could be enrolled, so that nothing can be searched.", "Look at the reasons.")
@@ -325,8 +310,7 @@ def score_searches(trials: SearchTrials, enrolled: Embedded, probes: Embedded) -
     Faces are refused as `enroll` and `query` refuse them. A person none of whose photos could be enrolled is not in
     the gallery, and each search for them is a miss.
 
-    Raises:
-        EvaluationError: a probe that is a copy of an enrolled photo; templates of several photos; nobody enrolled.
+    Raises EvaluationError: a probe that is a copy of an enrolled photo; templates of several photos; nobody enrolled.
     """
     _require_own_templates(trials.gallery)
     _require_new_probes(trials, enrolled, probes)
@@ -368,10 +352,7 @@ def _require_new_probes(trials: SearchTrials, enrolled: Embedded, probes: Embedd
         for name, embedding in zip(trials.probes.names, probes.photos, strict=True)
         if embedding.sha256 in known
     ]
-    if copies:
-        raise refusal(
-            trials.source, "probes that are enrolled, as copies", copies, len(copies), "They would find themselves."
-        )
+    refuse(trials.source, "probes that are enrolled, as copies", copies, "They would find themselves: take them out.")
 
 
 def failures(enrolled: Embedded, probes: Embedded) -> dict[str, dict[str, int]]:

@@ -16,7 +16,7 @@ from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded, start_decoding
 from facesearch.recognition.photo import note_on, read_photo_bytes
 from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
-from facesearch.search.decision import DEFAULT_MARGIN, decide
+from facesearch.search.matching import DEFAULT_MARGIN, decide
 from facesearch.types import (
     Candidate,
     Comparison,
@@ -102,9 +102,9 @@ def load_noted(image: Image) -> tuple[Pixels, str | None]:
     return _own_pixels(image), None
 
 
-def note_of(photo: Path) -> str | None:
+def note_of(photo: Path | bytes) -> str | None:
     """What somebody should know of a photo that could be decoded. Raises `PhotoError` where it is gone meanwhile."""
-    return note_on(read_photo_bytes(photo))
+    return note_on(photo if isinstance(photo, bytes) else read_photo_bytes(photo))
 
 
 def _own_pixels(image: PillowImage | Pixels) -> Pixels:
@@ -285,7 +285,7 @@ def single_vector(probe: Probe, vectors: Vectors) -> Vector:
     return vector
 
 
-def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Output) -> None:
+def draw_faces(photo: Path | bytes, boxes: Sequence[tuple[Face, str, bool]], out: Output) -> None:
     """Write a copy of the photo with boxes and labels (face, label, matched), in the format of `out`'s suffix.
 
     Raises `PhotoError` if the photo cannot be read, `ConfigError` if `out` cannot be written.
@@ -295,7 +295,7 @@ def draw_faces(photo: Path, boxes: Sequence[tuple[Face, str, bool]], out: Output
     out.write(encode_photo(annotate(load_image(photo), boxes), out.path.suffix))
 
 
-def draw_results(photo: Path, results: Sequence[SearchResult], out: Output) -> None:
+def draw_results(photo: Path | bytes, results: Sequence[SearchResult], out: Output) -> None:
     """`draw_faces` with the decision on each face: who and the score, or that nobody matches.
 
     A photo that could not be read or has no face is passed over: there is nothing to draw.

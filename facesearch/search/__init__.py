@@ -1,1 +1,1 @@
-"""External vector engines of a gallery: which one is searched, and how it is kept equal to the database."""
+"""Searching a gallery: an index kept equal to the store, and hits turned into decisions about people."""

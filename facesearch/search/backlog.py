@@ -1,4 +1,4 @@
-"""What the database knows of engines: which there are, what they have not been told, and the vectors themselves."""
+"""The backlog of vector databases: which there are, and the changes that they have not been told yet."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class VectorDatabaseKind(StrEnum):
-    """The external engines that there are."""
+    """The vector databases that facesearch can use."""
 
     PGVECTOR = "pgvector"
     MILVUS = "milvus"
 
 
 def parse_vector_database(kind: str) -> VectorDatabaseKind | None:
-    """The engine of that name; None for the gallery's own index, of whatever kind. Raises `ConfigError` for others."""
+    """Return the vector database of that name; None for the index in the process. Raises `ConfigError` for others."""
     if kind in set(IndexKind):
         return None
     try:
@@ -44,31 +44,31 @@ def parse_vector_database(kind: str) -> VectorDatabaseKind | None:
 
 @dataclass(frozen=True, slots=True)
 class VectorDatabase:
-    """An engine of the gallery."""
+    """A vector database that holds vectors of the gallery."""
 
     row: int
     kind: VectorDatabaseKind
     name: str
-    """What its tables or collections begin with: random, so that no two galleries share one."""
+    """The beginning of its tables' or collections' names: random, so that no two galleries share one."""
     active: bool
-    """Whether it is searched. One that is not is being filled."""
+    """Whether it is searched. Otherwise it is being filled."""
     filled_to: int
-    """Templates up to this id were handed to it; later changes are in the outbox."""
+    """Templates up to this id were handed to it; later changes are in the backlog."""
     position: int
-    """`MilvusIndex.position` of the newest change it was told of."""
+    """`ExternalIndex.position` of the newest change that was delivered."""
 
     def collection(self, model_row: int) -> str:
-        """Where it keeps the vectors of a model."""
+        """Return the table or collection of a model's vectors."""
         return f"{self.name}_{model_row}"
 
 
-def seen_whole(engine: VectorDatabase) -> VectorDatabase:
-    """The engine as one must look at it who compares it: with every change that anybody ever made."""
-    return replace(engine, position=0)
+def seen_whole(target: VectorDatabase) -> VectorDatabase:
+    """Return the same one seen with every change that anybody ever made, to compare it."""
+    return replace(target, position=0)
 
 
 def vector_databases(connection: Connection) -> list[VectorDatabase]:
-    """All engines, oldest first."""
+    """Return all of them, oldest first."""
     rows = connection.execute(sa.select(*stored_columns(EngineRow)).order_by(EngineRow.id)).all()
     for row in rows:
         require_whole(EngineRow, row)
@@ -79,69 +79,69 @@ def vector_databases(connection: Connection) -> list[VectorDatabase]:
 
 
 def has_vector_database(connection: Connection) -> bool:
-    """Whether an external engine is searched."""
+    """Tell whether a vector database is searched."""
     return bool(connection.exec_driver_sql("SELECT count(*) FROM engines WHERE active = 1").scalar())
 
 
 def active_vector_database(connection: Connection) -> VectorDatabase | None:
-    """The engine that is searched; None where the gallery's own index is."""
-    return next((engine for engine in vector_databases(connection) if engine.active), None)
+    """Return the one that is searched; None where the index in the process is."""
+    return next((target for target in vector_databases(connection) if target.active), None)
 
 
 def add_vector_database(connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
-    """A new engine to be filled. From its commit on, the outbox takes what changes."""
+    """Add one to be filled. From its commit on, the backlog takes every change."""
     name = f"{ENGINE_PREFIX}{secrets.token_hex(8)}"
     values = {"kind": kind.value, "name": name, "active": 0, "filled_to": 0, "position": 0, "created_at": now()}
     return VectorDatabase(insert(connection, EngineRow, values), kind, name, active=False, filled_to=0, position=0)
 
 
-def change_vector_database(connection: Connection, engine: VectorDatabase, **values: int) -> None:
+def change_vector_database(connection: Connection, target: VectorDatabase, **values: int) -> None:
     """Note that it is `active`, how far it is `filled_to`, or its `position`."""
-    update(connection, EngineRow, EngineRow.id == engine.row, values)
+    update(connection, EngineRow, EngineRow.id == target.row, values)
 
 
 def forget_vector_databases(connection: Connection, rows: Sequence[int]) -> None:
-    """Remove engines and what was kept for them."""
+    """Remove vector databases with their backlog."""
     connection.execute(sa.delete(OutboxRow).where(OutboxRow.engine_id.in_(rows)))
     connection.execute(sa.delete(EngineRow).where(EngineRow.id.in_(rows)))
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A template that came or went: whether it exists says which."""
+    """A template that came or went; whether it exists tells which."""
 
     row: int
     template_id: int
     model_row: int
 
 
-def pending(connection: Connection, engine: VectorDatabase, limit: int) -> list[Note]:
-    """The oldest notes that the engine has not been told, `limit` at most."""
+def pending(connection: Connection, target: VectorDatabase, limit: int) -> list[Note]:
+    """Return the oldest notes that wait, `limit` at most."""
     query = sa.select(OutboxRow.id, OutboxRow.template_id, OutboxRow.model_id)
-    rows = connection.execute(query.where(OutboxRow.engine_id == engine.row).order_by(OutboxRow.id).limit(limit))
+    rows = connection.execute(query.where(OutboxRow.engine_id == target.row).order_by(OutboxRow.id).limit(limit))
     return [Note(*row) for row in rows]
 
 
-def pending_ids(connection: Connection, engine: VectorDatabase, model_row: int) -> Ids:
-    """The templates of a model that the engine may lack or have too many."""
-    query = sa.select(OutboxRow.template_id).where(OutboxRow.engine_id == engine.row, OutboxRow.model_id == model_row)
+def pending_ids(connection: Connection, target: VectorDatabase, model_row: int) -> Ids:
+    """Return the templates of a model that the vector database may lack or have too many."""
+    query = sa.select(OutboxRow.template_id).where(OutboxRow.engine_id == target.row, OutboxRow.model_id == model_row)
     return np.unique(np.array(connection.scalars(query).all(), np.int64))
 
 
-def count_pending(connection: Connection, engine: VectorDatabase) -> int:
-    """How many notes wait."""
-    query = sa.select(sa.func.count()).select_from(OutboxRow).where(OutboxRow.engine_id == engine.row)
+def count_pending(connection: Connection, target: VectorDatabase) -> int:
+    """Return how many notes wait."""
+    query = sa.select(sa.func.count()).select_from(OutboxRow).where(OutboxRow.engine_id == target.row)
     return connection.scalar(query) or 0
 
 
 def remove_notes(connection: Connection, notes: Sequence[Note]) -> None:
-    """The engine was told."""
+    """Remove notes that were delivered."""
     for chunk in chunks([note.row for note in notes]):
         connection.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_(chunk)))
 
 
 class DatabaseVectors:
-    """The vectors of one model as the database has them, their checksums proven: a `Truth`."""
+    """The vectors of one model as the database has them, their checksums proven: an `exact.Truth`."""
 
     def __init__(self, connection: Connection, model_row: int, dimension: int) -> None:
         self.connection = connection

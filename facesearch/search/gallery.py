@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from facesearch.errors import GalleryError, VectorDatabaseError
 from facesearch.files import remove_dead_work, remove_index_cache, unfinished_gallery
-from facesearch.index.snapshot import remove_leftovers
+from facesearch.index.cache_file import remove_leftovers
 from facesearch.search.backlog import active_vector_database
 from facesearch.search.mirror import IndexMirror
 from facesearch.search.moving import move
@@ -174,7 +174,7 @@ class Gallery(Store):
                 effect.is_known = False
             else:
                 effect.removed += touched.tolist()
-                self.mirror.forget_on_disk(effect.removed, before, after)
+                self.mirror.erase_on_disk(effect.removed, before, after)
             return result
 
         return self._watched(removed)

@@ -1,11 +1,11 @@
-"""The gallery's own index, as the threads of one process share it.
+"""The index that a process searches, shared by its threads and kept equal to the database.
 
-Three rules keep that sound, and this file is all there is to check them in:
+Three rules keep that sound, and all of them can be checked in this file:
 
-- Who looks at what is to be searched, or changes it, holds `lock`; a search lets go of it before it reads vectors, so
-  that searches go on side by side. It enters `_readers` while it still holds the lock.
-- Who changes the live index, or its file, waits with the lock held until no reader is left.
-- While the live index changes, `_live` is None: what is interrupted leaves an index that nobody searches.
+- A thread that looks up which index is to be searched, or changes it, holds `lock`. A search lets go of the lock before
+  it reads vectors, so that searches run side by side. It enters `_readers` while it still holds the lock.
+- A thread that changes the index, or its files, waits with the lock held until no reader is left.
+- While the index changes, `_live` is None: an interrupted change leaves an index that nobody searches.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ import os
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from facesearch.errors import GalleryError
-from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME, remove_index_cache
-from facesearch.index.base import ChangedRowError
-from facesearch.index.rowfiles import is_row_cache
-from facesearch.search import recall
+from facesearch.files import remove_index_cache
+from facesearch.index.cache_file import CacheFile, FilesReplacedError
+from facesearch.index.vector_file import ChangedRowError
 from facesearch.search.backlog import has_vector_database
-from facesearch.search.live_index import LiveIndex
-from facesearch.search.readers import Readers
-from facesearch.search.recall import Recall, UnknownTemplateError
-from facesearch.search.searching import search_subjects
+from facesearch.search.matching import search_subjects
+from facesearch.search.tracked_index import TrackedIndex
 from facesearch.store import models
 from facesearch.store.revisions import read_revision
-from facesearch.store.templates import templates_where
+from facesearch.store.templates import Described, describe_templates, templates_where
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -48,25 +45,65 @@ if TYPE_CHECKING:
 log = logging.getLogger("facesearch.store")
 
 UNSAVED: Final = 1 << 23
-"""Bytes of vectors that are in memory alone before they are written to where they are mapped from: 4096 of 512-d. At a
-million templates that takes 0.3 s."""
+"""Bytes of vectors in memory from which on they are moved to the mapped file: 4096 vectors of 512 dimensions. Moving
+them takes 0.3 s at a million templates."""
+MOST_KNOWN: Final = 1 << 15
+"""Templates whose descriptions are remembered: about 10 MB."""
+
+Known: TypeAlias = dict[int, Described]
+"""Descriptions by template id, proven when they were read."""
+
+
+class UnknownTemplateError(Exception):
+    """A template is not remembered: the database has to be asked."""
+
+
+class Readers:
+    """Counts the searches that run after having let go of a lock.
+
+    `enter` and `wait_for_none` are called with the lock held: while a change waits, no search comes in. A reader must
+    not take the lock before it has left.
+    """
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._left = threading.Condition()
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Keep changes out until the end, which may come without the lock."""
+        with self._left:
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._left:
+                self._inside -= 1
+                self._left.notify_all()
+
+    def wait_for_none(self) -> None:
+        """Return when no reader is inside."""
+        with self._left:
+            self._left.wait_for(lambda: not self._inside)
 
 
 class IndexMirror:
-    """Searched by several threads, brought up to date before each search, written to the folder's cache."""
+    """Searched by several threads, brought up to date before each search, saved in the folder's cache."""
 
     def __init__(self, database: Database, folder: Path, kind: IndexKind) -> None:
         self.lock = threading.RLock()
-        """Of whoever changes the index, or a database that it is to follow. Threads queue for it."""
+        """Held by a thread that changes the index, or a database that it is to follow. Threads queue for it."""
+        self.file = CacheFile(folder)
         self._database = database
         self._folder = folder
         self._kind = kind
-        self._live: LiveIndex | None = None
+        self._live: TrackedIndex | None = None
         self._save_at = UNSAVED
-        """Bytes in memory alone at which they are written next."""
-        self._recall = Recall()
+        """Bytes that wait in memory at which they are written next."""
+        self._known_at: int | None = None
+        self._known: Known = {}
+        """What searches read while the database was of the version `_known_at`. It spares them a transaction."""
         self._readers = Readers()
-        """Who searches `_live.index`."""
 
     # -- searching
 
@@ -79,7 +116,7 @@ class IndexMirror:
     def search(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
     ) -> list[tuple[Candidate, ...]] | None:
-        """As `Gallery.search`; None where an engine is to be searched."""
+        """Search as `Gallery.search`; None where a vector database is to be searched."""
         for attempt in range(2):
             try:
                 return self._search(vectors, k, where, model_id)
@@ -103,15 +140,16 @@ class IndexMirror:
         return self._search_refreshed(vectors, k, where, model_id)
 
     def _search_unchanged(self, vectors: Vectors, k: int, model_id: str | None) -> list[tuple[Candidate, ...]] | None:
-        """Without a transaction; None where the database has changed, raises `UnknownTemplateError`."""
+        """Search without a transaction; None where the database has changed. Raises `UnknownTemplateError`."""
         with ExitStack() as reading:
             with self.lock:
-                live, known = self._live, self._recall.memory(self._database.version())
-                if live is None or known is None:
+                live, version = self._live, self._database.version()
+                if live is None or version is None or version != self._known_at:
                     return None
                 models.require_made_by(live.model_id, model_id)
+                known = self._known
                 reading.enter_context(self._readers.enter())
-            return search_subjects(live.index, vectors, k, None, partial(recall.describe, known))
+            return search_subjects(live.index, vectors, k, None, partial(_recall, known))
 
     def _search_refreshed(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
@@ -127,21 +165,28 @@ class IndexMirror:
                 if live is None:
                     return [() for _ in vectors]
                 models.require_made_by(live.model_id, model_id)
-                known = self._recall.start(version)
+                known = self._known_of(version)
                 reading.enter_context(self._readers.enter())
             allowed = templates_where(connection, where) if where else None
-            return search_subjects(live.index, vectors, k, allowed, partial(recall.read, known, connection))
+            return search_subjects(live.index, vectors, k, allowed, partial(_read, known, connection))
 
-    def _refreshed(self, connection: Connection) -> LiveIndex | None:
-        """The index, equal to what `connection` sees; None while no model is adopted."""
+    def _known_of(self, version: int | None) -> Known:
+        """Return where to remember what is read from now on, at this version or a later one; None remembers nothing."""
+        if version is None or version != self._known_at:
+            self._known = {}
+        self._known_at = version
+        return self._known if version is not None else {}
+
+    def _refreshed(self, connection: Connection) -> TrackedIndex | None:
+        """Return the index, equal to what `connection` sees; None while no model is adopted."""
         active = models.active_model(connection)
         if active is None:
             return None
         row, info = active
         live = self._live
         if live is None or (live.model_id, live.model_row) != (info.model_id, row):
-            live = LiveIndex(info.model_id, row, info.dimension, self._kind)
-            live.load(self._folder)
+            live = TrackedIndex(info.model_id, row, info.dimension, self._kind)
+            live.load(self.file)
         if live.token is None or live.token != read_revision(connection).token:
             self._readers.wait_for_none()
         self._live = None  # an interrupted refresh leaves an index that equals nothing
@@ -152,54 +197,48 @@ class IndexMirror:
     # -- following the database
 
     def forget(self) -> None:
-        """Start from what is on disk with the next search."""
+        """Start from the files with the next search."""
         with self.lock:
             self._live = None
 
     def forget_people(self) -> None:
-        """Keep nothing of what searches read: nobody who was removed stays in memory."""
+        """Keep nothing of what searches read: no removed person stays in memory."""
         with self.lock:
-            self._recall.start(None)
+            self._known_of(None)
 
     def take_over(self, effect: Effect, before: Revision, after: Revision) -> None:
-        """Follow a transaction that has been committed, as `LiveIndex.take_over`."""
+        """Follow a transaction that has been committed, as `TrackedIndex.follow`."""
         with self.lock:
             self.forget_people()
             live, self._live = self._live, None  # an interruption must not leave half of the effect
             if live is not None:
                 self._readers.wait_for_none()
-                live.take_over(effect, before, after)
+                live.follow(effect, before, after)
                 self._live = live
                 self._save_when_large(live)
 
-    def _save_when_large(self, live: LiveIndex) -> None:
-        """Keep a long run's memory flat. What cannot be written is tried again when there is as much again."""
-        if live.unsaved_bytes >= self._save_at:
+    def _save_when_large(self, live: TrackedIndex) -> None:
+        """Keep a long run's memory flat. A failed write is tried again when there is as much again."""
+        if live.index.unsaved_bytes >= self._save_at:
             self.save()
-            self._save_at = live.unsaved_bytes + UNSAVED
+            self._save_at = live.index.unsaved_bytes + UNSAVED
 
-    def forget_on_disk(self, template_ids: Sequence[int], before: Revision, after: Revision) -> None:
-        """Have no file hold these vectors: before the commit that removes them, since that acknowledges it."""
+    def erase_on_disk(self, template_ids: Sequence[int], before: Revision, after: Revision) -> None:
+        """Leave these vectors in no file. Called before the commit that removes them, which acknowledges it."""
         with self.lock:
             self._readers.wait_for_none()
-            self._forget_in_cache(template_ids, before.token, after.token)
+            if self._database.has_one_writer:
+                self.file.erase(np.array(template_ids, np.int64), before.token, after.token)
+            else:  # writers run side by side: the files may already be of another transaction's state
+                remove_index_cache(self._folder)
 
-    def _forget_in_cache(self, template_ids: Sequence[int], before: bytes, after: bytes) -> None:
-        # Writers of a server's database run side by side.
-        if not self._database.owns_folder or not is_row_cache(self._folder):
-            remove_index_cache(self._folder)
-            return
-        from facesearch.index import row_index  # FAISS
-
-        row_index.forget(self._folder, np.array(template_ids, np.int64), before, after)
-
-    # -- the cache
+    # -- the files
 
     def save(self) -> None:
-        """Write the cache if this process holds a newer one.
+        """Write the files if this process holds a newer index.
 
-        A cache that cannot be written costs the next process some seconds, so it is a warning; a read-only gallery
-        stays without.
+        Files that cannot be written cost the next process some seconds, so it is a warning. A read-only gallery stays
+        without.
         """
         with self.lock:
             if self._live is None or self._database.is_encrypted or not os.access(self._folder, os.W_OK):
@@ -210,7 +249,7 @@ class IndexMirror:
                 log.warning("The index cache was not written: %s", error)
 
     def rebuild(self) -> int:
-        """Build the index from the database alone and write its cache; returns the number of templates."""
+        """Build the index from the database alone and write its files; return the number of templates."""
         with self.lock:
             self._live = None
             try:
@@ -223,27 +262,47 @@ class IndexMirror:
                 ) from error
             return len(live.index) if live else 0
 
-    def _save(self) -> LiveIndex | None:
+    def _save(self) -> TrackedIndex | None:
         while True:
             with self._database.read() as connection:
                 live = self._refreshed(connection)
             self._readers.wait_for_none()  # rows of the file that they have mapped may be blanked
-            if live is None or self._database.is_encrypted or live.save(self._folder, self._held_at(live.token)):
+            if live is None or self._database.is_encrypted:
                 return live
-            self._live = None
+            try:
+                live.save(self.file, self._held_at(live.token))
+            except FilesReplacedError:
+                self._live = None
+            else:
+                return live
 
     @contextmanager
     def _held_at(self, token: bytes | None) -> Iterator[bool]:
-        """Hold writers off; gives whether the database is of this revision."""
+        """Hold writers off; give whether the database is of this revision."""
         with self._database.hold_writers_off() as connection:
             yield read_revision(connection).token == token
 
     def describe(self) -> str:
-        """The kind of index and the state of its cache, in words."""
+        """Describe the kind of index and the state of its files."""
         if self._database.is_encrypted:
             return "flat (exact), built on opening: an encrypted gallery has no cache"
-        files = [self._folder / name for name in (INDEX_CACHE_NAME, INDEX_VECTORS_NAME)]
-        size = sum(file.stat().st_size for file in files if file.is_file())
-        kind = "two-stage" if is_row_cache(self._folder) else "flat"
-        cached = f"{kind}, {size / 1e6:.1f} MB cache" if size else "no cache yet"
+        head, size = self.file.head(), self.file.size()
+        cached = f"{head.kind if head else IndexKind.FLAT}, {size / 1e6:.1f} MB cache" if size else "no cache yet"
         return cached if self._kind == IndexKind.AUTO else f"{cached}; {self._kind} here"
+
+
+def _recall(known: Known, ids: Sequence[int]) -> Known:
+    """Describe templates from memory alone; raises `UnknownTemplateError`."""
+    try:
+        return {each: known[each] for each in ids}
+    except KeyError as error:
+        raise UnknownTemplateError from error
+
+
+def _read(known: Known, connection: Connection, ids: Sequence[int]) -> Known:
+    """Describe templates, and remember the answer."""
+    found = describe_templates(connection, ids)
+    if len(known) + len(found) > MOST_KNOWN:
+        known.clear()
+    known.update(found)
+    return found

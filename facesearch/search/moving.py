@@ -1,12 +1,13 @@
-"""Moving a gallery's vectors to another engine while it is searched and changed.
+"""Moving a gallery's vectors to another vector database while it is searched and changed.
 
-A new engine is noted first: from then on the outbox takes every change for it. Then it is filled, template by template;
-where that stops, the next run goes on. It is compared with the database, and in one transaction it becomes the one that
-is searched. The old one is removed last. The process that fills holds the lease all the time.
+The new one is noted first: from then on the backlog takes every change for it. Then it is filled, template by template;
+where that stops, the next run goes on. It is compared with the database and mended, and in one transaction it becomes
+the one that is searched. The old one is removed last. The process that fills holds the lease all the time.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,10 +25,8 @@ from facesearch.search.backlog import (
     seen_whole,
     vector_databases,
 )
-from facesearch.search.comparing import compare, mend
-from facesearch.search.delivery import create_indexes, deliver, deliver_within
-from facesearch.search.lease import delivery_lease
-from facesearch.store import audit
+from facesearch.search.delivery import create_indexes, deliver, deliver_within, delivery_lease
+from facesearch.store import audit, templates
 from facesearch.store.models import all_models
 from facesearch.store.schema import TemplateRow
 
@@ -36,56 +35,61 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from facesearch.index.base import ExternalIndex
     from facesearch.search.vector_databases import VectorDatabases
-    from facesearch.store.database import Database
+    from facesearch.types import Ids
 
 TOGETHER: Final = 2000
 """Templates in one step: 4 MB at 512 dimensions."""
 RETIRED: Final = -1
-"""`filled_to` of an engine that is to be removed."""
+"""`filled_to` of a vector database that is to be removed."""
+SAMPLED: Final = 200
+"""Vectors that are compared, spread over all of them."""
 
 
 def move(
-    keeper: VectorDatabases, kind: VectorDatabaseKind | None, progress: Callable[[int, int], None] | None = None
+    databases: VectorDatabases, kind: VectorDatabaseKind | None, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Have the gallery's vectors searched by a new engine of this kind, or by its own index where `kind` is None.
+    """Have a new vector database of this kind searched, or the index in the process where `kind` is None.
 
-    `progress` hears how many of how many templates were handed over. Raises `VectorDatabaseError`, `ConfigError`, or
-    `GalleryError` where another process is at it; run again, it goes on from there.
+    `progress` is called with how many of how many templates were handed over. A second run goes on where the first was
+    interrupted. Raises `VectorDatabaseError`, `ConfigError`, or `GalleryError` where another process is at it.
     """
-    with delivery_lease(keeper.database, keeper.folder) as held:
+    with delivery_lease(databases.database, databases.folder) as held:
         if not held:
-            raise GalleryError("Another process is telling the engine what changed.", "Try again when it is done.")
-        engine = keeper.database.transact(lambda connection: _begin(keeper, connection, kind)) if kind else None
-        if engine:
-            _fill(keeper, engine, progress)
-            equalise(keeper, engine)
-        keeper.database.transact(lambda connection: _switch(keeper, connection, engine))
-        remove_retired(keeper)
+            raise GalleryError(
+                "Another process is telling the vector database what changed.", "Try again when it is done."
+            )
+        target = databases.database.transact(lambda connection: _begin(databases, connection, kind)) if kind else None
+        if target:
+            _fill(databases, target, progress)
+            equalise(databases, target)
+        databases.database.transact(lambda connection: _switch(databases, connection, target))
+        remove_retired(databases)
 
 
-def _begin(keeper: VectorDatabases, connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
-    """The engine to fill: one whose filling was interrupted, else a new one."""
-    keeper.opener.require(kind, connection, encrypted=keeper.database.is_encrypted)
+def _begin(databases: VectorDatabases, connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
+    """Return the vector database to fill: one whose filling was interrupted, else a new one."""
+    databases.opener.require(kind, connection, encrypted=databases.database.is_encrypted)
     begun: VectorDatabase | None = None
-    for engine in vector_databases(connection):
-        if engine.active or engine.filled_to == RETIRED:
+    for target in vector_databases(connection):
+        if target.active or target.filled_to == RETIRED:
             continue
-        if engine.kind is kind and begun is None:
-            begun = engine
+        if target.kind is kind and begun is None:
+            begun = target
         else:
-            change_vector_database(connection, engine, filled_to=RETIRED)
+            change_vector_database(connection, target, filled_to=RETIRED)
     return begun or add_vector_database(connection, kind)
 
 
-def _fill(keeper: VectorDatabases, engine: VectorDatabase, progress: Callable[[int, int], None] | None) -> None:
-    create_indexes(keeper.database, keeper.opener, engine)
-    with keeper.database.read() as connection:
+def _fill(databases: VectorDatabases, target: VectorDatabase, progress: Callable[[int, int], None] | None) -> None:
+    create_indexes(databases.database, databases.opener, target)
+    with databases.database.read() as connection:
         last = connection.scalar(sa.select(sa.func.max(TemplateRow.id))) or 0
-        done = _count_to(connection, engine.filled_to)
+        done = _count_to(connection, target.filled_to)
         total = _count_to(connection, last)
-    while engine.filled_to < last:
-        engine, handed = _step(keeper, engine)
+    while target.filled_to < last:
+        target, handed = _step(databases, target)
         done += handed
         if progress:
             progress(done, total)
@@ -96,89 +100,147 @@ def _count_to(connection: Connection, last: int) -> int:
     return connection.scalar(query) or 0
 
 
-def _step(keeper: VectorDatabases, engine: VectorDatabase) -> tuple[VectorDatabase, int]:
+def _step(databases: VectorDatabases, target: VectorDatabase) -> tuple[VectorDatabase, int]:
     """Hand over the next templates, and note how far that is."""
-    database = keeper.database
-    if engine.kind is VectorDatabaseKind.PGVECTOR:
-        return database.transact(lambda connection: _noted(connection, engine, *_hand_over(keeper, connection, engine)))
+    database = databases.database
+    if target.kind is VectorDatabaseKind.PGVECTOR:
+        return database.transact(
+            lambda connection: _noted(connection, target, *_hand_over(databases, connection, target))
+        )
     with database.read() as connection:
-        handed = _hand_over(keeper, connection, engine)
-    return database.transact(lambda connection: _noted(connection, engine, *handed))
+        handed = _hand_over(databases, connection, target)
+    return database.transact(lambda connection: _noted(connection, target, *handed))
 
 
-def _hand_over(keeper: VectorDatabases, connection: Connection, engine: VectorDatabase) -> tuple[int, int, int]:
-    """(id of the last one, position, how many)."""
-    query = sa.select(TemplateRow.id, TemplateRow.model_id).where(TemplateRow.id > engine.filled_to)
+def _hand_over(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> tuple[int, int, int]:
+    """Return (id of the last one, position, how many)."""
+    query = sa.select(TemplateRow.id, TemplateRow.model_id).where(TemplateRow.id > target.filled_to)
     rows = connection.execute(query.order_by(TemplateRow.id).limit(TOGETHER)).all()
-    position = engine.position
+    position = target.position
     for model in all_models(connection):
         ids = np.array([row.id for row in rows if row.model_id == model.row], np.int64)
         if len(ids):
-            index = keeper.opener.open(engine, connection, model.row, model.info.dimension)
+            index = databases.opener.open(target, connection, model.row, model.info.dimension)
             index.add(*DatabaseVectors(connection, model.row, model.info.dimension).vectors(ids))
             position = max(position, index.position)
-    return max((row.id for row in rows), default=engine.filled_to + 1), position, len(rows)
+    return max((row.id for row in rows), default=target.filled_to + 1), position, len(rows)
 
 
 def _noted(
-    connection: Connection, engine: VectorDatabase, last: int, position: int, handed: int
+    connection: Connection, target: VectorDatabase, last: int, position: int, handed: int
 ) -> tuple[VectorDatabase, int]:
-    change_vector_database(connection, engine, filled_to=last, position=position)
-    return VectorDatabase(engine.row, engine.kind, engine.name, engine.active, last, position), handed
+    change_vector_database(connection, target, filled_to=last, position=position)
+    return replace(target, filled_to=last, position=position), handed
 
 
-def equalise(keeper: VectorDatabases, engine: VectorDatabase) -> None:
-    """Tell an engine what changed, and mend what differs all the same. The caller holds the lease."""
-    if engine.kind is VectorDatabaseKind.PGVECTOR:
-        keeper.database.transact(lambda connection: _equalise_within(keeper, connection, engine))
+def equalise(databases: VectorDatabases, target: VectorDatabase) -> None:
+    """Deliver what waits, and mend what differs all the same. The caller holds the lease."""
+    if target.kind is VectorDatabaseKind.PGVECTOR:
+        databases.database.transact(lambda connection: _equalise_within(databases, connection, target))
         return
-    deliver(keeper.database, keeper.opener, engine)
-    with keeper.database.read() as connection:
-        position = _equalise_within(keeper, connection, engine)
-    keeper.database.transact(lambda connection: change_vector_database(connection, engine, position=position))
+    deliver(databases.database, databases.opener, target)
+    with databases.database.read() as connection:
+        position = _equalise_within(databases, connection, target)
+    databases.database.transact(lambda connection: change_vector_database(connection, target, position=position))
 
 
-def _equalise_within(keeper: VectorDatabases, connection: Connection, engine: VectorDatabase) -> int:
-    """Make every index of an engine equal to what `connection` sees; returns its position."""
-    if engine.kind is VectorDatabaseKind.PGVECTOR:
-        deliver_within(connection, keeper.opener, engine)
-    position = engine.position
+def _equalise_within(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> int:
+    """Make the index of every model equal to what `connection` sees; return the position."""
+    if target.kind is VectorDatabaseKind.PGVECTOR:
+        deliver_within(connection, databases.opener, target)
+    position = target.position
     for model in all_models(connection):
-        index = keeper.opener.open(seen_whole(engine), connection, model.row, model.info.dimension)
+        index = databases.opener.open(seen_whole(target), connection, model.row, model.info.dimension)
         index.create()
         truth = DatabaseVectors(connection, model.row, model.info.dimension)
-        mend(index, truth, compare(connection, index, truth, pending_ids(connection, engine, model.row)))
+        _mend(index, truth, compare(connection, index, truth, pending_ids(connection, target, model.row)))
         position = max(position, index.position)
     return position
 
 
-def _switch(keeper: VectorDatabases, connection: Connection, engine: VectorDatabase | None) -> None:
-    """From the commit on the new one is searched; None is the gallery's own index."""
+def _switch(databases: VectorDatabases, connection: Connection, target: VectorDatabase | None) -> None:
+    """Have the new one searched from the commit on; None is the index in the process."""
     for other in vector_databases(connection):
-        if engine is None or other.row != engine.row:
+        if target is None or other.row != target.row:
             change_vector_database(connection, other, active=0, filled_to=RETIRED)
-    if engine is not None:
-        if engine.kind is VectorDatabaseKind.PGVECTOR:
-            deliver_within(connection, keeper.opener, engine)
-        change_vector_database(connection, engine, active=1)
-    audit.record(connection, "reindex", {"engine": str(engine.kind) if engine else "local"})
+    if target is not None:
+        if target.kind is VectorDatabaseKind.PGVECTOR:
+            deliver_within(connection, databases.opener, target)
+        change_vector_database(connection, target, active=1)
+    audit.record(connection, "reindex", {"index": str(target.kind) if target else "local"})
 
 
-def remove_retired(keeper: VectorDatabases) -> None:
-    """Remove what engines hold that are not used any more."""
-    with keeper.database.read() as connection:
-        retired = [engine for engine in vector_databases(connection) if engine.filled_to == RETIRED]
-    for engine in retired:
-        _remove(keeper.database, keeper, engine)
+def remove_retired(databases: VectorDatabases) -> None:
+    """Remove vector databases that are not used any more, with all they hold."""
+    with databases.database.read() as connection:
+        retired = [target for target in vector_databases(connection) if target.filled_to == RETIRED]
+    for target in retired:
+        _remove(databases, target)
 
 
-def _remove(database: Database, keeper: VectorDatabases, engine: VectorDatabase) -> None:
-    if engine.kind is VectorDatabaseKind.MILVUS:
-        keeper.opener.drop_all(engine, None)
+def _remove(databases: VectorDatabases, target: VectorDatabase) -> None:
+    if target.kind is VectorDatabaseKind.MILVUS:
+        databases.opener.drop_all(target, None)
 
     def work(connection: Connection) -> None:
-        if engine.kind is VectorDatabaseKind.PGVECTOR:
-            keeper.opener.drop_all(engine, connection)
-        forget_vector_databases(connection, [engine.row])
+        if target.kind is VectorDatabaseKind.PGVECTOR:
+            databases.opener.drop_all(target, connection)
+        forget_vector_databases(connection, [target.row])
 
-    database.transact(work)
+    databases.database.transact(work)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """How an index of a vector database differs from the database, apart from its backlog."""
+
+    count: int
+    """Templates in the database."""
+    missing: Ids
+    """Ids that the index lacks."""
+    extra: Ids
+    """Ids that the database does not know."""
+    wrong: Ids
+    """Ids with another vector, among those that were compared."""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether they are equal."""
+        return not (len(self.missing) or len(self.extra) or len(self.wrong))
+
+    def __str__(self) -> str:
+        parts = (("lacks", self.missing), ("holds too many:", self.extra), ("holds another vector for", self.wrong))
+        return ", ".join(f"{words} {len(ids)}" for words, ids in parts if len(ids)) or "equal"
+
+
+def compare(connection: Connection, index: ExternalIndex, truth: DatabaseVectors, pending: Ids) -> Difference:
+    """Compare an index with what `connection` sees; the caller holds the lease."""
+    stored, _ = templates.template_keys(connection, truth.model_row)
+    held = np.sort(np.concatenate([np.empty(0, np.int64), *index.ids()]))
+    both = np.setdiff1d(np.intersect1d(stored, held), pending)
+    sample = both[np.linspace(0, len(both) - 1, min(SAMPLED, len(both))).astype(int)]
+    return Difference(
+        len(stored),
+        np.setdiff1d(np.setdiff1d(stored, held), pending),
+        np.setdiff1d(np.setdiff1d(held, stored), pending),
+        _wrong(index, truth, sample),
+    )
+
+
+def _wrong(index: ExternalIndex, truth: DatabaseVectors, sample: Ids) -> Ids:
+    ids, vectors = truth.vectors(sample)
+    held_ids, held = index.vectors(sample)
+    found = np.isin(ids, held_ids)
+    differences = np.abs(vectors[found] - held).max(axis=1, initial=0)
+    return np.concatenate([ids[~found], ids[found][differences > index.error]])
+
+
+def _mend(index: ExternalIndex, truth: DatabaseVectors, difference: Difference) -> None:
+    """Make the index equal. Where one of the compared vectors was wrong, all are put in again."""
+    for start in range(0, len(difference.extra), TOGETHER):
+        index.remove(difference.extra[start : start + TOGETHER])
+    for start in range(0, len(difference.missing), TOGETHER):
+        index.add(*truth.vectors(difference.missing[start : start + TOGETHER]))
+    if len(difference.wrong):
+        for ids, vectors in truth.blocks():
+            index.add(ids, vectors)

@@ -1,4 +1,4 @@
-"""The engine of one gallery: searched, told of changes, changed for another."""
+"""The vector database of a gallery: searching it, and telling it what changed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from facesearch.search.backlog import (
     pending_ids,
     vector_databases,
 )
-from facesearch.search.delivery import create_indexes, deliver, deliver_within
-from facesearch.search.exact import BoundIndex, LocalIndex
-from facesearch.search.lease import delivery_lease
-from facesearch.search.opening import Opener
-from facesearch.search.searching import search_subjects
+from facesearch.search.delivery import Opener, create_indexes, deliver, deliver_within, delivery_lease
+from facesearch.search.exact import BoundIndex, NewestTemplates
+from facesearch.search.matching import search_subjects
 from facesearch.store import models
 from facesearch.store.templates import describe_templates, templates_where
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.searching import Searchable
+    from facesearch.search.matching import Searchable
     from facesearch.store.database import Database
     from facesearch.store.location import MilvusServer
     from facesearch.types import Candidate, ModelInfo, Vectors
@@ -39,17 +37,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("facesearch.store")
 
 AFTER: Final = 256
-"""Notes after which a process that changes templates tells the engine. Until then searches look at them one by one."""
+"""Notes from which on a process that changes templates delivers them. Until then searches read them one by one."""
 MANY_PENDING: Final = 1024
-"""Notes after which a process that only searches tells it too."""
+"""Notes from which on a process that only searches delivers them too."""
 PATIENCE: Final = 30.0
-"""Seconds to wait for another process that tells the engine."""
+"""Seconds to wait for another process that delivers."""
 PAUSE: Final = 5.0
-"""Seconds before an engine that did not answer is told again."""
+"""Seconds before a vector database that did not answer is tried again."""
 
 
 class VectorDatabases:
-    """Not thread-safe: the gallery takes turns."""
+    """The vector databases of one gallery, of which one is searched. Not thread-safe: the gallery takes turns."""
 
     def __init__(self, database: Database, folder: Path, milvus: MilvusServer | None) -> None:
         self.database = database
@@ -61,7 +59,7 @@ class VectorDatabases:
     def search(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
     ) -> list[tuple[Candidate, ...]] | None:
-        """As `Gallery.search`, in the engine; None where another has taken its place meanwhile."""
+        """Search as `Gallery.search`; None where another index has taken its place meanwhile."""
         self.catch_up(at_least=MANY_PENDING)
         try:
             return self._search(vectors, k, where, model_id)
@@ -82,52 +80,52 @@ class VectorDatabases:
             return None if index is None else _found(connection, index, vectors, k, where)
 
     def _bound(self, connection: Connection, model: tuple[int, ModelInfo]) -> BoundIndex | None:
-        """The engine's index of a model, as `connection` sees it; None where the gallery's own index is searched."""
-        engine = active_vector_database(connection)
-        if engine is None:
+        """Return its index of a model, as `connection` sees it; None where the index in the process is searched."""
+        target = active_vector_database(connection)
+        if target is None:
             return None
-        self._searched = engine.row
+        self._searched = target.row
         row, info = model
-        index = self.opener.open(engine, connection, row, info.dimension)
+        index = self.opener.open(target, connection, row, info.dimension)
         truth = DatabaseVectors(connection, row, info.dimension)
-        return BoundIndex(index, truth, pending_ids(connection, engine, row))
+        return BoundIndex(index, truth, pending_ids(connection, target, row))
 
     def _has_changed(self) -> bool:
-        """Whether another engine is to be searched than the one that was searched last."""
+        """Tell whether another index is to be searched than the one that was searched last."""
         with self.database.read() as connection:
-            engine = active_vector_database(connection)
-        return (engine.row if engine else None) != self._searched
+            target = active_vector_database(connection)
+        return (target.row if target else None) != self._searched
 
     def search_newest(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
     ) -> tuple[list[tuple[Candidate, ...]], bool]:
-        """What can be searched without an engine: the newest templates; and whether that is all of them."""
+        """Search the newest templates without a vector database; return whether these are all, too."""
         with self.database.read() as connection:
             active = models.active_model(connection)
             if active is None:
                 return [() for _ in vectors], True
             models.require_made_by(active[1].model_id, model_id)
-            index = LocalIndex(DatabaseVectors(connection, active[0], active[1].dimension))
+            index = NewestTemplates(DatabaseVectors(connection, active[0], active[1].dimension))
             return _found(connection, index, vectors, k, where), index.complete
 
     def follow(self, connection: Connection) -> None:
-        """Before a commit: tell the engines that are in the database itself."""
-        for engine in vector_databases(connection):
-            if engine.kind is VectorDatabaseKind.PGVECTOR and engine.active:
-                deliver_within(connection, self.opener, engine)
+        """Deliver to vector databases in the database itself, before a commit."""
+        for target in vector_databases(connection):
+            if target.kind is VectorDatabaseKind.PGVECTOR and target.active:
+                deliver_within(connection, self.opener, target)
 
     def catch_up(self, *, at_least: int = 1) -> None:
-        """Tell the engine what it has not been told, if that is as much as `at_least`.
+        """Deliver the backlog if it has `at_least` notes.
 
-        One that does not answer is left alone for a while, with a warning: nothing is lost, and searches say so.
+        A vector database that does not answer is left alone for a while, with a warning. Nothing is lost.
         """
         if time.monotonic() < self._wait_until:
             return
         try:
             with self.database.read() as connection:
-                engine = active_vector_database(connection)
-                waiting = count_pending(connection, engine) if engine else 0
-            if engine is None or waiting < max(at_least, 1):
+                target = active_vector_database(connection)
+                waiting = count_pending(connection, target) if target else 0
+            if target is None or waiting < max(at_least, 1):
                 return
             self.deliver()
         except GalleryUnavailableError:  # the change is committed all the same, and the next one comes here again
@@ -137,62 +135,64 @@ class VectorDatabases:
             log.warning("%s %d changes wait for it.", error.message, waiting)
 
     def deliver(self) -> bool:
-        """Tell the engine everything, unless another process is at it; returns whether it was told."""
+        """Deliver the backlog unless another process is at it; return whether it was delivered."""
         with delivery_lease(self.database, self.folder) as held:
             if not held:
                 return False
             with self.database.read() as connection:
-                engine = active_vector_database(connection)
-            if engine is None:
+                target = active_vector_database(connection)
+            if target is None:
                 return True
-            if engine.kind is VectorDatabaseKind.PGVECTOR:
-                self.database.transact(lambda connection: deliver_within(connection, self.opener, engine))
+            if target.kind is VectorDatabaseKind.PGVECTOR:
+                self.database.transact(lambda connection: deliver_within(connection, self.opener, target))
             else:
-                deliver(self.database, self.opener, engine)
+                deliver(self.database, self.opener, target)
             return True
 
     def prepare(self) -> None:
-        """Before another model is searched: have an index of every model, and tell it everything.
+        """Make an index of every model and deliver the backlog, before another model is searched.
 
         Raises `VectorDatabaseError`, or `GalleryError` where another process is at it for long.
         """
         with self.database.read() as connection:
-            engine = active_vector_database(connection)
-        if engine is None:
+            target = active_vector_database(connection)
+        if target is None:
             return
-        create_indexes(self.database, self.opener, engine)
+        create_indexes(self.database, self.opener, target)
         deadline = time.monotonic() + PATIENCE
         while not self.deliver():
             if time.monotonic() > deadline:
-                raise GalleryError("Another process is telling the engine what changed.", "Try again when it is done.")
+                raise GalleryError(
+                    "Another process is telling the vector database what changed.", "Try again when it is done."
+                )
             time.sleep(0.1)
 
     def is_told(self) -> bool:
-        """Whether the engine knows of every change."""
+        """Tell whether the backlog is empty."""
         with self.database.read() as connection:
-            engine = active_vector_database(connection)
-            return engine is None or not count_pending(connection, engine)
+            target = active_vector_database(connection)
+            return target is None or not count_pending(connection, target)
 
     def remnants(self) -> list[str]:
-        """Where vectors that were removed may still be, in words."""
+        """Describe where vectors that were removed may still be."""
         with self.database.read() as connection:
-            engine = active_vector_database(connection)
-        if engine is None or engine.kind is not VectorDatabaseKind.MILVUS:
+            target = active_vector_database(connection)
+        if target is None or target.kind is not VectorDatabaseKind.MILVUS:
             return []
         late = [] if self.is_told() else ["Milvus, which has not been told yet: it will be when it answers again"]
         return [*late, "Milvus's files, where removed vectors stay until it compacts them"]
 
     def describe(self) -> str | None:
-        """The engine and its state in words; None where the gallery's own index is searched."""
+        """Describe the vector database and its backlog; None where the index in the process is searched."""
         with self.database.read() as connection:
-            engine = active_vector_database(connection)
-            if engine is None:
+            target = active_vector_database(connection)
+            if target is None:
                 return None
-            waiting = count_pending(connection, engine)
-        return f"{engine.kind}, {waiting} changes wait to be sent" if waiting else str(engine.kind)
+            waiting = count_pending(connection, target)
+        return f"{target.kind}, {waiting} changes wait to be sent" if waiting else str(target.kind)
 
     def close(self) -> None:
-        """Tell the engine what waits, and let it go."""
+        """Deliver the backlog, and close the connection."""
         with suppress(GalleryError):  # a database that cannot be read: whoever closes it has heard of that
             self.catch_up()
         self.opener.close()

@@ -34,7 +34,7 @@ from facesearch.jobs.probes import (
 from facesearch.machine import usable_cores
 from facesearch.recognition.encoder import BATCH, Encoder
 from facesearch.recognition.thumbnail import preview
-from facesearch.search.decision import DEFAULT_MARGIN
+from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.server.problems import busy
 from facesearch.types import Comparison, Threshold
 

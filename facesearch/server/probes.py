@@ -7,17 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from facesearch.arguments import key_values
 from facesearch.errors import ConfigError
 from facesearch.recognition.quality import FacePolicy
 from facesearch.recognition.thumbnail import PREVIEW_SIDE
 from facesearch.records import ComparisonRecord
-from facesearch.search.decision import DEFAULT_MARGIN
+from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.server.batching import Ask
 from facesearch.server.problems import PAIR_BODY, photos_body, problems
 from facesearch.server.schemas import Detections, Identifications, SentFace, SentSearch
 from facesearch.server.security import Reader
 from facesearch.server.state import StateOf
-from facesearch.server.uploads import parse_where, read_form
+from facesearch.server.uploads import WHERE_EXAMPLE, read_form
 from facesearch.types import Face, Threshold
 
 router = APIRouter(tags=["probes"])
@@ -76,7 +77,7 @@ async def identify(
 ) -> JSONResponse:
     """Search every face of the photos among everybody enrolled."""
     state.pipeline.require_room()
-    ask = Ask(k, threshold, margin, parse_where(where), degraded)
+    ask = Ask(k, threshold, margin, key_values(where, WHERE_EXAMPLE) or None, degraded)
     form = await read_form(request)
     answers = await state.pipeline.identify(form.photos, ask)
     records = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from facesearch.arguments import key_values
 from facesearch.errors import ConfigError
 from facesearch.records import SubjectRecord, rounded
 from facesearch.server.enrolment import enroll
@@ -23,7 +24,7 @@ from facesearch.server.schemas import (
 )
 from facesearch.server.security import Enroller, Reader, Remover
 from facesearch.server.state import State, StateOf
-from facesearch.server.uploads import parse_where, read_form
+from facesearch.server.uploads import WHERE_EXAMPLE, read_form
 from facesearch.store import people
 from facesearch.store.audit import acting_as
 
@@ -46,7 +47,7 @@ def list_subjects(
     where: Annotated[list[str] | None, Query(description="`key=value`: only people with this attribute.")] = None,
 ) -> dict[str, Any]:
     """One page of people by name."""
-    page = state.directory.page(limit=limit, after=after, search=search, where=parse_where(where))
+    page = state.directory.page(limit=limit, after=after, search=search, where=key_values(where, WHERE_EXAMPLE) or None)
     return {"subjects": list(map(SubjectRecord.of, page.subjects)), "total": page.total, "next": page.after}
 
 

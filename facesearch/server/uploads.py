@@ -22,6 +22,7 @@ MAX_NAME: Final = 255
 """Characters of a photo's name that are kept."""
 MAX_FIELD: Final = 64 * 2**10
 """Bytes of a text field."""
+WHERE_EXAMPLE: Final = "where=team=design"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,17 +107,6 @@ async def _read_multipart(request: Request) -> Form:
 def _clean(name: str | None) -> str:
     """A name that can be shown anywhere: printable, not too long."""
     return printable(name or "")[:MAX_NAME] or "photo"
-
-
-def parse_where(pairs: list[str] | None) -> dict[str, str] | None:
-    """`key=value` parameters as a mapping. Raises `ConfigError`."""
-    found: dict[str, str] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"{pair!r} is not of the form key=value.", "For example: where=team=design")
-        found[key] = value
-    return found or None
 
 
 def parse_attributes(text: str | None) -> dict[str, str]:

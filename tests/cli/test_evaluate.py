@@ -384,7 +384,7 @@ def test_probes_that_are_enrolled_are_refused(command: Command, people_folder: P
     assert command("eval", "search", gallery, gallery).code == 2
     assert command("eval", "search", gallery, probes, "--split").code == 2
     assert "--split" in command("eval", "search", tmp_path / "g").err
-    assert "is no folder" in command("eval", "search", tmp_path / "none").err
+    assert "none: there is no such folder" in command("eval", "search", tmp_path / "none").err
 
 
 # -- comparison

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from facesearch.cli.app import app
 from facesearch.demo.portraits import PEOPLE
 from tests.cli.conftest import Command
 
@@ -80,3 +83,34 @@ def test_a_shell_completes_packs_people_and_galleries(
     line = "facesearch people show --gallery gallery "
     assert len(completed(line, tmp_path, monkeypatch)) == len(PEOPLE)
     assert completed(line.replace("gallery ", "galerie "), tmp_path, monkeypatch) == []
+
+
+def piped(photo: Path, *args: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(arg) for arg in args], input=photo.read_bytes())
+    return result.exit_code, result.stdout
+
+
+def test_a_photo_comes_from_a_pipe(gallery: Path, photo: Path, tmp_path: Path) -> None:
+    code, out = piped(photo, "query", "-", "--json", "--annotate", tmp_path / "who.jpg")
+    record = json.loads(out)
+    assert (code, record["photo"], record["subject"]) == (0, "-", PEOPLE[0])
+    assert (tmp_path / "who.jpg").stat().st_size > 0
+    code, out = piped(photo, "query", "-", photo, "--csv")
+    assert (code, [line.split(",")[0] for line in out.splitlines()[1:]]) == (0, ["-", str(photo)])
+    assert piped(photo, "verify", "-", photo)[0] == 0
+    assert piped(photo, "verify", "-", "-")[0] == 2
+    code, out = piped(photo, "detect", "-", "--json", "--embeddings", tmp_path / "faces.npz")
+    assert (code, json.loads(out)["photo"], json.loads(out)["face"]) == (0, "-", 1)
+
+
+def test_a_search_says_that_nobody_is_enrolled_only_where_nobody_is(
+    command: Command, gallery: Path, photo: Path, tmp_path: Path, standin_pack: Path
+) -> None:
+    assert "nobody has team=x" in command("query", photo, "--where", "team=x").out
+    assert "Nobody has team=x." in command("people", "list", "--where", "team=x").err
+    empty = tmp_path / "empty"
+    assert command("init", "--gallery", empty).code == 0
+    for options in ((), ("--where", "team=x")):
+        run = command("query", photo, "--gallery", empty, "--pack", standin_pack, *options)
+        assert (run.code, "nobody is enrolled" in run.out) == (1, True)
+    assert "Nobody is enrolled." in command("people", "list", "--gallery", empty).err

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from facesearch.search import transactions
+from facesearch.search import gallery as searchable
 from facesearch.search import vector_databases as keeping
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
@@ -39,7 +39,7 @@ def work(gallery: Gallery, rng: random.Random, number: int) -> None:
 
 if __name__ == "__main__":
     often = (
-        patch.object(transactions, "AFTER", 3),
+        patch.object(searchable, "AFTER", 3),
         patch.object(keeping, "PAUSE", 0.2),
     )  # it tells Milvus all the time
     with often[0], often[1], Gallery.open(Path(sys.argv[1]), milvus=MilvusServer(sys.argv[2])) as opened:

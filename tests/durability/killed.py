@@ -22,7 +22,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from facesearch import files
-from facesearch.index import policy, rowfiles, snapshot
+from facesearch.files import INDEX_CACHE_NAME
+from facesearch.index import base as index_base
+from facesearch.index import cache_file
+from facesearch.index.cache_file import CacheFile
 from facesearch.search import gallery, mirror
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import opening, people
@@ -110,6 +113,16 @@ def removing(stop: Callable[[], None]) -> Work:
     return work
 
 
+def removing_from_a_damaged_cache(stop: Callable[[], None]) -> Work:
+    """Damage the cache first: nothing can be erased in it, so that it goes."""
+
+    def work(folder: Path) -> None:
+        (folder / INDEX_CACHE_NAME).write_bytes(b"FSINDEX0")
+        removing(stop)(folder)
+
+    return work
+
+
 def saving(stop: Callable[[], None]) -> Work:
     def work(folder: Path) -> None:
         with Gallery.open(folder) as opened:
@@ -178,18 +191,32 @@ ENCRYPTED: dict[str, Work] = {
     "create encrypted: work folder left": creating_encrypted(lambda: after(opening, "place_new")),
 }
 
+REMOVE: dict[str, Work] = {
+    "remove: cache written, rows not blanked": removing(lambda: before(CacheFile, "_replace")),
+    "remove: cache gone, rows not blanked": removing(lambda: after(cache_file, "fsync_folder")),
+    "remove: rows blanked, not synced": removing(lambda: before(os, "fsync", 3)),
+    "remove: rows blanked, cache not replaced": removing(lambda: before(Path, "replace")),
+    "remove: cache replaced, name not synced": removing(lambda: after(Path, "replace")),
+    "remove: rows gone, not committed": removing(lambda: at_commit(done=False)),
+    "remove: after commit, unacknowledged": removing(lambda: at_commit(done=True)),
+}
+
 FLAT: dict[str, Work] = {
     "enroll: first statement": enrolling(lambda: at_statement("INSERT INTO photos")),
     "enroll: before commit": enrolling(lambda: at_commit(done=False)),
     "enroll: after commit, unacknowledged": enrolling(lambda: at_commit(done=True)),
-    "remove: rows gone, cache not": removing(lambda: before(mirror, "remove_index_cache")),
-    "remove: cache gone, name not synced": removing(lambda: before(files, "fsync_folder")),
-    "remove: before commit": removing(lambda: at_commit(done=False)),
-    "remove: after commit, before the cache is written again": removing(lambda: at_commit(done=True)),
-    "cache: before its file is synced": saving(lambda: before(os, "fsync")),
-    "cache: before the rename": saving(lambda: before(Path, "replace")),
-    "cache: after the rename": saving(lambda: after(Path, "replace")),
-    "cache: after the folder's sync": saving(lambda: after(snapshot, "fsync_folder")),
+    "create cache: rows written, not synced": saving(lambda: before(os, "fsync")),
+    "create cache: rows synced, cache not": saving(lambda: before(os, "fsync", 2)),
+    "create cache: before the first rename": saving(lambda: before(Path, "replace")),
+    "create cache: old cache gone": saving(lambda: after(cache_file, "fsync_folder")),
+    "create cache: between the renames": saving(lambda: after(Path, "replace")),
+    "create cache: after the second rename": saving(lambda: after(Path, "replace", 2)),
+    "create cache: after the folder's sync": saving(lambda: after(cache_file, "fsync_folder", 2)),
+    "remove: files of no use gone": removing_from_a_damaged_cache(lambda: after(cache_file, "remove_index_cache")),
+    "remove: files of no use gone, name not synced": removing_from_a_damaged_cache(
+        lambda: before(files, "fsync_folder")
+    ),
+    **REMOVE,
     "reindex: cache removed": rebuilding(lambda: after(mirror, "remove_index_cache")),
     "reindex: before the rename": rebuilding(lambda: before(Path, "replace")),
     "create: folder made": creating(lambda: before(os, "open")),
@@ -210,25 +237,19 @@ FLAT: dict[str, Work] = {
 }
 
 TWO_STAGE: dict[str, Work] = {
-    "remove: cache written, rows not blanked": removing(lambda: before(rowfiles, "_write_rows")),
-    "remove: rows blanked, not synced": removing(lambda: before(os, "fsync", 3)),
-    "remove: cache gone, rows not blanked": removing(lambda: after(rowfiles, "fsync_folder")),
-    "remove: rows blanked, cache not replaced": removing(lambda: before(Path, "replace")),
-    "remove: cache replaced, name not synced": removing(lambda: after(Path, "replace")),
-    "remove: before commit": removing(lambda: at_commit(done=False)),
-    "remove: after commit, unacknowledged": removing(lambda: at_commit(done=True)),
-    "append: cache written, rows not": saving(lambda: before(rowfiles, "_write_rows")),
+    **REMOVE,
+    "append: cache written, rows not": saving(lambda: before(cache_file, "change_vectors")),
     "append: rows written, not synced": saving(lambda: before(os, "fsync", 2)),
     "append: before the rename": saving(lambda: before(Path, "replace")),
     "append: after the rename": saving(lambda: after(Path, "replace")),
-    "append: after the folder's sync": saving(lambda: after(rowfiles, "fsync_folder")),
+    "append: after the folder's sync": saving(lambda: after(cache_file, "fsync_folder")),
     "close gaps: rows written, not synced": closing_gaps(lambda: before(os, "fsync")),
     "close gaps: rows synced, cache not": closing_gaps(lambda: before(os, "fsync", 2)),
     "close gaps: before the first rename": closing_gaps(lambda: before(Path, "replace")),
-    "close gaps: old cache gone": closing_gaps(lambda: after(rowfiles, "fsync_folder")),
+    "close gaps: old cache gone": closing_gaps(lambda: after(cache_file, "fsync_folder")),
     "close gaps: between the renames": closing_gaps(lambda: after(Path, "replace")),
     "close gaps: after the second rename": closing_gaps(lambda: after(Path, "replace", 2)),
-    "close gaps: after the folder's sync": closing_gaps(lambda: after(rowfiles, "fsync_folder", 2)),
+    "close gaps: after the folder's sync": closing_gaps(lambda: after(cache_file, "fsync_folder", 2)),
     "reindex: cache removed": rebuilding(lambda: after(mirror, "remove_index_cache")),
     "reindex: between the renames": rebuilding(lambda: after(Path, "replace")),
 }
@@ -237,7 +258,7 @@ POINTS = {IndexKind.FLAT: FLAT, IndexKind.TWO_STAGE: TWO_STAGE}
 
 def always(kind: IndexKind) -> int:
     """`TWO_STAGE_FROM` that makes `auto` this kind."""
-    return 0 if kind == IndexKind.TWO_STAGE else policy.TWO_STAGE_FROM
+    return 0 if kind == IndexKind.TWO_STAGE else index_base.TWO_STAGE_FROM
 
 
 def say(sign: str, number: int) -> None:
@@ -245,7 +266,7 @@ def say(sign: str, number: int) -> None:
 
 
 def main(base: Path, work: Path, kind: IndexKind) -> None:
-    policy.TWO_STAGE_FROM = always(kind)  # type: ignore[misc]  # of this process
+    index_base.TWO_STAGE_FROM = always(kind)  # type: ignore[misc]  # of this process
     for number, run in enumerate(POINTS[kind].values()):
         shutil.copytree(base, work / str(number))
         child = os.fork()  # nothing was opened here, and no thread runs

@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from facesearch import files
-from facesearch.index import rowfiles
+from facesearch.index import cache_file, vector_file
 from facesearch.store import people as stored_people
 from facesearch.store.sqlite import SqliteDatabase
 from tests.store.makers import enroll, found_subject, make_gallery
@@ -106,23 +106,23 @@ def use_two_stages(patch: pytest.MonkeyPatch) -> None:
 
     What comes is written at once, as where there is much of it.
     """
-    patch.setattr("facesearch.index.policy.TWO_STAGE_FROM", 0)
+    patch.setattr("facesearch.index.base.TWO_STAGE_FROM", 0)
     patch.setattr("facesearch.search.mirror.IndexMirror._save_when_large", lambda index, _: index.save())
-    patch.setattr("facesearch.index.row_index.SPARSE", 0.75)
+    patch.setattr("facesearch.index.two_stage.SPARSE", 0.75)
 
 
 def sync_no_blanked_rows(patch: pytest.MonkeyPatch) -> None:
     """Rows of the two-stage index are overwritten when the system likes."""
     use_two_stages(patch)
-    write = rowfiles._write_rows
+    write = vector_file.change_vectors
 
-    def write_less(folder: Path, dimension: int, gone: NDArray[np.int64], known: int, recent: Vectors) -> None:
+    def write_less(folder: Path, known: int, gone: NDArray[np.int64], appended: Vectors) -> None:
         with pytest.MonkeyPatch.context() as inner:
             if len(gone):
                 inner.setattr(os, "fsync", lambda _: None)
-            write(folder, dimension, gone, known, recent)
+            write(folder, known, gone, appended)
 
-    patch.setattr(rowfiles, "_write_rows", write_less)
+    patch.setattr(cache_file, "change_vectors", write_less)
 
 
 WAYS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

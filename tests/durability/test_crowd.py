@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from tests.store.makers import enroll, found_subject, make_gallery
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from facesearch.search.backlog import VectorDatabaseKind
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import subjects
 from facesearch.store.location import MilvusServer

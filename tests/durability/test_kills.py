@@ -12,7 +12,7 @@ import pytest
 
 from facesearch.errors import GalleryNotFoundError
 from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
 from facesearch.store.opening import upgrade_gallery
@@ -34,7 +34,7 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
 ) -> None:
     from tests.durability.killed import POINTS, always
 
-    monkeypatch.setattr("facesearch.index.policy.TWO_STAGE_FROM", always(kind))
+    monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", always(kind))
 
     base = tmp_path / "base"
     with make_gallery(base) as gallery:

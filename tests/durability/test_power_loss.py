@@ -20,7 +20,7 @@ import pytest
 
 from facesearch.errors import FaceSearchError, GalleryNotFoundError
 from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import photos as stored_photos
 from facesearch.store import subjects, templates

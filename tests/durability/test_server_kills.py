@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import subjects, templates
 from facesearch.store.location import DatabaseUrl

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation import pairwise
-from facesearch.evaluation.assessment import curve_of_summary, evaluate_pairs, evaluate_summary
-from facesearch.evaluation.pairwise import PairSummary, compare_all
+from facesearch.evaluation.assessment import evaluate_pairs, evaluate_summary
+from facesearch.evaluation.pairwise import PairSummary, compare_all, curve_of_summary
 from facesearch.evaluation.trials.types import ScoredPairs
 
 

@@ -12,7 +12,15 @@ from scipy.stats import binomtest
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.bootstrap import Design, Sample, draws, eer_replicates, sample_of_pairs, tar_replicates
+from facesearch.evaluation.bootstrap import (
+    Design,
+    Sample,
+    disjoint_pairs,
+    draws,
+    eer_replicates,
+    sample_of_pairs,
+    tar_replicates,
+)
 from facesearch.evaluation.comparison import compare
 from facesearch.evaluation.rates import (
     bootstrap_interval,
@@ -32,6 +40,11 @@ def test_the_analytic_interval_is_that_of_scipy(total: int, share: float, level:
     found = wilson(count, total, level)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert found.assumes_independence
+
+
+def test_independent_pairs_share_nobody() -> None:
+    assert disjoint_pairs(np.array([0, 0, 2, 5]), np.array([1, 2, 3, 4])) == 3
+    assert disjoint_pairs(np.array([0, 0, 0]), np.array([1, 2, 3])) == 1
 
 
 def test_no_error_still_allows_a_rate_that_people_bound() -> None:

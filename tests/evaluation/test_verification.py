@@ -223,7 +223,9 @@ def test_failures_stay_in_the_generalised_rates() -> None:
     score = np.array([0.9, 0.8, 0.05, math.nan, 0.7, 0.1, 0.0, math.nan])
     mated = np.array([True] * 4 + [False] * 4)
     attempts = Attempts(enrolments=10, failed_enrolments=1, probes=5, failed_probes=0)
-    result = evaluate_pairs(ScoredPairs(score, mated), targets=[0.34], attempts=attempts, reasons={"no_face": 2})
+    result = evaluate_pairs(
+        ScoredPairs(score, mated, reasons={3: "no_face", 7: "no_face"}), targets=[0.34], attempts=attempts
+    )
     point = result.points[0]
     assert point.tar is not None
     assert point.far is not None

@@ -18,7 +18,7 @@ import uvicorn
 
 from facesearch import FaceSearch, VectorDatabaseError
 from facesearch.search.backlog import VectorDatabaseKind, add_vector_database, change_vector_database
-from facesearch.search.opening import Opener
+from facesearch.search.delivery import Opener
 from facesearch.server.app import create_app
 from facesearch.server.state import ServerOptions
 from tests.capabilities import require

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import audit, erasure, models, people, subjects, undo
 from facesearch.store import photos as stored_photos

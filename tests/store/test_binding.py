@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ModelMismatchError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.store import models, people, subjects, templates
 from tests.store.makers import (
     MODEL,

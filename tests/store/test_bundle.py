@@ -24,7 +24,7 @@ from facesearch.errors import (
     GalleryError,
     ModelMismatchError,
 )
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import audit, erasure, models, subjects
 from facesearch.store import decisions as stored_decisions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import CorruptGalleryError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import audit, models, people
 from facesearch.store.sqlite import DATABASE_NAME

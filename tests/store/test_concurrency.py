@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import GalleryError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects, templates
 from tests.store.makers import enroll, found_subject, make_gallery

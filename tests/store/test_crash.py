@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import GalleryNotFoundError, SchemaOutdatedError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import subjects
 from facesearch.store.opening import upgrade_gallery

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import erasure, subjects
 from facesearch.store.backups import restore_backup, write_backup

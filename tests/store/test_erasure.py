@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch.errors import UnknownSubjectError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import decisions, erasure
 from facesearch.store import photos as stored_photos

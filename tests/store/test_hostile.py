@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import erasure, people, subjects
 from facesearch.store.backups import restore_backup, write_backup

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from facesearch.errors import SubjectExistsError, UnknownSubjectError
 from facesearch.files import INDEX_CACHE_NAME
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
 from facesearch.store import photos as stored_photos

@@ -23,7 +23,7 @@ from facesearch.errors import (
     GalleryUnavailableError,
     SchemaOutdatedError,
 )
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import audit, models, people, postgres, subjects, templates
 from facesearch.store.backups import write_backup

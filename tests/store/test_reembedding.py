@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facesearch.errors import GalleryError, ModelMismatchError
-from facesearch.search.check import check_gallery
+from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import erasure, models, templates
 from facesearch.store import people as stored_people

@@ -24,10 +24,10 @@ KNOWN = (
 
 
 def read_trials(path: Path, photos: Path | None = None) -> Trials:
-    """The trials at `path`, whatever their format; `photos` is the folder that the paths in a pair list start from.
+    """Read the trials at `path`, whatever their format; `photos` is the folder that paths in a pair list start from.
 
     A folder is SearchTrials where it holds gallery/ and probe/ or unknown/, else one PhotoSet of a folder per person.
-    Raises EvaluationError for a format that is not known, and whatever that format's reader refuses.
+    Raises EvaluationError for an unknown format, and what that format's reader refuses.
     """
     if is_folder(path):
         return read_search_folders(path) if is_search_folder(path) else read_people(path)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.pairs import check_pairs
-from facesearch.evaluation.trials.table import refusal
+from facesearch.evaluation.trials.table import refuse
 from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo
 from facesearch.names import path_text, printable
 
@@ -244,14 +244,8 @@ def _unit(path: Path, vectors: NDArray[np.floating], failed: NDArray[np.bool_]) 
     unit[failed] = 0.0
     norms = np.sqrt(np.einsum("nd,nd->n", unit, unit, dtype=np.float64))
     bad = np.flatnonzero(~failed & ~(np.isfinite(norms) & (norms > 0))).tolist()
-    if bad:
-        raise refusal(
-            str(path),
-            "vectors that are zero or not finite",
-            (f"row {i}" for i in bad),
-            len(bad),
-            "Mark templates that could not be made with another status than 'ok'.",
-        )
+    hint = "Mark templates that could not be made with another status than 'ok'."
+    refuse(path, "vectors that are zero or not finite", [f"row {i}" for i in bad], hint)
     norms[failed] = 1.0
     # In place and in pieces: a million vectors are not to be held twice, in double precision.
     np.divide(unit, norms[:, None], out=unit, casting="same_kind")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.trials.table import HEADER_ROWS, encode, read_columns, refusal, repeats
+from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, refuse, refuse_absent, repeated
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
 from facesearch.names import is_folder, listed_path, path_text, person_name
 from facesearch.types import is_photo_name
@@ -28,9 +28,9 @@ def _holds(root: Path, name: str) -> bool:
 
 
 def read_people(root: Path) -> PhotoSet:
-    """One folder per person, photos in it and below it; sorted by name.
+    """Read one folder per person, photos in it and below it; sorted by name.
 
-    EvaluationError where there are none, and for folders that cannot be read: rates over the rest would be others.
+    EvaluationError where there are none, and for folders that cannot be read: the rates would change without them.
     """
     return _photo_set(root, root, _photos_by_person(root))
 
@@ -41,27 +41,20 @@ def read_search_folders(root: Path) -> SearchTrials:
     unknown/ holds folders per person, or photos, each of which then counts as a person of its own. EvaluationError,
     naming the folders, for a person of probe/ who is not in gallery/ and one of unknown/ who is.
     """
+    _require_there(root)
     if root.is_dir() and not _holds(root, "gallery"):
         raise EvaluationError(
-            f"{path_text(root)} holds no folders gallery/, probe/ and unknown/",
+            f"{path_text(root)}: found no folders gallery/, probe/ and unknown/",
             "Add --split to make gallery and probes out of one folder per person, or name PROBES.",
         )
     gallery = _photo_set(root / "gallery", root, _photos_by_person(root / "gallery"))
     enrolled = set(gallery.subject_ids)
     probes = _photos_by_person(root / "probe") if _holds(root, "probe") else []
     strangers = _strangers(root / "unknown") if _holds(root, "unknown") else []
-    _require_none(
-        root,
-        sorted({subject for subject, _ in probes} - enrolled),
-        "people in probe/ who are not in gallery/",
-        "Move people who are not enrolled to unknown/.",
-    )
-    _require_none(
-        root,
-        sorted({subject for subject, _ in strangers} & enrolled),
-        "people in unknown/ who are in gallery/",
-        "Move their photos to probe/.",
-    )
+    absent = sorted({subject for subject, _ in probes} - enrolled)
+    refuse(root, "people in probe/ who are not in gallery/", absent, "Move people who are not enrolled to unknown/.")
+    known = sorted({subject for subject, _ in strangers} & enrolled)
+    refuse(root, "people in unknown/ who are in gallery/", known, "Move their photos to probe/.")
     return SearchTrials(path_text(root), gallery, _photo_set(root, root, [*probes, *strangers]))
 
 
@@ -70,19 +63,16 @@ def read_strangers(root: Path) -> PhotoSet:
     return _photo_set(root, root, _strangers(root))
 
 
-def _require_none(root: Path, people: Sequence[str], problem: str, hint: str) -> None:
-    if people:
-        raise refusal(str(root), problem, people, len(people), hint)
+def _require_there(root: Path) -> None:
+    if is_gone(root):
+        raise EvaluationError(f"{root}: there is no such folder", "Name a folder with photos in it.")
 
 
 def _photos_below(root: Path) -> list[Path]:
-    if is_gone(root):
-        raise EvaluationError(f"{root}: is no folder", "Name a folder with photos in it.")
+    _require_there(root)
     found = walk(root)
-    if found.unread:
-        offenders = (f"{each.path}: {each.cause}" for each in found.unread)
-        hint = "Give permission, or move them elsewhere."
-        raise refusal(str(root), "folders that cannot be read", offenders, len(found.unread), hint)
+    unread = [f"{each.path}: {each.cause}" for each in found.unread]
+    refuse(root, "folders that cannot be read", unread, "Give permission, or move them elsewhere.")
     return sorted(path for path in found.files if is_photo_name(path))
 
 
@@ -108,11 +98,11 @@ def _photo_set(source: Path, root: Path, found: Sequence[tuple[str, Path]]) -> P
 
 
 def split_people(people: PhotoSet, seed: int, unknown_share: float = UNKNOWN_SHARE) -> SearchTrials:
-    """A gallery and probes out of one folder per person, by a rule that `seed` fixes.
+    """Make a gallery and probes out of one folder per person, by a rule that `seed` fixes.
 
-    The people are shuffled; the first `unknown_share` (0..1) of them stay out of the gallery, and all their photos are
-    non-mated probes. Of everybody else one photo is drawn and enrolled, and the others are mated probes. Neither the
-    order of the folders nor the photos of one person move what is drawn for another.
+    The people are shuffled. The first `unknown_share` (0..1) of them stay out of the gallery; all their photos are non-
+    mated probes. Of everybody else one drawn photo is enrolled, and the others are mated probes. What is drawn for one
+    person depends neither on the order of the folders nor on the photos of others.
     """
     photos: dict[str, list[int]] = {}
     for i, subject in enumerate(people.subject_ids):
@@ -154,32 +144,19 @@ def read_manifest(path: Path, photos: Path | None = None) -> PhotoSet:
     columns = read_columns(path, ("image", "subject_id"), ("template_id", "media_id"))
     root = path.parent if photos is None else photos
     images, subjects = columns["image"], columns["subject_id"]
-    later, first = repeats(encode(images, {}))
-    if later.size:
-        offenders = (
-            f"row {i + 1 + HEADER_ROWS} ({images[i]}{'' if subjects[i] == subjects[j] else ', for another person'}), "
-            f"first in row {j + 1 + HEADER_ROWS}"
-            for i, j in zip(later.tolist(), first.tolist(), strict=True)
-        )
-        raise refusal(str(path), "photos are listed twice", offenders, int(later.size), "Keep one row of each photo.")
-    nameless = [i for i, subject in enumerate(subjects, 1 + HEADER_ROWS) if not subject.strip()]
-    if nameless:
-        raise refusal(str(path), "rows without a subject_id", (f"row {i}" for i in nameless), len(nameless))
+    twice = [
+        f"row {i + 1 + HEADER_ROWS} ({images[i]}{'' if subjects[i] == subjects[j] else ', for another person'}), "
+        f"first in row {j + 1 + HEADER_ROWS}"
+        for i, j in repeated(images)
+    ]
+    refuse(path, "photos are listed twice", twice, "Keep one row of each photo.")
+    nameless = [f"row {i}" for i, subject in enumerate(subjects, 1 + HEADER_ROWS) if not subject.strip()]
+    refuse(path, "rows without a subject_id", nameless)
     files = tuple(listed_path(root, image) for image in images)
-    absent = [i for i, file in enumerate(files) if is_gone(file)]
-    if absent:
-        offenders = (f"row {i + 1 + HEADER_ROWS}: {images[i]}" for i in absent)
-        hint = "Name the folder they are in with --photos DIR."
-        raise refusal(str(path), "photos that are not there", offenders, len(absent), hint)
+    refuse_absent(path, zip(range(1 + HEADER_ROWS, len(files) + 1 + HEADER_ROWS), images, files, strict=True))
     templates, media = columns.get("template_id"), columns.get("media_id")
-    return PhotoSet(
-        path_text(path),
-        files,
-        tuple(images),
-        tuple(subjects),
-        tuple(templates) if templates else None,
-        tuple(media) if media else None,
-    )
+    groups = (tuple(column) if column else None for column in (templates, media))
+    return PhotoSet(path_text(path), files, tuple(images), tuple(subjects), *groups)
 
 
 def read_manifests(gallery: Path, probes: Path, photos: Path | None = None) -> SearchTrials:
@@ -194,9 +171,10 @@ def read_manifests(gallery: Path, probes: Path, photos: Path | None = None) -> S
 def require_new_photos(trials: SearchTrials, header_rows: int = 0) -> SearchTrials:
     """The trials; EvaluationError, by row, where a photo is both enrolled and searched for: it would find itself."""
     row_of = {photo: i for i, photo in enumerate(trials.gallery.photos, 1 + header_rows)}
-    shared = [(i, photo) for i, photo in enumerate(trials.probes.photos, 1 + header_rows) if photo in row_of]
-    if shared:
-        offenders = (f"row {i}, enrolled in row {row_of[photo]} ({photo.name})" for i, photo in shared)
-        problem = f"probes that {Path(trials.gallery.source).name} enrolls"
-        raise refusal(trials.probes.source, problem, offenders, len(shared))
+    shared = [
+        f"row {i}, enrolled in row {row_of[photo]} ({photo.name})"
+        for i, photo in enumerate(trials.probes.photos, 1 + header_rows)
+        if photo in row_of
+    ]
+    refuse(trials.probes.source, f"probes that {Path(trials.gallery.source).name} enrolls", shared)
     return trials
