@@ -77,7 +77,7 @@ class Report:
         }
 
     def write(self, path: Path) -> None:
-        """As JSON, for the README and for comparisons."""
+        """As JSON, for the documentation and for comparisons."""
         path.write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
 
     def print(self) -> None:

@@ -1,4 +1,4 @@
-"""The tables of the README's section on scale, from what `python -m benchmarks scale --json` wrote."""
+"""The tables of docs/performance.md on scale, from what `python -m benchmarks scale --json` wrote."""
 
 from __future__ import annotations
 

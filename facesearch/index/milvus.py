@@ -4,7 +4,7 @@ One collection per model holds ids and vectors, nothing else: no names and no at
 templates themselves has to be kept equal. Searching among some people hands their template ids over.
 
 The index is FLAT by inner product, which compares every vector: of Milvus's kinds, the only one that loses no faces
-(the README has the figures).
+(docs/vector-databases.md has the figures).
 
 Consistency: a write is answered with Milvus's own time stamp. Whoever searches names the newest one that the database
 has recorded (`position`), and Milvus waits until it has taken in everything up to it. Other levels would either wait

@@ -1,8 +1,8 @@
 """PostgreSQL's pgvector: half-precision codes in the same database, and the same transaction, as the templates.
 
 A code takes 2 bytes a dimension and lies in a table of its own, which goes through memory at every search: no index is
-built, because HNSW and IVF lose faces (the README has the figures). What half precision can change in a score is
-bounded, so the search over the templates themselves, which starts from what the codes propose, is exact.
+built, because HNSW and IVF lose faces (docs/vector-databases.md has the figures). What half precision can change in a
+score is bounded, so the search over the templates themselves, which starts from what the codes propose, is exact.
 
 Limits: pgvector 0.7.0 or newer; 16,000 dimensions, of which PostgreSQL keeps about 4,000 in the table's own pages.
 """

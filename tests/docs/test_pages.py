@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from facesearch import FaceSearch
+from facesearch.client import Client
 from facesearch.server.app import create_app
 from tests.docs.pages import ROOT, RUN, blocks, endpoints_named, faults, pages
 from tests.docs.running import Playground, agree, normal
@@ -102,12 +104,18 @@ def test_the_readme_has_at_most_250_lines() -> None:
 
 
 @pytest.fixture(scope="module")
-def routes(enrolled_folder: Path, standin_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
-    """Method and path of every endpoint."""
+def described(enrolled_folder: Path, standin_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the server's `/v1/openapi.json` says of its paths."""
     gallery = shutil.copytree(enrolled_folder, tmp_path_factory.mktemp("routes") / "gallery")
     with FaceSearch.open(gallery, pack=standin_pack, provider="cpu") as engine:
-        described = create_app(engine).openapi()["paths"]
-        return {(method.upper(), path) for path, methods in described.items() for method in methods}
+        paths: dict[str, Any] = create_app(engine).openapi()["paths"]
+        return paths
+
+
+@pytest.fixture(scope="module")
+def routes(described: dict[str, Any]) -> set[tuple[str, str]]:
+    """Method and path of every endpoint."""
+    return {(method.upper(), path) for path, methods in described.items() for method in methods}
 
 
 def unknown_endpoints(text: str, routes: set[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -119,7 +127,7 @@ def unknown_endpoints(text: str, routes: set[tuple[str, str]]) -> set[tuple[str,
             method == other and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), plain) for other, pattern in routes
         )
 
-    named = endpoints_named(text) - {("GET", "/v1/openapi.json"), ("GET", "/v1/metrics")}
+    named = endpoints_named(text) - {("GET", "/v1/openapi.json")}
     return {(method, path) for method, path in named if not exists(method, path)}
 
 
@@ -146,6 +154,33 @@ def test_every_endpoint_stands_in_the_page_of_the_server(routes: set[tuple[str, 
 )
 def test_a_false_endpoint_is_found(text: str, routes: set[tuple[str, str]]) -> None:
     assert len(unknown_endpoints(text, routes)) == 1
+
+
+def test_every_parameter_of_a_query_exists(described: dict[str, Any]) -> None:
+    known = {
+        parameter["name"]
+        for methods in described.values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+    }
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    queries = re.findall(r"(?:\$A|/v1)/[\w/]+\?([\w=&%.]+)", text)
+    assert len(queries) > 3
+    named = {re.split("=", pair)[0] for query in queries for pair in query.split("&")}
+    assert named - known == set()
+
+
+def test_the_page_on_python_names_only_what_classes_have() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    shared, alone = text.split("`FaceSearch` alone has")
+    table = shared[shared.index("| operation |") :]
+    operations = (
+        set(re.findall(r"`(\w+)(?:\(|`)", table)) - set(re.findall(r"`([A-Z]\w+)`", table)) - {"score", "is_match"}
+    )
+    assert len(operations) > 20
+    assert {each for each in operations if not (hasattr(FaceSearch, each) and hasattr(Client, each))} == set()
+    everything = set(re.findall(r"`(\w+)\(", alone))
+    assert {each for each in everything if not (hasattr(FaceSearch, each) or hasattr(Client, each))} == set()
 
 
 @pytest.fixture(scope="session")

@@ -182,7 +182,9 @@ class _Section:
 
     def error(self, what: str) -> ConfigError:
         where = f"{self._source}, [{self._name}]" if self._name else str(self._source)
-        return ConfigError(f"{where}: {what}.", "The README describes the format of pack.toml.")
+        return ConfigError(
+            f"{where}: {what}.", "The page on models (docs/models.md) describes the format of pack.toml."
+        )
 
     def section(self, name: str, *, optional: bool = False) -> _Section:
         table = self._table.get(name, {} if optional else None)
@@ -223,7 +225,7 @@ def _by_graphs(folder: Path) -> ModelPack:
     if len(detectors) != 1 or len(recognizers) != 1:
         raise ConfigError(
             f"{folder} holds {len(detectors)} detectors and {len(recognizers)} recognisers, but one of each is needed.",
-            f"Say which files to use in a {PACK_FILE}; the README describes it.",
+            f"Say which files to use in a {PACK_FILE}; docs/models.md describes it.",
         )
     (detector,), (recognizer,) = detectors, recognizers
     if len(graphs[detector].outputs) == _BOXES_ONLY:
