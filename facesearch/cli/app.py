@@ -17,7 +17,6 @@ from facesearch.cli import (
     enroll,
     evaluate,
     galleries,
-    keys,
     models,
     people,
     query,
@@ -26,7 +25,7 @@ from facesearch.cli import (
 )
 from facesearch.cli.root import new_app
 
-app = new_app(enroll, query, serve, keys, people, corrections, galleries, models, reembed, evaluate, calibrate, audit)
+app = new_app(enroll, query, serve, people, corrections, galleries, models, reembed, evaluate, calibrate, audit)
 
 
 @app.command()

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli import completion
-from facesearch.cli.options import GalleryOption, JsonOption, open_engine
+from facesearch.cli.options import (
+    GalleryOption,
+    JsonOption,
+    complete_people,
+    open_engine,
+)
 from facesearch.store import people
 from facesearch.store import photos as stored_photos
 
@@ -34,7 +38,7 @@ def history(
     person: Annotated[
         str | None,
         typer.Option(
-            "--person", metavar="NAME", autocompletion=completion.people, help="Only what concerns this person."
+            "--person", metavar="NAME", autocompletion=complete_people, help="Only what concerns this person."
         ),
     ] = None,
     gallery: GalleryOption = None,
@@ -85,7 +89,7 @@ def move(
     photos: PhotosArgument,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="NAME", autocompletion=completion.people, help="The person in the photos."),
+        typer.Option("--to", metavar="NAME", autocompletion=complete_people, help="The person in the photos."),
     ],
     new: Annotated[bool, typer.Option("--new", help="Make a person of that name where there is none.")] = False,
     gallery: GalleryOption = None,

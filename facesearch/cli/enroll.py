@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli import completion
 from facesearch.cli.options import (
     MANY,
     MODEL,
     EngineOptions,
     JsonOption,
+    complete_people,
     engine_options,
     open_engine,
     refuse_idle_index,
@@ -51,7 +51,7 @@ def enroll(
     subject: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="NAME", autocompletion=completion.people, help="Enroll all these photos as this one person."
+            "--as", metavar="NAME", autocompletion=complete_people, help="Enroll all these photos as this one person."
         ),
     ] = None,
     one_per_file: Annotated[

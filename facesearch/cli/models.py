@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli import completion
-from facesearch.cli.options import DetSizeOption, ForceOption, JsonOption, open_engine
+from facesearch.cli.options import (
+    DetSizeOption,
+    ForceOption,
+    JsonOption,
+    complete_packs,
+    open_engine,
+)
 from facesearch.cli.reembed import retire
 from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.names import is_file
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     from facesearch.recognition.packs.repair_file import RepairedFile
 
 PackArgument = Annotated[
-    str, typer.Argument(metavar="PACK", autocompletion=completion.packs, help="A pack's name, or a folder.")
+    str, typer.Argument(metavar="PACK", autocompletion=complete_packs, help="A pack's name, or a folder.")
 ]
 
 

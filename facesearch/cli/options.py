@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import inspect
+import re
 import sys
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
-from facesearch.cli import completion
 from facesearch.cli.output import Typed, typed
-from facesearch.errors import ConfigError
+from facesearch.errors import ConfigError, FaceSearchError
+from facesearch.names import is_file, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,13 +24,65 @@ if TYPE_CHECKING:
     from facesearch.api import FaceSearch
     from facesearch.config import Settings
 
+# -- what a shell completes; an error completes nothing, and so does an unprintable name
+
+
+def complete_packs(incomplete: str) -> list[str]:
+    """Return the names of packs that can be pulled and of those on this machine."""
+    from facesearch.api import FaceSearch
+
+    try:
+        with FaceSearch(_offline_settings(None)) as engine:
+            known, installed = engine.packs.known(), engine.packs.installed()
+            return _beginning(incomplete, [*(each.name for each in known), *(each.name for each in installed)])
+    except (FaceSearchError, OSError):
+        return []
+
+
+def complete_people(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return names and aliases of people in the gallery that the command line or the environment names."""
+    from facesearch.api import FaceSearch
+
+    try:
+        with FaceSearch(_offline_settings(ctx.params.get("gallery"))) as engine:
+            found = engine.subjects()
+            return _beginning(incomplete, (name for each in found for name in (each.name, *each.aliases)))
+    except (FaceSearchError, OSError):
+        return []
+
+
+def complete_galleries(incomplete: str) -> list[str]:
+    """Return folders that hold a gallery, and with a slash those that may hold one further down."""
+    from facesearch.store.sqlite import DATABASE_NAME
+
+    paths = glob.glob(f"{glob.escape(incomplete)}*")  # noqa: PTH207  # keeps a leading ./ as it was typed
+    folders = [path for path in paths if is_folder(Path(path))]
+    return _beginning(incomplete, (each if is_file(Path(each, DATABASE_NAME)) else f"{each}/" for each in folders))
+
+
+def _offline_settings(gallery: str | None) -> Settings:
+    """Load settings that download nothing. The key of an encrypted gallery comes from the environment or is missing."""
+    from facesearch.config import Settings
+
+    return replace(Settings.load(gallery=gallery), offline=True)
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    from facesearch.config import completes_for_bash
+
+    found = sorted({name for name in names if name.startswith(incomplete) and name.isprintable()})
+    return [re.sub(r"([^\w@%+=:,./-])", r"\\\1", name) for name in found] if completes_for_bash() else found
+
+
+# -- options
+
 GalleryOption = Annotated[
     str | None,
     typer.Option(
         "--gallery",
         "-g",
         metavar="DIR|URL",
-        autocompletion=completion.galleries,
+        autocompletion=complete_galleries,
         help="The gallery's folder, or its PostgreSQL database [FACESEARCH_GALLERY; default: data].",
     ),
 ]
@@ -37,7 +91,7 @@ PackOption = Annotated[
     typer.Option(
         "--pack",
         metavar="NAME|DIR",
-        autocompletion=completion.packs,
+        autocompletion=complete_packs,
         help="Model pack [FACESEARCH_PACK; default: the gallery's, else buffalo_l].",
     ),
 ]
@@ -91,7 +145,7 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace what is there; never an input or a file of a gallery.")
 ]
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", autocompletion=completion.people, help="A person's name or alias.")
+    str, typer.Argument(metavar="NAME", autocompletion=complete_people, help="A person's name or alias.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line (NDJSON).")]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli import completion, corrections, erasing
-from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, open_engine
+from facesearch.cli import corrections, erasing
+from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, complete_people, open_engine
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 
@@ -96,10 +96,10 @@ def rename(
 
 def merge(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", autocompletion=completion.people, help="The entry that goes.")
+        str, typer.Argument(metavar="SOURCE", autocompletion=complete_people, help="The entry that goes.")
     ],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", autocompletion=completion.people, help="The entry that gets its photos.")
+        str, typer.Argument(metavar="TARGET", autocompletion=complete_people, help="The entry that gets its photos.")
     ],
     gallery: GalleryOption = None,
     json: JsonOption = False,
