@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
@@ -117,6 +116,8 @@ def _share(count: float, total: float) -> float:
 
 
 def _wilson(rate: float, trials: float, level: float) -> tuple[float, float]:
+    from statistics import NormalDist  # who reads a calibration needs no interval
+
     z = NormalDist().inv_cdf((1 + level) / 2)
     shrink = 1 + z * z / trials
     centre = (rate + z * z / (2 * trials)) / shrink
