@@ -58,7 +58,7 @@ def audit(
     from facesearch.jobs.calibrate import gallery_templates
 
     if not -1 <= duplicates <= 1:
-        raise ConfigError(f"--duplicates {duplicates:g} is no cosine.", "Give a number between -1 and 1, as 0.98.")
+        raise ConfigError(f"--duplicates {duplicates:g} is not a cosine.", "Give a number between -1 and 1, as 0.98.")
     if html is None:
         refuse_idle(context, ("limit",), "it limits the page of --html")
     with (

@@ -123,7 +123,7 @@ def calibrate_far(result: VerificationResult, target: float) -> Calibration:
         needed = math.ceil(1 / target)
         raise EvaluationError(
             f"FAR {target:g} cannot be calibrated on {counts.non_mated} non-mated comparisons.",
-            hint=f"It takes at least {needed} (for 30 errors {LOW_SUPPORT * needed}); all pairs of "
+            hint=f"At least {needed} are needed, and {LOW_SUPPORT * needed} for {LOW_SUPPORT} errors. All pairs of "
             f"{math.ceil(math.sqrt(2 * needed)) + 1} people with one photo each give {needed}.",
         )
     interval = point.far.best_interval
@@ -169,7 +169,10 @@ def calibrate_fpir(
     """
     size = scores.subjects if subjects is None else subjects
     if not 0 < target < 1 or size < 1:
-        raise EvaluationError(f"FPIR {target:g} for {size} subjects is no target.", hint="0 < FPIR < 1, n >= 1.")
+        raise EvaluationError(
+            f"FPIR {target:g} for {size} subjects is not a target.",
+            hint="Give an FPIR between 0 and 1 and at least 1 subject.",
+        )
     if not len(scores.top):
         raise EvaluationError("There is no non-mated search.", hint="Search for people who are not in the gallery.")
     clusters = scores.non_mate_id if scores.non_mate_id is not None else np.arange(len(scores.top))
@@ -259,8 +262,7 @@ def _refusal(scores: SearchScores, clusters: Counts, size: int, target: float) -
     return EvaluationError(
         f"FPIR {target:g} for {size} subjects cannot be calibrated on {len(scores.top)} searches for {people} people "
         f"against {scores.subjects} subjects.",
-        hint=f"It takes about {needed} people who are not enrolled, searched against these {scores.subjects} subjects, "
-        "or a larger target.",
+        hint=f"Search for about {needed} people who are not enrolled, or choose a larger target.",
     )
 
 
@@ -299,6 +301,6 @@ def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
     names = np.unique(people)
     count = round(share * names.size)
     if not 0 < count < names.size:
-        raise EvaluationError(f"{names.size} people cannot be split.", hint="It takes two people at least.")
+        raise EvaluationError(f"{names.size} people cannot be split.", hint="Give at least two people.")
     chosen = np.random.default_rng(seed).permutation(names)[:count]
     return np.isin(people, chosen)

@@ -70,7 +70,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if not is_cosine(self.threshold):
             raise EvaluationError(
-                f"The calibration's threshold {self.threshold!r} is no cosine similarity: it is not between -1 and 1.",
+                f"The calibration's threshold {self.threshold!r} is not a cosine similarity between -1 and 1.",
                 hint=CALIBRATE_AGAIN,
             )
         _require_consistent(self)

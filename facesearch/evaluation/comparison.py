@@ -73,7 +73,7 @@ def compare(
     people = [_people(pairs) for pairs in (a, b)]
     if a.subjects != b.subjects or not np.array_equal(people[0], people[1]):
         raise EvaluationError(
-            "The two evaluations are not about the same people: no paired difference.",
+            "The two evaluations are not about the same people, so they cannot be paired.",
             hint="Evaluate both on the same photos.",
         )
     samples = [sample_of_pairs(_failures_rejected(pairs), people[0]) for pairs in (a, b)]
@@ -110,7 +110,9 @@ def _failures_rejected(pairs: ScoredPairs) -> ScoredPairs:
 
 def _difference(metric: str, estimates: tuple[float, float], gaps: Floats, level: float) -> PairedDifference:
     if np.isnan(gaps).mean() >= _MISSING:
-        raise EvaluationError(f"Too few people to say how sure a difference in {metric} is.")
+        raise EvaluationError(
+            f"There are too few people for an interval of the difference in {metric}.", "Evaluate more people."
+        )
     low, high = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
     return PairedDifference(
         metric=metric,
@@ -137,7 +139,9 @@ def compare_reports(paths: Sequence[Path], targets: Sequence[float] | None = Non
     read, is not about the same people or has no scores beside it; a FAR that one does not support.
     """
     if len(paths) < 2:
-        raise EvaluationError("A comparison takes two reports at least.", "facesearch eval compare A.json B.json")
+        raise EvaluationError(
+            "A comparison needs at least two reports.", "For example: facesearch eval compare A.json B.json"
+        )
     reports = [read_verification_report(path) for path in paths]
     scores = [read_report_scores(path, report) for path, report in zip(paths, reports, strict=True)]
     names = _names(paths)

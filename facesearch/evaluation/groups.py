@@ -52,7 +52,9 @@ def group_rates(
         if drawn[0] or drawn[1]:
             rates.append(GroupRates(name, tar=drawn[0], far=drawn[1]))
     if not rates:
-        raise EvaluationError("No group has a completed comparison.", hint="Do the names in the groups match?")
+        raise EvaluationError(
+            "No group has a completed comparison.", hint="Name people in the groups as the trials do."
+        )
     return tuple(rates)
 
 
@@ -94,6 +96,6 @@ def coded_groups(groups: dict[str, str], subjects: Sequence[str], source: str) -
     coded = {code: groups[name] for code, name in enumerate(subjects) if name in groups}
     if not coded:
         raise EvaluationError(
-            f"{source}: nobody in it takes part in these trials", "Are the people named as in the trials?"
+            f"{source}: nobody in it takes part in these trials", "Name people there as the trials do."
         )
     return coded

@@ -85,7 +85,7 @@ def compare_all(
     """
     require_templates(vectors, subject)
     if not 0 < largest_far <= 1:
-        raise EvaluationError(f"{largest_far:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
+        raise EvaluationError(f"The FAR {largest_far:g} is not above 0 and up to 1.", hint="For example: 1e-3")
     _, codes = np.unique(subject, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes)

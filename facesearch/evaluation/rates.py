@@ -111,7 +111,9 @@ def wilson(count: float, total: float, level: float = LEVEL) -> Interval:
 
 def _share(count: float, total: float) -> float:
     if not 0 <= count <= total or total <= 0:
-        raise EvaluationError(f"{count:g} of {total:g} is no rate.", hint="0 <= count <= total, and total above 0.")
+        raise EvaluationError(
+            f"{count:g} of {total:g} is not a rate.", hint="Give 0 <= count <= total, and a total above 0."
+        )
     return count / total
 
 

@@ -157,8 +157,8 @@ def read_report_scores(path: Path, report: VerificationReport) -> ScoredPairs:
     """The trials of the report at `path`, from the score file beside it; EvaluationError where it is not the same."""
     if report.scores is None:
         raise EvaluationError(
-            f"{path}: was made without a score file, so that its trials cannot be paired with another's",
-            "Evaluate labelled pairs or a score file; all pairs of a large folder are not kept.",
+            f"{path}: was made without a score file, so it cannot be compared",
+            "Evaluate labelled pairs or a score file: all pairs of a large folder are not kept.",
         )
     # A bare name: a report must not make us read elsewhere.
     file = path.parent / report.scores.file.replace("\\", "/").rsplit("/", 1)[-1]

@@ -158,7 +158,7 @@ def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
     alarms = np.sort(best[~np.isnan(best)])
     threshold = np.unique(np.concatenate([alarms, scores.mate_score[~np.isnan(scores.mate_score)]]))
     if not threshold.size:
-        raise EvaluationError("Every search failed.", hint="Look at the reasons: no error rate can be computed.")
+        raise EvaluationError("Every search failed, so there is no error rate.", hint="Find out why the photos failed.")
     misses = {}
     for rank in ranks:
         hits = np.sort(scores.mate_score[~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)])

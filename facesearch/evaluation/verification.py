@@ -124,7 +124,7 @@ def _require_scores(scores: Floats, kind: str) -> None:
     if scores.size == 0:
         raise EvaluationError(
             f"There is no completed {kind} comparison.",
-            hint=f"Error rates need both kinds: add pairs that are {kind}, or look why those there are failed.",
+            hint=f"Error rates need both kinds. Add {kind} pairs, or find out why the {kind} pairs failed.",
         )
     if np.isnan(scores).any():
         raise EvaluationError(
@@ -136,7 +136,7 @@ def _require_scores(scores: Floats, kind: str) -> None:
 def allowed_errors(target: float, trials: int) -> int:
     """Return floor(target * trials + 1e-12). Raises EvaluationError: target outside (0, 1]."""
     if not 0 < target <= 1:
-        raise EvaluationError(f"{target:g} is no target rate.", hint="Give a rate above 0 and up to 1, as 1e-3.")
+        raise EvaluationError(f"The rate {target:g} is not above 0 and up to 1.", hint="For example: 1e-3")
     return math.floor(target * trials + 1e-12)
 
 
@@ -223,7 +223,7 @@ def detection_cost(
     `prior` is the probability that a trial is mated, in (0, 1). Raises EvaluationError: a parameter out of range.
     """
     if not 0 < prior < 1 or cost_miss <= 0 or cost_false_accept <= 0:
-        raise EvaluationError("The detection cost needs a prior within (0, 1) and positive costs.")
+        raise EvaluationError("The detection cost needs a prior between 0 and 1, and positive costs.")
     miss, false_accept = cost_miss * prior, cost_false_accept * (1 - prior)
     cost = miss * np.append(curve.fnmr, 1.0) + false_accept * np.append(curve.fmr, 0.0)
     row = int(np.argmin(cost))

@@ -56,7 +56,7 @@ def labelled_templates(people: PhotoSet, embedded: Embedded) -> LabelledTemplate
     embedded = embedded.limited(ENROLL_LIMITS)
     rows = embedded.usable
     if not rows:
-        raise EvaluationError(f"{people.source}: no photo has a usable face", f"Reasons: {embedded.reasons}")
+        raise EvaluationError(f"{people.source}: no photo has a usable face", f"Reasons: {embedded.said}")
     codes: dict[str, int] = {}
     subject = encode((people.subject_ids[row] for row in rows), codes)
     vectors = np.array([embedded.photos[row].vector for row in rows], np.float32)
@@ -133,7 +133,10 @@ def calibrate_on_labelled(vectors: Vectors, subject: NDArray[np.int64], request:
     """
     people = int(np.unique(subject).size)
     if people < 2:
-        raise EvaluationError(f"{people} people make no non-mated comparison.", "Enroll more people, or use --unknown.")
+        raise EvaluationError(
+            f"The photos show {people} person{'' if people == 1 else 's'}, so nobody can be compared with others.",
+            "Enroll more people, or use --unknown.",
+        )
     if request.metric is Metric.FAR:
         return _calibrate_far(vectors, subject, request)
     rows = _drawn(subject.size, request.seed)

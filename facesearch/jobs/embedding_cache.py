@@ -125,32 +125,33 @@ class EmbeddingCache:
         kept = [each for each in embeddings if each.sha256]
         if not kept:
             return
-        buffer = BytesIO()
-        np.savez(
-            buffer,
-            sha256=np.array([each.sha256 for each in kept]),
-            reason=np.array([each.reason for each in kept]),
-            faces=np.array([each.faces for each in kept], np.int64),
-            vectors=np.stack([np.zeros(self._dimension, np.float32) if v is None else v for v in _vectors(kept)]),
-            measures=np.stack([_measures(each) for each in kept]),
-        )
+        arrays = {
+            "sha256": np.array([each.sha256 for each in kept]),
+            "reason": np.array([each.reason for each in kept]),
+            "faces": np.array([each.faces for each in kept], np.int64),
+            "vectors": np.array([self._vector(each) for each in kept], np.float32),
+            "measures": np.array([_measures(each) for each in kept]),
+        }
         with contextlib.suppress(OSError):
-            self._write(buffer.getvalue())
+            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            _write(self.folder, arrays)
 
-    def _write(self, data: bytes) -> None:
-        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        unfinished = self.folder / f"{secrets.token_hex(8)}.tmp"
-        try:
-            with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
-                out.write(data)
-            unfinished.replace(self.folder / f"{hashlib.sha256(data).hexdigest()}.npz")
-        finally:
-            unfinished.unlink(missing_ok=True)
+    def _vector(self, embedding: Embedding) -> Vector:
+        return np.zeros(self._dimension, np.float32) if embedding.vector is None else embedding.vector
 
 
-def _vectors(embeddings: Iterable[Embedding]) -> list[Vector | None]:
-    return [each.vector for each in embeddings]
+def _write(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a file that carries its own SHA-256 for a name."""
+    buffer = BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    unfinished = folder / f"{secrets.token_hex(8)}.tmp"
+    try:
+        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+            out.write(buffer.getbuffer())
+        unfinished.replace(folder / f"{hashlib.sha256(buffer.getbuffer()).hexdigest()}.npz")
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _measures(embedding: Embedding) -> NDArray[np.float64]:
@@ -165,10 +166,11 @@ def forget_embeddings(root: Path, hashes: AbstractSet[str]) -> tuple[int, list[P
     """Remove the vectors of photos with these hashes (hex SHA-256) from every folder of the cache.
 
     Returns how many there were and the files that held them. A file that cannot be read goes as a whole: it is made
-    again when it is needed. Raises `FaceSearchError` where a file cannot be removed.
+    again when it is needed. So does what a killed process left unfinished. Raises `FaceSearchError` where a file
+    cannot be removed.
     """
     removed, changed = 0, []
-    for file in sorted(root.glob("*/*.npz")):
+    for file in sorted([*root.glob("*/*.npz"), *root.glob("*/*.tmp")]):
         try:
             found = _forget(file, hashes)
         except OSError as error:
@@ -184,29 +186,16 @@ def forget_embeddings(root: Path, hashes: AbstractSet[str]) -> tuple[int, list[P
 
 def _forget(file: Path, hashes: AbstractSet[str]) -> int:
     try:
-        data = file.read_bytes()
-        with np.load(BytesIO(data), allow_pickle=False) as archive:
+        with np.load(BytesIO(b"" if file.suffix == ".tmp" else file.read_bytes()), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         kept = np.array([sha256 not in hashes for sha256 in arrays["sha256"].tolist()], np.bool)
         rest = {name: values[kept] for name, values in arrays.items()}
-    except (ValueError, KeyError, IndexError, BadZipFile):
-        file.unlink()
+    except (ValueError, KeyError, IndexError, BadZipFile, EOFError):
+        file.unlink(missing_ok=True)
         return 0
     if kept.all():
         return 0
     if kept.any():
-        buffer = BytesIO()
-        np.savez(buffer, **rest)
-        _write_file(file.parent / f"{hashlib.sha256(buffer.getvalue()).hexdigest()}.npz", buffer.getvalue())
+        _write(file.parent, rest)
     file.unlink()
     return int(len(kept) - kept.sum())
-
-
-def _write_file(file: Path, data: bytes) -> None:
-    unfinished = file.with_suffix(".tmp")
-    try:
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as out:
-            out.write(data)
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -60,6 +60,11 @@ class Embedded:
         return dict(Counter(each.reason for each in self.photos if each.reason).most_common())
 
     @property
+    def said(self) -> str:
+        """The reasons in words, for a message."""
+        return ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
+
+    @property
     def several_faces(self) -> int:
         """Photos in which the policy had to choose among faces."""
         return sum(each.faces > 1 and each.template is not None for each in self.photos)
@@ -159,8 +164,8 @@ class PhotoEmbedder:
             return Embedding(sha256, None, error.reason)
         if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
             raise EvaluationError(
-                f"{photo if isinstance(photo, Path) else 'A photo'} has {crop.shape[1]} x {crop.shape[0]} pixels and "
-                f"is no aligned crop of {CROP_SIZE} x {CROP_SIZE}.",
+                f"{photo if isinstance(photo, Path) else 'A photo'} has {crop.shape[1]} x {crop.shape[0]} pixels; "
+                f"an aligned crop has {CROP_SIZE} x {CROP_SIZE}.",
                 "Leave out --aligned: the detector then finds and aligns the faces.",
             )
         face = Face(np.array([0, 0, CROP_SIZE, CROP_SIZE], np.float32), ARCFACE_TEMPLATE, 1.0)

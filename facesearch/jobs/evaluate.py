@@ -198,7 +198,7 @@ def _assess(
     point = recommended_point(result)
     if point is None or point.threshold is None:
         raise EvaluationError(
-            "No operating point is supported, so that there is no threshold to judge the groups at.",
+            "No operating point is supported, so there is no threshold to judge the groups at.",
             "Ask for a larger FAR: --far 1e-1",
         )
     return result, group_rates(pairs, groups, point.threshold, seed=options.seed), point.threshold
@@ -213,7 +213,7 @@ def _evaluate_many(
 ) -> Evaluation:
     if options.groups or options.insightface:
         raise EvaluationError(
-            f"{trials.source}: has {len(trials):,} photos, too many pairs to keep one by one",
+            f"{trials.source}: has {len(trials):,} photos, too many to keep every pair",
             "For --groups and --convention list the pairs to compare in a CSV a,b,same,id_a,id_b.",
         )
     usable = [row for row, vector in enumerate(vectors) if vector is not None]
@@ -277,7 +277,9 @@ def search_everybody(
     Raises EvaluationError: nobody is enrolled.
     """
     if not len(gallery):
-        raise EvaluationError("Nobody could be enrolled, so that nothing can be searched.", "Look at the reasons.")
+        raise EvaluationError(
+            "Nobody could be enrolled, so nothing can be searched.", "Give photos with a usable face."
+        )
     index = FlatIndex(gallery.shape[1])
     index.add(np.arange(len(gallery), dtype=np.int64), gallery)
     subjects = int(subject.max()) + 1
@@ -325,7 +327,7 @@ def score_searches(trials: SearchTrials, enrolled: Embedded, probes: Embedded) -
     identity = encode(trials.probes.subject_ids, {})
     gallery = np.array([enrolled.photos[row].vector for row in rows], np.float32)
     if not rows:
-        raise EvaluationError("No photo of the gallery could be enrolled.", f"Failed: {enrolled.reasons}")
+        raise EvaluationError("No photo of the gallery could be enrolled.", f"Reasons: {enrolled.said}")
     nothing = np.full(gallery.shape[1], np.nan, np.float32)
     vectors = np.array([nothing if each.vector is None else each.vector for each in probes.photos], np.float32)
     scores = search_everybody(gallery, subject, vectors, mate, identity)

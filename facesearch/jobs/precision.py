@@ -63,7 +63,7 @@ def prepare_precision(
         EvaluationError: `pairs` cannot be read.
     """
     if precision is Precision.FP32:
-        raise ConfigError("fp32 is what others are measured against.", "Use --precision int8 or bf16.")
+        raise ConfigError("fp32 is the precision that others are compared with.", "Use --precision int8 or bf16.")
     folder = folder_of(pack, precision)
     if folder.exists() and not force:
         raise ConfigError(f"The pack {pack.name} has {precision} already, in {folder}.", "Add --force to replace it.")

@@ -92,7 +92,7 @@ def test_what_the_gallery_cannot_support_is_refused_and_changes_nothing(command:
     assert run.code == 2
     assert run.out == ""
     assert "FPIR 0.001 for 12 people" in run.err
-    assert "It takes about" in run.err
+    assert "Search for about" in run.err
     assert command("calibrate", "--far", "1e-6").code == 2
     assert threshold(command) == before
 

@@ -181,7 +181,7 @@ def test_the_split_is_seeded_and_keeps_people_and_photos_apart(tmp_path: Path) -
     assert len(one.gallery) == 4
     assert sorted(one.gallery.names + one.probes.names) == sorted(people.names)
     assert int(one.mated.sum()) == 8
-    with pytest.raises(EvaluationError, match="make no gallery"):
+    with pytest.raises(EvaluationError, match="too few to split"):
         split_people(PhotoSet("x", people.photos[:1], ("a",), ("a",)), 0)
 
 

@@ -13,7 +13,7 @@ import pytest
 from facesearch import FaceSearch
 from facesearch.demo.portraits import PEOPLE
 from facesearch.errors import ConfigError, EvaluationError
-from facesearch.jobs.embedding_cache import Embedding, EmbeddingCache
+from facesearch.jobs.embedding_cache import Embedding, EmbeddingCache, forget_embeddings
 from facesearch.jobs.embeddings import PhotoEmbedder
 from facesearch.recognition.encoder import Encoder
 from facesearch.recognition.quality import ENROLL_LIMITS
@@ -62,6 +62,23 @@ def test_what_is_kept_comes_back_exactly(tmp_path: Path) -> None:
 def test_only_what_is_asked_for_is_loaded(tmp_path: Path) -> None:
     cache(tmp_path).keep([embedding(1), embedding(2)])
     assert list(cache(tmp_path).load([embedding(2).sha256, "f" * 64])) == [embedding(2).sha256]
+
+
+def test_forgetting_takes_vectors_out_and_what_a_kill_left(tmp_path: Path) -> None:
+    kept = cache(tmp_path)
+    kept.keep([embedding(1), embedding(2)])
+    (whole,) = kept.folder.glob("*.npz")
+    unfinished, damaged = kept.folder / "0123.tmp", kept.folder / "damaged.npz"
+    unfinished.write_bytes(whole.read_bytes())
+    damaged.write_bytes(whole.read_bytes()[:-9])
+    assert forget_embeddings(tmp_path, {embedding(1).sha256}) == (1, [whole])
+    (rest,) = kept.folder.iterdir()
+    assert rest not in {whole, unfinished, damaged}
+    assert stat.S_IMODE(rest.stat().st_mode) == 0o600
+    both = {embedding(1).sha256, embedding(2).sha256}
+    assert set(kept.load(both)) == {embedding(2).sha256}
+    assert forget_embeddings(tmp_path, both) == (1, [rest])
+    assert not list(kept.folder.iterdir())
 
 
 def test_other_settings_find_nothing(tmp_path: Path) -> None:

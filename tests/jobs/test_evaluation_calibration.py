@@ -130,8 +130,8 @@ def test_what_the_data_cannot_support_is_refused_with_how_much_would() -> None:
     assert "people who are not enrolled" in (caught.value.hint or "")
     with pytest.raises(EvaluationError, match="non-mated comparisons") as caught:
         calibrate_on_labelled(vectors, subject, Request(Metric.FAR, 1e-6, 50))
-    assert "at least 1000000" in (caught.value.hint or "")
-    with pytest.raises(EvaluationError, match="1 people"):
+    assert "At least 1000000 are needed" in (caught.value.hint or "")
+    with pytest.raises(EvaluationError, match="show 1 person, so nobody"):
         calibrate_on_labelled(vectors[subject == 0], subject[subject == 0], Request(FPIR, 0.1, 1))
 
 

@@ -205,5 +205,5 @@ def test_too_few_faces_to_calibrate_on_and_no_folder_are_refused(
         prepare_precision(found, Precision.INT8, person, det_size="320", workers=1)
     with pytest.raises(ConfigError, match="There is no folder"):
         prepare_precision(found, Precision.INT8, person / "none")
-    with pytest.raises(ConfigError, match="measured against"):
+    with pytest.raises(ConfigError, match="compared with"):
         prepare_precision(found, Precision.FP32, person)

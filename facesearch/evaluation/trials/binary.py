@@ -182,7 +182,7 @@ def _blob(path: Path, i: int, blob: object) -> bytes:
         return values.tobytes()
     if isinstance(values, bytes):
         return values
-    raise EvaluationError(f"{path}: photo {i % 2 + 1} of pair {i // 2 + 1} is no encoded photo")
+    raise EvaluationError(f"{path}: photo {i % 2 + 1} of pair {i // 2 + 1} is not an encoded photo")
 
 
 def _flag(path: Path, i: int, flag: object) -> bool:

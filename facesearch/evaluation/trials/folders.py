@@ -121,8 +121,8 @@ def split_people(people: PhotoSet, seed: int, unknown_share: float = UNKNOWN_SHA
         searched.extend(i for i in theirs if i != chosen)
     if not enrolled or not searched:
         raise EvaluationError(
-            f"{people.source}: {len(names):,} people with {len(people):,} photos make no gallery and probes",
-            "At least two people, and some with two photos, are needed.",
+            f"{people.source}: {len(names):,} people with {len(people):,} photos are too few to split",
+            "Give at least two people, and two photos of some of them.",
         )
     return SearchTrials(people.source, _subset(people, enrolled), _subset(people, searched))
 
