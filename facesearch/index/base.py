@@ -60,10 +60,6 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def contents(self) -> tuple[Ids, Vectors]:
-        """Return everything in the index: ids (n,) and vectors (n, d), in the same order."""
-        ...
-
 
 class LocalIndex(VectorIndex, Protocol):
     """A `VectorIndex` in this process. It outlives the process in the two files of `CacheFile`.
@@ -73,13 +69,17 @@ class LocalIndex(VectorIndex, Protocol):
 
     kind: IndexKind
 
+    def contents(self) -> tuple[Ids, Vectors]:
+        """Return everything in the index: ids (n,) and vectors (n, d), in the same order."""
+        ...
+
     @property
     def unsaved_bytes(self) -> int:
         """Bytes of vectors in memory that a save would move to the mapped file; 0 for an index that maps none."""
         ...
 
     def load(self, cache: Cache, rows: MappedVectors) -> None:
-        """Hold what the files hold, whichever kind of index wrote them. The index is new and empty.
+        """Hold what an index of the same kind wrote. This one is new and empty.
 
         Raises `CorruptGalleryError` for vectors that are not as written.
         """

@@ -80,7 +80,7 @@ class FlatIndex:
         return scores, ids
 
     def contents(self) -> tuple[Ids, Vectors]:
-        """See `VectorIndex.contents`."""
+        """See `LocalIndex.contents`."""
         count = len(self)
         if not count:
             return np.empty(0, np.int64), np.empty((0, self.dimension), np.float32)

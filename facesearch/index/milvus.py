@@ -1,4 +1,4 @@
-"""Milvus: an engine of its own, for galleries that outgrow a machine.
+"""Milvus: a vector database of its own, for galleries that outgrow a machine.
 
 One collection per model holds ids and vectors, nothing else: no names and no attributes, so that nothing but the
 templates themselves has to be kept equal. Searching among some people hands their template ids over.
@@ -137,14 +137,6 @@ class MilvusIndex:
                 order = np.lexsort((row_ids, -row_scores))[:k]
                 scores[row], ids[row] = row_scores[order], row_ids[order]
         return scores, ids
-
-    def contents(self) -> tuple[Ids, Vectors]:
-        """See `VectorIndex.contents`."""
-        blocks = [self.vectors(ids) for ids in self.ids()]
-        ids = np.concatenate([np.empty(0, np.int64), *(each[0] for each in blocks)])
-        vectors = np.concatenate([np.empty((0, self.dimension), np.float32), *(each[1] for each in blocks)])
-        order = np.argsort(ids)
-        return ids[order], vectors[order]
 
     def ids(self) -> Iterator[Ids]:
         """See `ExternalIndex.ids`."""

@@ -92,11 +92,6 @@ class PgVectorIndex:
             scores[row, : len(found)] = [each.score for each in found]
         return scores, ids
 
-    def contents(self) -> tuple[Ids, Vectors]:
-        """See `VectorIndex.contents`."""
-        rows = self._run("SELECT id, code::real[] AS code FROM CODES ORDER BY id").all()
-        return self._arrays(rows)
-
     def ids(self) -> Iterator[Ids]:
         """See `ExternalIndex.ids`."""
         rows = self._run("SELECT id FROM CODES", stream=True)

@@ -16,7 +16,7 @@ from facesearch.files import INDEX_CACHE_NAME
 from facesearch.index.cache_file import Cache, FilesReplacedError, new_generation
 from facesearch.index.quantizer import SLOPE, CodeScan
 from facesearch.index.rows import Rows, sketch
-from facesearch.index.vector_file import MappedVectors, damaged, row_checksums
+from facesearch.index.vector_file import damaged, row_checksums
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facesearch.index.cache_file import CacheFile, Stamp
+    from facesearch.index.vector_file import MappedVectors
     from facesearch.types import Ids, Vector, Vectors
 
 FLOOR: Final = 0.3
@@ -180,7 +181,7 @@ class TwoStageIndex:
         return scores[order], rows[order]
 
     def contents(self) -> tuple[Ids, Vectors]:
-        """See `VectorIndex.contents`; `ChangedRowError` where a mapped vector is not as written."""
+        """See `LocalIndex.contents`; `ChangedRowError` where a mapped vector is not as written."""
         self.stored.prove(self.rows)
         return self.ids.copy(), self.stored.take(self.rows)
 
@@ -191,30 +192,14 @@ class TwoStageIndex:
 
     def load(self, cache: Cache, rows: MappedVectors) -> None:
         """See `LocalIndex.load`. The vectors stay in the file; a search proves those that it returns."""
-        if cache.kind == self.kind:
-            try:
-                self.scan.unpack(cache.codes, len(cache.ids))
-            except ValueError as error:
-                raise damaged(Path(INDEX_CACHE_NAME), str(error)) from error
-        else:
-            rows = self._encoded(cache, rows)
+        try:
+            self.scan.unpack(cache.codes, len(cache.ids))
+        except ValueError as error:
+            raise damaged(Path(INDEX_CACHE_NAME), str(error)) from error
         self.stored = Rows(self.dimension, rows)
         self.row_ids, self.rows = cache.ids.copy(), cache.rows
         self.ids = self.row_ids[self.rows]
         self._generation = cache.generation
-
-    def _encoded(self, cache: Cache, rows: MappedVectors) -> MappedVectors:
-        """Encode vectors that an index of another kind wrote."""
-        rows.read_ahead(yes=True)
-        rows.prove(cache.rows)
-        sketches = [np.empty(0, np.float32)]
-        for start in range(0, len(rows.vectors), BLOCK):
-            block = rows.vectors[start : start + BLOCK]
-            self.scan.append(block)
-            sketches.append(sketch(block))
-        self.scan.blank(np.flatnonzero(cache.ids == -1))
-        rows.read_ahead(yes=False)
-        return MappedVectors(rows.vectors, rows.checksums, np.concatenate(sketches), rows.file)
 
     def save(self, file: CacheFile, stamp: Stamp, current: AbstractContextManager[bool]) -> bool:
         """See `LocalIndex.save`. Appends the new rows to the files it was loaded from, where they are still there."""

@@ -64,16 +64,12 @@ class MappedVectors:
                 raise ChangedRowError
 
     def taken(self, rows: NDArray[np.int64]) -> Vectors:
-        """Return rows (n, d), proven, for a caller that needs all of them."""
-        self.read_ahead(yes=True)
+        """Return rows (n, d), proven, for a caller that needs most of them."""
+        if self.file is not None and hasattr(self.file, "madvise"):
+            self.file.madvise(mmap.MADV_NORMAL)
         self.prove(rows)
         dense = len(rows) == len(self.vectors) and bool(np.all(np.diff(rows) == 1))
         return self.vectors if dense else self.vectors[rows]
-
-    def read_ahead(self, *, yes: bool) -> None:
-        """Tell the system whether rows are read one after the other; searches read one here, one there."""
-        if self.file is not None and hasattr(self.file, "madvise"):
-            self.file.madvise(mmap.MADV_NORMAL if yes else mmap.MADV_RANDOM)
 
 
 def row_checksums(vectors: Vectors) -> NDArray[np.uint32]:
@@ -95,9 +91,9 @@ def map_vectors(
         raise damaged(path, "it does not belong to the cache")
     flat = np.frombuffer(mapped, "<f4", count * dimension, offset=FIRST) if count else np.empty(0, np.float32)
     vectors = flat.reshape(count, dimension).astype(np.float32, copy=False)
-    found = MappedVectors(vectors, checksums, sketches, mapped)
-    found.read_ahead(yes=False)
-    return found
+    if hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_RANDOM)  # searches read rows one here, one there
+    return MappedVectors(vectors, checksums, sketches, mapped)
 
 
 def write_vectors(file: BinaryIO, generation: bytes, blocks: Iterable[Vectors]) -> None:

@@ -62,8 +62,9 @@ class TrackedIndex:
             if opened is None or (opened[0].model_id, opened[0].dimension) != (self.model_id, self.index.dimension):
                 return
             cache, rows = opened
-            index = make_index(chosen_kind(self._wanted, len(cache.rows)), cache.dimension)
+            index = make_index(cache.kind, cache.dimension)
             index.load(cache, rows)
+            index = _as_kind(index, chosen_kind(self._wanted, len(index)))
         except GalleryError as error:
             log.warning("%s It is built anew from the database.", error.message)
             return
@@ -116,7 +117,7 @@ class TrackedIndex:
         ids, checksums = templates.template_keys(connection, self.model_row)
         self._remove(self._ids[~_holds(ids, checksums, self._ids, self._checksums)])
         missing = ids[~_holds(self._ids, self._checksums, ids, checksums)]
-        self._become(chosen_kind(self._wanted, len(ids)))
+        self.index = _as_kind(self.index, chosen_kind(self._wanted, len(ids)))
         self._fetch(connection, None if len(missing) == len(ids) else missing)
 
     def _fetch(self, connection: Connection, ids: Ids | None) -> None:
@@ -143,13 +144,16 @@ class TrackedIndex:
             raise GalleryError("An index cannot hold two templates of one id.", "Run: facesearch check")
         self.index.add(ids, vectors)
         self._ids, self._checksums = all_ids, np.concatenate([self._checksums, checksums])[order]
-        self._become(chosen_kind(self._wanted, len(self._ids), self.index.kind))
+        self.index = _as_kind(self.index, chosen_kind(self._wanted, len(self._ids), self.index.kind))
 
-    def _become(self, kind: IndexKind) -> None:
-        if kind != self.index.kind:
-            index = make_index(kind, self.index.dimension)
-            index.add(*self.index.contents())
-            self.index = index
+
+def _as_kind(index: LocalIndex, kind: IndexKind) -> LocalIndex:
+    """Return an index of this kind that holds the same."""
+    if index.kind == kind:
+        return index
+    made = make_index(kind, index.dimension)
+    made.add(*index.contents())
+    return made
 
 
 def _holds(

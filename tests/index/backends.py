@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
@@ -49,22 +48,24 @@ class Backend(Protocol):
     def erase(self, ids: Ids) -> None:
         """Remove from the index for good, and from its files if it has any."""
 
+    def contents(self) -> tuple[Ids, Vectors]:
+        """Everything in the index."""
+
     def close(self) -> None:
         """Remove everything."""
 
 
 class Local:
-    """An index in this process with its files; each opening takes the next kind."""
+    """An index in this process with its files."""
 
     error = 1e-6
     external: ExternalIndex | None = None
 
-    def __init__(self, kinds: tuple[IndexKind, ...], dimension: int) -> None:
-        self.kinds = cycle(kinds)
-        self.floor = FLOOR if IndexKind.TWO_STAGE in kinds else -2.0
+    def __init__(self, kind: IndexKind, dimension: int) -> None:
+        self.floor = FLOOR if kind is IndexKind.TWO_STAGE else -2.0
         self.folder = TemporaryDirectory()
         self.file = CacheFile(Path(self.folder.name))
-        self.index: LocalIndex = make_index(next(self.kinds), dimension)
+        self.index: LocalIndex = make_index(kind, dimension)
         self.revision = 0
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
@@ -80,13 +81,16 @@ class Local:
         cache, rows = opened
         assert cache.ids[cache.rows].tolist() == ids.tolist()
         assert cache.checksums[cache.rows].tolist() == (7 * ids).tolist()
-        self.index = make_index(next(self.kinds), self.index.dimension)
+        self.index = make_index(self.index.kind, self.index.dimension)
         self.index.load(cache, rows)
 
     def erase(self, ids: Ids) -> None:
         before, self.revision = self._token(), self.revision + 1
         self.file.erase(ids, before, self._token())
         self.index.remove(ids)
+
+    def contents(self) -> tuple[Ids, Vectors]:
+        return self.index.contents()
 
     def _token(self) -> bytes:
         return self.revision.to_bytes(16)
@@ -95,11 +99,27 @@ class Local:
         self.folder.cleanup()
 
 
-class PgVector:
-    index: VectorIndex
+class External:
+    """An index in a vector database."""
+
     external: ExternalIndex | None
     floor = -2.0
 
+    @property
+    def index(self) -> ExternalIndex:
+        assert self.external is not None
+        return self.external
+
+    def erase(self, ids: Ids) -> None:
+        self.index.remove(ids)
+
+    def contents(self) -> tuple[Ids, Vectors]:
+        blocks = [self.index.vectors(ids) for ids in self.index.ids()]
+        ids = np.concatenate([np.empty(0, np.int64), *(block[0] for block in blocks)])
+        return ids, np.concatenate([np.empty((0, self.index.dimension), np.float32), *(block[1] for block in blocks)])
+
+
+class PgVector(External):
     def __init__(self, url: str, dimension: int) -> None:
         self.engine = sa.create_engine(url)
         self.dimension = dimension
@@ -112,7 +132,7 @@ class PgVector:
 
     def _open(self) -> PgVectorIndex:
         self.connection.exec_driver_sql(f"SET search_path TO {self.schema}, public")
-        self.index = self.external = found = PgVectorIndex(self.connection, "codes", self.dimension)
+        self.external = found = PgVectorIndex(self.connection, "codes", self.dimension)
         self.error = found.error
         return found
 
@@ -120,9 +140,6 @@ class PgVector:
         rows = "INSERT INTO templates SELECT unnest(%(ids)s::bigint[]) ON CONFLICT DO NOTHING"
         self.connection.exec_driver_sql(rows, {"ids": ids.tolist()})
         self.index.add(ids, vectors)
-
-    def erase(self, ids: Ids) -> None:
-        self.index.remove(ids)
 
     def reopen(self) -> None:
         self.connection.commit()
@@ -138,30 +155,23 @@ class PgVector:
         self.engine.dispose()
 
 
-class Milvus:
-    index: VectorIndex
-    external: ExternalIndex | None
-    floor = -2.0
-
+class Milvus(External):
     def __init__(self, address: str, dimension: int) -> None:
         self.address = address
         self.client = connect(address)
         collection = f"test_{np.random.SeedSequence().entropy}"
-        self.index = self.external = self._open = MilvusIndex(self.client, collection, dimension)
+        self.external = self._open = MilvusIndex(self.client, collection, dimension)
         self.error = self._open.error
         self._open.create()
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         self.index.add(ids, vectors)
 
-    def erase(self, ids: Ids) -> None:
-        self.index.remove(ids)
-
     def reopen(self) -> None:
         old = self._open
         if self.address.startswith("http"):  # milvus-lite lets one client in
             self.client = connect(self.address)
-        self.index = self.external = self._open = MilvusIndex(self.client, old.collection, old.dimension, old.position)
+        self.external = self._open = MilvusIndex(self.client, old.collection, old.dimension, old.position)
 
     def close(self) -> None:
         self._open.drop()
@@ -173,5 +183,4 @@ def make_backend(name: str, request: pytest.FixtureRequest, dimension: int) -> B
         return PgVector(request.getfixturevalue("pgvector"), dimension)
     if name == "milvus":
         return Milvus(request.getfixturevalue("milvus"), dimension)
-    kinds = (IndexKind.FLAT, IndexKind.TWO_STAGE) if name == "both in turn" else (IndexKind(name),)
-    return Local(kinds, dimension)
+    return Local(IndexKind(name), dimension)

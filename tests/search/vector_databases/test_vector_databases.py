@@ -144,8 +144,8 @@ def test_an_engine_that_was_restored_names_nobody_whom_the_database_does_not_kno
         meddler.add(300, 1 + first.template_id)
         assert found_subject(gallery, 200) is None
         assert found_subject(gallery, 300) is None
-        assert [finding.subject for finding in faults(gallery)] == ["engine"]
-        (mended,) = [finding for finding in check_gallery(gallery, fix=True) if finding.subject == "engine"]
+        assert [finding.subject for finding in faults(gallery)] == ["vector database"]
+        (mended,) = [finding for finding in check_gallery(gallery, fix=True) if finding.subject == "vector database"]
         assert mended.fixed, mended.detail
         assert faults(gallery) == []
         assert found_subject(gallery, 0) == "person 0"
