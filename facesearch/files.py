@@ -21,8 +21,9 @@ _DATABASE: Final = ("gallery.db", "gallery.db-wal", "gallery.db-shm", "gallery.d
 _ERASURE_LIST: Final = "gallery.erased"
 INDEX_CACHE_NAME: Final = "index.cache"
 INDEX_VECTORS_NAME: Final = "index.vectors"
+DELIVERY_LOCK_NAME: Final = "delivery.lock"
 _GALLERY_FILES: Final = frozenset(
-    {*_DATABASE, _ERASURE_LIST, "gallery.reserved", INDEX_CACHE_NAME, INDEX_VECTORS_NAME, "engine.lock"}
+    {*_DATABASE, _ERASURE_LIST, "gallery.reserved", INDEX_CACHE_NAME, INDEX_VECTORS_NAME, DELIVERY_LOCK_NAME}
 )
 _LOCK_NAME: Final = "lock"
 _UNLOCKED: Final = 60.0

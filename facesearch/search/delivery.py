@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import ConfigError, GalleryError
-from facesearch.files import lock_file
+from facesearch.files import DELIVERY_LOCK_NAME, lock_file
 from facesearch.search.backlog import (
     DatabaseVectors,
     VectorDatabaseKind,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from facesearch.store.location import MilvusServer
     from facesearch.types import Ids, Vectors
 
-LEASE_NAME: Final = "engine.lock"
 TOGETHER: Final = 1000
 """Notes in one transaction."""
 
@@ -54,7 +53,7 @@ def delivery_lease(database: Database, folder: Path) -> Iterator[bool]:
             yield held
         return
     try:
-        descriptor = os.open(folder / LEASE_NAME, os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = os.open(folder / DELIVERY_LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError:  # a gallery that cannot be written to
         yield False
         return

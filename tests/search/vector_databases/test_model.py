@@ -55,7 +55,7 @@ class MovedMachine(GalleryMachine):
 
 
 @pytest.mark.parametrize("kind", VectorDatabaseKind)
-def test_a_gallery_in_an_engine_answers_as_a_dict_does(
+def test_a_gallery_in_a_vector_database_answers_as_a_dict_does(
     kind: VectorDatabaseKind, request: pytest.FixtureRequest
 ) -> None:
     run(kind, request, EXAMPLES[kind][0])
@@ -64,7 +64,7 @@ def test_a_gallery_in_an_engine_answers_as_a_dict_does(
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", VectorDatabaseKind)
-def test_a_gallery_in_an_engine_answers_as_a_dict_does_at_length(
+def test_a_gallery_in_a_vector_database_answers_as_a_dict_does_at_length(
     kind: VectorDatabaseKind, request: pytest.FixtureRequest
 ) -> None:
     run(kind, request, EXAMPLES[kind][1])

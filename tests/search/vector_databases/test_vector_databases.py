@@ -1,4 +1,4 @@
-"""Galleries whose vectors are in an external engine: the database stays the truth, whatever the engine does."""
+"""Galleries whose vectors are in a vector database: the database stays the truth, whatever it does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from facesearch.errors import ConfigError, GalleryError, GalleryUnavailableError, VectorDatabaseError
 from facesearch.index.base import ExternalIndex
 from facesearch.jobs.erasure import forget_people
-from facesearch.search import vector_databases as keeping
+from facesearch.search import vector_databases as databases
 from facesearch.search.backlog import VectorDatabaseKind, active_vector_database, count_pending, vector_databases
 from facesearch.search.checks import check_gallery
 from facesearch.search.delivery import Opener
@@ -44,20 +44,20 @@ def waiting(gallery: Gallery) -> int:
 def test_a_change_is_acknowledged_once_it_is_committed_although_the_database_is_gone_after_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next change or search tells the engine what this one did not."""
+    """The next change or search delivers what this one did not."""
 
     def gone(_: object) -> None:
         raise GalleryUnavailableError("The database server does not answer.")
 
     with make_gallery(tmp_path / "gallery") as gallery:
         with monkeypatch.context() as patch:
-            patch.setattr(keeping, "active_vector_database", gone)
+            patch.setattr(databases, "active_vector_database", gone)
             enroll(gallery, "Ada", 1)
         assert found_subject(gallery, 1) == "Ada"
 
 
 class Meddler:
-    """Changes an engine behind the gallery's back, as a restored backup of it would."""
+    """Changes a vector database behind the gallery's back, as a restored backup of it would."""
 
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
@@ -77,7 +77,7 @@ class Meddler:
             change(index)
 
 
-def test_own_writes_are_seen_and_whoever_went_is_not_while_the_engine_lags(
+def test_own_writes_are_seen_and_whoever_went_is_not_while_it_lags(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with place.make(some_people) as gallery, place.open() as other:
@@ -129,7 +129,7 @@ def make_and_enroll(gallery: Gallery, people: Callable[[Gallery], None]) -> Gall
     return gallery
 
 
-def test_an_engine_that_was_restored_names_nobody_whom_the_database_does_not_know(place: Place) -> None:
+def test_a_vector_database_that_was_restored_names_nobody_whom_the_database_does_not_know(place: Place) -> None:
     with place.make(some_people) as gallery:
         meddler = Meddler(gallery)
         (gone,) = enroll(gallery, "gone", 200)
@@ -193,7 +193,7 @@ def test_a_move_goes_on_where_it_was_interrupted_while_the_gallery_is_searched_a
         assert found_subject(gallery, 35) == "person 3"
 
 
-def test_an_engine_that_is_down_is_an_error_and_enrolment_goes_on(place: Place) -> None:
+def test_a_vector_database_that_is_down_is_an_error_and_enrolment_goes_on(place: Place) -> None:
     if place.kind is VectorDatabaseKind.PGVECTOR:
         pytest.skip("It is as much up as the records.")
     with place.make(some_people):
@@ -218,7 +218,7 @@ def test_an_engine_that_is_down_is_an_error_and_enrolment_goes_on(place: Place) 
         assert faults(gallery) == []
 
 
-def test_what_is_searched_without_the_engine_may_not_be_everybody(
+def test_what_is_searched_without_the_vector_database_may_not_be_everybody(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with place.make(some_people) as gallery:
@@ -233,7 +233,7 @@ def unavailable(*_: object) -> None:
     raise VectorDatabaseError("It is down.", "Start it.")
 
 
-def test_a_search_that_begins_in_an_engine_that_was_left_is_done_again(
+def test_a_search_that_begins_in_a_vector_database_that_was_left_is_done_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with place.make(some_people) as gallery, place.open() as other:
