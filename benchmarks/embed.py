@@ -1,7 +1,7 @@
 """Photos to vectors, beside InsightFace on the same files, models, size and cores; the outputs are compared.
 
-Photos pass through `Encoder.encode_many` and through InsightFace's loop of imread and FaceAnalysis.get, in turn, and
-one by one through `Encoder.encode` as well. Then in each precision of each runtime that is here, against fp32 on
+Photos pass through `Extractor.extract_many` and through InsightFace's loop of imread and FaceAnalysis.get, in turn, and
+one by one through `Extractor.encode` as well. Then in each precision of each runtime that is here, against fp32 on
 onnxruntime: the networks alone and whole photos, their vectors compared. `--one-face` replaces the detector's outputs
 after it ran by those for one face in the middle, everywhere: for models of random weights (shared with buffalo_l are
 their layers and cost).
@@ -20,7 +20,8 @@ from benchmarks.precisions import encode_photos, measure_networks, measure_photo
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.machine import usable_cores
 from facesearch.recognition.decoding import decode_guarded
-from facesearch.recognition.encoder import Encoder, workers_for_many
+from facesearch.recognition.extractor import Extractor
+from facesearch.recognition.models import workers_for_many
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.photo import decode_photo, read_photo_bytes
 
@@ -54,12 +55,12 @@ def run(asked: argparse.Namespace, report: Report) -> None:
         report.facts["inputs"] = f"{inputs.pack.name}, {len(paths)} photos of {inputs.photos.name}, at {asked.size}"
         report.facts["cores"] = f"{usable_cores()}, {asked.workers} photos at once"
         pack = read_pack_folder(inputs.pack)
-        many = Encoder(pack, provider="cpu", det_size=str(asked.size), workers=asked.workers)
-        single = Encoder(pack, provider="cpu", det_size=str(asked.size))
+        many = Extractor(pack, provider="cpu", det_size=str(asked.size), workers=asked.workers)
+        single = Extractor(pack, provider="cpu", det_size=str(asked.size))
 
         shares: list[Taken] = []
 
-        def encode_many() -> Taken:
+        def extract_many() -> Taken:
             watch.reset()
             result = taken(lambda: encode_photos(many, paths))
             shares.append(Taken(watch.wall / (result.wall * asked.workers), watch.processor / result.processor))
@@ -68,7 +69,7 @@ def run(asked: argparse.Namespace, report: Report) -> None:
         def encode_single() -> Taken:
             return taken(lambda: [single.encode(decode_guarded(read_photo_bytes(path))) for path in paths])
 
-        contenders: dict[str, Callable[[], Taken]] = {"many": encode_many, "single": encode_single}
+        contenders: dict[str, Callable[[], Taken]] = {"many": extract_many, "single": encode_single}
         if is_here():
             peer = InsightFace(inputs.pack, asked.size)
             if asked.one_face:
@@ -102,10 +103,10 @@ def _measure_precisions(
     )
 
 
-def _compare(encoder: Encoder, peer: InsightFace, paths: Sequence[Path], report: Report) -> None:
+def _compare(extractor: Extractor, peer: InsightFace, paths: Sequence[Path], report: Report) -> None:
     differences = []
     for path in paths:
-        ours = [(each.face, each.vector) for each in encoder.encode(decode_photo(read_photo_bytes(path)))]
+        ours = [(each.face, each.vector) for each in extractor.encode(decode_photo(read_photo_bytes(path)))]
         differences.append(networks.difference(ours, peer.faces(path)))
     report.add("largest difference of a box from insightface's", max(box for box, _ in differences), "px")
     report.add("lowest cosine with its vector, less than 1 by", 1 - min(cosine for _, cosine in differences), "")

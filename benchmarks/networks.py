@@ -1,4 +1,4 @@
-"""The two networks of an encoder under observation: how long they run, and what a detector of random weights finds."""
+"""The two networks of an extractor under observation: how long they run, and what random weights find."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 
-from facesearch.recognition import encoder, runtime
+from facesearch.recognition import extractor, runtime
 from facesearch.recognition.alignment import ARCFACE_TEMPLATE
 from facesearch.recognition.detector import ANCHORS, STRIDES
 
@@ -72,7 +72,7 @@ def watched(*, one_face: bool) -> Iterator[Watch]:
     def open_watched(path: Path, provider: ProviderChoice, **options: Any) -> Session:
         return _Watched(original(path, provider, **options), watch, one_face=one_face)
 
-    with mock.patch.object(encoder, "open_session", open_watched):
+    with mock.patch.object(extractor, "open_session", open_watched):
         yield watch
 
 

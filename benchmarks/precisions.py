@@ -19,7 +19,7 @@ from facesearch.errors import FaceSearchError
 from facesearch.recognition.alignment import CROP_SIZE
 from facesearch.recognition.detector import Letterbox
 from facesearch.recognition.embedder import as_input
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.packs.precision import in_precision
 from facesearch.recognition.packs.quantize import CalibrationSet, quantize_pack
@@ -105,16 +105,16 @@ def measure_networks(precisions: Precisions, rounds: int, report: Report, prefix
 def measure_photos(
     precisions: Precisions, paths: Sequence[Path], size: int, workers: int, rounds: int, report: Report, prefix: str
 ) -> None:
-    """Files to vectors through `Encoder.encode_many`, in turn; then the vectors of faces that both found compared."""
-    encoders = {
-        each.name: Encoder(
+    """Files to vectors through `extract_many`, in turn; then the vectors of faces that both found compared."""
+    extractors = {
+        each.name: Extractor(
             precisions.pack, provider=each.provider, precision=each.precision, det_size=str(size), workers=workers
         )
         for each in precisions.found
     }
-    outputs = {name: encode_photos(encoder, paths) for name, encoder in encoders.items()}  # and so they are warm
+    outputs = {name: encode_photos(extractor, paths) for name, extractor in extractors.items()}  # and so they are warm
     contenders: dict[str, Callable[[], Taken]] = {
-        name: partial(taken, partial(encode_photos, encoder, paths)) for name, encoder in encoders.items()
+        name: partial(taken, partial(encode_photos, extractor, paths)) for name, extractor in extractors.items()
     }
     _tell(alternate(contenders, rounds), len(paths), report, prefix)
     for name, found in outputs.items():
@@ -125,9 +125,9 @@ def measure_photos(
             report.add(f"{prefix}{name}: photos with a face in one of both alone", lost, f"of {len(paths)}")
 
 
-def encode_photos(encoder: Encoder, paths: Sequence[Path]) -> list[NDArray[np.float32] | None]:
+def encode_photos(extractor: Extractor, paths: Sequence[Path]) -> list[NDArray[np.float32] | None]:
     """For each photo the vector of its best face."""
-    encoded = encoder.encode_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=NO_LIMITS)
+    encoded = extractor.extract_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=NO_LIMITS)
     return [photo.templates[0].vector if photo.templates else None for photo in encoded]
 
 

@@ -19,7 +19,7 @@ from benchmarks.laws import fit
 from benchmarks.networks import watched
 from benchmarks.scale_contenders import CONTENDERS, DIMENSION, SERVERS, is_here
 from benchmarks.timing import taken
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy
@@ -132,10 +132,10 @@ def measure_photos(asked: argparse.Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder, watched(one_face=asked.one_face):
         inputs = find_inputs(asked, Path(folder))
         paths = inputs.paths(2 if asked.quick else 20)
-        encoder = Encoder(read_pack_folder(inputs.pack), provider="cpu", workers=1)
+        extractor = Extractor(read_pack_folder(inputs.pack), provider="cpu", workers=1)
 
         def encode() -> None:
-            for _ in encoder.encode_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=NO_LIMITS):
+            for _ in extractor.extract_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=NO_LIMITS):
                 pass
 
         encode()  # warm

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs import Inputs
     from benchmarks.reporting import Report
-    from facesearch.recognition.encoder import Encoder
+    from facesearch.recognition.extractor import Extractor
     from facesearch.recognition.runtime import ProviderChoice
     from facesearch.types import ModelInfo, Pixels, Rejection, Vector, Vectors
 
@@ -47,9 +47,9 @@ WARM_UP = 64
 
 
 class Stub:
-    """An encoder that finds one face in every photo and answers at once."""
+    """An extractor that finds one face in every photo and answers at once."""
 
-    def __init__(self, real: Encoder) -> None:
+    def __init__(self, real: Extractor) -> None:
         self.info: ModelInfo = real.info
         self.provider: ProviderChoice = real.provider
         landmarks = np.array([[90, 120], [140, 120], [115, 150], [95, 180], [135, 180]], np.float32)
@@ -70,9 +70,9 @@ def run_server(gallery: Path, pack: str, *, stub: bool) -> None:
     """The server process."""
     with FaceSearch.open(gallery, pack=pack, provider="cpu") as engine:
         if stub:
-            stand_in = Stub(engine.encoder)
+            stand_in = Stub(engine.extractor)
             # Of every engine in this process: the server makes one of its own.
-            Parts.encoder = property(lambda _: stand_in)  # type: ignore[assignment]  # it is no encoder
+            Parts.extractor = property(lambda _: stand_in)  # type: ignore[assignment]  # it is no extractor
         serve(engine, ServerOptions(port=0), lambda url: print(url, flush=True))
 
 
@@ -139,11 +139,13 @@ class Load:
 
 
 def in_process(gallery: Path, pack: str, paths: Sequence[Path]) -> tuple[float, float]:
-    """Photos a second, and processor seconds each, through the same models and search as `encode_many` runs them."""
+    """Photos a second, and processor seconds each, through the same models and search as `extract_many` runs them."""
     with FaceSearch.open(gallery, pack=pack, provider="cpu") as engine:
-        list(engine.encoder.encode_many(paths[:WARM_UP], read_photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS))
+        list(
+            engine.extractor.extract_many(paths[:WARM_UP], read_photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS)
+        )
         started, used = time.perf_counter(), processor_seconds(os.getpid())
-        encoded = engine.encoder.encode_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS)
+        encoded = engine.extractor.extract_many(paths, read_photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS)
         for photo in encoded:
             if photo.templates:
                 engine.gallery.search(np.array([each.vector for each in photo.templates]), 5)

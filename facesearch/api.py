@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from facesearch.jobs.probes import Image
     from facesearch.jobs.reembedding import ModelChange
     from facesearch.jobs.sources import Sources
-    from facesearch.recognition.encoder import Encoder
+    from facesearch.recognition.extractor import Extraction, Extractor
     from facesearch.recognition.packs.store import ModelPack, PackStore
     from facesearch.search.gallery import Gallery
     from facesearch.store.location import Location
@@ -198,9 +198,9 @@ class FaceSearch(PeopleOperations):
         return self._parts.pack
 
     @property
-    def encoder(self) -> Encoder:
+    def extractor(self) -> Extractor:
         """The pipeline from photo to template."""
-        return self._parts.encoder
+        return self._parts.extractor
 
     @property
     def model(self) -> ModelInfo:
@@ -213,7 +213,7 @@ class FaceSearch(PeopleOperations):
 
         Raises `ModelMismatchError` where the calibration was made with other models or settings.
         """
-        chosen, info = self.settings.threshold, self.encoder.info
+        chosen, info = self.settings.threshold, self.extractor.info
         # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
         made_with = self._parts.made_with() if chosen is None else None
         concerned = made_with is not None and made_with.model_id == info.model_id
@@ -300,7 +300,7 @@ class FaceSearch(PeopleOperations):
             bring_back_erased=bring_back_erased,
             bring_back_removed=bring_back_removed,
         )
-        enrolment = Enrolment(gallery, self.encoder, options)
+        enrolment = Enrolment(gallery, self.extractor, options)
         counts = dict.fromkeys((status.value for status in EnrollStatus), 0)
         run = enrolment.run(items, sources.folders if sync else (), sources.may_hold)
         try:
@@ -341,7 +341,7 @@ class FaceSearch(PeopleOperations):
             self.threshold.value, faces=choice, limits=limits, strict=strict, bring_back_erased=bring_back_erased
         )
         sources = [upload(data, subject, attributes) for data in photos]
-        outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.encoder, options).run(sources)}
+        outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.extractor, options).run(sources)}
         counts = Counter(outcome.status.value for outcome in outcomes.values())
         gallery.write(audit.record, "enroll", dict(counts))
         return [outcomes[path_text(source.path)] for source in sources]
@@ -359,14 +359,47 @@ class FaceSearch(PeopleOperations):
         threshold: float | None = None,
     ) -> list[SearchResult]:
         probes.expect(image)
-        gallery = self.gallery
-        self._parts.open_for_search()
-        gallery.require_model(self.encoder.info)
-        clear = DEFAULT_MARGIN if margin is None else margin
-        options = SearchOptions(self._threshold(threshold), k, clear, where, degraded)
-        results = probes.identify(gallery, self.encoder, image, options)
+        options = self._search_options(k, where, margin, degraded=degraded, threshold=threshold)
+        results = probes.identify(self.gallery, self.extractor, image, options)
         self.count_query(results)
         return results
+
+    def identify_many(
+        self,
+        photos: Iterable[Path | bytes],
+        *,
+        k: int = 5,
+        where: Mapping[str, str] | None = None,
+        margin: float | None = None,
+        degraded: bool = False,
+        threshold: float | None = None,
+    ) -> Iterator[list[SearchResult]]:
+        """`identify` for files, in their order: read, decoded, detected and embedded side by side.
+
+        Memory does not grow with their number. Raises as `identify`.
+        """
+        images = list(photos)
+        probes.expect(*images)
+        options = self._search_options(k, where, margin, degraded=degraded, threshold=threshold)
+        for results in probes.identify_many(self.gallery, self.extractor, images, options):
+            self.count_query(results)
+            yield results
+
+    def _search_options(
+        self,
+        k: int,
+        where: Mapping[str, str] | None,
+        margin: float | None,
+        *,
+        degraded: bool,
+        threshold: float | None,
+    ) -> SearchOptions:
+        """Check how to search, and open what a search needs."""
+        gallery = self.gallery
+        self._parts.open_for_search()
+        gallery.require_model(self.extractor.info)
+        clear = DEFAULT_MARGIN if margin is None else margin
+        return SearchOptions(self._threshold(threshold), k, clear, where, degraded)
 
     def count_query(self, results: Sequence[SearchResult]) -> None:
         """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
@@ -388,13 +421,25 @@ class FaceSearch(PeopleOperations):
         if policy is FacePolicy.ALL:
             raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
         probes.expect(a, b)
-        return probes.verify(self.encoder, a, b, self._threshold(threshold), policy)
+        return probes.verify(self.extractor, a, b, self._threshold(threshold), policy)
 
     def detect(self, image: Image) -> list[Face]:
         """All faces of a photo, best detection first. Raises `PhotoError`, and `GalleryNotFoundError` as `verify`."""
         probes.expect(image)
         self._parts.require_named_gallery()
-        return self.encoder.detect(probes.load_image(image))
+        return self.extractor.detect(probes.load_image(image))
+
+    def detect_many(
+        self, photos: Iterable[Path | bytes], *, templates: bool = False
+    ) -> Iterator[Extraction[Path | bytes]]:
+        """The faces of files, in their order, with `templates` or without; what cannot be used has a rejection.
+
+        Raises `GalleryNotFoundError` as `verify`.
+        """
+        images = list(photos)
+        probes.expect(*images)
+        self._parts.require_named_gallery()
+        return self.extractor.extract_many(images, probes.photo_bytes, embed=templates)
 
     def encode(self, image: Image) -> list[Template]:
         """All faces of a photo with their vectors, best detection first.
@@ -404,13 +449,13 @@ class FaceSearch(PeopleOperations):
         """
         probes.expect(image)
         self._parts.require_named_gallery()
-        return self.encoder.encode(probes.load_image(image))
+        return self.extractor.encode(probes.load_image(image))
 
     def encode_faces(self, image: Image) -> list[tuple[Face, Template | Rejection]]:
         """All faces of a photo, best detection first, each with its vector or why it has none. Raises as `detect`."""
         probes.expect(image)
         self._parts.require_named_gallery()
-        return self.encoder.encode_faces(probes.load_image(image))
+        return self.extractor.extract(probes.load_image(image))
 
     def photo_embedder(
         self, *, faces: str = FacePolicy.LARGEST, flip: bool = False, aligned: bool = False, cache: bool = True
@@ -426,10 +471,10 @@ class FaceSearch(PeopleOperations):
 
         policy = parse_policy(faces)
         arguments.flags(flip=flip, aligned=aligned, cache=cache)
-        encoder = self._parts.make_encoder(flip=True) if flip else self.encoder
+        extractor = self._parts.make_extractor(flip=True) if flip else self.extractor
         # Plain vectors beside an encrypted gallery would give away what it protects.
         folder = self.settings.cache / "embeddings" if cache and not self._parts.is_encrypted else None
-        return PhotoEmbedder(encoder, faces=policy, aligned=aligned, cache=folder)
+        return PhotoEmbedder(extractor, faces=policy, aligned=aligned, cache=folder)
 
     def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
         """Put a calibration in force; `ModelMismatchError`, beginning with `source`, where other models made it."""
@@ -439,7 +484,7 @@ class FaceSearch(PeopleOperations):
             raise ConfigError(
                 f"The calibration is {arguments.shown(calibration)}.", "Read one: Calibration.from_json(text)"
             )
-        info = self.encoder.info
+        info = self.extractor.info
         self.gallery.require_model(info)
         require_calibration_of(calibration, info, source)
         self.gallery.write(models.put_calibration, json.loads(calibration.to_json()), info)
@@ -490,7 +535,7 @@ class FaceSearch(PeopleOperations):
             "threshold_warning": self.threshold_warning,
             "encrypted": gallery.is_encrypted,
             "index": gallery.describe_index(),
-            "provider": self.encoder.provider.name,
+            "provider": self.extractor.provider.name,
             "database": gallery.database.describe(),
         }
 

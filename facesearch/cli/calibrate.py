@@ -104,7 +104,7 @@ def calibrate(
             _adopt_or_forget(engine, use, json=json)
             return
         with guard_outputs(engine, paths_in(people, unknown), force=force).optional_file(out) as file:
-            engine.gallery.require_model(engine.encoder.info)
+            engine.gallery.require_model(engine.extractor.info)
             metric, target, size = _target(engine, fpir, far, subjects, extrapolate=extrapolate)
             request = Request(metric, target, size, split=split, extrapolate=extrapolate, seed=asked.seed)
             found = _calibrated(engine, request, people, unknown, asked)
@@ -178,7 +178,7 @@ def _calibrated(
         stranger_templates,
     )
 
-    info = engine.encoder.info
+    info = engine.extractor.info
     photos = read_people(people) if people is not None else read_strangers(unknown) if unknown is not None else None
     if photos is not None and people is None:
         require_unknown(photos, engine.gallery)

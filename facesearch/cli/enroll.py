@@ -101,7 +101,7 @@ def enroll(
         if engine.settings.key:
             engine.ensure_gallery()  # a key that is of no use is an error before models are downloaded
         refuse_idle_index(options, engine)
-        note(engine.encoder.provider.note)
+        note(engine.extractor.provider.note)
         if not engine.has_gallery:
             note(f"A new gallery is made in {engine.settings.gallery}.")
         with progress_bar("enrolling", len(sources)) as advance:

@@ -245,7 +245,7 @@ def open_engine(options: EngineOptions | None = None, *, many: bool = False, **a
 
     chosen = options or EngineOptions(**alone)
     if many and chosen.workers is None:
-        from facesearch.recognition.encoder import workers_for_many
+        from facesearch.recognition.models import workers_for_many
 
         chosen = replace(chosen, workers=workers_for_many())
     return FaceSearch(load_settings(chosen), progress=DownloadProgress(), notice=note, ask_key=ask_key)

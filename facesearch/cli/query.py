@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from facesearch.api import FaceSearch
+    from facesearch.recognition.extractor import Extraction
     from facesearch.store.outputs import Output
     from facesearch.types import Face, Rejection, SearchResult, Template
 
@@ -89,18 +90,18 @@ def query(
     paths, piped = _find_photos(photos), _read_pipe(photos)
     places = place_drawings(annotate, photos, paths)
     results: list[SearchResult] = []
-    with open_engine(options) as engine:
+    with open_engine(options, many=len(paths) > 1) as engine:
         refuse_idle_index(options, engine)
         wanted = key_values(where, "--where team=design")
         with (
             guard_outputs(engine, photos, force=force).files(places, annotate) as drawings,
             progress_bar("searching", len(paths)) as advance,
         ):
-            for path in paths:
-                image = piped if path == STDIN else path
-                found = engine.identify(
-                    image, k=DEFAULT_K if k is None else k, where=wanted, margin=margin, degraded=degraded
-                )
+            images = (piped if path == STDIN else path for path in paths)
+            answers = engine.identify_many(
+                images, k=DEFAULT_K if k is None else k, where=wanted, margin=margin, degraded=degraded
+            )
+            for path, found in zip(paths, answers, strict=True):
                 found = [replace(each, photo=path_text(path)) for each in found] if path == STDIN else found
                 results += found
                 advance()
@@ -108,7 +109,7 @@ def query(
                     for result in found:
                         emit(SearchRecord.of(result))
                 if path in drawings:
-                    draw_results(image, found, drawings.pop(path))
+                    draw_results(piped if path == STDIN else path, found, drawings.pop(path))
         in_force, warning = engine.threshold, engine.threshold_warning
         nobody = _why_nobody(engine, where)
     if warning:
@@ -275,17 +276,17 @@ def detect(
     places = place_drawings(annotate, photos, paths)
     rows: list[Sequence[object]] = []
     kept: list[tuple[Path, Template]] = []
-    with open_engine(options) as engine:
+    with open_engine(options, many=len(paths) > 1) as engine:
         outputs = guard_outputs(engine, photos, force=force)
         with (
             outputs.optional_file(embeddings) as vectors,
             outputs.files(places, annotate) as drawings,
             progress_bar("detecting", len(paths)) as advance,
         ):
-            for path in paths:
-                templates = None if vectors is None else kept
-                image = piped if path == STDIN else path
-                rows += _detect_photo(engine, path, image, drawings.pop(path, None), templates, json=json)
+            images = (piped if path == STDIN else path for path in paths)
+            for path, photo in zip(paths, engine.detect_many(images, templates=vectors is not None), strict=True):
+                kept += [(path, each) for each in photo.templates]
+                rows += _detect_photo(path, photo, drawings.pop(path, None), json=json)
                 advance()
             if vectors is not None:
                 write_embeddings(vectors, kept, engine.model)
@@ -302,49 +303,24 @@ def _detect_exit(rows: Sequence[Sequence[object]]) -> int:
 
 
 def _detect_photo(
-    engine: FaceSearch,
-    path: Path,
-    image: Path | bytes,
-    out: Output | None,
-    kept: list[tuple[Path, Template]] | None,
-    *,
-    json: bool,
+    path: Path, photo: Extraction[Path | bytes], out: Output | None, *, json: bool
 ) -> list[Sequence[object]]:
     from facesearch.cli.output import emit, note
-    from facesearch.jobs.probes import draw_faces, note_of
+    from facesearch.jobs.probes import draw_faces
     from facesearch.names import path_text
     from facesearch.records import FaceRecord
 
-    found = _faces_of(engine, path, image, kept)
-    remark = None if found[0][0] is None else note_of(image)
-    if remark:
-        note(f"{path_text(path)}: {remark}")
-    drawn = [(face, f"{face.detection_score:.2f}", True) for face, _ in found if face is not None]
-    if out is not None and drawn:
-        draw_faces(image, drawn, out)
+    if photo.note:
+        note(f"{path_text(path)}: {photo.note}")
+    if out is not None and photo.faces:
+        draw_faces(photo.source, [(face, f"{face.detection_score:.2f}", True) for face in photo.faces], out)
+    found = zip(photo.faces, photo.reasons, strict=True)
+    rows: list[tuple[int, Face | None, Rejection | None]]
+    rows = [(number, face, reason) for number, (face, reason) in enumerate(found, 1)] or [(1, None, photo.rejection)]
     if json:
-        for number, (face, why) in enumerate(found, 1):
-            emit(FaceRecord.of_face(path_text(path), None if face is None else number, face, why, remark))
-    return [_face_row(path, number, face, why) for number, (face, why) in enumerate(found, 1)]
-
-
-def _faces_of(
-    engine: FaceSearch, path: Path, image: Path | bytes, kept: list[tuple[Path, Template]] | None
-) -> list[tuple[Face | None, Rejection | None]]:
-    """The faces of a photo, best first; why one has no vector, where vectors are `kept`, or why there is no face."""
-    from facesearch.errors import PhotoError
-    from facesearch.types import Reason, Rejection
-
-    try:
-        if kept is None:
-            found: list[tuple[Face | None, Rejection | None]] = [(face, None) for face in engine.detect(image)]
-        else:
-            made = engine.encode_faces(image)
-            kept += [(path, each) for _, each in made if not isinstance(each, Rejection)]
-            found = [(face, each if isinstance(each, Rejection) else None) for face, each in made]
-    except PhotoError as error:
-        return [(None, Rejection(Reason(error.reason), error.message))]
-    return found or [(None, Rejection(Reason.FACE_NOT_FOUND, engine.encoder.none_found))]
+        for number, face, reason in rows:
+            emit(FaceRecord.of_face(path_text(path), None if face is None else number, face, reason, photo.note))
+    return [_face_row(path, number, face, reason) for number, face, reason in rows]
 
 
 def _face_row(path: Path, number: int, face: Face | None, why: Rejection | None) -> Sequence[object]:

@@ -80,7 +80,7 @@ def reembed(
             missing = _follow(change.complete_previous(), before.missing, json=json)
             _tell_switch(change.rollback(allow_missing=allow_missing), json=json)
         else:
-            note(engine.encoder.provider.note)
+            note(engine.extractor.provider.note)
             missing = _follow(change.reembed(), change.total, json=json)
             if activate:
                 _tell_switch(change.activate(allow_missing=allow_missing), json=json)

@@ -76,7 +76,7 @@ def serve(
     bounds = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
     with open_engine(options) as engine:
         refuse_idle_index(options, engine)
-        note(engine.encoder.provider.note)
+        note(engine.extractor.provider.note)
         if not engine.has_gallery:
             note(f"There is no gallery in {engine.settings.gallery} yet: an empty one is made.")
         run(engine, bounds, ready)

@@ -23,8 +23,7 @@ from facesearch.types import Face, ModelInfo, Reason, Rejection, Template
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from facesearch.recognition.encoder import Encoder
-    from facesearch.recognition.photo_steps import EncodedPhoto
+    from facesearch.recognition.extractor import Extraction, Extractor
 
     Photo = Path | bytes
     Box: TypeAlias = tuple[float, float, float, float]
@@ -81,7 +80,7 @@ class PhotoEmbedder:
 
     def __init__(
         self,
-        encoder: Encoder,
+        extractor: Extractor,
         *,
         faces: FacePolicy = FacePolicy.LARGEST,
         aligned: bool = False,
@@ -93,16 +92,16 @@ class PhotoEmbedder:
         """
         if faces is FacePolicy.ALL:
             raise ConfigError("An evaluation takes one face of each photo.", "Use --faces largest or --faces single.")
-        self._encoder = encoder
+        self._extractor = extractor
         self._faces = faces
         self._aligned = aligned
-        info = encoder.info
+        info = extractor.info
         self._cache = cache and EmbeddingCache(cache, self.settings, info.model_id, info.dimension)
 
     @property
     def model(self) -> ModelInfo:
         """What makes the vectors."""
-        return self._encoder.info
+        return self._extractor.info
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -152,7 +151,7 @@ class PhotoEmbedder:
             for photo in photos:
                 yield self._encode_crop(photo)
             return
-        for encoded in self._encoder.encode_many(photos, _load, policy=self._faces, limits=NO_LIMITS):
+        for encoded in self._extractor.extract_many(photos, _load, policy=self._faces, limits=NO_LIMITS):
             yield _embedding(encoded)
 
     def _encode_crop(self, photo: Photo) -> Embedding:
@@ -169,7 +168,7 @@ class PhotoEmbedder:
                 "Leave out --aligned: the detector then finds and aligns the faces.",
             )
         face = Face(np.array([0, 0, CROP_SIZE, CROP_SIZE], np.float32), ARCFACE_TEMPLATE, 1.0)
-        (vector,) = self._encoder.embed_crops([crop])
+        (vector,) = self._extractor.embed_crops([crop])
         if isinstance(vector, Rejection):
             return Embedding(sha256, None, vector.reason.value, 1)
         return Embedding(sha256, Template(vector, self.model.model_id, face, measure(face, crop)), "", 1)
@@ -179,7 +178,7 @@ def _load(photo: Photo) -> bytes:
     return photo if isinstance(photo, bytes) else read_photo_bytes(photo)
 
 
-def _embedding(photo: EncodedPhoto[Photo]) -> Embedding:
+def _embedding(photo: Extraction[Photo]) -> Embedding:
     if photo.rejection is not None:
         return Embedding(photo.sha256, None, photo.rejection.reason.value, photo.faces_found)
     return Embedding(photo.sha256, photo.templates[0], "", photo.faces_found)

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from facesearch.jobs.sources import Source
-    from facesearch.recognition.encoder import Encoder
-    from facesearch.recognition.photo_steps import EncodedPhoto
+    from facesearch.recognition.extractor import Extraction, Extractor
     from facesearch.search.gallery import Gallery
     from facesearch.store.changes import Applied
     from facesearch.types import Candidate, Template
@@ -64,13 +63,13 @@ class EnrollOptions:
 class Enrolment:
     """One run of `enroll` over one gallery."""
 
-    def __init__(self, gallery: Gallery, encoder: Encoder, options: EnrollOptions) -> None:
+    def __init__(self, gallery: Gallery, extractor: Extractor, options: EnrollOptions) -> None:
         self._gallery = gallery
-        self._encoder = encoder
+        self._extractor = extractor
         self._options = options
         self._planner = Planner(
             gallery,
-            options.fingerprint(encoder.info.settings),
+            options.fingerprint(extractor.info.settings),
             strict=options.strict,
             bring_back_erased=options.bring_back_erased,
             bring_back_removed=options.bring_back_removed,
@@ -138,8 +137,8 @@ class Enrolment:
         if not todos:
             return
         options = self._options
-        with self._encoder.open_pipeline(_load, policy=options.faces, limits=options.limits) as pipeline:
-            encoded: list[EncodedPhoto[Todo]] = []
+        with self._extractor.open_pipeline(_load, policy=options.faces, limits=options.limits) as pipeline:
+            encoded: list[Extraction[Todo]] = []
             for todo in todos:
                 pipeline.put(todo)
                 encoded += pipeline.ready()
@@ -155,11 +154,11 @@ class Enrolment:
 
     # -- after the models
 
-    def _judge(self, photos: Sequence[EncodedPhoto[Todo]]) -> Batch:
+    def _judge(self, photos: Sequence[Extraction[Todo]]) -> Batch:
         """What becomes of them, with one search for all."""
         vectors = np.array([template.vector for photo in photos for template in photo.templates], np.float32)
         found = iter(
-            self._gallery.search_or_local(vectors, 2, model_id=self._encoder.info.model_id)[0] if len(vectors) else ()
+            self._gallery.search_or_local(vectors, 2, model_id=self._extractor.info.model_id)[0] if len(vectors) else ()
         )
         batch = Batch()
         self._pending = []
@@ -170,7 +169,7 @@ class Enrolment:
 
     def _take(
         self,
-        photo: EncodedPhoto[Todo],
+        photo: Extraction[Todo],
         candidates: Sequence[Candidate],
         batch: Batch,
     ) -> None:

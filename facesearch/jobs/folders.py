@@ -158,7 +158,7 @@ def _scores_within(photos: Sequence[Path], parts: Parts, faces: FacePolicy) -> N
     """Cosines (n, n) between the photos that have a usable face."""
     policy = FacePolicy.LARGEST if faces is FacePolicy.ALL else faces
     many = photos if len(photos) > 1 else ()
-    encoded = parts.encoder.encode_many(many, read_photo_bytes, policy=policy, limits=ENROLL_LIMITS)
+    encoded = parts.extractor.extract_many(many, read_photo_bytes, policy=policy, limits=ENROLL_LIMITS)
     vectors = [photo.templates[0].vector for photo in encoded if photo.templates]
     stacked = np.array(vectors, np.float32).reshape(len(vectors), -1 if vectors else 1)
     return stacked @ stacked.T

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER
 from facesearch.errors import GalleryNotFoundError
 from facesearch.names import path_text
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.recognition.runtime import choose_provider, parse_precision
 from facesearch.store import models
@@ -144,11 +144,11 @@ class Parts:
         return self.packs.resolve(self.pack_reference, progress=self._progress, notice=self._notice)
 
     @cached_property
-    def encoder(self) -> Encoder:
+    def extractor(self) -> Extractor:
         """The pipeline from photo to template."""
-        return self.make_encoder()
+        return self.make_extractor()
 
-    def make_encoder(self, *, flip: bool = False) -> Encoder:
+    def make_extractor(self, *, flip: bool = False) -> Extractor:
         """Another pipeline; with `flip`, each crop's vector is summed with that of its mirror image."""
         settings, made_with = self.settings, self.made_with()
         recorded = made_with.settings if made_with else {}
@@ -158,7 +158,7 @@ class Parts:
             provider = recorded.get("provider", provider)
         choose_provider(provider, precision)  # before a pack is downloaded for one that is not here
         make = partial(
-            Encoder,
+            Extractor,
             self.pack,
             provider=provider,
             det_size=settings.det_size or recorded.get("det_size", DEFAULT_DET_SIZE),
@@ -167,27 +167,27 @@ class Parts:
             batch=settings.batch,
             flip=flip,
         )
-        encoder = make()
+        extractor = make()
         if made_with is not None:
-            if 0 < mixing_shift(made_with, encoder.info) < MAX_SCORE_SHIFT:
-                encoder = make(model_id=made_with.model_id)
-            encoder.prove_by(made_with)
-        return encoder
+            if 0 < mixing_shift(made_with, extractor.info) < MAX_SCORE_SHIFT:
+                extractor = make(model_id=made_with.model_id)
+            extractor.prove_by(made_with)
+        return extractor
 
     @property
     def model(self) -> ModelInfo:
         """The model in use; `pack` holds what finds it again: a known name, or an absolute folder as text."""
-        info = self.encoder.info
+        info = self.extractor.info
         known = self.pack.name in KNOWN_PACKS
         return replace(info, pack=info.pack if known else path_text(self.pack.recognizer.path.parent.absolute()))
 
     def open_for_search(self) -> None:
         """Open the index while the networks are opened: onnxruntime leaves the interpreter to others meanwhile."""
         gallery = self.gallery()
-        if "encoder" not in self.__dict__:
+        if "extractor" not in self.__dict__:
             with ThreadPoolExecutor(1) as other:
                 other.submit(gallery.open_index)  # what goes wrong there, the search meets again
-                _ = self.encoder
+                _ = self.extractor
 
 
 def require_gallery_libraries() -> None:

@@ -13,7 +13,7 @@ from facesearch.evaluation.trials import Trials, read_trials
 from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
 from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
 from facesearch.names import is_folder
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.precision import Measurement, PrecisionRecord, folder_of, read_record, write_record
 from facesearch.recognition.packs.quantize import collect_calibration, quantize_pack
 from facesearch.recognition.photo import read_photo_bytes
@@ -86,7 +86,7 @@ def _prepare(
     workers: int | None,
     notice: Callable[[str], None],
 ) -> PrecisionRecord:
-    reference = Encoder(pack, provider="cpu", det_size=det_size, workers=workers)
+    reference = Extractor(pack, provider="cpu", det_size=det_size, workers=workers)
     if precision is Precision.INT8:
         notice(f"Making int8 files of {pack.name}")
         record = quantize_pack(pack, collect_calibration(reference, pack, _spread(chosen)))
@@ -97,8 +97,8 @@ def _prepare(
     measured: dict[str, Measurement] = {}
     for provider in providers:
         notice(f"Embedding them in {precision} on {provider}")
-        encoder = Encoder(pack, provider=provider, det_size=det_size, precision=precision, workers=workers)
-        after = PhotoEmbedder(encoder).embed(chosen)
+        extractor = Extractor(pack, provider=provider, det_size=det_size, precision=precision, workers=workers)
+        after = PhotoEmbedder(extractor).embed(chosen)
         measured[provider] = replace(measure(before, after), tar=_compare_tar(trials, before, after))
     record = replace(record, measured=measured)
     write_record(pack, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,10 +12,10 @@ import numpy as np
 from facesearch import arguments
 from facesearch.errors import MultipleFacesError, NoFaceError, PhotoError
 from facesearch.names import path_text
-from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded, start_decoding
+from facesearch.recognition.extractor import Decoded, Extraction, Prepared, refusal
 from facesearch.recognition.photo import note_on, read_photo_bytes
-from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy, choose_faces, judge, measure
+from facesearch.recognition.quality import NO_LIMITS, PROBE_LIMITS, FaceChoice, FacePolicy, Limits
 from facesearch.search.matching import DEFAULT_MARGIN, decide
 from facesearch.types import (
     Candidate,
@@ -32,11 +32,11 @@ from facesearch.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from PIL.Image import Image as PillowImage
 
-    from facesearch.recognition.encoder import Encoder
+    from facesearch.recognition.extractor import Extractor
     from facesearch.search.gallery import Gallery
     from facesearch.store.outputs import Output
     from facesearch.types import Vector, Vectors
@@ -97,14 +97,14 @@ def load_image(image: Image) -> Pixels:
 def load_noted(image: Image) -> tuple[Pixels, str | None]:
     """`load_image`, and what somebody should know of the photo although it can be used."""
     if isinstance(image, (str, Path, bytes)):
-        data = image if isinstance(image, bytes) else read_photo_bytes(Path(image))
+        data = photo_bytes(image if isinstance(image, bytes) else Path(image))
         return decode_guarded(data), note_on(data)
     return _own_pixels(image), None
 
 
-def note_of(photo: Path | bytes) -> str | None:
-    """What somebody should know of a photo that could be decoded. Raises `PhotoError` where it is gone meanwhile."""
-    return note_on(photo if isinstance(photo, bytes) else read_photo_bytes(photo))
+def photo_bytes(image: Path | bytes) -> bytes:
+    """The bytes of a file, or those given. Raises `PhotoError`."""
+    return image if isinstance(image, bytes) else read_photo_bytes(image)
 
 
 def _own_pixels(image: PillowImage | Pixels) -> Pixels:
@@ -116,63 +116,24 @@ def _own_pixels(image: PillowImage | Pixels) -> Pixels:
     return np.ascontiguousarray(image)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Probe:
-    """A photo after detection and alignment, before the recogniser: what can wait to be embedded with others."""
-
-    name: str
-    faces: tuple[Face, ...]
-    """Best detection first."""
-    crops: tuple[Pixels | Rejection, ...] = ()
-    """For each face the aligned crop (112, 112, 3), or why a score of it would mean nothing."""
-    rejection: Rejection | None = None
-    """Why the photo cannot be used: it is none, or no face is in it."""
-    note: str | None = None
-    """What somebody should know of it, although it can be used."""
-
-    @property
-    def usable(self) -> list[Pixels]:
-        """The crops to embed, in the order of their faces."""
-        return [crop for crop in self.crops if not isinstance(crop, Rejection)]
-
-
-def find_probe(encoder: Encoder, image: Image, *, name: str | None = None) -> Probe:
-    """The faces of a photo, without their crops; a photo that cannot be used is a rejection, not an error."""
-    return _find(encoder, image, name)[0]
-
-
-def prepare_probe(encoder: Encoder, image: Image, *, name: str | None = None) -> Probe:
+def prepare_probe(
+    extractor: Extractor,
+    image: Image,
+    *,
+    policy: FaceChoice = FacePolicy.ALL,
+    limits: Limits = PROBE_LIMITS,
+    name: str | None = None,
+) -> Prepared[str]:
     """The faces of a photo with their crops; a photo that cannot be used is a rejection, not an error."""
-    probe, pixels = _find(encoder, image, name)
-    if pixels is None:
-        return probe
-    return replace(probe, crops=tuple(_crop(pixels, face) for face in probe.faces))
-
-
-def _find(encoder: Encoder, image: Image, name: str | None) -> tuple[Probe, Pixels | None]:
     called = name or image_name(image)
     try:
         pixels, note = load_noted(image)
     except PhotoError as error:
-        return Probe(called, (), rejection=_reason(error)), None
-    try:
-        faces = tuple(encoder.detect(pixels))
-    except PhotoError as error:
-        return Probe(called, (), rejection=_reason(error)), None
-    if not faces:
-        return Probe(called, (), rejection=Rejection(Reason.FACE_NOT_FOUND, encoder.none_found)), None
-    return Probe(called, faces, note=note), pixels
+        return Prepared(Extraction(called, rejection=refusal(error)))
+    return extractor.prepare(Decoded(called, "", pixels, note=note), policy=policy, limits=limits)
 
 
-def _crop(pixels: Pixels, face: Face) -> Pixels | Rejection:
-    try:
-        crop = align(pixels, face.landmarks)
-    except PhotoError as error:
-        return _reason(error)
-    return judge(face, measure(face, crop), PROBE_LIMITS) or crop
-
-
-def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: str | None = None) -> Probe:
+def prepare_single(extractor: Extractor, image: Image, policy: FacePolicy, *, name: str | None = None) -> Prepared[str]:
     """The photo's one face, or its largest, however poor.
 
     Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates; each
@@ -181,14 +142,16 @@ def prepare_single(encoder: Encoder, image: Image, policy: FacePolicy, *, name: 
     called = name or image_name(image)
     with _naming(called):
         pixels, note = load_noted(image)
-        size = (pixels.shape[1], pixels.shape[0])
-        chosen = choose_faces(encoder.detect(pixels), policy, size, encoder.none_found)
-    if isinstance(chosen, Rejection):
-        kind = NoFaceError if chosen.reason is Reason.FACE_NOT_FOUND else MultipleFacesError
-        hint = "Use --faces largest to take the largest." if kind is MultipleFacesError else "Try another photo."
-        raise kind(f"{called}: {chosen.detail}", hint)
-    with _naming(called):
-        return Probe(called, tuple(chosen), tuple(align(pixels, face.landmarks) for face in chosen), note=note)
+    prepared = extractor.prepare(Decoded(called, "", pixels, note=note), policy=policy, limits=NO_LIMITS)
+    refused = prepared.photo.rejection or next((each for each in prepared.crops if isinstance(each, Rejection)), None)
+    if refused is None:
+        return prepared
+    detail = f"{called}: {refused.detail}"
+    if refused.reason is Reason.FACE_NOT_FOUND:
+        raise NoFaceError(detail, "Try another photo.")
+    if refused.reason is Reason.MULTIPLE_FACES:
+        raise MultipleFacesError(detail, "Use --faces largest to take the largest.")
+    raise PhotoError(detail, reason=refused.reason)
 
 
 @contextmanager
@@ -200,48 +163,53 @@ def _naming(photo: str) -> Iterator[None]:
         raise PhotoError(f"{photo}: {error.message}", reason=error.reason, hint=error.hint) from error
 
 
-def embed_probes(encoder: Encoder, probes: Sequence[Probe]) -> list[tuple[Probe, Vectors]]:
-    """Each probe with (n, d) float32, a row for each of its usable faces; all of them share runs of the recogniser.
-
-    A face that the recogniser fails on is not usable in the probe that comes back.
-    """
-    made = iter(encoder.embed_crops([crop for probe in probes for crop in probe.usable]))
-    return [_embedded(probe, [next(made) for _ in probe.usable], encoder.info.dimension) for probe in probes]
-
-
-def _embedded(probe: Probe, made: Sequence[Vector | Rejection], dimension: int) -> tuple[Probe, Vectors]:
-    remaining = iter(made)
-    crops: list[Pixels | Rejection] = []
-    for crop in probe.crops:
-        vector = crop if isinstance(crop, Rejection) else next(remaining)
-        crops.append(vector if isinstance(vector, Rejection) else crop)
-    rows = [vector for vector in made if not isinstance(vector, Rejection)]
-    return replace(probe, crops=tuple(crops)), np.array(rows, np.float32).reshape(-1, dimension)
-
-
-def identify(gallery: Gallery, encoder: Encoder, image: Image, options: SearchOptions) -> list[SearchResult]:
+def identify(gallery: Gallery, extractor: Extractor, image: Image, options: SearchOptions) -> list[SearchResult]:
     """One result per face, best detection first; a photo or face that cannot be searched is `unusable`."""
-    probe = prepare_probe(encoder, image)
-    ((probe, vectors),) = embed_probes(encoder, [probe])
-    if not len(vectors):
-        return decide_probe(probe, [], options)
-    model_id = encoder.info.model_id  # another may have become the gallery's while the photo was looked at
+    (photo,) = extractor.finish([prepare_probe(extractor, image)])
+    return search_photo(gallery, photo, options)
+
+
+def identify_many(
+    gallery: Gallery, extractor: Extractor, images: Iterable[Path | bytes], options: SearchOptions
+) -> Generator[list[SearchResult], None, None]:
+    """`identify` for many files at once, in their order, as enrolment reads, decodes and embeds them."""
+    photos = extractor.extract_many(images, photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS)
+    with closing(photos):
+        for photo in photos:
+            yield search_photo(gallery, photo.of(image_name(photo.source)), options)
+
+
+def search_photo(gallery: Gallery, photo: Extraction[str], options: SearchOptions) -> list[SearchResult]:
+    """Search the faces of a photo that have a template, and decide on each face."""
+    templates = photo.templates
+    if not templates:
+        return decide_photo(photo, [], options)
+    vectors = vectors_of(photo)
+    model_id = templates[0].model_id  # another may have become the gallery's while the photo was looked at
     if not options.degraded:
-        return decide_probe(probe, gallery.search(vectors, options.k, options.where, model_id), options)
+        return decide_photo(photo, gallery.search(vectors, options.k, options.where, model_id), options)
     found, complete = gallery.search_or_local(vectors, options.k, options.where, model_id)
-    return [replace(result, complete=complete) for result in decide_probe(probe, found, options)]
+    return [replace(result, complete=complete) for result in decide_photo(photo, found, options)]
 
 
-def decide_probe(probe: Probe, found: Sequence[Sequence[Candidate]], options: SearchOptions) -> list[SearchResult]:
-    """One result per face, from the candidates `found` for each usable one; one for a photo without any face."""
-    if probe.rejection is not None:
-        return [_unusable(probe.name, None, None, probe.rejection, options)]
+def vectors_of(photo: Extraction[str]) -> Vectors:
+    """(n, d) float32, a row for each template."""
+    return np.array([each.vector for each in photo.templates], np.float32)
+
+
+def decide_photo(
+    photo: Extraction[str], found: Sequence[Sequence[Candidate]], options: SearchOptions
+) -> list[SearchResult]:
+    """One result per face, from the candidates `found` for each template; one for a photo without any face."""
+    if not photo.faces:
+        assert photo.rejection is not None
+        return [_unusable(photo.source, None, None, photo.rejection, options)]
     remaining = iter(found)
     return [
-        _unusable(probe.name, number, face, crop, options)
-        if isinstance(crop, Rejection)
-        else replace(_decided(probe.name, number, face, next(remaining), options), note=probe.note)
-        for number, (face, crop) in enumerate(zip(probe.faces, probe.crops, strict=True), 1)
+        _unusable(photo.source, number, face, made, options)
+        if isinstance(made, Rejection)
+        else replace(_decided(photo.source, number, face, next(remaining), options), note=photo.note)
+        for number, (face, made) in enumerate(zip(photo.faces, photo.made, strict=True), 1)
     ]
 
 
@@ -258,17 +226,13 @@ def _unusable(
     return SearchResult(name, number, face, Decision.UNUSABLE, options.threshold, rejection=rejection)
 
 
-def _reason(error: PhotoError) -> Rejection:
-    return Rejection(Reason(error.reason), error.message)
-
-
-def verify(encoder: Encoder, a: Image, b: Image, threshold: Threshold, policy: FacePolicy) -> Comparison:
+def verify(extractor: Extractor, a: Image, b: Image, threshold: Threshold, policy: FacePolicy) -> Comparison:
     """Compare two photos 1:1. Raises as `prepare_single`, and says which of the two it is."""
     names = zip((a, b), pair_names(image_name(a), image_name(b)), strict=True)
-    probes = [prepare_single(encoder, image, policy, name=name) for image, name in names]
-    first, second = (single_vector(*embedded) for embedded in embed_probes(encoder, probes))
-    notes = (probes[0].note, probes[1].note)
-    return Comparison(image_name(a), image_name(b), float(np.dot(first, second)), threshold, notes)
+    prepared = [prepare_single(extractor, image, policy, name=name) for image, name in names]
+    first, second = extractor.finish(prepared)
+    score = float(np.dot(single_vector(first), single_vector(second)))
+    return Comparison(image_name(a), image_name(b), score, threshold, (first.note, second.note))
 
 
 def pair_names(a: str, b: str) -> tuple[str, str]:
@@ -276,13 +240,12 @@ def pair_names(a: str, b: str) -> tuple[str, str]:
     return f"The first photo ({a})", f"The second photo ({b})"
 
 
-def single_vector(probe: Probe, vectors: Vectors) -> Vector:
-    """The vector of a probe with one face. Raises `PhotoError` where the recogniser failed on it."""
-    (crop,) = probe.crops
-    if isinstance(crop, Rejection):
-        raise PhotoError(f"{probe.name}: {crop.detail}", reason=crop.reason, hint="Try --provider cpu.")
-    vector: Vector = vectors[0]
-    return vector
+def single_vector(photo: Extraction[str]) -> Vector:
+    """The vector of a photo with one face. Raises `PhotoError` where the recogniser failed on it."""
+    (made,) = photo.made
+    if isinstance(made, Rejection):
+        raise PhotoError(f"{photo.source}: {made.detail}", reason=made.reason, hint="Try --provider cpu.")
+    return made.vector
 
 
 def draw_faces(photo: Path | bytes, boxes: Sequence[tuple[Face, str, bool]], out: Output) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION
 from facesearch.errors import GalleryError, ModelMismatchError, PhotoError
 from facesearch.names import path_text
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy, refind
 from facesearch.recognition.runtime import parse_precision
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from facesearch.jobs.parts import Parts
-    from facesearch.recognition.photo_steps import EncodedPhoto
+    from facesearch.recognition.extractor import Extraction
     from facesearch.store.reembedding import KnownFace, LackingPhoto, Retired
     from facesearch.types import ModelInfo, Vector
 
@@ -85,7 +85,7 @@ class ModelChange:
     @property
     def total(self) -> int:
         """Enrolled faces that lack a template of the engine's model; those of a new model all do."""
-        model_id = self._parts.encoder.info.model_id
+        model_id = self._parts.extractor.info.model_id
         faces = self._parts.gallery().read(stored_templates.counts)["faces"]
         return {each.info.model_id: each.missing for each in self.models.all()}.get(model_id, faces)
 
@@ -96,24 +96,24 @@ class ModelChange:
         active model meanwhile. With the active model it completes what is missing.
         """
         self.models.add(self._parts.model)
-        yield from self._run(self._parts.encoder)
+        yield from self._run(self._parts.extractor)
 
-    def _run(self, encoder: Encoder) -> Iterator[ReembedOutcome]:
+    def _run(self, extractor: Extractor) -> Iterator[ReembedOutcome]:
         counts = dict.fromkeys((status.value for status in ReembedStatus), 0)
         gallery = self._parts.gallery()
         try:
-            for outcome in Reembedding(self.models, encoder, CropStore(gallery.database)).run():
+            for outcome in Reembedding(self.models, extractor, CropStore(gallery.database)).run():
                 counts[outcome.status] += 1
                 yield outcome
         finally:
-            gallery.write(audit.record, "reembed", {"model": encoder.info.model_id, **counts})
+            gallery.write(audit.record, "reembed", {"model": extractor.info.model_id, **counts})
 
     def activate(self, *, allow_missing: bool = False) -> Switch:
         """Search with the engine's model from now on.
 
         Raises `GalleryError` where faces lack a template of it and not `allow_missing`.
         """
-        return self._switch(self._parts.encoder.info.model_id, allow_missing=allow_missing)
+        return self._switch(self._parts.extractor.info.model_id, allow_missing=allow_missing)
 
     def complete_previous(self) -> Iterator[ReembedOutcome]:
         """Make what the model that was active before lacks, as `reembed` does: before a `rollback`.
@@ -133,8 +133,8 @@ class ModelChange:
         found = self.models.find(model_id)
         return Switch(found.info, previous, found.missing)
 
-    def _encoder_of(self, info: ModelInfo) -> Encoder:
-        encoder = Encoder(
+    def _encoder_of(self, info: ModelInfo) -> Extractor:
+        extractor = Extractor(
             self._parts.packs.resolve(info.pack),
             provider=info.settings.get("provider", self._parts.settings.provider),
             det_size=info.settings.get("det_size", DEFAULT_DET_SIZE),
@@ -143,12 +143,12 @@ class ModelChange:
             precision=parse_precision(info.settings.get("precision", DEFAULT_PRECISION)),
             flip=bool(info.settings.get("flip")),
         )
-        if encoder.info.model_id != info.model_id:
+        if extractor.info.model_id != info.model_id:
             raise ModelMismatchError(
-                f"The pack {info.pack} makes templates of {encoder.info.model_id} now, not of {info.model_id}.",
+                f"The pack {info.pack} makes templates of {extractor.info.model_id} now, not of {info.model_id}.",
                 "Put the files back that made the gallery; `facesearch models info PACK` shows a pack's.",
             )
-        return encoder
+        return extractor
 
     def retire(self, model: str, *, allow_missing: bool = False) -> Retired:
         """Remove a model, named by its id or its pack, with its templates for good. Raises `GalleryError`."""
@@ -160,16 +160,16 @@ class ModelChange:
 
 
 class Reembedding:
-    """One run over all photos that lack templates of the encoder's model."""
+    """One run over all photos that lack templates of the extractor's model."""
 
-    def __init__(self, models: GalleryModels, encoder: Encoder, crops: CropStore) -> None:
+    def __init__(self, models: GalleryModels, extractor: Extractor, crops: CropStore) -> None:
         self._models = models
-        self._encoder = encoder
+        self._extractor = extractor
         self._crops = crops
 
     def run(self) -> Iterator[ReembedOutcome]:
         """An outcome per photo. Photos that are enrolled meanwhile come last, as their ids are higher."""
-        model_id, after = self._encoder.info.model_id, 0
+        model_id, after = self._extractor.info.model_id, 0
         while group := self._models.lacking(model_id, after=after, limit=LOOKUP):
             after = group[-1].photo_id
             there: list[LackingPhoto] = []
@@ -183,7 +183,7 @@ class Reembedding:
 
     def _embed(self, photos: list[LackingPhoto]) -> Iterator[ReembedOutcome]:
         batch: list[tuple[ReembedOutcome, list[tuple[int, Vector]]]] = []
-        for encoded in self._encoder.encode_many(photos, self._load, policy=FacePolicy.ALL, limits=NO_LIMITS):
+        for encoded in self._extractor.extract_many(photos, self._load, policy=FacePolicy.ALL, limits=NO_LIMITS):
             batch.append(_assign(encoded))
             if len(batch) >= COMMIT:
                 yield from self._commit(batch)
@@ -194,7 +194,7 @@ class Reembedding:
         """Put the batch on disk, then report it."""
         vectors = [pair for _, pairs in batch for pair in pairs]
         if vectors:
-            self._models.add_templates(self._encoder.info.model_id, vectors)
+            self._models.add_templates(self._extractor.info.model_id, vectors)
         for outcome, _ in batch:
             yield outcome
 
@@ -220,7 +220,7 @@ def _without(
     return ReembedOutcome(path_text(photo.path), status, 0, missing, rejection=Rejection(reason, why))
 
 
-def _assign(encoded: EncodedPhoto[LackingPhoto]) -> tuple[ReembedOutcome, list[tuple[int, Vector]]]:
+def _assign(encoded: Extraction[LackingPhoto]) -> tuple[ReembedOutcome, list[tuple[int, Vector]]]:
     """Give each enrolled face that lacks one the vector of the face that was found in its place."""
     photo = encoded.source
     from_crop = is_upload(photo.path)
@@ -241,18 +241,16 @@ def _assign(encoded: EncodedPhoto[LackingPhoto]) -> tuple[ReembedOutcome, list[t
     return ReembedOutcome(path_text(photo.path), status, len(vectors), len(problems), from_crop, rejection), vectors
 
 
-def _refound(encoded: EncodedPhoto[LackingPhoto], *, from_crop: bool) -> Iterator[tuple[KnownFace, Vector | Rejection]]:
+def _refound(encoded: Extraction[LackingPhoto], *, from_crop: bool) -> Iterator[tuple[KnownFace, Vector | Rejection]]:
     """Each enrolled face with its new vector, or why there is none."""
     photo = encoded.source
-    seen = [*(template.face for template in encoded.templates), *(face for face, _ in encoded.unused)]
     known = photo.faces[:1] if from_crop else photo.faces
     boxes = [box_in_thumbnail(face.box) if from_crop else face.box for face in known]
-    for face, place in zip(known, refind(boxes, seen), strict=True):
+    for face, place in zip(known, refind(boxes, encoded.faces), strict=True):
         if isinstance(place, Rejection):
             yield face, place
-        elif place < len(encoded.templates):
-            yield face, encoded.templates[place].vector
         else:
-            yield face, encoded.unused[place - len(encoded.templates)][1]
+            made = encoded.made[place]
+            yield face, made if isinstance(made, Rejection) else made.vector
     for face in photo.faces[len(known) :]:
         yield face, Rejection(Reason.FACE_NOT_FOUND, "Of this upload a picture of another face was kept.")

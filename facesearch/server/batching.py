@@ -21,18 +21,18 @@ import numpy as np
 
 from facesearch.errors import FaceSearchError
 from facesearch.jobs.probes import (
-    Probe,
     SearchOptions,
-    decide_probe,
-    embed_probes,
-    find_probe,
+    decide_photo,
     pair_names,
     prepare_probe,
     prepare_single,
     single_vector,
+    vectors_of,
 )
 from facesearch.machine import usable_cores
-from facesearch.recognition.encoder import BATCH, Encoder
+from facesearch.recognition.extractor import Extraction, Extractor, Prepared
+from facesearch.recognition.models import BATCH
+from facesearch.recognition.quality import NO_LIMITS
 from facesearch.recognition.thumbnail import preview
 from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.server.problems import busy
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from facesearch.recognition.quality import FacePolicy
     from facesearch.server.following import InForce, ModelInForce
     from facesearch.server.uploads import Upload
-    from facesearch.types import Candidate, SearchResult, Vectors
+    from facesearch.types import Candidate, SearchResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _FaceJob(_Job):
     now: InForce
     ask: Ask | None = None
     """None: only the vector of its one face is wanted."""
-    probe: Probe | None = field(default=None, init=False)
+    probe: Prepared[str] | None = field(default=None, init=False)
 
 
 Job = TypeVar("Job", bound=_Job)
@@ -132,11 +132,11 @@ class Pipeline:
 
     # -- what requests ask for
 
-    async def detect(self, photos: Sequence[Upload]) -> list[Probe]:
-        """The faces of each photo, without crops."""
-        find = partial(find_probe, (await self._models.current()).engine.encoder)
+    async def detect(self, photos: Sequence[Upload]) -> list[Extraction[str]]:
+        """The faces of each photo, without templates."""
+        find = partial(prepare_probe, (await self._models.current()).engine.extractor, limits=NO_LIMITS)
         jobs = [_Job(partial(find, photo.data, name=photo.name)) for photo in photos]
-        return await self._run(jobs, self._only_prepare)
+        return [prepared.photo for prepared in await self._run(jobs, self._only_prepare)]
 
     async def preview(self, photo: Upload) -> tuple[bytes, int, int]:
         """What `thumbnail.preview` gives. Raises `PhotoError`."""
@@ -147,7 +147,7 @@ class Pipeline:
         """What `FaceSearch.identify` gives for each photo."""
 
         async def work(now: InForce) -> list[list[SearchResult]]:
-            prepare = partial(prepare_probe, now.engine.encoder)
+            prepare = partial(prepare_probe, now.engine.extractor)
             jobs = [_FaceJob(partial(prepare, photo.data, name=photo.name), now, ask) for photo in photos]
             return await self._run(jobs, self._prepare)
 
@@ -156,11 +156,11 @@ class Pipeline:
     async def verify(self, a: Upload, b: Upload, policy: FacePolicy, threshold: Threshold | None) -> Comparison:
         """What `FaceSearch.verify` gives; no `threshold` takes the one in force."""
         now = await self._models.current()
-        prepare = partial(prepare_single, now.engine.encoder)
+        prepare = partial(prepare_single, now.engine.extractor)
         names = zip((a, b), pair_names(a.name, b.name), strict=True)
         jobs = [_FaceJob(partial(prepare, photo.data, policy, name=name), now) for photo, name in names]
         first, second = await self._run(jobs, self._prepare)
-        notes = tuple(job.probe.note if job.probe else None for job in jobs)
+        notes = tuple(job.probe.photo.note if job.probe else None for job in jobs)
         assert len(notes) == 2
         return Comparison(a.name, b.name, float(np.dot(first, second)), threshold or now.threshold, notes)
 
@@ -232,26 +232,26 @@ class Pipeline:
     def _answer(self, group: Sequence[_FaceJob]) -> None:
         engines = {job.now.engine for job in group}  # several only while the model is switched
         for engine in engines:
-            self._answer_with(engine.encoder, [job for job in group if job.now.engine is engine])
+            self._answer_with(engine.extractor, [job for job in group if job.now.engine is engine])
 
-    def _answer_with(self, encoder: Encoder, group: Sequence[_FaceJob]) -> None:
+    def _answer_with(self, extractor: Extractor, group: Sequence[_FaceJob]) -> None:
         probes = [job.probe for job in group if job.probe is not None]
-        searches: dict[tuple[object, ...], list[tuple[_FaceJob, Probe, Vectors]]] = {}
-        for job, (probe, rows) in zip(group, embed_probes(encoder, probes), strict=True):
+        searches: dict[tuple[object, ...], list[tuple[_FaceJob, Extraction[str]]]] = {}
+        for job, photo in zip(group, extractor.finish(probes), strict=True):
             if job.ask is None:
-                job.settle(partial(single_vector, probe, rows))
+                job.settle(partial(single_vector, photo))
             else:
                 where = tuple(sorted((job.ask.where or {}).items()))
-                searches.setdefault((job.ask.k, where, job.ask.degraded), []).append((job, probe, rows))
+                searches.setdefault((job.ask.k, where, job.ask.degraded), []).append((job, photo))
         for together in searches.values():
             self._search(together)
 
-    def _search(self, together: Sequence[tuple[_FaceJob, Probe, Vectors]]) -> None:
+    def _search(self, together: Sequence[tuple[_FaceJob, Extraction[str]]]) -> None:
         asked, model_id = together[0][0].ask, together[0][0].now.model_id
         assert asked is not None
         found: list[tuple[Candidate, ...]] = []
         complete = True
-        vectors = [rows for _, _, rows in together if len(rows)]
+        vectors = [vectors_of(photo) for _, photo in together if photo.templates]
         try:
             if vectors:
                 gallery, stacked = self._engine.gallery, np.concatenate(vectors)
@@ -260,18 +260,19 @@ class Pipeline:
                 else:
                     found = gallery.search(stacked, asked.k, asked.where, model_id)
         except FaceSearchError as error:
-            for job, _, _ in together:
+            for job, _ in together:
                 job.future.set_exception(error)
             return
         start = 0
-        for job, probe, rows in together:
+        for job, photo in together:
             assert job.ask is not None
             given = job.ask.threshold
             threshold = job.now.threshold if given is None else Threshold(given, "given")
             options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
-            results = decide_probe(probe, found[start : start + len(rows)], options)
-            if not complete and len(rows):
+            count = len(photo.templates)
+            results = decide_photo(photo, found[start : start + count], options)
+            if not complete and count:
                 results = [replace(result, complete=False) for result in results]
             self._engine.count_query(results)
             job.future.set_result(results)
-            start += len(rows)
+            start += count

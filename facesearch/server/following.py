@@ -50,7 +50,7 @@ class ModelInForce:
 
     def __init__(self, engine: FaceSearch) -> None:
         """Raises `ModelError` where the models cannot be used, or as `look`."""
-        engine.encoder.info  # noqa: B018  # pulls a known pack: later none is
+        engine.extractor.info  # noqa: B018  # pulls a known pack: later none is
         self._own = engine
         self._lock = threading.Lock()
         self._snapshot: InForce | None = None
@@ -71,7 +71,7 @@ class ModelInForce:
         with self._lock:
             while True:
                 engine = self._engine()
-                model_id = engine.encoder.info.model_id
+                model_id = engine.extractor.info.model_id
                 snapshot = InForce(engine, model_id, engine.threshold)
                 active = self._own.gallery.model()
                 if active is None or active.model_id == model_id:  # else it was switched while the rest was read
@@ -86,7 +86,7 @@ class ModelInForce:
             return snapshot.engine
         engine = _engine_of_active_model(self._own)
         if snapshot is not None:
-            log.warning("The gallery's model is %s now: it is in force here.", engine.encoder.info.model_id)
+            log.warning("The gallery's model is %s now: it is in force here.", engine.extractor.info.model_id)
         return engine
 
     async def answer(self, work: Callable[[InForce], Awaitable[Answer]]) -> Answer:
@@ -145,7 +145,7 @@ def _with_pack(engine: FaceSearch, pack: str, active: ModelInfo) -> FaceSearch:
             f"The gallery's model is {active.model_id}, and its pack {pack} is not on this machine.",
             f"{how}, and it is taken up by itself; or start again with --pack and the folder of that pack.",
         ) from error
-    made = found.encoder.info
+    made = found.extractor.info
     if made.model_id != active.model_id:
         engine.gallery.require_model(made)
     return found

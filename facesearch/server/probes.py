@@ -42,7 +42,7 @@ async def detect(request: Request, state: StateOf, _: Reader) -> Detections:
     for index, probe in enumerate(await state.pipeline.detect(form.photos)):
         faces: list[tuple[int | None, Face | None]] = [*enumerate(probe.faces, 1)] or [(None, None)]
         results += [
-            SentFace.of_face(probe.name, number, face, probe.rejection, probe.note, photo_index=index)
+            SentFace.of_face(probe.source, number, face, probe.rejection, probe.note, photo_index=index)
             for number, face in faces
         ]
     return Detections(results=results)

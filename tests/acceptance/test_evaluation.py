@@ -17,7 +17,7 @@ from facesearch.evaluation.trials.folders import read_people
 from facesearch.evaluation.trials.table import encode
 from facesearch.jobs.calibrate import Request, calibrate_on_labelled
 from facesearch.jobs.embeddings import PhotoEmbedder
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.store import PackStore
 
 pytestmark = pytest.mark.slow
@@ -89,8 +89,10 @@ def test_a_search_finds_the_right_person_first(lfw: Lfw) -> None:
 def test_calibrated_thresholds_hold_on_people_left_out(lfw: Lfw) -> None:
     """Fit on half of the people, in 20 ways: the FPIR of the other half lies in the stated interval in nearly all."""
     people = read_people(lfw.faces / "lfw")
-    encoder = Encoder(PackStore([lfw.pack.parent], offline=True).find(str(lfw.pack)), provider="cpu", det_size="auto")
-    found = PhotoEmbedder(encoder, cache=lfw.cache / "embeddings").embed(people.photos)
+    extractor = Extractor(
+        PackStore([lfw.pack.parent], offline=True).find(str(lfw.pack)), provider="cpu", det_size="auto"
+    )
+    found = PhotoEmbedder(extractor, cache=lfw.cache / "embeddings").embed(people.photos)
     assert found.computed == 0
     vectors = np.array([each.vector for each in found.photos], np.float32)
     subject = encode(people.subject_ids, {})

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.store import photos as stored_photos
 from facesearch.store import subjects, templates
 
@@ -101,8 +101,8 @@ def test_a_second_run_embeds_nothing(enrolled: Enrolled, monkeypatch: pytest.Mon
         raise AssertionError("a model was opened")
 
     with FaceSearch.open(enrolled.gallery) as engine:
-        monkeypatch.setattr(Encoder, "_open_detector", refuse)
-        monkeypatch.setattr(Encoder, "_open_embedder", refuse)
+        monkeypatch.setattr(Extractor, "_open_detector", refuse)
+        monkeypatch.setattr(Extractor, "_open_embedder", refuse)
         statuses = Counter(outcome.status.value for outcome in engine.enroll(enrolled.photos, faces="largest"))
     assert statuses == {"unchanged": PHOTOS}
 

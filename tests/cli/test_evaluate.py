@@ -15,7 +15,7 @@ from PIL import Image
 from facesearch import FaceSearch
 from facesearch.demo.portraits import PEOPLE, draw_portrait, write_photo
 from facesearch.recognition.alignment import align
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.store import audit
 from tests.cli.conftest import Command
 
@@ -111,8 +111,8 @@ def test_a_second_run_embeds_nothing(
     monkeypatch.setenv("FACESEARCH_CACHE", str(tmp_path / "cache"))
     first = command("eval", pairs, "--photos", people_folder, "--json")
     assert "12 photos: 12 embedded now" in first.err
-    monkeypatch.setattr(Encoder, "_open_detector", None)
-    monkeypatch.setattr(Encoder, "_open_embedder", None)
+    monkeypatch.setattr(Extractor, "_open_detector", None)
+    monkeypatch.setattr(Extractor, "_open_embedder", None)
     second = command("eval", pairs, "--photos", people_folder, "--json")
     assert "12 photos: 0 embedded now" in second.err
     assert first.records[1:] == second.records[1:]

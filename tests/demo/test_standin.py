@@ -13,7 +13,7 @@ from PIL import Image
 from facesearch.demo.drawing import Brush
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landscape, draw_portrait
 from facesearch.demo.standin import THRESHOLD, build_standin_pack
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.graph import read_graph
 from facesearch.recognition.packs.store import PackStore
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy
@@ -28,17 +28,17 @@ VARIATIONS = 6
 
 
 @pytest.fixture(scope="module")
-def encoder(standin_pack: Path) -> Encoder:
-    return Encoder(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", workers=1)
+def extractor(standin_pack: Path) -> Extractor:
+    return Extractor(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", workers=1)
 
 
 @pytest.fixture(scope="module")
-def vectors(encoder: Encoder) -> Vectors:
+def vectors(extractor: Extractor) -> Vectors:
     """(people, variations, d); fails where a portrait does not show exactly one face."""
     rows = []
     for person in range(len(PEOPLE)):
         for variation in range(VARIATIONS):
-            (template,) = encoder.encode(draw_portrait(person, variation))
+            (template,) = extractor.encode(draw_portrait(person, variation))
             rows.append(template.vector)
     return np.stack(rows).reshape(len(PEOPLE), VARIATIONS, -1)
 
@@ -62,10 +62,10 @@ def test_the_graphs_look_like_scrfd_and_arcface(standin_pack: Path) -> None:
 
 @pytest.mark.parametrize("det_size", ["auto", "640", "320"])
 def test_landmarks_lie_where_they_were_drawn(standin_pack: Path, det_size: str) -> None:
-    encoder = Encoder(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", det_size=det_size)
+    extractor = Extractor(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", det_size=det_size)
     drawn = _drawn_landmarks()
     for person in range(len(PEOPLE)):
-        (face,) = encoder.detect(draw_portrait(person, 0))
+        (face,) = extractor.detect(draw_portrait(person, 0))
         eye_distance = drawn[1, 0] - drawn[0, 0]
         off = np.linalg.norm(face.landmarks - drawn, axis=1) / eye_distance
         assert off[:3].max() < 0.08, PEOPLE[person]
@@ -79,20 +79,20 @@ def _drawn_landmarks() -> NDArray[np.float32]:
     return np.array(brush.pixels([(-0.5, 0), (0.5, 0), (0, 0.57), (-0.43, 1.16), (0.43, 1.16)]), dtype=np.float32)
 
 
-def test_every_person_of_a_group_is_found_and_recognised(encoder: Encoder, vectors: Vectors) -> None:
-    templates = sorted(encoder.encode(draw_group(GROUP)), key=lambda template: template.face.box[0])
+def test_every_person_of_a_group_is_found_and_recognised(extractor: Extractor, vectors: Vectors) -> None:
+    templates = sorted(extractor.encode(draw_group(GROUP)), key=lambda template: template.face.box[0])
     best = [int(np.max(vectors @ template.vector, axis=1).argmax()) for template in templates]
     assert best == list(GROUP)
 
 
-def test_a_landscape_has_no_face(encoder: Encoder) -> None:
-    assert encoder.detect(draw_landscape()) == []
+def test_a_landscape_has_no_face(extractor: Extractor) -> None:
+    assert extractor.detect(draw_landscape()) == []
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_noise_has_no_face(encoder: Encoder, seed: int) -> None:
+def test_noise_has_no_face(extractor: Extractor, seed: int) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, size=(240, 320, 3), dtype=np.uint8)
-    assert encoder.detect(noise) == []
+    assert extractor.detect(noise) == []
 
 
 def test_the_threshold_separates_mated_from_non_mated_scores(vectors: Vectors) -> None:
@@ -105,14 +105,14 @@ def test_the_threshold_separates_mated_from_non_mated_scores(vectors: Vectors) -
     assert scores[pairs][~mated].max() < THRESHOLD - 0.1
 
 
-def test_the_stranger_is_like_nobody(encoder: Encoder, vectors: Vectors) -> None:
+def test_the_stranger_is_like_nobody(extractor: Extractor, vectors: Vectors) -> None:
     for variation in range(VARIATIONS):
-        (template,) = encoder.encode(draw_portrait(STRANGER, variation))
+        (template,) = extractor.encode(draw_portrait(STRANGER, variation))
         assert float(np.max(vectors @ template.vector)) < THRESHOLD - 0.1
 
 
-def test_every_photo_written_is_good_enough_to_enroll(encoder: Encoder, people_folder: Path) -> None:
+def test_every_photo_written_is_good_enough_to_enroll(extractor: Extractor, people_folder: Path) -> None:
     photos = sorted(people_folder.rglob("*.jpg"))
-    results = list(encoder.encode_many(photos, Path.read_bytes, policy=FacePolicy.SINGLE, limits=ENROLL_LIMITS))
+    results = list(extractor.extract_many(photos, Path.read_bytes, policy=FacePolicy.SINGLE, limits=ENROLL_LIMITS))
     assert len(results) == 48
     assert [(result.source, result.rejection) for result in results if result.rejection is not None] == []

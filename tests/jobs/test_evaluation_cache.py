@@ -15,7 +15,7 @@ from facesearch.demo.portraits import PEOPLE
 from facesearch.errors import ConfigError, EvaluationError
 from facesearch.jobs.embedding_cache import Embedding, EmbeddingCache, forget_embeddings
 from facesearch.jobs.embeddings import PhotoEmbedder
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.quality import ENROLL_LIMITS
 from facesearch.types import Face, Quality, Template
 
@@ -132,12 +132,12 @@ def test_a_photo_is_embedded_once_and_then_never(
     enrolled: FaceSearch, people_folder: Path, scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = [people_folder / PEOPLE[0] / "1.jpg", scenes_folder / "landscape.jpg", scenes_folder / "group.jpg"]
-    first = PhotoEmbedder(enrolled.encoder, cache=tmp_path).embed([*photos, photos[0]])
+    first = PhotoEmbedder(enrolled.extractor, cache=tmp_path).embed([*photos, photos[0]])
     assert first.computed == 3
     assert first.reasons == {"face_not_found": 1}
     assert first.several_faces == 1
-    monkeypatch.setattr(Encoder, "encode_many", None)
-    again = PhotoEmbedder(enrolled.encoder, cache=tmp_path).embed([*photos, photos[0]])
+    monkeypatch.setattr(Extractor, "extract_many", None)
+    again = PhotoEmbedder(enrolled.extractor, cache=tmp_path).embed([*photos, photos[0]])
     assert again.computed == 0
     for old, new in zip(first.photos, again.photos, strict=True):
         assert (old.vector is None) == (new.vector is None)
@@ -147,7 +147,7 @@ def test_a_photo_is_embedded_once_and_then_never(
 
 def test_a_changed_photo_is_embedded_again(enrolled: FaceSearch, people_folder: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
-    embedder = PhotoEmbedder(enrolled.encoder, cache=tmp_path / "cache")
+    embedder = PhotoEmbedder(enrolled.extractor, cache=tmp_path / "cache")
     photo.write_bytes((people_folder / PEOPLE[0] / "1.jpg").read_bytes())
     assert embedder.embed([photo]).computed == 1
     photo.write_bytes((people_folder / PEOPLE[1] / "1.jpg").read_bytes())
@@ -157,17 +157,17 @@ def test_a_changed_photo_is_embedded_again(enrolled: FaceSearch, people_folder: 
 def test_a_photo_that_cannot_be_used_is_a_failure(enrolled: FaceSearch, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.jpg")
-    found = PhotoEmbedder(enrolled.encoder).embed([tmp_path / "empty.jpg", tmp_path / "pipe.jpg"])
+    found = PhotoEmbedder(enrolled.extractor).embed([tmp_path / "empty.jpg", tmp_path / "pipe.jpg"])
     assert found.reasons == {"unreadable": 2}
 
 
 def test_a_photo_that_is_not_there_is_refused_by_name(enrolled: FaceSearch, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"1 of 1 photos cannot be read: .*nowhere\.jpg"):
-        PhotoEmbedder(enrolled.encoder).embed([tmp_path / "nowhere.jpg"])
+        PhotoEmbedder(enrolled.extractor).embed([tmp_path / "nowhere.jpg"])
 
 
 def test_limits_turn_poor_faces_into_failures(enrolled: FaceSearch, people_folder: Path) -> None:
-    found = PhotoEmbedder(enrolled.encoder).embed([people_folder / PEOPLE[0] / "1.jpg"])
+    found = PhotoEmbedder(enrolled.extractor).embed([people_folder / PEOPLE[0] / "1.jpg"])
     assert found.limited(ENROLL_LIMITS).usable == [0]
     strict = replace(ENROLL_LIMITS, min_size=10_000.0)
     assert found.limited(strict).reasons == {"face_too_small": 1}

@@ -13,7 +13,7 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.jobs.reembedding import COMMIT
-from facesearch.recognition.encoder import MOST_WORKERS
+from facesearch.recognition.models import MOST_WORKERS
 from facesearch.recognition.pipeline import AHEAD
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL.")
@@ -30,7 +30,7 @@ def run_killed(gallery: Path, pack: Path, kills: int) -> int:
     read: list[str] = []
     for left in range(kills, -1, -1):
         with FaceSearch.open(gallery, pack=pack, provider="cpu") as engine:
-            model_id = engine.encoder.info.model_id
+            model_id = engine.extractor.info.model_id
             known = {each.info.model_id for each in engine.model_change.models.all()}
             lacking = engine.model_change.models.lacking(model_id, after=0, limit=10_000) if model_id in known else None
             total = engine.model_change.total

@@ -108,7 +108,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def sessions(pack: ModelPack) -> list[Session]:
-    """Both models, opened as the encoder opens them."""
+    """Both models, opened as the extractor opens them."""
     cpu = choose_provider("cpu")
     return [open_session(file.path, cpu, sha256=file.sha256, threads=1) for file in (pack.detector, pack.recognizer)]
 

@@ -15,7 +15,7 @@ from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Detector
 from facesearch.recognition.embedder import Embedder
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.photo import decode_photo, read_photo_bytes
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge, refind
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def encoders(testpack_dir: Path) -> dict[str, Encoder]:
+def extractors(testpack_dir: Path) -> dict[str, Extractor]:
     pack = read_pack_folder(testpack_dir)
-    return {size: Encoder(pack, provider="cpu", det_size=size) for size in ("640", "320", "auto", "fast")}
+    return {size: Extractor(pack, provider="cpu", det_size=size) for size in ("640", "320", "auto", "fast")}
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def golden(assets: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
 
 @pytest.mark.parametrize("det_size", ["640", "320", "auto"])
 def test_faces_and_vectors_are_those_of_insightface(
-    det_size: str, assets: Path, encoders: dict[str, Encoder], golden: dict[str, dict[str, list[dict[str, Any]]]]
+    det_size: str, assets: Path, extractors: dict[str, Extractor], golden: dict[str, dict[str, list[dict[str, Any]]]]
 ) -> None:
     vectors = np.load(assets / "golden" / "insightface.npy")
     assert golden[det_size]
     for photo, expected in golden[det_size].items():
-        templates = encoders[det_size].encode(decode_photo(read_photo_bytes(assets / photo)))
+        templates = extractors[det_size].encode(decode_photo(read_photo_bytes(assets / photo)))
         assert len(templates) == len(expected), photo
         for index, (template, face) in enumerate(zip(templates, expected, strict=True)):
             assert face["face"] == index
@@ -61,10 +61,10 @@ def test_faces_and_vectors_are_those_of_insightface(
             assert template.vector @ vectors[face["row"]] >= 0.9999
 
 
-def test_fast_finds_the_faces_that_640_finds(assets: Path, encoders: dict[str, Encoder]) -> None:
+def test_fast_finds_the_faces_that_640_finds(assets: Path, extractors: dict[str, Extractor]) -> None:
     for photo in sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[:12]:
         pixels = decode_photo(read_photo_bytes(photo))
-        found, closer = encoders["fast"].detect(pixels), encoders["640"].detect(pixels)
+        found, closer = extractors["fast"].detect(pixels), extractors["640"].detect(pixels)
         (place,) = refind([tuple(closer[0].box.tolist())], found)
         assert isinstance(place, int), photo
 
@@ -74,26 +74,26 @@ def group(assets: Path) -> Pixels:
     return decode_photo(read_photo_bytes(assets / "faces" / "group" / "t1.jpg"))
 
 
-def test_batched_vectors_equal_single_ones(testpack_dir: Path, encoders: dict[str, Encoder], group: Pixels) -> None:
+def test_batched_vectors_equal_single_ones(testpack_dir: Path, extractors: dict[str, Extractor], group: Pixels) -> None:
     file = read_pack_folder(testpack_dir).recognizer
     session = open_session(file.path, choose_provider("cpu"), sha256=file.sha256, threads=None)
     embedder = Embedder(session, file.input_mean, file.input_std, file.dimension)
-    crops = np.stack([align(group, face.landmarks) for face in encoders["auto"].detect(group)])
+    crops = np.stack([align(group, face.landmarks) for face in extractors["auto"].detect(group)])
     assert len(crops) > 4
     singles = np.concatenate([embedded(embedder, crops[i : i + 1]) for i in range(len(crops))])
     np.testing.assert_allclose(embedded(embedder, crops), singles, atol=1e-5, rtol=0)
 
 
-def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, encoders: dict[str, Encoder]) -> None:
+def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, extractors: dict[str, Extractor]) -> None:
     photos = [*sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[:20], assets / "faces" / "group" / "t1.jpg"]
-    encoder = encoders["320"]
-    many = Encoder(read_pack_folder(testpack_dir), provider="cpu", det_size="320", workers=2, batch=5)
-    results = list(many.encode_many(photos, read_photo_bytes, policy=FacePolicy.ALL, limits=ENROLL_LIMITS))
+    extractor = extractors["320"]
+    many = Extractor(read_pack_folder(testpack_dir), provider="cpu", det_size="320", workers=2, batch=5)
+    results = list(many.extract_many(photos, read_photo_bytes, policy=FacePolicy.ALL, limits=ENROLL_LIMITS))
     assert [result.source for result in results] == photos
     for result in results:
         alone = [
             template
-            for template in encoder.encode(decode_photo(read_photo_bytes(result.source)))
+            for template in extractor.encode(decode_photo(read_photo_bytes(result.source)))
             if judge(template.face, template.quality, ENROLL_LIMITS) is None
         ]
         assert len(result.templates) == len(alone)
@@ -102,13 +102,13 @@ def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, enco
             assert together.quality == single.quality
 
 
-def best(encoder: Encoder, pixels: Pixels) -> Template:
-    chosen = choose_faces(encoder.detect(pixels), FacePolicy.LARGEST, (pixels.shape[1], pixels.shape[0]))
+def best(extractor: Extractor, pixels: Pixels) -> Template:
+    chosen = choose_faces(extractor.detect(pixels), FacePolicy.LARGEST, (pixels.shape[1], pixels.shape[0]))
     assert not isinstance(chosen, Rejection)
-    return encoder.encode(pixels, chosen)[0]
+    return extractor.encode(pixels, chosen)[0]
 
 
-def test_orientation_does_not_change_who_it_is(assets: Path, encoders: dict[str, Encoder]) -> None:
+def test_orientation_does_not_change_who_it_is(assets: Path, extractors: dict[str, Extractor]) -> None:
     source = sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3]
     upright = Image.open(source).convert("RGB")
     vectors = []
@@ -121,11 +121,11 @@ def test_orientation_does_not_change_who_it_is(assets: Path, encoders: dict[str,
         exif[0x0112] = orientation
         buffer = BytesIO()
         stored.save(buffer, "JPEG", quality=95, exif=exif)
-        vectors.append(best(encoders["320"], decode_guarded(buffer.getvalue())).vector)
+        vectors.append(best(extractors["320"], decode_guarded(buffer.getvalue())).vector)
     assert (np.stack(vectors) @ np.stack(vectors).T).min() >= 0.99
 
 
-def test_a_format_or_a_mode_does_not_change_who_it_is(assets: Path, encoders: dict[str, Encoder]) -> None:
+def test_a_format_or_a_mode_does_not_change_who_it_is(assets: Path, extractors: dict[str, Extractor]) -> None:
     photo = Image.open(sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3]).convert("RGB")
     grey = photo.convert("L")
     sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
@@ -140,28 +140,28 @@ def test_a_format_or_a_mode_does_not_change_who_it_is(assets: Path, encoders: di
         ("JPEG", grey, 0.93),
         ("PNG", sixteen, 0.93),
     ]
-    original = best(encoders["320"], np.asarray(photo)).vector
+    original = best(extractors["320"], np.asarray(photo)).vector
     for kind, image, cosine in least:
         buffer = BytesIO()
         image.save(buffer, kind, **({"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}))
-        again = best(encoders["320"], decode_guarded(buffer.getvalue())).vector
+        again = best(extractors["320"], decode_guarded(buffer.getvalue())).vector
         assert float(original @ again) >= cosine, (kind, image.mode)
 
 
 @pytest.mark.slow
-def test_the_enrolment_limits_refuse_next_to_none_of_lfw(assets: Path, encoders: dict[str, Encoder]) -> None:
+def test_the_enrolment_limits_refuse_next_to_none_of_lfw(assets: Path, extractors: dict[str, Extractor]) -> None:
     photos = sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[::4]
-    results = encoders["320"].encode_many(photos, read_photo_bytes, policy=FacePolicy.LARGEST, limits=ENROLL_LIMITS)
+    results = extractors["320"].extract_many(photos, read_photo_bytes, policy=FacePolicy.LARGEST, limits=ENROLL_LIMITS)
     assert sum(result.rejection is not None for result in results) <= len(photos) // 50
 
 
-def test_a_photo_made_tiny_or_blurred_is_refused_for_that(assets: Path, encoders: dict[str, Encoder]) -> None:
+def test_a_photo_made_tiny_or_blurred_is_refused_for_that(assets: Path, extractors: dict[str, Extractor]) -> None:
     photo = Image.open(sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3]).convert("RGB")
     tiny = np.asarray(photo.resize((60, 60), Image.Resampling.BOX))
     smooth = np.asarray(photo.resize((30, 30), Image.Resampling.BOX).resize((250, 250), Image.Resampling.BICUBIC))
 
     def reason(pixels: Pixels) -> Reason | None:
-        template = best(encoders["auto"], pixels)
+        template = best(extractors["auto"], pixels)
         rejection = judge(template.face, template.quality, ENROLL_LIMITS)
         return None if rejection is None else rejection.reason
 
@@ -170,14 +170,14 @@ def test_a_photo_made_tiny_or_blurred_is_refused_for_that(assets: Path, encoders
     assert reason(smooth) is Reason.BLURRED
 
 
-def test_another_scrfd_finds_the_same_faces(assets: Path, encoders: dict[str, Encoder], group: Pixels) -> None:
+def test_another_scrfd_finds_the_same_faces(assets: Path, extractors: dict[str, Extractor], group: Pixels) -> None:
     session = open_session(
         assets / "models" / "detectors" / "det_2.5g.onnx",
         choose_provider("cpu"),
         sha256="041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
         threads=None,
     )
-    ours, theirs = encoders["640"].detect(group), Detector(session, (640,)).detect(group)
+    ours, theirs = extractors["640"].detect(group), Detector(session, (640,)).detect(group)
     assert len(ours) == len(theirs) == 6
     assert all(min(centre_distance(face, other) for other in theirs) < 15 for face in ours)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facesearch.errors import PhotoError
-from facesearch.recognition.decode_process import MAX_PIXELS
+from facesearch.recognition.decode_protocol import MAX_PIXELS
 from facesearch.recognition.jpeg import lacks_end
 from facesearch.recognition.photo import decode_photo, is_photo_name, read_photo_bytes
 from facesearch.types import Reason

@@ -19,7 +19,7 @@ import pytest
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.recognition import openvino_session, runtime
-from facesearch.recognition.encoder import Encoder
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.precision import (
     Measurement,
     PrecisionRecord,
@@ -232,16 +232,16 @@ def test_a_damaged_record_is_refused(pack: ModelPack, damage: Any) -> None:
 
 def test_an_int8_file_of_another_digest_is_not_opened(pack: ModelPack) -> None:
     write_record(pack, int8_record(pack, files={"recognizer": ("small.onnx", "0" * 64)}))
-    encoder = Encoder(pack, provider="cpu", precision=Precision.INT8)
+    extractor = Extractor(pack, provider="cpu", precision=Precision.INT8)
     with pytest.raises(ModelIntegrityError, match="SHA-256"):
-        encoder.embed_crops([np.zeros((112, 112, 3), np.uint8)])
+        extractor.embed_crops([np.zeros((112, 112, 3), np.uint8)])
 
 
 # Which templates may meet
 
 
 def info(pack: ModelPack, precision: Precision, provider: str = "cpu") -> ModelInfo:
-    return Encoder(pack, provider=provider, precision=precision).info
+    return Extractor(pack, provider=provider, precision=precision).info
 
 
 @pytest.mark.usefixtures("bf16")

@@ -13,9 +13,8 @@ import httpx
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.jobs import probes
 from facesearch.jobs.reembedding import ModelChange
-from facesearch.server import batching
+from facesearch.recognition.extractor import Extractor
 from tests.server.conftest import serve_here
 
 
@@ -120,17 +119,17 @@ def test_a_request_that_the_switch_overtakes_starts_over(
     api: httpx.Client, change: ModelChange, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The switch comes when a photo is embedded already, and not searched yet."""
-    embed = probes.embed_probes
+    finish = Extractor.finish
     models: list[str] = []
 
-    def embedded(encoder: Any, those: Any) -> Any:
-        vectors = embed(encoder, those)
+    def embedded(extractor: Any, those: Any) -> Any:
+        photos = finish(extractor, those)
         if not models:
             change.activate()
-        models.append(encoder.info.model_id)
-        return vectors
+        models.append(extractor.info.model_id)
+        return photos
 
-    monkeypatch.setattr(batching, "embed_probes", embedded)
+    monkeypatch.setattr(Extractor, "finish", embedded)
     assert best(api.post("/v1/identify", files={"photo": photo})) == ("Mira Quill", 1.0)
     assert models == [change.models.previous(), api.get("/v1/info").json()["model"]]
 

@@ -75,7 +75,7 @@ def evaluate_something(engine: FaceSearch, page: str | None = None) -> dict[str,
     random = np.random.default_rng(1)
     scores = np.concatenate([random.normal(0.6, 0.15, 300), random.normal(0.1, 0.15, 3000)])
     result = evaluate_pairs(ScoredPairs(scores, np.arange(3300) < 300), targets=(1e-1, 1e-2, 1e-6))
-    model = {"model_id": engine.encoder.info.model_id, "faces": "largest"}
+    model = {"model_id": engine.extractor.info.model_id, "faces": "largest"}
     made = digest(VerificationReport(describe("/home/somebody/pairs.txt", model), result), page)
     assert engine.keep_evaluation(made)
     return made
@@ -108,7 +108,7 @@ def put_calibration_in_force(engine: FaceSearch) -> Calibration:
         measured_subjects=12,
         subjects=12,
         valid_up_to=20,
-    ).bound_to(engine.encoder.info)
+    ).bound_to(engine.extractor.info)
     engine.adopt_calibration(made)
     return made
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from facesearch.recognition.encoder import Encoder
+    from facesearch.recognition.extractor import Extractor
     from facesearch.recognition.packs.folder import ModelPack
 
 DETECTOR_PHOTOS: Final = 32
@@ -59,21 +59,21 @@ class CalibrationSet:
     """(1, 3, 112, 112) each."""
 
 
-def collect_calibration(encoder: Encoder, pack: ModelPack, photos: Iterable[bytes]) -> CalibrationSet:
+def collect_calibration(extractor: Extractor, pack: ModelPack, photos: Iterable[bytes]) -> CalibrationSet:
     """Inputs from photos, until there are enough; photos that cannot be decoded are left out.
 
     Raises:
         ConfigError: fewer than 16 faces.
         ModelError: a model cannot be opened or run.
     """
-    boxes = [Letterbox(size) for size in parse_det_size(encoder.info.settings["det_size"])]
+    boxes = [Letterbox(size) for size in parse_det_size(extractor.info.settings["det_size"])]
     found: list[NDArray[np.float32]] = []
     crops: list[NDArray[np.float32]] = []
     mean, std = pack.recognizer.input_mean, pack.recognizer.input_std
     for data in photos:
         try:
             pixels = decode_guarded(data)
-            aligned = [align(pixels, face.landmarks) for face in encoder.detect(pixels)]
+            aligned = [align(pixels, face.landmarks) for face in extractor.detect(pixels)]
         except PhotoError:
             continue
         if len(found) < DETECTOR_PHOTOS * len(boxes):

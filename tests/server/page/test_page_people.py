@@ -38,7 +38,7 @@ def test_people_are_searched_by_part_of_their_name(still: Tab) -> None:
 
 
 def test_many_people_come_page_by_page(engine: FaceSearch, open_tab: Open) -> None:
-    model = engine.encoder.info
+    model = engine.extractor.info
     commit(
         engine.gallery,
         [

@@ -1,46 +1,45 @@
-"""Photos -> templates: the steps of vision in order, one photo at a time or many in a pipeline."""
+"""The two models of a pack, opened when they are first needed, and what identifies the templates they make."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from facesearch.errors import PhotoError
+from facesearch.errors import ModelError, PhotoError
 from facesearch.machine import usable_cores
 from facesearch.names import path_text
-from facesearch.recognition.alignment import ALIGNMENT_VERSION, CROP_SIZE, align
-from facesearch.recognition.decoding import decode_guarded
+from facesearch.recognition.alignment import ALIGNMENT_VERSION, CROP_SIZE
 from facesearch.recognition.detector import NMS_THRESHOLD, Detector, parse_det_size
 from facesearch.recognition.embedder import Embedder
 from facesearch.recognition.packs.precision import in_precision, read_record
-from facesearch.recognition.photo_steps import EncodedPhoto, PhotoPipeline, PhotoSteps, PreparedPhoto
-from facesearch.recognition.pipeline import Pipeline, budget_for
-from facesearch.recognition.quality import NO_FACE, FaceChoice, Limits, measure
+from facesearch.recognition.pipeline import budget_for
+from facesearch.recognition.quality import NO_FACE
 from facesearch.recognition.runtime import ProviderChoice, choose_provider, open_session
-from facesearch.recognition.trust import Trust
 from facesearch.types import (
     DETECTION_THRESHOLD,
     Face,
     ModelInfo,
     Pixels,
     Precision,
-    Quality,
-    Reason,
     Rejection,
-    Template,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from facesearch.recognition.packs.store import ModelPack
     from facesearch.types import Vector
 
 T = TypeVar("T")
+
+FEWEST: Final = 8
+"""Failures without any success after which the model is at fault, and not the photos."""
+
 
 BATCH: Final = 8
 """Crops per run of the recogniser on a CPU. Measured with IResNet-50: alone a crop takes 39.8 ms, with 7 others 39.3,
@@ -53,8 +52,54 @@ MOST_WORKERS: Final = 8
 """By default: each holds a photo and what a network keeps between its layers, some 0.1 GB with SCRFD-10G at 640."""
 
 
-class Encoder:
-    """A model pack, ready to turn photos into templates. Safe to use from several threads.
+class Trust:
+    """What one model has shown so far. Safe to use from several threads."""
+
+    def __init__(self, model: str) -> None:
+        """`model` names it in errors, as in "The detector of the pack buffalo_l"."""
+        self._model = model
+        self._lock = threading.Lock()
+        self._worked = False
+        self._failures = 0
+        self._most_failures = float(FEWEST)
+
+    def prove(self) -> None:
+        """The model has worked elsewhere: however many photos it fails on, the photos are at fault."""
+        self._most_failures = math.inf
+
+    def worked(self) -> None:
+        """The model gave a result that can be used: whatever fails from now on fails by itself."""
+        self._worked = True
+
+    def failed(self, detail: str, try_another: Callable[[], object] | None = None) -> None:
+        """The model gave nothing usable for one photo or face.
+
+        `try_another` runs it on something that is surely sound.
+
+        Raises:
+            ModelError: it fails on that as well, or is not proven, has failed on `FEWEST` and worked on none.
+        """
+        if self._worked:
+            return
+        with self._lock:
+            self._failures += 1
+            failures = self._failures
+        if failures >= self._most_failures or (try_another is not None and _fails(try_another)):
+            raise ModelError(
+                f"{self._model} fails on everything it was given: {detail}", "Try --provider cpu, or another pack."
+            )
+
+
+def _fails(run: Callable[[], object]) -> bool:
+    try:
+        run()
+    except PhotoError:
+        return True
+    return False
+
+
+class Models:
+    """The detector and the recogniser of a pack. Safe to use from several threads.
 
     The two models are opened when they are first needed, each once.
     """
@@ -71,7 +116,7 @@ class Encoder:
         flip: bool = False,
         model_id: str | None = None,
     ) -> None:
-        """`workers` photos go through the models at once in `encode_many`, and share the cores.
+        """`workers` photos go through the models at once in `Extractor.extract_many`, and share the cores.
 
         With None each run of a model uses all cores: a single photo is done sooner, many of them later. `batch` faces
         share one run of the recogniser; None takes what was measured to be fastest.
@@ -94,17 +139,20 @@ class Encoder:
         self._model_id = model_id
         self._det_size = det_size
         self._det_sizes = parse_det_size(det_size)
-        self._workers = workers
+        self.workers = workers
+        """Photos in the models at once; None leaves all cores to each."""
+        self.budget = budget_for((workers or workers_for_many()) + 1)
+        """Of all pipelines together: they hold no more pixels than one alone."""
         self._threads = max(1, usable_cores() // workers) if workers else None
         self._flip = flip
-        self._budget = budget_for((workers or workers_for_many()) + 1)
         self._lock = threading.RLock()
         self._detector: Detector | None = None
         self._embedder: Embedder | None = None
         self._detector_trust = Trust(f"The detector of the pack {pack.name}")
         self._recognizer_trust = Trust(f"The recogniser of the pack {pack.name}")
         self._info: ModelInfo | None = None
-        self._batch = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
+        self.batch: int = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
+        """Faces per run of the recogniser."""
 
     @property
     def none_found(self) -> str:
@@ -143,35 +191,6 @@ class Encoder:
         self._detector_trust.worked()
         return faces
 
-    def encode(self, pixels: Pixels, faces: Sequence[Face] | None = None) -> list[Template]:
-        """A template for each face in `faces`, in that order; None takes all that are detected.
-
-        Raises:
-            ModelError: a model cannot be opened or fails on everything, or the detector gives no landmarks.
-            PhotoError: a face has no template; the reason is that of `encode_faces`.
-        """
-        templates: list[Template] = []
-        for _, made in self.encode_faces(pixels, faces):
-            if isinstance(made, Rejection):
-                raise PhotoError(made.detail, reason=made.reason)
-            templates.append(made)
-        return templates
-
-    def encode_faces(
-        self, pixels: Pixels, faces: Sequence[Face] | None = None
-    ) -> list[tuple[Face, Template | Rejection]]:
-        """`faces`, or all that are detected, each with its template or why it has none.
-
-        That is `extreme_pose` where the landmarks coincide, and `model_failure`. Raises as `encode` otherwise.
-        """
-        chosen = self.detect(pixels) if faces is None else faces
-        crops = [_align(pixels, face) for face in chosen]
-        vectors = iter(self.embed_crops([crop for crop in crops if not isinstance(crop, Rejection)]))
-        return [
-            (face, crop if isinstance(crop, Rejection) else self._template(face, measure(face, crop), next(vectors)))
-            for face, crop in zip(chosen, crops, strict=True)
-        ]
-
     def embed_crops(self, crops: Sequence[Pixels]) -> list[Vector | Rejection]:
         """The vector of each face that is aligned already, or why it has none: crops of (112, 112, 3) uint8 RGB.
 
@@ -180,7 +199,7 @@ class Encoder:
         """
         if not crops:  # so that photos without faces do not open the recogniser
             return []
-        embedder, batch = self._open_embedder(), self._batch
+        embedder, batch = self._open_embedder(), self.batch
         vectors = [
             vector
             for start in range(0, len(crops), batch)
@@ -192,48 +211,6 @@ class Encoder:
             if isinstance(vector, Rejection):
                 self._recognizer_trust.failed(vector.detail)
         return vectors
-
-    def encode_many(
-        self,
-        sources: Iterable[T],
-        load: Callable[[T], bytes],
-        *,
-        policy: FaceChoice,
-        limits: Limits,
-    ) -> Generator[EncodedPhoto[T], None, None]:
-        """One result for every source, in their order; memory does not grow with their number.
-
-        Photos are read and decoded ahead, the workers detect and align, and faces of several photos share a run of the
-        recogniser. A PhotoError, whether `load`, decoding or the detector raises it, becomes the photo's rejection;
-        any other error ends the iteration. Closing the iterator early ends the threads.
-
-        Raises:
-            ModelError: a model cannot be opened, or has failed on everything so far.
-        """
-        with self.open_pipeline(load, policy=policy, limits=limits) as pipeline:
-            for source in sources:
-                pipeline.put(source)
-                yield from pipeline.ready()
-            yield from pipeline.rest()
-
-    def open_pipeline(self, load: Callable[[T], bytes], *, policy: FaceChoice, limits: Limits) -> PhotoPipeline[T]:
-        """`encode_many` for whoever wants to decide when the next photo is put in.
-
-        All pipelines of an encoder share one `PixelBudget`: together they hold no more pixels than one alone.
-        """
-        steps = PhotoSteps(load, decode_guarded, self.detect, policy, limits, self._finish, self.none_found)
-        workers = self._workers or workers_for_many()
-        return Pipeline(steps, workers=workers, batch=self._batch, budget=self._budget)
-
-    def _finish(self, group: Sequence[PreparedPhoto[T]]) -> list[EncodedPhoto[T]]:
-        vectors = iter(self.embed_crops([crop for photo in group for crop in photo.crops]))
-        return [
-            photo.finished([self._template(face, quality, next(vectors)) for face, quality in photo.faces])
-            for photo in group
-        ]
-
-    def _template(self, face: Face, quality: Quality, vector: Vector | Rejection) -> Template | Rejection:
-        return vector if isinstance(vector, Rejection) else Template(vector, self.info.model_id, face, quality)
 
     def _open_detector(self) -> Detector:
         with self._lock:
@@ -299,13 +276,6 @@ class Encoder:
             "fp32_model_id": fp32_model_id,
             "score_shift": record.score_shift(self.provider.name) if record else None,
         }
-
-
-def _align(pixels: Pixels, face: Face) -> Pixels | Rejection:
-    try:
-        return align(pixels, face.landmarks)
-    except PhotoError as error:
-        return Rejection(Reason(error.reason), error.message)
 
 
 def _model_id(name: str, makes_comparable: list[object]) -> str:
