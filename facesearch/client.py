@@ -1,4 +1,4 @@
-"""The engine behind a server: `FaceSearch`'s methods over HTTP, with the same types and the same errors.
+"""A gallery behind a server: the operations of `FaceSearch` over HTTP, with the same types and errors.
 
 >>> with Client("http://127.0.0.1:8000", key="fsk_...") as client:   # doctest: +SKIP
 ...     client.enroll(["ada1.jpg", "ada2.jpg"], subject="Ada Lovelace")
@@ -19,24 +19,11 @@ import httpx
 import numpy as np
 from pydantic import ValidationError
 
-from facesearch import arguments
+from facesearch import arguments, records
 from facesearch.errors import ConfigError, FaceSearchError, PhotoError, ServerError, UnknownSubjectError
 from facesearch.evaluation.calibration import Calibration
 from facesearch.names import path_text
 from facesearch.operations import Operations
-from facesearch.records import (
-    ComparisonRecord,
-    EnrollRecord,
-    FaceRecord,
-    FindingRecord,
-    HistoryRecord,
-    PhotoRecord,
-    ProblemRecord,
-    Record,
-    SearchRecord,
-    SubjectRecord,
-    ThresholdRecord,
-)
 from facesearch.types import Reason
 
 if TYPE_CHECKING:
@@ -59,13 +46,11 @@ if TYPE_CHECKING:
         Threshold,
     )
 
-RecordT = TypeVar("RecordT", bound=Record)
+RecordT = TypeVar("RecordT", bound=records.Record)
 
-HISTORY: Final = 1000
-"""Corrections asked for at a time."""
+HISTORY: Final = 1000  # corrections asked for at a time
 COUNTED: Final = ("subjects", "photos", "faces", "templates", "rejected_photos")
-PAGE: Final = 200
-"""People asked for at a time."""
+PAGE: Final = 200  # people asked for at a time
 TIMEOUT: Final = 60.0
 """Seconds; a check of a large gallery takes that long."""
 
@@ -111,10 +96,10 @@ class Client(Operations):
     # -- probes
 
     def detect(self, image: Image) -> list[Face]:
-        records = [_record(FaceRecord, each) for each in self._post("/detect", photo=[image])["results"]]
-        if records[0].reason not in {None, Reason.FACE_NOT_FOUND}:
-            raise PhotoError(records[0].detail or "", reason=str(records[0].reason))
-        return [face for record in records if (face := record.found()) is not None]
+        found = [_record(records.FaceRecord, each) for each in self._post("/detect", photo=[image])["results"]]
+        if found[0].reason not in {None, Reason.FACE_NOT_FOUND}:
+            raise PhotoError(found[0].detail or "", reason=str(found[0].reason))
+        return [face for each in found if (face := each.found()) is not None]
 
     def identify(
         self,
@@ -133,12 +118,12 @@ class Client(Operations):
             "degraded": arguments.flag("degraded", degraded) or None,
             "threshold": _threshold(threshold),
         }
-        records = self._post("/identify", photo=[image], params=wanted)["results"]
-        return [replace(_record(SearchRecord, record).value(), photo=_name(image)) for record in records]
+        found = self._post("/identify", photo=[image], params=wanted)["results"]
+        return [replace(_record(records.SearchRecord, each).value(), photo=_name(image)) for each in found]
 
     def verify(self, a: Image, b: Image, *, faces: str = "single", threshold: float | None = None) -> Comparison:
         wanted = {"faces": _policy(faces), "threshold": _threshold(threshold)}
-        record = _record(ComparisonRecord, self._post("/verify", a=[a], b=[b], params=wanted))
+        record = _record(records.ComparisonRecord, self._post("/verify", a=[a], b=[b], params=wanted))
         return replace(record.value(), a=_name(a), b=_name(b))
 
     # -- enrolment
@@ -170,16 +155,13 @@ class Client(Operations):
         }
         for image in images:
             (record,) = self._post("/subjects", photo=[image], fields=fields)["results"]
-            yield replace(_record(EnrollRecord, record).value(), photo=_name(image))
+            yield replace(_record(records.EnrollRecord, record).value(), photo=_name(image))
 
     # -- subjects
 
     def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> list[Subject]:
-        wanted = {
-            "limit": PAGE,
-            "where": _pairs(where),
-            "search": None if search is None else arguments.text("search", search),
-        }
+        part = None if search is None else arguments.text("search", search)
+        wanted = {"limit": PAGE, "where": _pairs(where), "search": part}
         found: list[Subject] = []
         after: str | None = None
         while True:
@@ -194,7 +176,7 @@ class Client(Operations):
 
     def photos_of_subject(self, who: str | int) -> list[EnrolledPhoto]:
         found = self._request("GET", f"/subjects/{self._id(who)}/photos")["photos"]
-        return [_record(PhotoRecord, each).value() for each in found]
+        return [_record(records.PhotoRecord, each).value() for each in found]
 
     def rename_subject(self, who: str | int, new: str) -> Subject:
         return _subject(
@@ -261,7 +243,7 @@ class Client(Operations):
 
     @property
     def threshold(self) -> Threshold:
-        return _record(ThresholdRecord, self.describe()).in_force()
+        return _record(records.ThresholdRecord, self.describe()).in_force()
 
     @property
     def threshold_warning(self) -> str | None:
@@ -293,7 +275,7 @@ class Client(Operations):
 
     def check(self) -> Iterator[Finding]:
         for each in self._request("GET", "/check")["findings"]:
-            yield _record(FindingRecord, each).value()
+            yield _record(records.FindingRecord, each).value()
 
     # -- HTTP
 
@@ -336,7 +318,7 @@ class Client(Operations):
 def _error(response: httpx.Response) -> FaceSearchError:
     """The error that the engine would have raised."""
     try:
-        return ProblemRecord.model_validate_json(response.content).value()
+        return records.ProblemRecord.model_validate_json(response.content).value()
     except ValidationError:
         return ServerError(f"The server answered {response.status_code}.", "Is it a facesearch server?")
 
@@ -411,8 +393,8 @@ def _file_name(image: Image) -> str:
 
 
 def _subject(values: Any) -> Subject:
-    return _record(SubjectRecord, values).value()
+    return _record(records.SubjectRecord, values).value()
 
 
 def _entry(values: Any) -> JournalEntry:
-    return _record(HistoryRecord, values).value()
+    return _record(records.HistoryRecord, values).value()

@@ -32,18 +32,13 @@ Ids: TypeAlias = NDArray[np.int64]
 
 DETECTION_THRESHOLD = 0.5
 """Detections below this score are dropped (0..1); InsightFace's default."""
-
-
 PHOTO_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".gif"),
         *(".bmp", ".dib", ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"),
     }
 )
-"""Suffixes, in lower case, of the files that are taken for photos where a folder is searched.
-
-The suffix decides nothing else: a photo's format is told by its content, and a file given by name is always read.
-"""
+"""Suffixes, in lower case, of files in folders that are taken for photos. A file given by name is always read."""
 _MOST_DIGITS = 17
 """Decimal places of a number below 1 that tell any two floats apart."""
 MAX_SCORE_SHIFT = 0.02
@@ -146,17 +141,17 @@ class Face(ByValue):
 
     @property
     def width(self) -> float:
-        """Of the box, in pixels."""
+        """Width of the box, in pixels."""
         return float(self.box[2] - self.box[0])
 
     @property
     def height(self) -> float:
-        """Of the box, in pixels."""
+        """Height of the box, in pixels."""
         return float(self.box[3] - self.box[1])
 
     @property
     def area(self) -> float:
-        """Of the box, in square pixels."""
+        """Area of the box, in square pixels."""
         return self.width * self.height
 
 
@@ -186,7 +181,7 @@ class Template(ByValue):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a photo or a face was not used, for a machine (`reason`) and for a person (`detail`, printable)."""
+    """Reason why a photo or a face was not used, as a code and in (printable) words."""
 
     reason: Reason
     detail: str
@@ -288,7 +283,7 @@ class SearchResult(ByValue):
     """Score of the best subject minus that of the runner-up; None without a runner-up."""
     rejection: Rejection | None = None
     complete: bool = True
-    """Whether everybody was searched: False where the gallery's engine was down, and only its newest templates were."""
+    """Whether everybody was searched: False while the vector database was down, when only the newest templates were."""
     note: str | None = None
     """What somebody should know of the photo, although it was searched, in words."""
 

@@ -55,14 +55,14 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
-    force: Annotated[bool, typer.Option("--force", help="Put it in the place of the gallery that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the gallery that is there.")] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a gallery from a backup. Whoever was erased since stays erased.
+    """Make a gallery from a backup. People who were erased since stay erased.
 
-    A list of the erased lies in the gallery's folder (gallery.erased) and in every backup: copy the newest along
-    to another machine before restoring there.
+    The erasure list (gallery.erased) lies in the gallery's folder and in every backup. Before you restore on another
+    machine, copy the newest one there.
 
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
@@ -225,4 +225,4 @@ def import_(
             f"{done.erased_subjects} people of their names. --bring-back-erased imports them all the same."
         )
     if done.signed and not done.verified:
-        note("The bundle is signed; nobody checked by whom: --verify-key public.pem")
+        note("The bundle is signed, but nobody checked by whom: --verify-key public.pem does.")

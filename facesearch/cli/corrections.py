@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def history(
-    last: Annotated[int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the last so many.")] = None,
+    last: Annotated[int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the last N.")] = None,
     person: Annotated[
         str | None,
         typer.Option(

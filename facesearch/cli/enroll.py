@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Rejections and conflicts listed on a terminal; `--json` lists all."""
 STAY_OUT = {
-    "erased": "{count} photos of people who were forgotten stay out; --bring-back-erased enrolls them all the same.",
+    "erased": "{count} photos of people who were forgotten stay out; --bring-back-erased enrolls them.",
     "removed": "{count} photos that a person removed stay out; --bring-back-removed or `facesearch undo` take them.",
 }
 """What to do about photos that a person's decision keeps out, by reason."""
@@ -61,12 +61,12 @@ def enroll(
         str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates), largest or all.")
     ] = "single",
     strict: Annotated[bool, typer.Option("--strict", help="Reject photos that match another person.")] = False,
-    sync: Annotated[bool, typer.Option("--sync", help="Remove what vanished from the folders.")] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Remove photos that are no longer in the folders.")] = False,
     bring_back_erased: Annotated[
-        bool, typer.Option("--bring-back-erased", help="Enroll people who were forgotten (`people forget`), too.")
+        bool, typer.Option("--bring-back-erased", help="Also enroll people who were forgotten (`people forget`).")
     ] = False,
     bring_back_removed: Annotated[
-        bool, typer.Option("--bring-back-removed", help="Enroll photos that a person removed, too.")
+        bool, typer.Option("--bring-back-removed", help="Also enroll photos that a person removed.")
     ] = False,
     *,
     options: EngineOptions,
@@ -78,12 +78,12 @@ def enroll(
     --one-per-file where that is unclear.
 
     Run it as often as you like: photos that have not changed cost next to nothing. What it reports as enrolled is on
-    disk; stop it anywhere, and the same command goes on from there.
+    disk. Stop it at any time; the same command continues from there.
 
     What a person corrected stays: photos that were moved, confirmed or removed are not taken back by the next run. A
     photo whose source says something new is reported as moved.
 
-    Exit code: 0 some photo was of use, 1 so it was but something could not be read, 3 none was.
+    Exit code: 0 some photo could be used, 1 the same, but something could not be read, 3 no photo could be used.
 
     Example: facesearch enroll people/
 
@@ -209,10 +209,10 @@ class Summary:
             what = "1 file or folder" if self.inaccessible == 1 else f"{self.inaccessible} files or folders"
             yield f"{what} could not be read. What is enrolled from there stays enrolled."
         if self._system_folders:
-            yield f"Folders of the system were passed over: {', '.join(self._system_folders)}."
+            yield f"System folders were skipped: {', '.join(self._system_folders)}."
         if self._passed_over:
             kinds = [kind for kind, _ in self._passed_over.most_common(KINDS)]
             more = ", ..." if len(self._passed_over) > KINDS else ""
             count = self._passed_over.total()
-            said = "1 file is no photo by its name" if count == 1 else f"{count} files are no photos by their names"
-            yield f"{said} ({', '.join(kinds)}{more})."
+            said = "1 file is not named like a photo" if count == 1 else f"{count} files are not named like photos"
+            yield f"Skipped: {said} ({', '.join(kinds)}{more})."

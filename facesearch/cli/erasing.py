@@ -100,7 +100,7 @@ def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigError("Erasing is final, and nobody is here to ask.", "Add --yes if you mean it.")
+        raise ConfigError("Erasing is final, and there is no terminal to ask on.", "Add --yes if you mean it.")
     typer.confirm(question, abort=True)
 
 
@@ -153,7 +153,7 @@ def _print(receipt: dict[str, Any]) -> None:
         typer.echo("The rows are gone, and nothing is left on this machine.")
         return
     typer.echo(
-        "Nothing is left." if receipt["clean"] else "Something is left: the lines that begin with a file name it."
+        "Nothing is left." if receipt["clean"] else "Something is left. The lines that begin with a file say where."
     )
 
 

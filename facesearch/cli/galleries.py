@@ -75,13 +75,15 @@ def _shown(key: str, value: Any) -> str | Path:
 
 
 def check(
-    fix: Annotated[bool, typer.Option("--fix", help="Rebuild the index cache; erase again who is back.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Rebuild the index cache; erase people again who came back.")
+    ] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Prove that database, templates, index, photos and models agree.
 
-    Exit code: 0 they do (or do again, with --fix), 1 they do not.
+    Exit code: 0 they agree, with --fix also after repairs, 1 they do not.
 
     Example: facesearch check
     """
@@ -118,7 +120,7 @@ def reindex(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Build the search index anew from the database, or move it to another engine, while the gallery is used.
+    """Rebuild the search index from the database, or move it to a vector database, while the gallery is used.
 
     Example: facesearch reindex --index milvus
     """
@@ -163,13 +165,14 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
 def log(
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="From this date or time on, UTC unless it says more.")
+        str | None,
+        typer.Option("--since", metavar="TIME", help="From this date or time on, in UTC unless it says more."),
     ] = None,
     action: Annotated[
         str | None,
-        typer.Option("--action", metavar="NAME", help="Only this action, as enroll, query or people.forget."),
+        typer.Option("--action", metavar="NAME", help="Only this action, for example enroll, query or people.forget."),
     ] = None,
-    last: Annotated[int | None, typer.Option("-n", min=1, help="Only the last so many.")] = None,
+    last: Annotated[int | None, typer.Option("-n", min=1, help="Only the last N.")] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -126,9 +126,7 @@ ThresholdOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(
-        "--workers", metavar="N", help="Photos in the models at once; they share the cores [one a core, to 8]."
-    ),
+    typer.Option("--workers", metavar="N", help="Photos processed at once [one per core, at most 8]."),
 ]
 BatchOption = Annotated[
     int | None, typer.Option("--batch", metavar="N", help="Faces per run of the recogniser [8; 16 on a GPU].")
@@ -142,7 +140,7 @@ IndexOption = Annotated[
     ),
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace what is there; never an input or a file of a gallery.")
+    bool, typer.Option("--force", help="Replace existing files, but never an input or a file of a gallery.")
 ]
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_people, help="A person's name or alias.")

@@ -194,7 +194,7 @@ def remove(
         subject = engine.subject(name)
         if not yes:
             if not sys.stdin.isatty():
-                raise ConfigError(f"Nobody is here to ask whether to remove {name}.", "Add --yes if you mean it.")
+                raise ConfigError(f"Removing {name} needs your consent.", "Add --yes.")
             typer.confirm(f"Remove {name} ({subject.photos} photos, {subject.templates} templates)?", abort=True)
         removed = engine.remove_subject(subject.subject_id)
         (entry,) = engine.history(last=1, who=subject.subject_id)

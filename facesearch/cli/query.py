@@ -74,7 +74,7 @@ def query(
 ) -> None:
     """Who is in these photos? Every face is searched among everybody enrolled.
 
-    Exit code: 0 some face matched, 1 none did or something could not be read, 3 no face was usable.
+    Exit code: 0 some face matched, 1 none did or something could not be read, 3 no face could be used.
 
     Example: facesearch query photo.jpg --annotate who.jpg
     """
@@ -264,7 +264,7 @@ def detect(
 ) -> None:
     """Find the faces in photos, without searching anybody.
 
-    Exit code: 0 some face was found, 1 so it was but something could not be read, 3 none was.
+    Exit code: 0 some face was found, 1 the same, but something could not be read, 3 no face was found.
 
     Example: facesearch detect party/ --annotate found/
     """

@@ -43,21 +43,21 @@ def reembed(
         bool, typer.Option("--activate", help="Then search with the new templates: one transaction.")
     ] = False,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Search with the model again that was in use before the last switch.")
+        bool, typer.Option("--rollback", help="Go back to the model that was in use before the last switch.")
     ] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Switch although no search will find some faces then.")
+        bool, typer.Option("--allow-missing", help="Switch even if searches will no longer find some faces.")
     ] = False,
     *,
     options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
-    """Make templates of another model beside those there are, from the photos, and switch to them.
+    """Make templates of another model beside the present ones, from the photos, and switch to them.
 
     Nothing changes for searches until --activate. Stop it anywhere; the same command goes on from there. Without --pack
-    it makes what the model in use lacks. Of an upload the small picture is used that `serve --thumbnails` keeps.
+    it makes what the model in use lacks. For an upload, it uses the small picture that `serve --thumbnails` keeps.
 
-    Exit code: 0 every face has a template, 1 some have none: the list says whose photos are gone or changed.
+    Exit code: 0 every face has a template, 1 some have none: the list names photos that are gone or changed.
 
     Example: facesearch reembed --pack antelopev2
 
@@ -68,9 +68,9 @@ def reembed(
     from facesearch.cli.output import note
 
     if rollback and (activate or options.pack):
-        raise ConfigError("--rollback goes back to the model before.", "Use it without --activate and --pack.")
+        raise ConfigError("--rollback goes back to the previous model.", "Use it without --activate and --pack.")
     if rollback:
-        refuse_idle(context, ("det_size", "precision"), "--rollback takes those of the model before")
+        refuse_idle(context, ("det_size", "precision"), "--rollback uses those of the previous model")
     elif not activate:
         refuse_idle(context, ("allow_missing",), "nothing is switched without --activate or --rollback")
     with open_engine(options, many=True) as engine:
@@ -154,14 +154,14 @@ def _tell_switch(switch: Switch, *, json: bool) -> None:
     elif switch.previous == model_id:
         say(f"{model_id} is in use already.")
     else:
-        say(f"Searches use {model_id} now, no longer {switch.previous}.")
+        say(f"Searches now use {model_id} instead of {switch.previous}.")
     if switch.missing:
         note(f"{switch.missing} enrolled faces have no template of it: no search finds them.")
     if switch.previous != model_id:
         note("Thresholds and calibrations belong to a model and did not carry over: facesearch calibrate --fpir 0.001")
         note("Running servers follow by themselves; restart other programs that have the gallery open.")
-        note("Back: facesearch reembed --rollback")
-        note(f"For good: facesearch models retire {shlex.quote(switch.previous)}")
+        note("To go back: facesearch reembed --rollback")
+        note(f"To remove the previous model for good: facesearch models retire {shlex.quote(switch.previous)}")
 
 
 def retire(

@@ -94,7 +94,7 @@ class FaceSearchGroup(TyperGroup):
                 typer.echo(f"       {'Run: ' if command else ''}{pasteable(error.hint)}", err=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
-            kept = "Everything that was reported is on disk; the same command goes on from here."
+            kept = "Everything that was reported is on disk; the same command continues from here."
             typer.echo(f"\nStopped. {kept if ctx.invoked_subcommand in RESUMABLE else ''}".rstrip(), err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except typer.Abort:  # Ctrl-C at a question, or the answer no

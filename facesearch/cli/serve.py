@@ -40,7 +40,7 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            "--host", help="Address to listen on; any but a loopback one needs a key of `facesearch keys create NAME`."
+            "--host", help="Address to listen on; others than loopback need a key (`facesearch keys create NAME`)."
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
@@ -56,7 +56,7 @@ def serve(
 ) -> None:
     """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
 
-    Without a key the server listens to this machine alone. Ctrl-C ends it after what it has accepted.
+    Without a key the server listens to this machine alone. Ctrl-C stops it after it has answered what it accepted.
 
     Example: facesearch serve --port 8000
     """
@@ -95,7 +95,7 @@ def _store(gallery: str | None, *, create: bool = False) -> Iterator[KeyStore]:
 
 
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the audit calls whoever uses the key.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key in the audit log.")],
     scope: Annotated[
         list[str] | None,
         typer.Option("--scope", metavar="SCOPE", help="read, enroll or delete; may be repeated [default: read]."),
@@ -105,7 +105,7 @@ def create(
 ) -> None:
     """Make a key and print it, once: the gallery keeps only its hash.
 
-    From its first key on, a server of the gallery asks for one. `read` searches and lists; `enroll` adds photos,
+    Once there is a key, every server of the gallery asks for one. `read` searches and lists; `enroll` adds photos,
     renames and sets attributes; `delete` removes and merges.
 
     Example: facesearch keys create web-shop --scope read --scope enroll

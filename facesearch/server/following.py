@@ -140,10 +140,12 @@ def _with_pack(engine: FaceSearch, pack: str, active: ModelInfo) -> FaceSearch:
     try:
         found = engine.beside(pack)
     except (ConfigError, ModelNotFoundError) as error:
-        how = f"Run `facesearch models pull {shlex.quote(pack)}` here" if pack in KNOWN_PACKS else "Copy it there"
+        hint = "Copy the pack's folder to this place, or start again with --pack and the folder."
+        if pack in KNOWN_PACKS:
+            offline = error.hint if engine.settings.offline else None
+            hint = offline or f"Run `facesearch models pull {shlex.quote(pack)}` here; the server notices it by itself."
         raise ModelNotFoundError(
-            f"The gallery's model is {active.model_id}, and its pack {pack} is not on this machine.",
-            f"{how}, and it is taken up by itself; or start again with --pack and the folder of that pack.",
+            f"The gallery's model is {active.model_id}, and its pack {pack} is not on this machine.", hint
         ) from error
     made = found.extractor.info
     if made.model_id != active.model_id:

@@ -86,7 +86,7 @@ def busy(detail: str, seconds: int = 1) -> Problem:
 
 
 def describe(error: FaceSearchError) -> Problem:
-    """An error of the engine as a problem: what the caller can mend is 4xx, what only the operator can is 503."""
+    """Describe an error of the engine: 4xx where the caller can mend it, 503 where only the operator can."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.SERVICE_UNAVAILABLE)
     return Problem(status, str(error.reason), error.message, error.hint)
 
@@ -173,12 +173,12 @@ PAIR_BODY: Final[dict[str, Any]] = {
 _TEXT_OF: Final = {
     400: "The request is no HTTP that can be understood.",
     401: "No valid key.",
-    403: "The key lacks the scope, or another site's page asks.",
-    404: "There is no such thing.",
+    403: "The key lacks the scope, or the request comes from another site's page.",
+    404: "It does not exist.",
     408: "The request took too long to arrive.",
     409: "The name is taken, or the same was changed again since.",
     413: "The request or a photo is too large.",
-    415: "Not a kind of body that is read here.",
+    415: "A body of this type cannot be read.",
     421: "The Host header names another server.",
     422: "The request or a photo cannot be used; `reason` says why.",
     429: "Too much at once: come back after `Retry-After` seconds.",

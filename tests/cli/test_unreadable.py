@@ -138,8 +138,8 @@ def test_files_that_are_no_photos_are_listed_and_counted_in_words(
     assert all(record["subject"] is record["reason"] is None for record in passed)
     (people / "@eaDir").mkdir()
     said = command("enroll", *sorted(people.iterdir()), *small_gallery).err
-    assert "2 files are no photos by their names (.mov, .txt)." in said
-    assert "Folders of the system were passed over: @eaDir." in said
+    assert "Skipped: 2 files are not named like photos (.mov, .txt)." in said
+    assert "System folders were skipped: @eaDir." in said
 
 
 def test_a_photo_given_by_its_name_is_read_whatever_it_is_called(
