@@ -46,8 +46,16 @@ if TYPE_CHECKING:
     from facesearch.api import FaceSearch
     from facesearch.recognition.quality import FacePolicy
     from facesearch.server.following import InForce, ModelInForce
-    from facesearch.server.uploads import Upload
     from facesearch.types import Candidate, SearchResult
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """One photo of a request."""
+
+    name: str
+    """As the client calls it; shown, never opened."""
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from facesearch.errors import ConfigError
 from facesearch.names import printable
+from facesearch.server.batching import Upload
 from facesearch.server.problems import Problem
 from facesearch.server.state import MAX_PHOTOS, ServerOptions
 
@@ -23,15 +24,6 @@ MAX_NAME: Final = 255
 MAX_FIELD: Final = 64 * 2**10
 """Bytes of a text field."""
 WHERE_EXAMPLE: Final = "where=team=design"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Upload:
-    """One photo of a request."""
-
-    name: str
-    """As the client calls it; shown, never opened."""
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
