@@ -48,7 +48,7 @@ def delivery_lease(database: Database, folder: Path) -> Iterator[bool]:
 
     In a folder it is a lock on a file, on a server an advisory lock.
     """
-    if database.engine.dialect.name == "postgresql":
+    if not database.owns_folder:
         with _advisory_lock(database) as held:
             yield held
         return
@@ -130,9 +130,9 @@ class Opener:
         assert connection is not None
         drop_tables(connection, f"{target.name}_")
 
-    def require(self, kind: VectorDatabaseKind, connection: Connection, *, encrypted: bool) -> None:
+    def require(self, kind: VectorDatabaseKind, database: Database, connection: Connection) -> None:
         """Raise `GalleryError` or `ConfigError` unless the vectors can go to such a vector database."""
-        if encrypted:
+        if database.is_encrypted:
             raise GalleryError(
                 "The vectors of an encrypted gallery stay in it.",
                 "Use a vector database only where its disk may be read.",
@@ -140,7 +140,7 @@ class Opener:
         if kind is VectorDatabaseKind.MILVUS:
             self._connected()
             return
-        if connection.dialect.name != "postgresql":
+        if database.owns_folder:
             raise GalleryError(
                 "pgvector keeps vectors beside records in PostgreSQL, and this gallery is a folder.",
                 "Use flat, two-stage or milvus, or a gallery in PostgreSQL.",

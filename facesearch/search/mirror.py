@@ -227,9 +227,9 @@ class IndexMirror:
         """Leave these vectors in no file. Called before the commit that removes them, which acknowledges it."""
         with self.lock:
             self._readers.wait_for_none()
-            if self._database.has_one_writer:
+            if self._database.owns_folder:
                 self.file.erase(np.array(template_ids, np.int64), before.token, after.token)
-            else:  # writers run side by side: the files may already be of another transaction's state
+            else:  # on a server writers run side by side: the files may already be of another transaction's state
                 remove_index_cache(self._folder)
 
     # -- the files

@@ -70,7 +70,7 @@ def move(
 
 def _begin(databases: VectorDatabases, connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
     """Return the vector database to fill: one whose filling was interrupted, else a new one."""
-    databases.opener.require(kind, connection, encrypted=databases.database.is_encrypted)
+    databases.opener.require(kind, databases.database, connection)
     begun: VectorDatabase | None = None
     for target in vector_databases(connection):
         if target.active or target.filled_to == RETIRED:

@@ -10,7 +10,7 @@ import shlex
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -34,8 +34,6 @@ class Database(ABC):
     engine: Engine
     owns_folder: bool
     """Whether the gallery is a folder. One on a server has only its index cache in a folder."""
-    has_one_writer: ClassVar[bool]
-    """Whether writers wait for each other; else they run side by side."""
 
     # -- transactions
 

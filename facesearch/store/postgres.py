@@ -62,7 +62,6 @@ class PostgresDatabase(Database):
     """A gallery's tables in a database, or a schema, of their own."""
 
     owns_folder = False
-    has_one_writer = False
 
     def __init__(self, location: DatabaseUrl) -> None:
         _require_driver()

@@ -59,7 +59,6 @@ class SqliteDatabase(Database):
     """A gallery's database file. Thread-safe; `read()` and `write()` hand out one transaction each."""
 
     owns_folder = True
-    has_one_writer = True
 
     def __init__(self, path: Path, cipher: Cipher | None = None) -> None:
         """`cipher` opens an encrypted file, and encrypts a new one."""
