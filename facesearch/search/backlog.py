@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from facesearch.errors import ConfigError
 from facesearch.store import templates
 from facesearch.store.rows import chunks, insert, now, require_whole, stored_columns, update
-from facesearch.store.schema import ENGINE_PREFIX, EngineRow, OutboxRow
+from facesearch.store.schema import COLLECTION_PREFIX, BacklogRow, VectorDatabaseRow
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def seen_whole(target: VectorDatabase) -> VectorDatabase:
 
 def vector_databases(connection: Connection) -> list[VectorDatabase]:
     """Return all of them, oldest first."""
-    rows = connection.execute(sa.select(*stored_columns(EngineRow)).order_by(EngineRow.id)).all()
+    rows = connection.execute(sa.select(*stored_columns(VectorDatabaseRow)).order_by(VectorDatabaseRow.id)).all()
     for row in rows:
-        require_whole(EngineRow, row)
+        require_whole(VectorDatabaseRow, row)
     return [
         VectorDatabase(row.id, VectorDatabaseKind(row.kind), row.name, bool(row.active), row.filled_to, row.position)
         for row in rows
@@ -80,7 +80,7 @@ def vector_databases(connection: Connection) -> list[VectorDatabase]:
 
 def has_vector_database(connection: Connection) -> bool:
     """Tell whether a vector database is searched."""
-    return bool(connection.exec_driver_sql("SELECT count(*) FROM engines WHERE active = 1").scalar())
+    return bool(connection.exec_driver_sql("SELECT count(*) FROM vector_databases WHERE active = 1").scalar())
 
 
 def active_vector_database(connection: Connection) -> VectorDatabase | None:
@@ -90,20 +90,22 @@ def active_vector_database(connection: Connection) -> VectorDatabase | None:
 
 def add_vector_database(connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
     """Add one to be filled. From its commit on, the backlog takes every change."""
-    name = f"{ENGINE_PREFIX}{secrets.token_hex(8)}"
+    name = f"{COLLECTION_PREFIX}{secrets.token_hex(8)}"
     values = {"kind": kind.value, "name": name, "active": 0, "filled_to": 0, "position": 0, "created_at": now()}
-    return VectorDatabase(insert(connection, EngineRow, values), kind, name, active=False, filled_to=0, position=0)
+    return VectorDatabase(
+        insert(connection, VectorDatabaseRow, values), kind, name, active=False, filled_to=0, position=0
+    )
 
 
 def change_vector_database(connection: Connection, target: VectorDatabase, **values: int) -> None:
     """Note that it is `active`, how far it is `filled_to`, or its `position`."""
-    update(connection, EngineRow, EngineRow.id == target.row, values)
+    update(connection, VectorDatabaseRow, VectorDatabaseRow.id == target.row, values)
 
 
 def forget_vector_databases(connection: Connection, rows: Sequence[int]) -> None:
     """Remove vector databases with their backlog."""
-    connection.execute(sa.delete(OutboxRow).where(OutboxRow.engine_id.in_(rows)))
-    connection.execute(sa.delete(EngineRow).where(EngineRow.id.in_(rows)))
+    connection.execute(sa.delete(BacklogRow).where(BacklogRow.vector_database_id.in_(rows)))
+    connection.execute(sa.delete(VectorDatabaseRow).where(VectorDatabaseRow.id.in_(rows)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,27 +119,31 @@ class Note:
 
 def pending(connection: Connection, target: VectorDatabase, limit: int) -> list[Note]:
     """Return the oldest notes that wait, `limit` at most."""
-    query = sa.select(OutboxRow.id, OutboxRow.template_id, OutboxRow.model_id)
-    rows = connection.execute(query.where(OutboxRow.engine_id == target.row).order_by(OutboxRow.id).limit(limit))
+    query = sa.select(BacklogRow.id, BacklogRow.template_id, BacklogRow.model_id)
+    rows = connection.execute(
+        query.where(BacklogRow.vector_database_id == target.row).order_by(BacklogRow.id).limit(limit)
+    )
     return [Note(*row) for row in rows]
 
 
 def pending_ids(connection: Connection, target: VectorDatabase, model_row: int) -> Ids:
     """Return the templates of a model that the vector database may lack or have too many."""
-    query = sa.select(OutboxRow.template_id).where(OutboxRow.engine_id == target.row, OutboxRow.model_id == model_row)
+    query = sa.select(BacklogRow.template_id).where(
+        BacklogRow.vector_database_id == target.row, BacklogRow.model_id == model_row
+    )
     return np.unique(np.array(connection.scalars(query).all(), np.int64))
 
 
 def count_pending(connection: Connection, target: VectorDatabase) -> int:
     """Return how many notes wait."""
-    query = sa.select(sa.func.count()).select_from(OutboxRow).where(OutboxRow.engine_id == target.row)
+    query = sa.select(sa.func.count()).select_from(BacklogRow).where(BacklogRow.vector_database_id == target.row)
     return connection.scalar(query) or 0
 
 
 def remove_notes(connection: Connection, notes: Sequence[Note]) -> None:
     """Remove notes that were delivered."""
     for chunk in chunks([note.row for note in notes]):
-        connection.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_(chunk)))
+        connection.execute(sa.delete(BacklogRow).where(BacklogRow.id.in_(chunk)))
 
 
 class DatabaseVectors:

@@ -32,7 +32,7 @@ from facesearch.store.erasure_list import ERASURE_LIST_NAME, ErasedEntries, Eras
 from facesearch.store.keys import cipher_of, refuse_key_of_plain
 from facesearch.store.outputs import Outputs
 from facesearch.store.rows import now
-from facesearch.store.schema import ApiKeyRow, EngineRow, OutboxRow, SubjectRow, TemplateRow
+from facesearch.store.schema import ApiKeyRow, BacklogRow, SubjectRow, TemplateRow, VectorDatabaseRow
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _prepare(
             erasure_list.take_over(connection, listed, of_others=False)
             gone = len(erase_again(connection, erasure_list.read_own(connection)))
             # What a vector database holds belongs to the gallery that the backup was made of, which may live on.
-            for row in (OutboxRow, EngineRow):
+            for row in (BacklogRow, VectorDatabaseRow):
                 connection.execute(sa.delete(row))
             audit.keep(connection, told)
             audit.record(connection, "restore", {"backup_of": str(header["created_at"]), "templates_erased": gone})

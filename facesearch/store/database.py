@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0001"
 """The schema that this code works with; a test asserts that it is the newest migration."""
 
 

@@ -34,7 +34,7 @@ from facesearch.errors import GalleryConflictError, GalleryError, GalleryUnavail
 from facesearch.store.database import Database
 from facesearch.store.drivers import explain_postgres
 from facesearch.store.rows import Base
-from facesearch.store.schema import ENGINE_PREFIX
+from facesearch.store.schema import COLLECTION_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -285,15 +285,15 @@ KEYS: Final = (
 )
 """Ids and checksums of a model's templates behind an id, by id, some at most: int64 (n, 2), big-endian."""
 _TRIGGERS: Final = frozenset(f"templates_token_{event}" for event in ("insert", "update", "delete", "truncate")) | {
-    "templates_outbox_insert",
-    "templates_outbox_delete",
+    "templates_backlog_insert",
+    "templates_backlog_delete",
 }
 _SWEPT: Final = "swept"
 """A column of `revision` that SQLite has not."""
 _COLUMNS: Final = "SELECT attname FROM pg_attribute WHERE attrelid = 'revision'::regclass AND NOT attisdropped"
 _ENABLED: Final = (
     "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE tgrelid = 'templates'::regclass "
-    "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname IN ('templates_changed', 'templates_to_outbox')"
+    "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname IN ('templates_changed', 'templates_to_backlog')"
 )
 
 
@@ -317,4 +317,4 @@ def _is_ours(name: str | None, kind: str, parents: Mapping[str, str | None]) -> 
     """
     if kind == "column":
         return (parents.get("table_name"), name) != ("revision", _SWEPT)
-    return not (kind == "table" and name is not None and name.startswith(ENGINE_PREFIX))
+    return not (kind == "table" and name is not None and name.startswith(COLLECTION_PREFIX))

@@ -15,14 +15,14 @@ proves that the two agree.
     audit_events    who did what and when; never a vector, never a name
     api_keys        what programs identify themselves with to a server, hashed
     crops           small pictures of uploaded faces, where a server was told to keep them
-    engines         external vector engines: the one that is searched, and one that is being filled
-    outbox          templates that came or went and of which an engine has not been told yet
+    vector_databases  the one that is searched, and one that is being filled
+    backlog         templates that came or went and of which a vector database has not been told yet
     erased          who was erased, as keyed hashes that name nobody
 
 Every row that says something carries a checksum: templates over their vector and what it belongs to, all others
 (`Sealed`) over all of their columns. The revision has none, which triggers could not compute: a damaged token equals no
 other, and what was touched is there twice, so the index compares itself with the database template by template. Nor has
-the outbox: whoever reads it looks the template up.
+the backlog: whoever reads it looks the template up.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from facesearch.store.rows import Base, BigInt, JsonText, Real, Sealed, Words
 
-ENGINE_PREFIX = "facesearch_"
-"""What the tables and collections of vector engines begin with."""
+COLLECTION_PREFIX = "facesearch_"
+"""What the tables and collections in vector databases begin with."""
 
 
 STRICT = {"sqlite_strict": True}
@@ -298,7 +298,7 @@ class CropRow(Sealed):
 
 
 class ErasedRow(Sealed):
-    """Entries of the list of the erased, those of one erasure: see `tombstones`."""
+    """Entries of the erasure list, those of one erasure: see `erasure_list`."""
 
     __tablename__ = "erased"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
@@ -316,10 +316,10 @@ class ErasedRow(Sealed):
     )
 
 
-class EngineRow(Sealed):
-    """An external vector engine; a gallery without an active one has its own index."""
+class VectorDatabaseRow(Sealed):
+    """A vector database; a gallery without an active one is searched in its mirror."""
 
-    __tablename__ = "engines"
+    __tablename__ = "vector_databases"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     kind: Mapped[str] = mapped_column(Words)
     name: Mapped[str] = mapped_column(Words, unique=True)
@@ -329,17 +329,17 @@ class EngineRow(Sealed):
     created_at: Mapped[str] = mapped_column(Words)
     __table_args__ = (
         CheckConstraint("active in (0, 1)", name="active_boolean"),
-        Index("uq_engines_one_active", "active", unique=True, sqlite_where=_ACTIVE),
+        Index("uq_vector_databases_one_active", "active", unique=True, sqlite_where=_ACTIVE),
         STRICT_NEVER_REUSED,
     )
 
 
-class OutboxRow(Base):
-    """A template that came or went, for one engine. Triggers write it, in the transaction of the change."""
+class BacklogRow(Base):
+    """A template that came or went, for one vector database. Triggers write it, in the transaction of the change."""
 
-    __tablename__ = "outbox"
+    __tablename__ = "backlog"
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    engine_id: Mapped[int] = mapped_column(BigInt, index=True)
+    vector_database_id: Mapped[int] = mapped_column(BigInt, index=True)
     template_id: Mapped[int] = mapped_column(BigInt)
     model_id: Mapped[int] = mapped_column(BigInt)
     __table_args__ = (STRICT_NEVER_REUSED,)

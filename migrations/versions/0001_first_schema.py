@@ -1,4 +1,4 @@
-"""The first schema: subjects, photos, faces, templates, models, rejections, calibrations, revision, audit events.
+"""The first schema.
 
 Migrations are history: they spell the tables out instead of importing today's ORM classes.
 """
@@ -17,6 +17,11 @@ depends_on = None
 INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# Twice: it has no checksum, and a template that an index does not look at again would be missed without a sign.
+NOTE = (
+    "INSERT INTO revision (token, touched) "
+    "VALUES (randomblob(16), CAST(printf('%016x%016x', {row}.id, {row}.id) AS BLOB));"
+)
 STRICT = {"sqlite_strict": True}
 STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
 
@@ -29,8 +34,13 @@ def _text(name: str) -> sa.Column[str]:
     return sa.Column(name, TEXT, nullable=False)
 
 
-def _integer(name: str) -> sa.Column[int]:
-    return sa.Column(name, INTEGER, nullable=False)
+def _integer(name: str, *, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(name, INTEGER, nullable=nullable)
+
+
+def _crc() -> sa.Column[int]:
+    """CRC-32 over the row's other columns."""
+    return sa.Column("crc", INTEGER, nullable=False, server_default=sa.text("0"))
 
 
 def _real(name: str) -> sa.Column[float]:
@@ -50,7 +60,10 @@ def upgrade() -> None:
     _create_models()
     _create_subjects_and_photos()
     _create_faces_and_templates()
+    _create_corrections()
     _create_records()
+    _create_more_records()
+    _create_vector_databases()
     _create_revision()
 
 
@@ -68,6 +81,7 @@ def _create_models() -> None:
         _text("threshold_basis"),
         _integer("active"),
         _text("created_at"),
+        _crc(),
         sa.CheckConstraint("dimension > 0", name="dimension_positive"),
         sa.CheckConstraint("active in (0, 1)", name="active_boolean"),
         sa.PrimaryKeyConstraint("id", name="pk_models"),
@@ -84,7 +98,9 @@ def _create_subjects_and_photos() -> None:
         _id(),
         _text("name"),
         _text("attributes"),
+        sa.Column("said", TEXT, nullable=False, server_default=sa.text("'{}'")),
         _text("created_at"),
+        _crc(),
         sa.CheckConstraint("length(name) > 0", name="name_present"),
         sa.PrimaryKeyConstraint("id", name="pk_subjects"),
         sa.UniqueConstraint("name", name="uq_subjects_name"),
@@ -100,12 +116,17 @@ def _create_subjects_and_photos() -> None:
         _integer("width"),
         _integer("height"),
         _text("enrolled_at"),
+        sa.Column("owner_id", INTEGER, nullable=False, server_default=sa.text("0")),
+        sa.Column("label", TEXT, nullable=False, server_default=sa.text("''")),
+        _integer("conflict", nullable=True),
+        _crc(),
         sa.CheckConstraint("length(sha256) = 32", name="sha256_length"),
         sa.PrimaryKeyConstraint("id", name="pk_photos"),
         sa.UniqueConstraint("path", name="uq_photos_path"),
         **STRICT_NEVER_REUSED,
     )
-    op.create_index("ix_photos_sha256", "photos", ["sha256"])
+    op.create_index("ix_photos_size", "photos", ["size"])
+    op.create_index("uq_photos_content_owner", "photos", ["sha256", "owner_id"], unique=True)
 
 
 def _create_faces_and_templates() -> None:
@@ -121,6 +142,8 @@ def _create_faces_and_templates() -> None:
         _real("sharpness"),
         _real("yaw"),
         _real("roll"),
+        sa.Column("origin", TEXT, nullable=False, server_default=sa.text("'enrolled'")),
+        _crc(),
         sa.CheckConstraint("length(box) = 16", name="box_length"),
         sa.CheckConstraint("length(landmarks) = 40", name="landmarks_length"),
         _reference("faces", "photo_id", "photos"),
@@ -161,6 +184,7 @@ def _create_records() -> None:
         _text("reason"),
         _text("detail"),
         _text("rejected_at"),
+        _crc(),
         sa.PrimaryKeyConstraint("id", name="pk_rejections"),
         sa.UniqueConstraint("path", name="uq_rejections_path"),
         **STRICT_NEVER_REUSED,
@@ -171,6 +195,7 @@ def _create_records() -> None:
         _integer("model_id"),
         _text("document"),
         _text("created_at"),
+        _crc(),
         _reference("calibrations", "model_id", "models"),
         sa.PrimaryKeyConstraint("id", name="pk_calibrations"),
         **STRICT_NEVER_REUSED,
@@ -183,48 +208,228 @@ def _create_records() -> None:
         _text("actor"),
         _text("action"),
         _text("detail"),
+        _crc(),
         sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
         **STRICT_NEVER_REUSED,
     )
+
+
+def _create_more_records() -> None:
+    op.create_table(
+        "evaluations",
+        _id(),
+        _integer("model_id"),
+        _text("kind"),
+        _text("document"),
+        _text("created_at"),
+        _crc(),
+        _reference("evaluations", "model_id", "models"),
+        sa.PrimaryKeyConstraint("id", name="pk_evaluations"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_evaluations_model_id", "evaluations", ["model_id"])
+    op.create_table(
+        "api_keys",
+        _id(),
+        _text("name"),
+        _blob("digest"),
+        _text("scopes"),
+        _text("created_at"),
+        _crc(),
+        sa.CheckConstraint("length(digest) = 32", name="digest_length"),
+        sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
+        sa.UniqueConstraint("name", name="uq_api_keys_name"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_table(
+        "crops",
+        _id(),
+        _integer("photo_id"),
+        _blob("jpeg"),
+        _crc(),
+        _reference("crops", "photo_id", "photos"),
+        sa.PrimaryKeyConstraint("id", name="pk_crops"),
+        # Also the index without which a cascading delete would scan the table once per photo.
+        sa.UniqueConstraint("photo_id", name="uq_crops_photo_id"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_table(
+        "erased",
+        _id(),
+        _text("at"),
+        _blob("salt"),
+        _blob("digests"),
+        _integer("of_others"),
+        _crc(),
+        sa.CheckConstraint("length(salt) = 32", name="salt_length"),
+        sa.CheckConstraint("length(digests) % 32 = 0", name="digests_length"),
+        sa.CheckConstraint("of_others in (0, 1)", name="of_others_boolean"),
+        sa.PrimaryKeyConstraint("id", name="pk_erased"),
+        **STRICT_NEVER_REUSED,
+    )
+
+
+def _create_corrections() -> None:
+    op.create_table(
+        "aliases",
+        _id(),
+        _integer("subject_id"),
+        _text("name"),
+        _text("created_at"),
+        _crc(),
+        sa.CheckConstraint("length(name) > 0", name="name_present"),
+        _reference("aliases", "subject_id", "subjects"),
+        sa.PrimaryKeyConstraint("id", name="pk_aliases"),
+        sa.UniqueConstraint("name", name="uq_aliases_name"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_aliases_subject_id", "aliases", ["subject_id"])
+    op.create_table(
+        "decisions",
+        _id(),
+        _blob("sha256"),
+        _text("label"),
+        _integer("subject_id", nullable=True),
+        _crc(),
+        sa.CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        sa.PrimaryKeyConstraint("id", name="pk_decisions"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_decisions_subject_id", "decisions", ["subject_id"])
+    op.create_index("uq_decisions_content_label", "decisions", ["sha256", "label"], unique=True)
+    op.create_table(
+        "journal",
+        _id(),
+        _text("at"),
+        _text("actor"),
+        _text("action"),
+        _text("detail"),
+        _integer("undone_by", nullable=True),
+        _crc(),
+        sa.PrimaryKeyConstraint("id", name="pk_journal"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_table(
+        "journal_rows",
+        _id(),
+        _integer("entry_id"),
+        _text("table_name"),
+        _integer("row_id"),
+        _blob("before", nullable=True),
+        _blob("after", nullable=True),
+        _integer("subject_id"),
+        _integer("other_id", nullable=True),
+        _crc(),
+        _reference("journal_rows", "entry_id", "journal"),
+        sa.PrimaryKeyConstraint("id", name="pk_journal_rows"),
+        **STRICT_NEVER_REUSED,
+    )
+    for column in ("entry_id", "subject_id", "other_id"):
+        op.create_index(f"ix_journal_rows_{column}", "journal_rows", [column])
+
+
+def _create_vector_databases() -> None:
+    op.create_table(
+        "vector_databases",
+        _id(),
+        _text("kind"),
+        _text("name"),
+        _integer("active"),
+        _integer("filled_to"),
+        _integer("position"),
+        _text("created_at"),
+        _crc(),
+        sa.CheckConstraint("active in (0, 1)", name="active_boolean"),
+        sa.PrimaryKeyConstraint("id", name="pk_vector_databases"),
+        sa.UniqueConstraint("name", name="uq_vector_databases_name"),
+        **STRICT_NEVER_REUSED,
+    )
+    one = sa.text("active = 1")
+    op.create_index(
+        "uq_vector_databases_one_active",
+        "vector_databases",
+        ["active"],
+        unique=True,
+        sqlite_where=one,
+        postgresql_where=one,
+    )
+    op.create_table(
+        "backlog",
+        _id(),
+        _integer("vector_database_id"),
+        _integer("template_id"),
+        _integer("model_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_backlog"),
+        **STRICT_NEVER_REUSED,
+    )
+    op.create_index("ix_backlog_vector_database_id", "backlog", ["vector_database_id"])
+    if op.get_bind().dialect.name == "postgresql":
+        _note_by_statement()
+    else:
+        _note_by_row()
+
+
+def _note_by_row() -> None:
+    for event, row in (("insert", "NEW"), ("delete", "OLD")):
+        op.execute(
+            f"CREATE TRIGGER templates_backlog_{event} AFTER {event} ON templates "  # noqa: S608  # two constants
+            "BEGIN INSERT INTO backlog (vector_database_id, template_id, model_id) "
+            f"SELECT vector_databases.id, {row}.id, {row}.model_id FROM vector_databases; END"
+        )
+
+
+def _note_by_statement() -> None:
+    op.execute("""
+        CREATE FUNCTION templates_to_backlog() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO backlog (vector_database_id, template_id, model_id)
+            SELECT vector_databases.id, changed.id, changed.model_id FROM vector_databases CROSS JOIN changed;
+            RETURN NULL;
+        END
+        $$""")
+    for event, table in (("insert", "NEW"), ("delete", "OLD")):
+        op.execute(
+            f"CREATE TRIGGER templates_backlog_{event} AFTER {event} ON templates REFERENCING {table} TABLE AS changed "
+            "FOR EACH STATEMENT EXECUTE FUNCTION templates_to_backlog()"
+        )
 
 
 def _create_revision() -> None:
     # A random token, not a counter: a restored backup repeats a counter's value. Triggers, not code: whoever
     # writes templates changes the token in the same transaction.
     server = op.get_bind().dialect.name == "postgresql"
+    touched_twice = sa.CheckConstraint("substr(touched, 1, 16) = substr(touched, 17)", name="touched_twice")
+    # Tokens that the transaction swept up.
+    swept = sa.Column("swept", sa.LargeBinary(), nullable=False, server_default=sa.text("''::bytea"))
     op.create_table(
         "revision",
         _id(),
         _blob("token"),
-        *(_server_columns() if server else [sa.CheckConstraint("id = 1", name="single_row")]),
+        _blob("touched", nullable=True),
+        swept if server else touched_twice,
         sa.CheckConstraint("length(token) = 16", name="token_length"),
         sa.PrimaryKeyConstraint("id", name="pk_revision"),
         **STRICT,
     )
     if server:
-        _add_rows_to_revision()
+        _note_touched_by_statement()
     else:
-        _update_revision()
+        _note_touched_by_row()
 
 
-def _server_columns() -> list[sa.Column[bytes]]:
-    """Ids (int64, big-endian) of the templates that a transaction touched, NULL for any; tokens that it swept up."""
-    return [
-        sa.Column("touched", sa.LargeBinary()),
-        sa.Column("swept", sa.LargeBinary(), nullable=False, server_default=sa.text("''::bytea")),
-    ]
+def _note_touched_by_row() -> None:
+    """A row for each changed template. The newest token is the database's; the newest 4096 rows are kept."""
+    op.execute("INSERT INTO revision (token) VALUES (randomblob(16))")
+    for event, rows in {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}.items():
+        notes = " ".join(NOTE.format(row=row) for row in rows)
+        op.execute(f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates BEGIN {notes} END")
+    op.execute(
+        "CREATE TRIGGER revision_prune AFTER INSERT ON revision WHEN NEW.id % 1024 = 0 "
+        "BEGIN DELETE FROM revision WHERE id <= NEW.id - 4096; END"
+    )
 
 
-def _update_revision() -> None:
-    op.execute("INSERT INTO revision (id, token) VALUES (1, randomblob(16))")
-    for event in ("insert", "update", "delete"):
-        op.execute(
-            f"CREATE TRIGGER templates_token_{event} AFTER {event} ON templates "  # noqa: S608  # three constants
-            "BEGIN UPDATE revision SET token = randomblob(16) WHERE id = 1; END"
-        )
-
-
-def _add_rows_to_revision() -> None:
+def _note_touched_by_statement() -> None:
     """A row for each transaction: on one row, writers would wait for each other. Now and then one sweeps the oldest up.
 
     Each notes up to 1024 templates; an index compares itself with the database after more.

@@ -29,7 +29,6 @@ from facesearch.index.cache_file import CacheFile
 from facesearch.search import gallery, mirror
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import opening, people
-from facesearch.store.opening import upgrade_gallery
 from facesearch.types import IndexKind
 from tests.store.makers import enroll, found_subject, make_gallery
 
@@ -177,14 +176,6 @@ def creating_encrypted(stop: Callable[[], None]) -> Work:
     return work
 
 
-def upgrading(stop: Callable[[], None]) -> Work:
-    def work(folder: Path) -> None:
-        stop()
-        upgrade_gallery(folder / "old")
-
-    return work
-
-
 ENCRYPTED: dict[str, Work] = {
     "create encrypted: in the first migration": creating_encrypted(lambda: at_statement("CREATE TABLE faces")),
     "create encrypted: whole, without its name": creating_encrypted(lambda: before(os, "link")),
@@ -227,13 +218,10 @@ FLAT: dict[str, Work] = {
     "create: whole, without its name": creating(lambda: before(os, "link")),
     "create: name not synced": creating(lambda: after(os, "link")),
     "create: work folder left": creating(lambda: after(opening, "place_new")),
-    "create: no ballast": creating(lambda: before(gallery, "reserve_space")),
+    "create: no space reserved": creating(lambda: before(gallery, "reserve_space")),
     "create: before the gallery is bound to a model": creating(lambda: at_statement("INSERT INTO models")),
     "create: bound, before the first commit": creating(lambda: at_statement("INSERT INTO templates")),
     **(ENCRYPTED if find_spec("sqlcipher3") else {}),
-    "upgrade: first column added": upgrading(lambda: at_statement("ALTER TABLE models ADD")),
-    "upgrade: half of the rows sealed": upgrading(lambda: at_statement("UPDATE photos SET crc")),
-    "upgrade: version written, not committed": upgrading(lambda: at_statement("UPDATE alembic_version")),
 }
 
 TWO_STAGE: dict[str, Work] = {

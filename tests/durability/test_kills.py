@@ -15,11 +15,9 @@ from facesearch.files import INDEX_CACHE_NAME, INDEX_VECTORS_NAME
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
-from facesearch.store.opening import upgrade_gallery
 from facesearch.store.sqlite import DATABASE_NAME
 from facesearch.types import IndexKind
 from tests.store.makers import MODEL, enroll, found_subject, make_gallery, unit
-from tests.store.test_schema import load_frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +39,6 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
         for seed in range(PEOPLE):
             enroll(gallery, str(seed), seed)
         found_subject(gallery, 0)
-    load_frozen("0001", base / "old")
     command = [sys.executable, "-m", "tests.durability.killed", os.fspath(base), os.fspath(tmp_path), kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=200)
     statuses = [int(line) for line in done.stdout.split()]
@@ -74,7 +71,6 @@ def look(point: str, folder: Path, said: list[str]) -> None:
         from tests.durability.killed import KEY
 
         look_at_new(point, folder / "locked", KEY)
-    look_at_old(point, folder / "old")
 
 
 def in_cache(folder: Path, seed: int) -> bool:
@@ -100,12 +96,4 @@ def look_at_new(point: str, folder: Path, key: str | None = None) -> None:
         gallery.adopt(MODEL)
         enroll(gallery, "new", 7)
         assert found_subject(gallery, 7) == "new", point
-        assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point
-
-
-def look_at_old(point: str, folder: Path) -> None:
-    """A gallery that was being upgraded is as it was, and the next upgrade succeeds."""
-    assert upgrade_gallery(folder)[0] == "0001", point
-    with Gallery.open(folder) as gallery:
-        assert found_subject(gallery, 1) == "anna", point
         assert [finding for finding in check_gallery(gallery) if not finding.ok] == [], point

@@ -496,10 +496,10 @@ def test_what_is_committed_after_somebody_was_forgotten_is_kept(engine: FaceSear
     """Reading the database's files must not drop the locks that SQLite has on them in this process."""
     run(engine, people)
     engine.forget([MIRA])
-    look = "import sys; from facesearch import FaceSearch; e = FaceSearch.open(sys.argv[1]); e.gallery.subjects(); "
+    look = "import sys; from facesearch import FaceSearch; e = FaceSearch.open(sys.argv[1]); e.subjects(); "
     close = [sys.executable, "-c", look + "e.close()", engine.settings.gallery]
     subprocess.run([*map(str, close)], check=True)  # the last process to close deletes the write-ahead log
     engine.gallery.write(stored_people.set_attributes, OTTO, {"consent": "withdrawn"})
-    code = look + f"print(dict(e.gallery.subject({OTTO!r}).attributes))"
+    code = look + f"print(dict(e.subject({OTTO!r}).attributes))"
     told = subprocess.run([sys.executable, "-c", code, str(engine.settings.gallery)], capture_output=True, check=True)
     assert told.stdout.decode().strip() == "{'consent': 'withdrawn'}"

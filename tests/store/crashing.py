@@ -1,4 +1,4 @@
-"""A child process that enrolls, removes, rebuilds its index and upgrades an old gallery, and is killed somewhere.
+"""A child process that enrolls, removes and rebuilds its index, and is killed somewhere.
 
 Run: python -m tests.store.crashing FOLDER SEED FIRST. People are numbered from FIRST on. One line per acknowledged
 step: `+ NUMBER`, `- NUMBER`; `? NUMBER` before a removal.
@@ -7,15 +7,12 @@ step: `+ NUMBER`, `- NUMBER`; `? NUMBER` before a removal.
 from __future__ import annotations
 
 import random
-import shutil
 import sys
 from pathlib import Path
 
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
-from facesearch.store.opening import upgrade_gallery
 from tests.store.makers import enroll, found_subject, make_gallery
-from tests.store.test_schema import load_frozen
 
 
 def work(gallery: Gallery, rng: random.Random, number: int) -> None:
@@ -36,14 +33,6 @@ def work(gallery: Gallery, rng: random.Random, number: int) -> None:
             gallery.save_cache()
         if rng.random() < 0.2:
             gallery.rebuild_index()
-        if rng.random() < 0.15:
-            upgrade_an_old_gallery(gallery.folder / "old")
-
-
-def upgrade_an_old_gallery(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    load_frozen("0001", folder)
-    upgrade_gallery(folder)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def test_migrations_and_models_agree_in_what_alembic_does_not_compare(gallery: G
         "templates_token_insert",
         "templates_token_update",
         "templates_token_delete",
-        "templates_outbox_insert",
-        "templates_outbox_delete",
+        "templates_backlog_insert",
+        "templates_backlog_delete",
         "revision_prune",
     }
     for name, statement in modelled.items():
