@@ -81,17 +81,12 @@ def audit(
 
 
 def _record(known: LabelledTemplates, found: Finding) -> dict[str, Any]:
-    sides = {
-        f"{name}_{side}": value
-        for side, row in (("a", found.a), ("b", found.b))
-        for name, value in (
-            ("subject", known.names[known.subject[row]]),
-            ("photo", known.photos[row]),
-            ("template_id", int(known.ids[row])),
-        )
-    }
-    said = {"note": found.note or None, "commands": _remedies(known, found)}
-    return {"kind": found.kind.value, "score": round(found.score, 6), **sides, **said}
+    record: dict[str, Any] = {"kind": found.kind.value, "score": round(found.score, 6)}
+    for side, row in (("a", found.a), ("b", found.b)):
+        record[f"subject_{side}"] = known.names[known.subject[row]]
+        record[f"photo_{side}"] = known.photos[row]
+        record[f"template_id_{side}"] = int(known.ids[row])
+    return {**record, "note": found.note or None, "commands": _remedies(known, found)}
 
 
 def _remedies(known: LabelledTemplates, found: Finding) -> list[str]:

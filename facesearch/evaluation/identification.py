@@ -182,13 +182,14 @@ def evaluate_searches(
     closed = not len(scores.top)
     curve = None if closed else search_curve(scores, ranks)
     points: list[SearchPoint] = []
-    for rank in ranks if curve is not None else []:
-        assert curve is not None
-        row = [fnir_at_fpir(curve, target, rank) for target in targets]
-        points.extend(_surround(row, scores, replicates, seed))
+    if curve is not None:
+        for rank in ranks:
+            row = [fnir_at_fpir(curve, target, rank) for target in targets]
+            points.extend(_surround(row, scores, replicates, seed))
     thresholds = [point.threshold for point in points if point.threshold is not None]
     countable = thresholds and _countable(scores, thresholds[-1])
     best = scores.top[:, 0] if not closed else np.array([])
+    attempted = scores.attempted_enrolments
     return IdentificationResult(
         subjects=scores.subjects,
         mated=scores.mate_score.size,
@@ -199,9 +200,7 @@ def evaluate_searches(
         curve=curve,
         points=tuple(points),
         by_size=fpir_by_size(scores, thresholds[-1], sizes) if countable else None,
-        fte=counted_rate(scores.failed_enrolments, scores.attempted_enrolments)
-        if scores.attempted_enrolments
-        else None,
+        fte=counted_rate(scores.failed_enrolments, attempted) if attempted else None,
         replicates=0 if scores.mate_id is None else replicates,
         seed=seed,
     )
@@ -213,26 +212,20 @@ def _countable(scores: SearchScores, threshold: float) -> bool:
 
 
 def _surround(row: Sequence[SearchPoint], scores: SearchScores, replicates: int, seed: int) -> list[SearchPoint]:
-    supported = [point for point in row if point.fnir is not None]
+    supported = [point.target_fpir for point in row if point.fnir is not None]
     drawn = None
     if supported and replicates and scores.mate_id is not None and scores.non_mate_id is not None:
-        fars = [point.target_fpir for point in supported]
-        drawn = search_replicates(scores, fars, supported[0].rank, replicates=replicates, seed=seed)
+        drawn = search_replicates(scores, supported, row[0].rank, replicates=replicates, seed=seed)
     found = []
     for point in row:
-        if point not in supported:
+        if point.fnir is None or point.fpir is None:
             found.append(point)
             continue
-        assert point.fnir is not None
-        assert point.fpir is not None
-        column = supported.index(point)
-        fnir, fpir = (None, None) if drawn is None else (each[:, column] for each in drawn)
-        each = replace(
-            point,
-            fnir=surrounded(point.fnir, _units(point.fnir, scores.mate_id), fnir, flawless=0),
-            fpir=surrounded(point.fpir, _units(point.fpir, scores.non_mate_id), fpir, flawless=0),
-        )
-        found.append(each)
+        column = supported.index(point.target_fpir)
+        misses, alarms = (None, None) if drawn is None else (each[:, column] for each in drawn)
+        fnir = surrounded(point.fnir, _units(point.fnir, scores.mate_id), misses, flawless=0)
+        fpir = surrounded(point.fpir, _units(point.fpir, scores.non_mate_id), alarms, flawless=0)
+        found.append(replace(point, fnir=fnir, fpir=fpir))
     return found
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,7 +35,7 @@ from facesearch.evaluation.report import (
 from facesearch.evaluation.searches import SearchCurve
 from facesearch.evaluation.trials.pairs import write_scores_csv
 from facesearch.evaluation.trials.types import ScoredPairs
-from facesearch.evaluation.verification import ErrorCurve
+from facesearch.evaluation.verification import ErrorCurve, OperatingPoint
 from facesearch.evaluation.verification_page import verification_figures, verification_page
 
 WHOLE = 10_000
@@ -171,23 +171,22 @@ def write_roc(path: Path, result: VerificationResult) -> None:
     wanted = [point.threshold for point in result.points if point.threshold is not None]
     at = np.searchsorted(curve.threshold, np.array(wanted, dtype=np.float64))
     rows = np.union1d(rows, at[at < curve.threshold.size])
-    fmr, fnmr = curve.fmr[rows], curve.fnmr[rows]
-    low, high = result.band.at(fmr) if result.band else (np.full(rows.size, math.nan),) * 2
+    low, high = result.band.at(curve.fmr[rows]) if result.band else (np.full(rows.size, math.nan),) * 2
+    columns = (
+        curve.threshold[rows],
+        curve.false_matches[rows],
+        curve.true_matches[rows],
+        curve.fmr[rows],
+        curve.fnmr[rows],
+        1 - high,
+        1 - low,
+    )
     _write(
         path,
         "threshold,false_matches,non_mated,true_matches,mated,fmr,fnmr,lo,hi,flag",
         (
-            (threshold, false, curve.non_mated, true, curve.mated, x, y, lo, hi, _flag(false))
-            for threshold, false, true, x, y, lo, hi in zip(
-                curve.threshold[rows].tolist(),
-                curve.false_matches[rows].tolist(),
-                curve.true_matches[rows].tolist(),
-                fmr.tolist(),
-                fnmr.tolist(),
-                (1 - high).tolist(),
-                (1 - low).tolist(),
-                strict=True,
-            )
+            (threshold, false, curve.non_mated, true, curve.mated, *rest, _flag(false))
+            for threshold, false, true, *rest in zip(*(column.tolist() for column in columns), strict=True)
         ),
     )
 
@@ -199,44 +198,27 @@ def write_tar_at_far(path: Path, result: VerificationResult) -> None:
         path,
         "target_far,far,false_matches,non_mated,threshold,tar,true_matches,mated,lo,hi,method,naive_lo,naive_hi,"
         "gfar,gfrr,decisions_within_1e-6,flag",
-        (
-            (
-                point.target_far,
-                *((point.far.value, point.far.count, point.far.total) if point.far else (None, None, None)),
-                point.threshold,
-                *((point.tar.value, point.tar.count, point.tar.total) if point.tar else (None, None, None)),
-                *_bounds(point.tar),
-                point.tar.best_interval.method if point.tar and point.tar.best_interval else None,
-                *((point.tar.naive.low, point.tar.naive.high) if point.tar and point.tar.naive else (None, None)),
-                point.gfar.value if point.gfar else None,
-                point.gfrr.value if point.gfrr else None,
-                flipped,
-                point.flag,
-            )
-            for point, flipped in zip(result.points, flips, strict=True)
-        ),
+        (_point_row(point, flipped) for point, flipped in zip(result.points, flips, strict=True)),
     )
+
+
+def _point_row(point: OperatingPoint, flipped: int | None) -> Sequence[Cell]:
+    if point.tar is None or point.far is None:
+        return (point.target_far, *(None,) * 14, flipped, point.flag)
+    far, tar = ((rate.value, rate.count, rate.total) for rate in (point.far, point.tar))
+    method = point.tar.best_interval.method if point.tar.best_interval else None
+    naive = (point.tar.naive.low, point.tar.naive.high) if point.tar.naive else (None, None)
+    generalised = (rate.value if rate else None for rate in (point.gfar, point.gfrr))
+    bounds = _bounds(point.tar)
+    return (
+        point.target_far, *far, point.threshold, *tar, *bounds, method, *naive, *generalised, flipped, point.flag
+    )  # fmt: skip
 
 
 def write_worst(path: Path, worst: Sequence[WorstPair]) -> None:
     """`kind,rank,score,trial,a,b,id_a,id_b`; `trial` counts the planned trials from 1."""
-    _write(
-        path,
-        "kind,rank,score,trial,a,b,id_a,id_b",
-        (
-            (
-                "mated" if pair.mated else "non_mated",
-                pair.rank,
-                pair.score,
-                pair.trial,
-                pair.a,
-                pair.b,
-                pair.id_a,
-                pair.id_b,
-            )
-            for pair in worst
-        ),
-    )
+    rows = (("mated" if mated else "non_mated", *rest) for mated, *rest in map(astuple, worst))
+    _write(path, "kind,rank,score,trial,a,b,id_a,id_b", rows)
 
 
 def write_cmc(path: Path, rates: Sequence[Rate]) -> None:
