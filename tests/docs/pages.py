@@ -17,6 +17,7 @@ from typer.main import get_command
 from facesearch.cli.app import app
 from facesearch.config import Settings
 from facesearch.errors import FaceSearchError
+from facesearch.files import is_gallery_name
 from facesearch.recognition.detector import parse_det_size
 from facesearch.types import Precision
 

@@ -68,6 +68,7 @@ def test_a_false_line_of_a_block_is_found(line: str, why: str) -> None:
         "facesearch chekc",
         "FACESEARCH_GALERY",
         "facesearch/no_such_file.py",
+        "gallery.ballast",
         "pip install 'facesearch[heif]'",
     ],
 )
