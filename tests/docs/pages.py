@@ -216,6 +216,8 @@ def _faults_of_span(span: str) -> Iterator[str]:
         if words[0] not in known_options():
             yield f"no command has the option {words[0]}"
         yield from _faults_of_value(words[0], words[1] if len(words) > 1 else "VALUE")
+    elif re.fullmatch(r"(gallery|index)\.(?!key|fsbackup)\w+", span) and not is_gallery_name(span):
+        yield "no gallery has such a file"
     elif (
         re.fullmatch(r"(facesearch|tests|docs|benchmarks|migrations|examples)/[\w/.-]*", span)
         and not (ROOT / span).exists()
