@@ -29,7 +29,7 @@ PROSE = {
 }  # fmt: skip
 """What follows the word facesearch in a sentence that is about the program."""
 VALUES = {
-    "calibration.target", "engine.kind", "name", "names", "options_of(active)", "options_of(new)", "ours", "pack",
+    "calibration.target", "target.kind", "name", "names", "options_of(active)", "options_of(new)", "ours", "pack",
     "pack.name", "reference", "scope", "theirs", "models.options_of(new.info)", "entry.undone_by",
 }  # fmt: skip
 """Expressions in commands that are quoted already, or that no shell can misread: names of known packs, numbers."""
