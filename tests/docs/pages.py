@@ -212,7 +212,7 @@ def _faults_of_span(span: str) -> Iterator[str]:
         yield from faults_of_command(_without_brackets(words), complete=False)
     elif words[0] in {"poe", "pip", "python"} or words[0].startswith(("OMP_", "FACESEARCH_")):
         yield from _faults_of_line(span)
-    elif words[0].startswith("-"):
+    elif words[0].startswith("-") and span != "-":
         if words[0] not in known_options():
             yield f"no command has the option {words[0]}"
         yield from _faults_of_value(words[0], words[1] if len(words) > 1 else "VALUE")
