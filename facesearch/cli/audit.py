@@ -14,7 +14,6 @@ from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 from facesearch.names import printable
-from facesearch.store import templates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,6 +161,7 @@ def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: 
     from facesearch.evaluation.audit import audit_page, face_names
     from facesearch.jobs.embeddings import thumbnails
     from facesearch.names import text_path
+    from facesearch.store import templates
 
     shown = (each for findings in found.by_kind.values() for each in findings[:limit])
     names = face_names(known, (row for each in shown for row in (each.a, each.b)))

@@ -20,7 +20,6 @@ from facesearch.cli.options import (
     require_there,
 )
 from facesearch.errors import ConfigError
-from facesearch.store import models, templates
 
 if TYPE_CHECKING:
     from facesearch.api import FaceSearch
@@ -136,6 +135,8 @@ def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> Non
     from facesearch.records import ThresholdRecord
 
     if use is None:
+        from facesearch.store import models
+
         removed = engine.gallery.write(models.forget_calibrations)
         if json:
             emit({"removed": removed, **dict(ThresholdRecord.of(engine.threshold))})
@@ -153,6 +154,7 @@ def _target(
 ) -> tuple[Metric, float, int]:
     """The metric, the rate it may reach, and the gallery size it is to hold for."""
     from facesearch.evaluation.calibration import Metric
+    from facesearch.store import templates
 
     if fpir is None and (extrapolate or subjects is not None):
         raise ConfigError(

@@ -14,8 +14,6 @@ from facesearch.cli.options import (
     complete_people,
     open_engine,
 )
-from facesearch.store import people
-from facesearch.store import photos as stored_photos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,6 +99,7 @@ def move(
     """
     from facesearch.cli.output import emit, say
     from facesearch.records import SubjectRecord
+    from facesearch.store import people
 
     with open_engine(gallery=gallery) as engine:
         engine.gallery.change(people.move_photos, _enrolled(engine.gallery, photos), to, create=new)
@@ -117,6 +116,7 @@ def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOpt
     Example: facesearch people confirm people/Ada/7.jpg
     """
     from facesearch.cli.output import emit, say
+    from facesearch.store import people
 
     with open_engine(gallery=gallery) as engine:
         confirmed = engine.gallery.write(people.confirm_photos, _enrolled(engine.gallery, photos))
@@ -129,9 +129,9 @@ def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOpt
 def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
     """The paths under which these photos are enrolled: as typed, or as the text form that commands print."""
     from facesearch.names import text_path
-    from facesearch.store.photos import is_upload
+    from facesearch.store.photos import find_photos, is_upload
 
     typed = [Path(photo) for photo in photos]
     exact = [path if is_upload(path) else Path(os.path.abspath(path)) for path in typed]  # noqa: PTH100  # keeps links
-    known = gallery.read(stored_photos.find_photos, exact)
+    known = gallery.read(find_photos, exact)
     return [path if path in known else text_path(os.fspath(path)) for path in exact]

@@ -11,7 +11,6 @@ import typer
 from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, NameArgument, open_engine, refuse_idle
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
-from facesearch.store import people
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +43,7 @@ def forget(
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
     from facesearch.cli.outputs import guard_outputs
+    from facesearch.store import people
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         subject = engine.gallery.read(people.find, name, removed=True)
@@ -70,6 +70,7 @@ def expire(
     from facesearch.cli.outputs import guard_outputs
     from facesearch.jobs.erasure import purge_removed
     from facesearch.records import SubjectRecord
+    from facesearch.store import people
     from facesearch.store.journal import KEPT_DAYS
 
     if dry_run:

@@ -21,7 +21,6 @@ from facesearch.cli.options import (
 from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.errors import ConfigError
-from facesearch.store import audit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,6 +180,7 @@ def log(
     Example: facesearch log --since 2026-01-01 --action people
     """
     from facesearch.cli.output import print_records
+    from facesearch.store import audit
 
     moment = _moment(since) if since else None
     with open_engine(gallery=gallery) as engine:
