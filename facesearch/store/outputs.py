@@ -176,8 +176,10 @@ class Outputs:
         """Refuse names that galleries use, and places in folders of inputs."""
         beside = Path(os.path.realpath(path.parent), path.name)
         for place in {beside, Path(os.path.realpath(path))}:
-            if self._is_gallery(place.parent):
-                raise _of_gallery(path) if is_gallery_name(place.name) else _in_gallery(path)
+            if is_gallery_name(place.name) and self._is_gallery(place.parent):
+                raise _of_gallery(path)
+            if any(map(self._is_gallery, place.parents)):
+                raise _in_gallery(path)
         for folder in (beside, *beside.parents):
             status = _followed(folder)
             if status is not None and _file_id(status) in self._walked_folders:

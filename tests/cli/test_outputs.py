@@ -242,7 +242,7 @@ def test_no_folder_that_a_command_reads_can_be_its_output(
     key: tuple[str, str], command: Command, here: Path, ways: Callable[[str, str], list[Path]]
 ) -> None:
     case = FOLDERS[key]
-    try_all(command, here, case, [*case.inputs, "new.jpg", "gallery"], ways)
+    try_all(command, here, case, [*case.inputs, "new.jpg", "gallery", "gallery/new"], ways)
     if "people" in case.inputs and case.has_force:
         before = snapshot(here)
         run = command(*case.at(f"people/{ANNA}/new/report", force=True))
@@ -254,7 +254,12 @@ def test_no_folder_that_a_command_reads_can_be_its_output(
 def test_nothing_is_added_to_the_folder_of_a_gallery(
     key: tuple[str, str], command: Command, here: Path, ways: Callable[[str, str], list[Path]]
 ) -> None:
-    try_all(command, here, FILES[key], [f"gallery/new{FILES[key].suffix}"], ways)
+    case = FILES[key]
+    (here / "gallery" / "below").mkdir()
+    try:
+        try_all(command, here, case, [f"gallery/{place}{case.suffix}" for place in ("new", "below/new")], ways)
+    finally:
+        (here / "gallery" / "below").rmdir()
 
 
 @pytest.mark.parametrize("name", ["query", "detect"])
@@ -365,7 +370,7 @@ def test_a_gallery_that_cannot_be_made_leaves_nothing(
     if there:
         place.mkdir(parents=True)
     before = snapshot(tmp_path)
-    monkeypatch.setattr("facesearch.search.gallery.Gallery.record", full)  # init has nothing to read that is damaged
+    monkeypatch.setattr("facesearch.search.gallery.Gallery.write", full)  # init has nothing to read that is damaged
     run = command(name, *([] if name == "init" else ["lists/pairs.csv"]), "--gallery", place)
     assert run.code == 4, run
     assert snapshot(tmp_path) == before
