@@ -390,7 +390,10 @@ class EnrollOutcome:
     """Empty for what was passed over, and for folders."""
     status: EnrollStatus
     rejection: Rejection | None = None
-    """Why it was rejected; for an enrolled photo, an `identity_conflict` that someone should look at."""
+    """Why it was rejected; for an enrolled photo, an `identity_conflict` that someone should look at.
+
+    A `duplicate` is rejected once, and unchanged in later runs.
+    """
     faces: int = 0
     """Faces enrolled from this photo."""
     template_ids: tuple[int, ...] = ()

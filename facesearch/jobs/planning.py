@@ -398,6 +398,9 @@ class Planner:
 
     def _refuse(self, todo: Todo, rejection: Rejection, batch: Batch, sha256: str | None) -> None:
         outcome = _rejected(todo.source, rejection)
+        before = todo.refused.rejection.reason if todo.refused and todo.refused.sha256 == sha256 else None
+        if before is rejection.reason is Reason.DUPLICATE:
+            outcome = replace(outcome, status=EnrollStatus.UNCHANGED)  # an earlier run told of it
         batch.add(outcome, self.refusal(todo, rejection, sha256))
 
     def refusal(self, todo: Todo, rejection: Rejection, sha256: str | None) -> RefusedPhoto | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from facesearch.demo.portraits import PEOPLE, draw_group, draw_portrait, write_photo
@@ -41,18 +42,18 @@ def test_when_no_photo_was_of_use_the_exit_code_is_3(command: Command, gallery: 
     assert "unsupported_format" in run.err
 
 
-def test_a_copy_of_what_is_enrolled_is_no_failure(command: Command, gallery: Path, tmp_path: Path) -> None:
-    for name in ("a.jpg", "b.jpg"):
-        write_photo(tmp_path / "new" / "Ada" / name, draw_portrait(17, 3))
+def test_a_copy_of_what_is_enrolled_is_no_failure_and_told_once(
+    command: Command, gallery: Path, tmp_path: Path
+) -> None:
+    write_photo(tmp_path / "new" / "Ada" / "1.jpg", draw_portrait(17, 3))
     assert command("enroll", tmp_path / "new").code == 0
-    (tmp_path / "copy").mkdir()
-    (tmp_path / "new" / "Ada").rename(tmp_path / "copy" / "Ada")
-    write_photo(tmp_path / "new" / "Ada" / "a.jpg", draw_portrait(17, 3))
-    run = command("enroll", tmp_path / "new")
-    assert run.code == 0
-    assert "the same content as a photo of the same person" in run.err or "unchanged" in run.out
-    run = command("enroll", tmp_path / "copy" / "Ada" / "b.jpg", "--as", "Ada")
-    assert (run.code, "1 file has the same content" in run.err) == (0, True), run
+    shutil.copytree(tmp_path / "new", tmp_path / "copy")
+    said = "1 file has the same content as a photo of the same person"
+    for told in (True, False):
+        run = command("enroll", tmp_path / "copy")
+        assert (run.code, said in run.err) == (0, told), run
+    (record,) = command("enroll", tmp_path / "copy", "--json").records
+    assert (record["status"], record["reason"], record["template_ids"]) == ("unchanged", "duplicate", [])
 
 
 def test_a_group_photo_is_rejected_with_the_option_that_helps(command: Command, gallery: Path, tmp_path: Path) -> None:
