@@ -17,12 +17,20 @@ import sqlalchemy as sa
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from typing import Any
 
     from sqlalchemy.engine import Connection, Engine
 
+    from facesearch.types import Ids
+
 Result = TypeVar("Result")
+
+DATABASE: Final = "facesearch_database"
+"""The execution option of a connection that leads to its `Database`."""
+TOKEN_BYTES: Final = 16
+"""Of a revision token."""
 
 SCHEMA_VERSION: Final = "0001"
 """The schema that this code works with; a test asserts that it is the newest migration."""
@@ -141,6 +149,45 @@ class Database(ABC):
     @abstractmethod
     def checkpoint(self) -> bool:
         """Clear away what removed rows left behind; returns False where others were in the way."""
+
+    # -- what the two spell differently
+
+    @staticmethod
+    def of(connection: Connection) -> Database:
+        """The database that gave the connection."""
+        database: Database = connection.get_execution_options()[DATABASE]
+        return database
+
+    @abstractmethod
+    def reserve_ids(self, connection: Connection, table: str, count: int) -> list[int]:
+        """Ids for new rows of a table, rising, which were never given before and never will be again."""
+
+    @abstractmethod
+    def skip_ids(self, connection: Connection, table: str, highest: int) -> None:
+        """Give no id up to `highest` to a row of this table any more."""
+
+    @abstractmethod
+    def hold_models(self, connection: Connection) -> None:
+        """Wait for everybody who holds the active model, and let nobody do so until the transaction ends.
+
+        As the transaction's first statement it lets the transaction see what it waited for.
+        """
+
+    @abstractmethod
+    def tokens(self, connection: Connection) -> frozenset[bytes]:
+        """The changes of templates that `connection` sees and that were not swept up: see `revisions`."""
+
+    @abstractmethod
+    def touched(self, connection: Connection, known: frozenset[bytes], now: frozenset[bytes]) -> Ids | None:
+        """Ids of the templates that changes since `known` touched, sorted; None where that is not known."""
+
+    @abstractmethod
+    def packed_keys(self, connection: Connection, model_row: int, after: int, limit: int) -> bytes:
+        """Ids and checksums of a model's templates behind an id, by id: int64 (n, 2), big-endian."""
+
+    @abstractmethod
+    def select(self, connection: Connection, query: str, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
+        """Rows of a query that ends in the name of a column, which has to be one of `ids`."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -71,15 +71,6 @@ def _models(connection: Connection, condition: sa.ColumnElement[bool], *, hold: 
     return [_stored(row) for row in connection.execute(query.with_for_update(read=True) if hold else query)]
 
 
-def hold_models(connection: Connection) -> None:
-    """Wait for everybody who holds the active model, and let nobody do so until the transaction ends.
-
-    As the transaction's first statement it lets the transaction see what it waited for. SQLite has one writer anyway.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("LOCK TABLE models IN EXCLUSIVE MODE")
-
-
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredModel:
     require_whole(ModelRow, row[:-1])
     info = ModelInfo(
@@ -181,7 +172,7 @@ def bind_row(database: Database, connection: Connection, row: int) -> None:
     Calibrations and evaluations of the model before it stay with that model. Raises `GalleryConflictError` where
     another process enrolled a face meanwhile.
     """
-    hold_models(connection)
+    database.hold_models(connection)
     with database.read() as now_committed:  # a transaction that began before it had the lock may not see all faces
         if active_model(now_committed) is not None:
             raise GalleryConflictError("Another process enrolled the gallery's first face.", "Run the same again.")

@@ -26,22 +26,24 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from facesearch.errors import GalleryConflictError, GalleryError, GalleryUnavailableError, InstallationError
-from facesearch.store.database import Database
+from facesearch.store.database import DATABASE, TOKEN_BYTES, Database
 from facesearch.store.drivers import explain_postgres
 from facesearch.store.rows import Base
 from facesearch.store.schema import COLLECTION_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection, Engine
 
     from facesearch.store.location import DatabaseUrl
+    from facesearch.types import Ids
 
 Result = TypeVar("Result")
 
@@ -74,6 +76,7 @@ class PostgresDatabase(Database):
             max_overflow=-1,
             pool_pre_ping=True,
             hide_parameters=True,
+            execution_options={DATABASE: self},
             connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "facesearch"},
         )
         # First of all: SQLAlchemy's own questions fail in a database of another encoding.
@@ -236,6 +239,46 @@ class PostgresDatabase(Database):
     def schema_faults(self, connection: Connection) -> Iterator[str]:
         """By its columns, keys and indexes, and the triggers that change the token."""
         yield from schema_faults(connection)
+
+    # -- what SQLite spells differently
+
+    def reserve_ids(self, connection: Connection, table: str, count: int) -> list[int]:
+        """From the table's sequence; others may have ids in between."""
+        query = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        return sorted(connection.exec_driver_sql(query, (table, count)).scalars())
+
+    def skip_ids(self, connection: Connection, table: str, highest: int) -> None:
+        """In the table's sequence."""
+        connection.exec_driver_sql("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", (table, highest))
+
+    def hold_models(self, connection: Connection) -> None:
+        """By a lock on the table."""
+        connection.exec_driver_sql("LOCK TABLE models IN EXCLUSIVE MODE")
+
+    def tokens(self, connection: Connection) -> frozenset[bytes]:
+        """All that the transaction sees."""
+        return _tokens(connection.exec_driver_sql("SELECT string_agg(token, ''::bytea) FROM revision").scalar() or b"")
+
+    def touched(self, connection: Connection, known: frozenset[bytes], now: frozenset[bytes]) -> Ids | None:
+        """What the rows say that are new, where they swept up nothing that was not known."""
+        query = "SELECT touched, swept FROM revision WHERE token = ANY(%s)"
+        rows = connection.exec_driver_sql(query, (list(now - known),)).all()
+        swept = _tokens(b"".join(row.swept for row in rows))
+        if swept != known - now or any(row.touched is None for row in rows):
+            return None
+        return np.unique(np.frombuffer(b"".join(row.touched for row in rows), ">i8").astype(np.int64))
+
+    def packed_keys(self, connection: Connection, model_row: int, after: int, limit: int) -> bytes:
+        """As PostgreSQL sends them."""
+        return connection.exec_driver_sql(KEYS, (model_row, after, limit)).scalar() or b""
+
+    def select(self, connection: Connection, query: str, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
+        """One statement for any number of ids: it is prepared once."""
+        return connection.exec_driver_sql(f"{query} = ANY(%s)", (list(ids),))
+
+
+def _tokens(together: bytes) -> frozenset[bytes]:
+    return frozenset(together[start : start + TOKEN_BYTES] for start in range(0, len(together), TOKEN_BYTES))
 
 
 _REFERENCES: Final = (

@@ -175,7 +175,7 @@ class GalleryModels:
         """
 
         def activate(connection: Connection) -> str:
-            models.hold_models(connection)
+            self._database.hold_models(connection)
             new, active = _require(connection, model_id), models.last_model(connection)
             assert active is not None  # there is a model
             missing = _count_lacking(connection, new.row)
@@ -204,7 +204,7 @@ class GalleryModels:
         """
 
         def retire(connection: Connection) -> Retired:
-            models.hold_models(connection)
+            self._database.hold_models(connection)
             model = _require(connection, model_id)
             if model.active:
                 raise GalleryError(

@@ -21,27 +21,19 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.store.database import TOKEN_BYTES, Database
 from facesearch.store.schema import RevisionRow
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.types import Ids
-
-TOKEN_BYTES: Final = 16
-_ALL: Final = "SELECT string_agg(token, ''::bytea) FROM revision"
-_DETAILS: Final = "SELECT touched, swept FROM revision WHERE token = ANY(%s)"
-_NEWEST: Final = "SELECT token FROM revision ORDER BY id DESC LIMIT 1"
-_SINCE: Final = (
-    "SELECT id, touched FROM revision "
-    "WHERE id >= (SELECT id FROM revision WHERE token = ? ORDER BY id DESC LIMIT 1) ORDER BY id"
-)
 
 
 @dataclass(frozen=True)
@@ -71,11 +63,10 @@ class Revision:
 
 def read_revision(connection: Connection) -> Revision:
     """The state of the templates that `connection` sees."""
-    server = connection.dialect.name == "postgresql"
-    found = connection.exec_driver_sql(_ALL if server else _NEWEST).scalar()
-    if found is None:
+    found = Database.of(connection).tokens(connection)
+    if not found:
         raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
-    return Revision(_tokens(found) if server else frozenset([bytes(found)]))
+    return Revision(found)
 
 
 def renew_token(connection: Connection) -> None:
@@ -88,29 +79,6 @@ def touched_since(connection: Connection, known: Revision, now: Revision) -> Ids
 
     `now` is what `connection` sees. Sorted, each once.
     """
-    if connection.dialect.name != "postgresql":
-        return _touched_behind(connection, known.token)
-    rows = connection.exec_driver_sql(_DETAILS, (list(now.changes - known.changes),)).all()
-    swept = _tokens(b"".join(row.swept for row in rows))
-    if swept != known.changes - now.changes or any(row.touched is None for row in rows):
-        return None
-    return np.unique(np.frombuffer(b"".join(row.touched for row in rows), ">i8").astype(np.int64))
-
-
-def _touched_behind(connection: Connection, token: bytes) -> Ids | None:
-    """As `touched_since`, in SQLite."""
-    rows = connection.exec_driver_sql(_SINCE, (token,)).all()
-    if not rows or [row.id for row in rows] != list(range(rows[0].id, rows[0].id + len(rows))):
-        return None
-    try:
-        digits = b"".join(row.touched for row in rows[1:]).decode("ascii")
-        pairs = np.frombuffer(bytes.fromhex(digits), ">i8").reshape(-1, 2)
-    except (TypeError, ValueError):  # any may have been touched, or what was is damaged
-        return None
-    if len(pairs) != len(rows) - 1 or not np.array_equal(pairs[:, 0], pairs[:, 1]):
-        return None
-    return np.unique(pairs[:, 0]).astype(np.int64)
-
-
-def _tokens(together: bytes) -> frozenset[bytes]:
-    return frozenset(together[start : start + TOKEN_BYTES] for start in range(0, len(together), TOKEN_BYTES))
+    if known.token == now.token:
+        return np.empty(0, np.int64)
+    return Database.of(connection).touched(connection, known.changes, now.changes)

@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 
 from facesearch.errors import CorruptGalleryError
+from facesearch.store.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -214,7 +215,7 @@ def insert_all(connection: Connection, row: type[Base], many: Sequence[Mapping[s
     """Add rows of one table, all with the same columns and sealed where the table is; returns their ids, rising."""
     if not many:
         return []
-    keys = reserve_ids(connection, row, len(many))
+    keys = Database.of(connection).reserve_ids(connection, row.__tablename__, len(many))
     rows = [{"id": key, **values} for key, values in zip(keys, many, strict=True)]
     _put(connection, row, rows)
     return keys
@@ -263,30 +264,13 @@ def _as_stored(column: sa.ColumnElement[Any], value: object) -> object:
     return float(value) if isinstance(column.type, sa.REAL | sa.Double) and isinstance(value, int) else value
 
 
-def reserve_ids(connection: Connection, row: type[Base], count: int) -> list[int]:
-    """Ids for new rows of a table, rising, which were never given before and never will be again.
-
-    On PostgreSQL others may have ids in between.
-    """
-    name = row.__tablename__
-    if connection.dialect.name == "postgresql":
-        query = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
-        return sorted(connection.exec_driver_sql(query, (name, count)).scalars())
-    given = f"ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{name}'), 0)"  # noqa: S608  # a table's name
-    present = f"ifnull((SELECT max(id) FROM {name}), 0)"  # noqa: S608
-    last = int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one())
-    return list(range(last + 1, last + 1 + count))
-
-
 def keep_ids(connection: Connection, row: type[Base], rows: Sequence[Mapping[str, object]]) -> list[int]:
     """Add rows to a table that had none, under the ids that they bring, which no other will be given; returns them."""
     if not rows:
         return []
     _put(connection, row, [dict(values) for values in rows])
     keys = [cast("int", values["id"]) for values in rows]
-    if connection.dialect.name == "postgresql":  # SQLite sees to it by itself
-        query = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
-        connection.exec_driver_sql(query, (row.__tablename__, max(keys)))
+    Database.of(connection).skip_ids(connection, row.__tablename__, max(keys))
     return keys
 
 

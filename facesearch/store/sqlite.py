@@ -13,9 +13,10 @@ import re
 import time
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
@@ -27,7 +28,7 @@ from facesearch.errors import (
 )
 from facesearch.files import fsync_folder, make_folder
 from facesearch.names import path_text
-from facesearch.store.database import Database, run_migrations
+from facesearch.store.database import DATABASE, Database, run_migrations
 from facesearch.store.drivers import (
     BUSY_TIMEOUT_MS,
     CommitWatch,
@@ -39,10 +40,11 @@ from facesearch.store.drivers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from facesearch.store.keys import Cipher
+    from facesearch.types import Ids
 
 Result = TypeVar("Result")
 
@@ -90,6 +92,7 @@ class SqliteDatabase(Database):
             module=self.module,
             # Every thread may hold a transaction; SQLite needs no limit, and a full pool would be one more way to fail.
             max_overflow=-1,
+            execution_options={DATABASE: self},
         )
         event.listen(engine, "connect", self._prepare_connection)
         event.listen(engine, "begin", _begin)
@@ -282,6 +285,58 @@ class SqliteDatabase(Database):
         """By the statements that everything was made with: damage can switch a trigger off."""
         expected, found = _expected_statements(), _statements(connection)
         yield from sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+
+    # -- what PostgreSQL spells differently
+
+    def reserve_ids(self, connection: Connection, table: str, count: int) -> list[int]:
+        """By SQLite's own table of the ids that were given."""
+        given = f"ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{table}'), 0)"  # noqa: S608  # a table's name
+        present = f"ifnull((SELECT max(id) FROM {table}), 0)"  # noqa: S608
+        last = int(connection.exec_driver_sql(f"SELECT max({given}, {present})").scalar_one())
+        return list(range(last + 1, last + 1 + count))
+
+    def skip_ids(self, connection: Connection, table: str, highest: int) -> None:
+        """SQLite does by itself."""
+
+    def hold_models(self, connection: Connection) -> None:
+        """There is one writer anyway."""
+
+    def tokens(self, connection: Connection) -> frozenset[bytes]:
+        """The newest, which stands for all before it."""
+        found = connection.exec_driver_sql("SELECT token FROM revision ORDER BY id DESC LIMIT 1").scalar()
+        return frozenset() if found is None else frozenset([bytes(found)])
+
+    def touched(self, connection: Connection, known: frozenset[bytes], now: frozenset[bytes]) -> Ids | None:  # noqa: ARG002
+        """What rows behind the known one say, where none is missing between them."""
+        rows = connection.exec_driver_sql(_SINCE, tuple(known)).all() if len(known) == 1 else []
+        if not rows or [row.id for row in rows] != list(range(rows[0].id, rows[0].id + len(rows))):
+            return None
+        try:
+            digits = b"".join(row.touched for row in rows[1:]).decode("ascii")
+            pairs = np.frombuffer(bytes.fromhex(digits), ">i8").reshape(-1, 2)
+        except (TypeError, ValueError):  # any may have been touched, or what was is damaged
+            return None
+        if len(pairs) != len(rows) - 1 or not np.array_equal(pairs[:, 0], pairs[:, 1]):
+            return None
+        return np.unique(pairs[:, 0]).astype(np.int64)
+
+    def packed_keys(self, connection: Connection, model_row: int, after: int, limit: int) -> bytes:
+        """In hexadecimal first. A damaged checksum that is no number counts as 0."""
+        return bytes.fromhex(connection.exec_driver_sql(_KEYS, (model_row, after, limit)).scalar() or "")
+
+    def select(self, connection: Connection, query: str, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
+        """With a parameter for each id."""
+        return connection.exec_driver_sql(f"{query} IN ({', '.join('?' * len(ids))})", tuple(ids))
+
+
+_SINCE: Final = (
+    "SELECT id, touched FROM revision "
+    "WHERE id >= (SELECT id FROM revision WHERE token = ? ORDER BY id DESC LIMIT 1) ORDER BY id"
+)
+_KEYS: Final = (
+    "SELECT group_concat(printf('%016x%016x', id, crc), '') FROM "
+    "(SELECT id, crc FROM templates WHERE model_id = ? AND id > ? ORDER BY id LIMIT ?)"
+)
 
 
 @cache

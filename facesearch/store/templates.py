@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.names import path_text
+from facesearch.store.database import Database
 from facesearch.store.models import active_model, of_active_model
-from facesearch.store.postgres import KEYS
 from facesearch.store.rows import chunks, column_names, require_joined
 from facesearch.store.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.store.subjects import has_attributes
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 PACKED = 1 << 22
 """Keys that a database packs into one value: 64 MB on PostgreSQL; in SQLite, which has digits only, 128 MB."""
-_SQLITE_KEYS: Final = (
-    "SELECT group_concat(printf('%016x%016x', id, crc), '') FROM "
-    "(SELECT id, crc FROM templates WHERE model_id = ? AND id > ? ORDER BY id LIMIT ?)"
-)
-"""As `postgres_schema.KEYS`, in hexadecimal. A damaged checksum that is no number counts as 0."""
 
 
 class Described(NamedTuple):
@@ -74,11 +69,9 @@ def template_keys(connection: Connection, model_row: int) -> tuple[Ids, NDArray[
     Packed: as rows over a network they would take ten times as long, and from a file twice as long. A single value may
     not exceed 1 GB.
     """
-    server = connection.dialect.name == "postgresql"
     pieces, last = [np.empty((0, 2), ">i8")], np.iinfo(np.int64).min
     while True:
-        found = connection.exec_driver_sql(KEYS if server else _SQLITE_KEYS, (model_row, int(last), PACKED)).scalar()
-        packed = (found or b"") if server else bytes.fromhex(found or "")
+        packed = Database.of(connection).packed_keys(connection, model_row, int(last), PACKED)
         pieces.append(np.frombuffer(packed, ">i8").reshape(-1, 2))
         if len(pieces[-1]) < PACKED:
             break
@@ -135,18 +128,12 @@ def describe_templates(connection: Connection, ids: Iterable[int], *, proven: bo
     """
     found: dict[int, Described] = {}
     for chunk in chunks(sorted(set(ids))):
-        for row in _describe(connection, chunk):
+        for row in Database.of(connection).select(connection, _DESCRIBE, chunk):
             if proven:
                 require_joined(row, FaceRow, SubjectRow, PhotoRow)
             template_id, subject, path, subject_id, photo_id = row[-5:]
             found[template_id] = Described(subject, path_text(os.fsdecode(path)), subject_id, photo_id)
     return found
-
-
-def _describe(connection: Connection, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
-    if connection.dialect.name == "postgresql":  # one statement for any number of ids: it is prepared once
-        return connection.exec_driver_sql(f"{_DESCRIBE} = ANY(%s)", (list(ids),))
-    return connection.exec_driver_sql(f"{_DESCRIBE} IN ({', '.join('?' * len(ids))})", tuple(ids))
 
 
 def all_templates(connection: Connection) -> tuple[Ids, Vectors]:
