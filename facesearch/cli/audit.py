@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ThresholdOption, open_engine, refuse_idle
+from facesearch.cli.options import (
+    EngineOptions,
+    ForceOption,
+    GalleryOption,
+    JsonOption,
+    ThresholdOption,
+    open_engine,
+    refuse_idle,
+)
 from facesearch.cli.output import pasteable
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
@@ -61,7 +69,7 @@ def audit(
     if html is None:
         refuse_idle(context, ("limit",), "it limits the page of --html")
     with (
-        open_engine(gallery=gallery, threshold=threshold) as engine,
+        open_engine(EngineOptions(gallery=gallery, threshold=threshold)) as engine,
         guard_outputs(engine, force=force).optional_file(html) as page,
     ):
         in_force = engine.threshold

@@ -126,7 +126,8 @@ def reindex(
     from facesearch.cli.output import emit, progress_bar
     from facesearch.types import IndexKind
 
-    with open_engine(gallery=gallery, index=index if index in set(IndexKind) else None) as engine:
+    own = index if index in set(IndexKind) else None
+    with open_engine(EngineOptions(gallery=gallery, index=own)) as engine:
         templates = engine.counts()["templates"]
         with progress_bar("indexing", templates, "templates") as advance:
             handed = 0

@@ -10,6 +10,7 @@ import typer
 
 from facesearch.cli.options import (
     DetSizeOption,
+    EngineOptions,
     ForceOption,
     JsonOption,
     complete_packs,
@@ -222,7 +223,7 @@ def quantize(
     from facesearch.recognition.runtime import parse_precision
 
     wanted = parse_precision(precision)
-    with open_engine(pack=pack, det_size=det_size) as engine:
+    with open_engine(EngineOptions(pack=pack, det_size=det_size)) as engine:
         record = prepare_precision(
             engine.packs.find(pack),
             wanted,

@@ -233,15 +233,15 @@ def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> s
     return answer
 
 
-def open_engine(options: EngineOptions | None = None, *, many: bool = False, **alone: Any) -> FaceSearch:
-    """Open the engine that `options` describe, or these few of them alone, with a progress bar for a model download.
+def open_engine(options: EngineOptions | None = None, *, gallery: str | None = None, many: bool = False) -> FaceSearch:
+    """Open the engine that `options` describe, or one over `gallery`, with a progress bar for a model download.
 
     `many` makes it one for many photos rather than for one soon, unless `options.workers` says how many at once.
     """
     from facesearch.api import FaceSearch
     from facesearch.cli.output import DownloadProgress, note
 
-    chosen = options or EngineOptions(**alone)
+    chosen = options or EngineOptions(gallery=gallery)
     if many and chosen.workers is None:
         from facesearch.recognition.models import workers_for_many
 
