@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
+from facesearch.jobs.erasure import scan_files
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import audit, erasure, models, people, subjects, undo
@@ -18,7 +19,6 @@ from facesearch.store import photos as stored_photos
 from facesearch.store.backups import restore_backup, write_backup
 from facesearch.store.erasure_list import ERASURE_LIST_NAME, ErasedEntries
 from facesearch.store.keys import KeyStore
-from facesearch.store.rawscan import scan_files
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import MODEL, ROOT, commit, enroll, found_subject, make_gallery, new_photo, unit
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
+from facesearch.jobs.erasure import scan_files
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import erasure, subjects
 from facesearch.store.backups import restore_backup, write_backup
 from facesearch.store.keys import is_encrypted
 from facesearch.store.opening import change_passphrase
-from facesearch.store.rawscan import scan_files
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import MODEL, enroll, found_subject, make_gallery, sqlite_of, unit
 

@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch.errors import UnknownSubjectError
+from facesearch.jobs.erasure import PIECE, scan_files
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import decisions, erasure
 from facesearch.store import photos as stored_photos
 from facesearch.store.erasure_list import ERASURE_LIST_NAME
 from facesearch.store.photos import CropStore
-from facesearch.store.rawscan import PIECE, scan_files
 from facesearch.store.rows import checksum_of
 from facesearch.store.schema import AuditRow
 from facesearch.store.templates import checksum
