@@ -16,7 +16,8 @@ from facesearch.recognition.runtime import parse_precision
 from facesearch.recognition.thumbnail import box_in_thumbnail
 from facesearch.store import audit
 from facesearch.store import templates as stored_templates
-from facesearch.store.photos import CropStore, is_upload
+from facesearch.store.directory import CropStore
+from facesearch.store.photos import is_upload
 from facesearch.store.reembedding import GalleryModels
 from facesearch.types import Reason, Rejection
 from facesearch.walking import is_gone

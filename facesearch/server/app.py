@@ -26,9 +26,8 @@ from facesearch.server.metrics import Measured, Metrics
 from facesearch.server.security import KeyRing
 from facesearch.server.state import ENROLMENTS, ServerOptions, State
 from facesearch.store import templates
-from facesearch.store.directory import Directory
+from facesearch.store.directory import CropStore, Directory
 from facesearch.store.keys import KeyStore
-from facesearch.store.photos import CropStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,8 +11,7 @@ from fastapi import Depends, Request
 
 from facesearch.recognition.photo import MAX_BYTES
 from facesearch.server.problems import busy
-from facesearch.store.directory import Directory
-from facesearch.store.photos import CropStore
+from facesearch.store.directory import CropStore, Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
 from facesearch.store import models, subjects
-from facesearch.store.rows import chunks, require_joined, stored_columns
-from facesearch.store.schema import AliasRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.rows import chunks, insert, require_joined, require_whole, stored_columns
+from facesearch.store.schema import AliasRow, CropRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.store.templates import templates
 from facesearch.types import Quality
 
@@ -187,3 +187,31 @@ def _face(row: Row[*tuple[Any, ...]]) -> FaceDetail:
         detection_score=row.face_detection_score,
         quality=Quality(row.face_size, row.face_sharpness, row.face_yaw, row.face_roll),
     )
+
+
+class CropStore:
+    """The crops of one gallery; they go with their photos."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, photo_id: int, jpeg: bytes) -> None:
+        """Keep a photo's crop, once; nothing happens where the photo was removed meanwhile."""
+
+        def keep(connection: Connection) -> None:
+            present = connection.scalar(sa.select(PhotoRow.id).where(PhotoRow.id == photo_id))
+            kept = connection.scalar(sa.select(CropRow.id).where(CropRow.photo_id == photo_id))
+            if present is not None and kept is None:
+                insert(connection, CropRow, {"photo_id": photo_id, "jpeg": jpeg})
+
+        self._database.transact(keep)
+
+    def find(self, photo_id: int) -> bytes | None:
+        """A photo's crop. Raises `CorruptGalleryError` where it is damaged."""
+        with self._database.read() as connection:
+            query = sa.select(*stored_columns(CropRow)).where(CropRow.photo_id == photo_id)
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        require_whole(CropRow, row)
+        return bytes(row.jpeg)

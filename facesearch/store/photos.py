@@ -21,16 +21,14 @@ from facesearch.store.models import of_active_model
 from facesearch.store.rows import (
     below,
     chunks,
-    insert,
     insert_all,
     now,
     require_joined,
-    require_whole,
     storable,
     stored_columns,
     update,
 )
-from facesearch.store.schema import CropRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
+from facesearch.store.schema import FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.store.subjects import require_subject
 from facesearch.store.templates import checksum
 from facesearch.types import EnrolledPhoto
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Row
 
-    from facesearch.store.database import Database
     from facesearch.store.journal import Entry
     from facesearch.store.subjects import SubjectKey
     from facesearch.types import Template
@@ -380,31 +377,3 @@ def upload_path(sha256: str) -> Path:
 def is_upload(path: Path) -> bool:
     """Whether the photo was uploaded, so that no file of it can be expected."""
     return str(path).startswith(_PREFIX)
-
-
-class CropStore:
-    """The crops of one gallery; they go with their photos."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def keep(self, photo_id: int, jpeg: bytes) -> None:
-        """Keep a photo's crop, once; nothing happens where the photo was removed meanwhile."""
-
-        def keep(connection: Connection) -> None:
-            present = connection.scalar(sa.select(PhotoRow.id).where(PhotoRow.id == photo_id))
-            kept = connection.scalar(sa.select(CropRow.id).where(CropRow.photo_id == photo_id))
-            if present is not None and kept is None:
-                insert(connection, CropRow, {"photo_id": photo_id, "jpeg": jpeg})
-
-        self._database.transact(keep)
-
-    def find(self, photo_id: int) -> bytes | None:
-        """A photo's crop. Raises `CorruptGalleryError` where it is damaged."""
-        with self._database.read() as connection:
-            query = sa.select(*stored_columns(CropRow)).where(CropRow.photo_id == photo_id)
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        require_whole(CropRow, row)
-        return bytes(row.jpeg)

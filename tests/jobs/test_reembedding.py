@@ -20,8 +20,7 @@ from facesearch.recognition.packs.store import file_sha256
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
 from facesearch.store import templates
-from facesearch.store.directory import Directory
-from facesearch.store.photos import CropStore
+from facesearch.store.directory import CropStore, Directory
 from facesearch.types import SearchResult
 
 Open = Callable[..., FaceSearch]

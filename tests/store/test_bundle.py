@@ -35,9 +35,10 @@ from facesearch.store.bundle.file import ERASED, MANIFEST, SIGNATURE, BundleRead
 from facesearch.store.bundle.reading import read_bundle
 from facesearch.store.bundle.tables import BY_NAME, TABLES, template_columns, to_arrow
 from facesearch.store.bundle.writing import write_bundle
+from facesearch.store.directory import CropStore
 from facesearch.store.erasure_list import ERASURE_LIST_NAME
 from facesearch.store.location import Location
-from facesearch.store.photos import CropStore, NewPhoto
+from facesearch.store.photos import NewPhoto
 from facesearch.store.reembedding import GalleryModels
 from facesearch.store.schema import TemplateRow
 from facesearch.store.templates import checksum

@@ -17,8 +17,8 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import decisions, erasure
 from facesearch.store import photos as stored_photos
+from facesearch.store.directory import CropStore
 from facesearch.store.erasure_list import ERASURE_LIST_NAME
-from facesearch.store.photos import CropStore
 from facesearch.store.rows import checksum_of
 from facesearch.store.schema import AuditRow
 from facesearch.store.templates import checksum
