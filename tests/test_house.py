@@ -26,7 +26,7 @@ FILES_OF_A_FOLDER = 30
 LINES_OF_A_FILE = 600
 PHOTO_WALK = (80, 40)
 """Calls and files of one new photo in a run, at most."""
-QUERY_WALK = (72, 34)
+QUERY_WALK = (64, 30)
 
 Walk: TypeAlias = dict[tuple[str, str], set[str]]
 """(file, function) of the package, in the order of their first calls, and the files that called it."""

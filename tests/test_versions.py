@@ -158,12 +158,12 @@ def test_an_sqlite_without_strict_tables_is_refused_and_newer_ones_are_not(
         require_sqlite((3, 36, 0))
     assert "pysqlite3" in (caught.value.hint or "")
 
-    from facesearch.store import sqlite
+    from facesearch.store import drivers
 
     class Old:
         sqlite_version_info = (3, 31, 1)
 
-    monkeypatch.setattr(sqlite, "sqlite_module", lambda: Old)
+    monkeypatch.setattr(drivers, "sqlite_module", lambda: Old)
     with pytest.raises(InstallationError, match=r"SQLite is 3\.31\.1"):
         FaceSearch.open(tmp_path).gallery  # noqa: B018
 
