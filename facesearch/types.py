@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesearch.errors import ConfigError
-from facesearch.names import printable
+from facesearch.names import printable, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,7 +187,7 @@ class Rejection:
     detail: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "detail", printable(self.detail))
+        object.__setattr__(self, "detail", sentences(printable(self.detail)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +353,7 @@ class Finding:
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "detail", printable(self.detail))
+        object.__setattr__(self, "detail", sentences(printable(self.detail)))
 
 
 class IndexKind(StrEnum):
@@ -401,3 +401,7 @@ class EnrollOutcome:
     """The best of the enrolled faces, 0..1."""
     note: str | None = None
     """What somebody should know of it all the same, in words."""
+
+    def __post_init__(self) -> None:
+        if self.note is not None:
+            object.__setattr__(self, "note", sentences(self.note))

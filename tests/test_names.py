@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from facesearch.errors import FaceSearchError
 from facesearch.names import listed_path, path_text, person_name, printable, sentences, text_path
-from facesearch.types import Finding, Reason, Rejection
+from facesearch.types import EnrollOutcome, EnrollStatus, Finding, Reason, Rejection
 
 NAMES = st.lists(
     st.one_of(
@@ -54,6 +54,8 @@ def test_the_text_of_a_name_is_one_line_of_valid_unicode_that_printing_leaves_as
 def test_a_name_that_ends_in_a_full_stop_ends_a_sentence(text: str, said: str) -> None:
     assert sentences(text) == said
     assert FaceSearchError(text, text).message == said
+    assert Rejection(Reason.DUPLICATE, text).detail == said
+    assert EnrollOutcome("1.jpg", "Hugo C.", EnrollStatus.MOVED, note=text).note == said
 
 
 @given(one=NAMES, other=NAMES)
