@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from facesearch.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -116,6 +118,15 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
         fsync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file where nothing is yet. Raises `ConfigError` where something is, else `OSError`."""
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} is there already.", "Name another file.") from error
 
 
 def place_new(unfinished: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesearch.evaluation.rates import Counts
+from facesearch.files import write_new
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,8 +146,8 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure as `.svg` or `.png`, whichever `path` ends in; the same figure gives the same bytes."""
-    path.write_bytes(_rendered(figure, path.suffix.lstrip(".")))
+    """Write the figure to a new `.svg` or `.png`, whichever `path` ends in; the same figure gives the same bytes."""
+    write_new(path, _rendered(figure, path.suffix.lstrip(".")))
 
 
 def inline_svg(figure: Figure, label: str) -> str:

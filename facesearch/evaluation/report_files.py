@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from facesearch.errors import ConfigError
 from facesearch.evaluation.assessment import VerificationResult
 from facesearch.evaluation.charts import DRAWN, kept_rows, save
 from facesearch.evaluation.documents import to_json
@@ -37,6 +39,7 @@ from facesearch.evaluation.trials.pairs import write_scores_csv
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import ErrorCurve, OperatingPoint
 from facesearch.evaluation.verification_page import verification_figures, verification_page
+from facesearch.files import write_new
 
 WHOLE = 10_000
 """A curve of up to so many rows is written whole: 6,000 pairs are less than a megabyte."""
@@ -58,12 +61,12 @@ def write_verification_report(
     """Write all files of a 1:1 evaluation into the folder `out`; return the report with its score file named.
 
     Args:
-        out: made for its owner alone where it does not exist, because it shows faces and names.
+        out: new or empty, else `ConfigError`; made for its owner alone, because it shows faces and names.
         scores: the trials; without them the report cannot be compared later.
         worst: from `report.worst_pairs`. thumbnails: JPEG bytes by the names in `worst`.
         plots: "svg" or "png", the kind of the plot files. The page carries its own plots.
     """
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_empty(out)
     if scores is not None:
         report = replace(report, scores=_write_score_file(out / SCORES, scores))
     write_roc(out / "roc.csv", report.result)
@@ -72,7 +75,7 @@ def write_verification_report(
     figures = verification_figures(report)
     _write_plots(out, figures, plots)
     page = verification_page(report, figures, worst, thumbnails or {})
-    (out / PAGE).write_text(page, encoding="utf-8", newline="\n")
+    write_new(out / PAGE, page.encode())
     slim = replace(report, result=replace(report.result, curve=_drawn(report.result.curve)))
     _write_json(out / REPORT, "verification", slim)
     return report
@@ -80,7 +83,7 @@ def write_verification_report(
 
 def write_identification_report(out: Path, report: IdentificationReport, *, plots: str = "svg") -> None:
     """Write everything a 1:N evaluation leaves into the folder `out`; arguments as for 1:1."""
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_empty(out)
     result = report.result
     write_cmc(out / "cmc.csv", result.cmc)
     if result.curve is not None:
@@ -89,9 +92,18 @@ def write_identification_report(out: Path, report: IdentificationReport, *, plot
         write_fpir_vs_n(out / "fpir_vs_n.csv", result.by_size)
     figures = identification_figures(report)
     _write_plots(out, figures, plots)
-    (out / PAGE).write_text(identification_page(report, figures), encoding="utf-8", newline="\n")
+    write_new(out / PAGE, identification_page(report, figures).encode())
     curve = None if result.curve is None else _drawn_search(result.curve)
     _write_json(out / REPORT, "identification", replace(report, result=replace(result, curve=curve)))
+
+
+def _make_empty(out: Path) -> None:
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ConfigError(f"{out} is no folder.", "Name a new folder.") from error
+    if any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty.", "Name a new folder.")
 
 
 def _write_plots(out: Path, figures: Mapping[str, Any], kind: str) -> None:
@@ -132,7 +144,7 @@ def _write_json(path: Path, kind: str, report: VerificationReport | Identificati
         "report": to_json(report),
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_new(path, f"{text}\n".encode())
 
 
 def _text(cell: Cell) -> str:
@@ -142,10 +154,11 @@ def _text(cell: Cell) -> str:
 
 
 def _write(path: Path, header: str, rows: Iterable[Sequence[Cell]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header.split(","))
-        writer.writerows([_text(cell) for cell in row] for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header.split(","))
+    writer.writerows([_text(cell) for cell in row] for row in rows)
+    write_new(path, text.getvalue().encode())
 
 
 def _bounds(rate: Rate | None) -> tuple[Cell, Cell]:

@@ -59,9 +59,9 @@ def test_every_plot_renders_as_svg_and_png_without_pyplot(tmp_path: Path, monkey
     # Other tests of the same process may have imported it: from here on, an import fails.
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.delattr("matplotlib.pyplot", raising=False)
-    for figure in _all(_curve()):
-        save(figure, tmp_path / "x.png")
-        assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    for number, figure in enumerate(_all(_curve())):
+        save(figure, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
         svg = inline_svg(figure, 'a <label> & "quotes"')
         assert svg.startswith("<svg")
         assert "<label>" not in svg
@@ -105,8 +105,8 @@ def test_the_drawn_curve_is_the_best_tar_that_keeps_each_far() -> None:
     ],
 )
 def test_degenerate_scores_still_draw(tmp_path: Path, mated: list[float], non_mated: list[float]) -> None:
-    for figure in _all(error_curve(np.array(mated), np.array(non_mated))):
-        save(figure, tmp_path / "x.png")
+    for number, figure in enumerate(_all(error_curve(np.array(mated), np.array(non_mated)))):
+        save(figure, tmp_path / f"{number}.png")
 
 
 def test_labels_round_no_rate_to_certainty_and_no_threshold_down() -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from facesearch.errors import EvaluationError
+from facesearch.errors import ConfigError, EvaluationError
 from facesearch.evaluation.assessment import evaluate_pairs, recommended_point
 from facesearch.evaluation.audit import Audit, Finding, Kind, LabelledTemplates, audit_page
-from facesearch.evaluation.charts import kept_rows
+from facesearch.evaluation.charts import kept_rows, save
 from facesearch.evaluation.comparison import PairedDifference, comparison_page, winner
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.groups import GroupRates
@@ -32,12 +32,14 @@ from facesearch.evaluation.report import (
     read_verification_report,
     worst_pairs,
 )
-from facesearch.evaluation.report_files import write_identification_report, write_verification_report
+from facesearch.evaluation.report_files import write_identification_report, write_roc, write_verification_report
 from facesearch.evaluation.searches import SearchCurve, SearchPoint
-from facesearch.evaluation.trials.pairs import read_scores_csv
+from facesearch.evaluation.trials.pairs import read_scores_csv, write_scores_csv
 from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.evaluation.verification_page import verification_figures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 HOSTILE = '<script>alert(1)</script><span class="flag">&"\''
@@ -100,6 +102,41 @@ def test_a_report_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert set(read.result.curve.threshold) <= set(written.result.curve.threshold)
     scores = read_report_scores(tmp_path / "out" / "report.json", read)
     assert np.array_equal(scores.score, trials.score, equal_nan=True)
+
+
+@pytest.mark.parametrize("there", ["a file in it", "a file", "a dangling link"])
+def test_a_report_replaces_nothing(tmp_path: Path, there: str) -> None:
+    out, trials = tmp_path / "out", _trials()
+    match there:
+        case "a file in it":
+            out.mkdir()
+            (out / "notes.txt").write_text("precious")
+        case "a file":
+            out.write_text("precious")
+        case _:
+            out.symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"is not empty|is no folder"):
+        write_verification_report(out, _report(trials), scores=trials)
+    with pytest.raises(ConfigError, match=r"is not empty|is no folder"):
+        write_identification_report(out, _identification())
+    assert [path.name for path in tmp_path.rglob("*")] == (["out", "notes.txt"] if out.is_dir() else ["out"])
+
+
+def test_tables_and_plots_replace_nothing(tmp_path: Path) -> None:
+    trials = _trials()
+    figure = verification_figures(_report(trials))["roc"]
+    writers: dict[str, Callable[[Path], None]] = {
+        "roc.csv": lambda path: write_roc(path, _report(trials).result),
+        "scores.csv": lambda path: write_scores_csv(path, trials),
+        "roc.svg": lambda path: save(figure, path),
+    }
+    for name, write in writers.items():
+        (tmp_path / name).write_bytes(b"precious")
+        (tmp_path / f"link of {name}").symlink_to(tmp_path / name)
+        for path in (tmp_path / name, tmp_path / f"link of {name}"):
+            with pytest.raises(ConfigError, match="is there already"):
+                write(path)
+        assert (tmp_path / name).read_bytes() == b"precious"
 
 
 def test_the_scores_of_a_report_give_its_roc_byte_for_byte(tmp_path: Path) -> None:

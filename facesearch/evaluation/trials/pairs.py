@@ -25,6 +25,7 @@ from facesearch.evaluation.trials.table import (
     repeats,
 )
 from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, PhotoSet, ScoredPairs
+from facesearch.files import write_new
 from facesearch.names import listed_path, path_text
 
 # -- photos
@@ -231,7 +232,7 @@ def _number(cell: str) -> float | None:
 
 
 def write_scores_csv(path: Path, trials: ScoredPairs) -> None:
-    """The trials as `read_scores_csv` reads them, every score in the shortest form that reads back the same double."""
+    """Write the trials to a new file as `read_scores_csv` reads them: the shortest forms that give the same doubles."""
     columns: list[Sequence[str]] = [
         ["" if math.isnan(score) else repr(score) for score in trials.score.tolist()],
         ["1" if mated else "0" for mated in trials.mated.tolist()],
@@ -245,7 +246,7 @@ def write_scores_csv(path: Path, trials: ScoredPairs) -> None:
         columns.append([str(fold) for fold in trials.fold.tolist()])
         header.append("fold")
     rows = map(",".join, zip(*columns, strict=True))
-    path.write_text("\n".join([",".join(header), *rows]) + "\n", encoding="utf-8", newline="\n")
+    write_new(path, "".join(f"{row}\n" for row in (",".join(header), *rows)).encode())
 
 
 def _quoted(cell: str) -> str:
