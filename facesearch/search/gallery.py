@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
-from facesearch.errors import GalleryError, VectorDatabaseError
+from facesearch.errors import FaceSearchError, GalleryError, VectorDatabaseError
 from facesearch.files import remove_dead_work, remove_index_cache, unfinished_gallery
 from facesearch.index.cache_file import remove_leftovers
 from facesearch.search.backlog import active_vector_database
@@ -290,12 +290,21 @@ def create_gallery(location: Location, passphrase: str | None = None, *, encrypt
 def new_gallery(location: Location, passphrase: str | None = None, *, encrypted: bool = False) -> Iterator[Gallery]:
     """A gallery that is there when the block ends without an error.
 
-    In a folder nothing is left of it otherwise. Raises `GalleryError` where none can be made, `ConfigError` for a key
-    of a plain one.
+    Nothing is left of it otherwise, unless others have written into it on a server. Raises `GalleryError` where none
+    can be made, `ConfigError` for a key of a plain one.
     """
     if isinstance(location, DatabaseUrl):
+        from facesearch.store.postgres import drop_unused  # here: only who has such a gallery has the driver
+
+        was_there = has_gallery(location)
         with Gallery.open(location, create=True, passphrase=passphrase, encrypted=encrypted) as gallery:
-            yield gallery
+            try:
+                yield gallery
+            except BaseException:
+                if not was_there:
+                    with suppress(FaceSearchError):  # the block's error says more
+                        drop_unused(gallery.database)
+                raise
         return
     if passphrase and not encrypted:
         raise useless_key(location)

@@ -281,6 +281,20 @@ def _tokens(together: bytes) -> frozenset[bytes]:
     return frozenset(together[start : start + TOKEN_BYTES] for start in range(0, len(together), TOKEN_BYTES))
 
 
+def drop_unused(database: Database) -> None:
+    """Drop the tables of a gallery that was just made, unless somebody has written into them."""
+    tables = [table for table in Base.metadata.sorted_tables if table.name != _STARTS_FILLED]
+    with database.migration() as connection:
+        names = ", ".join(table.name for table in tables)
+        connection.exec_driver_sql(f"LOCK TABLE {names}")  # before the first look, which so sees every commit
+        if any(connection.scalar(sa.select(sa.exists().select_from(table))) for table in tables):
+            return
+        Base.metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        connection.exec_driver_sql("DROP FUNCTION templates_changed(), templates_to_backlog()")
+
+
+_STARTS_FILLED: Final = "revision"
 _REFERENCES: Final = (
     ("faces", "photo_id", "photos"),
     ("faces", "subject_id", "subjects"),

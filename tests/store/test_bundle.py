@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from facesearch.errors import (
     ModelMismatchError,
 )
 from facesearch.search.checks import check_gallery
-from facesearch.search.gallery import Gallery
+from facesearch.search.gallery import Gallery, new_gallery
 from facesearch.store import audit, erasure, models, subjects
 from facesearch.store import decisions as stored_decisions
 from facesearch.store import people as stored_people
@@ -37,8 +37,10 @@ from facesearch.store.bundle.tables import BY_NAME, TABLES, template_columns, to
 from facesearch.store.bundle.writing import write_bundle
 from facesearch.store.directory import CropStore
 from facesearch.store.erasure_list import ERASURE_LIST_NAME
-from facesearch.store.location import Location
+from facesearch.store.location import DatabaseUrl, Location
+from facesearch.store.opening import has_gallery
 from facesearch.store.photos import NewPhoto
+from facesearch.store.postgres import PostgresDatabase
 from facesearch.store.reembedding import GalleryModels
 from facesearch.store.schema import TemplateRow
 from facesearch.store.templates import checksum
@@ -171,6 +173,35 @@ def test_a_gallery_moves_between_a_folder_and_a_server(place: Location, tmp_path
             assert contents(again) == contents(source)
         taken = {row[0] for row in contents(source)["templates"]}
         assert max(taken) < min(enroll(target, "Dan", 6))
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["unused", "somebody's"])
+def test_a_failed_import_leaves_no_tables_on_a_server_unless_somebody_wrote_into_them(
+    new_postgres: Callable[[Path], DatabaseUrl], bundle: Path, tmp_path: Path, written: bool
+) -> None:
+    place = new_postgres(tmp_path / "cache")
+    broken = tmp_path / "broken"
+    broken.write_bytes(bundle.read_bytes()[:-100])
+
+    def import_bundle(file: Path) -> None:
+        with new_gallery(place) as gallery:
+            if written:
+                with Gallery.open(place) as other:
+                    other.write(audit.record, "init", {})
+            read_bundle(gallery, file)
+
+    with pytest.raises(CorruptGalleryError):
+        import_bundle(broken)
+    assert has_gallery(place) == written
+    if not written:
+        database = PostgresDatabase(place)
+        with database.read() as connection:
+            assert sa.inspect(connection).get_table_names() == []
+            left = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            assert connection.exec_driver_sql(left).scalar_one() == 0
+        database.close()
+        import_bundle(bundle)
+        assert has_gallery(place)
 
 
 def test_pandas_reads_a_bundle_in_two_lines(people: Gallery, bundle: Path) -> None:
