@@ -68,7 +68,7 @@ def walk(folder: Path) -> Walk:
     found where it lies rather than through a link. A link to a folder above `folder` is not followed.
     """
     found = Walk()
-    visited = set(_above(folder))
+    visited = set(above(folder))
     folders, links = deque([folder]), deque[Path]()
     while folders or links:
         current = folders.popleft() if folders else links.popleft()
@@ -89,8 +89,8 @@ def walk(folder: Path) -> Walk:
     return found
 
 
-def _above(folder: Path) -> Iterator[tuple[int, int]]:
-    """Device and inode of each folder above one."""
+def above(folder: Path) -> Iterator[tuple[int, int]]:
+    """Device and inode of each folder above one, into which no walk goes."""
     for each in Path(os.path.realpath(folder)).parents:
         with suppress(OSError):
             status = each.stat()

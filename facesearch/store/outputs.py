@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from facesearch.errors import ConfigError
 from facesearch.files import fsync_file, fsync_folder, is_gallery_name, make_folder, place_new, work_folder
+from facesearch.walking import above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -394,8 +395,8 @@ def _ids(paths: Iterable[Path]) -> set[_FileId]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result, list[Path]]]:
-    """Each folder with its status and files; links are followed, each folder once."""
-    seen: set[_FileId] = set()
+    """Each folder with its status and files; links are followed, each folder once, and none above `folder`."""
+    seen: set[_FileId] = set(above(folder))
     for current, folders, names in os.walk(folder, followlinks=True):
         status = _followed(Path(current))
         if status is None or _file_id(status) in seen:

@@ -271,6 +271,20 @@ def test_drawings_do_not_go_among_the_folders_of_people(name: str, command: Comm
     assert snapshot(here) == before
 
 
+@pytest.mark.parametrize("name", ["query", "detect"])
+def test_a_link_to_a_folder_above_makes_no_inputs_of_what_lies_there(
+    name: str, command: Command, here: Path, tmp_path: Path
+) -> None:
+    for place in ("more", f"more/{ANNA}"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "up").symlink_to("..")
+    shutil.copyfile(here / PHOTO, tmp_path / "more" / ANNA / "1.jpg")
+    shutil.copyfile(here / PHOTO, tmp_path / "beside.jpg")
+    run = command(name, tmp_path / "more", "--annotate", tmp_path / "drawn", "--json")
+    assert (run.code, [Path(each["photo"]) for each in run.records]) == (0, [tmp_path / "more" / ANNA / "1.jpg"])
+    assert [path.name for path in (tmp_path / "drawn").rglob("*.*")] == ["1.jpg"]
+
+
 def test_the_key_of_a_gallery_can_be_no_output(command: Command, here: Path, tmp_path: Path) -> None:
     secret = str(tmp_path / "secret")
     assert command("--key-file", "key file", "init", "--encrypted", "--gallery", secret).code == 0
