@@ -135,7 +135,10 @@ class Operations(Protocol):
         """Return corrections, newest first: the last n, or those that concern a person, who may have been removed."""
 
     def undo(self, entry_id: int | None = None) -> JournalEntry:
-        """Put back exactly what a correction changed, by default the newest; returns it. Raises `UndoError`."""
+        """Put back exactly what a correction changed, by default the newest; returns it. Raises `UndoError`.
+
+        Faces that come back with templates of another model are found once `enroll` or `reembed` has made new ones.
+        """
 
     # -- the gallery
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,10 +147,11 @@ def _require_not_enrolled(connection: Connection, photo: Mapping[str, Any], entr
     )
     found = connection.execute(query).first()
     if found is not None:
-        path = path_text(os.fsdecode(found.path))
+        path, name = path_text(os.fsdecode(found.path)), found.name or "several people"
         raise UndoError(
-            f"Entry {entry_id} cannot be undone: {path} was enrolled again since, as {found.name or 'several people'}.",
-            "Say whose it is: facesearch people move PHOTO --to NAME --new",
+            f"Entry {entry_id} cannot be undone: {path} was enrolled again since, as {name}.",
+            f"If all photos of {name} are wrong, run `facesearch people remove {shlex.quote(found.name or 'NAME')}`. "
+            "Else say whose each is: facesearch people move PHOTO --to NAME --new",
         )
 
 

@@ -160,8 +160,9 @@ def test_undo_says_what_it_put_back_and_why_it_cannot(command: Command, gallery:
     assert command("undo", "4", "--json").records[0]["undone_by"] == 5
 
 
+@pytest.mark.parametrize("remedy", ["reembed", "enroll"])
 def test_undo_says_so_where_what_comes_back_was_made_by_another_model(
-    command: Command, people_folder: Path, standin_pack: Path, new_pack: Path, tmp_path: Path
+    command: Command, people_folder: Path, standin_pack: Path, new_pack: Path, tmp_path: Path, remedy: str
 ) -> None:
     first, second = (people_folder / name for name in PEOPLE[:2])
     old, new = (("--gallery", tmp_path / "g", "--pack", pack) for pack in (standin_pack, new_pack))
@@ -171,7 +172,10 @@ def test_undo_says_so_where_what_comes_back_was_made_by_another_model(
     (removal,) = [each for each in command("history", "--json", *old[:2]).records if each["action"] == "remove"]
     run = command("undo", str(removal["id"]), *old[:2])
     assert (run.code, "4 faces have no template" in run.err) == (0, True), run
-    assert command("reembed", *new).code == 0
+    assert "4 faces have no template" in command("check", *old[:2]).out
+    again = ("reembed",) if remedy == "reembed" else ("enroll", first, "--as", PEOPLE[0])
+    assert command(*again, *new).code == 0
+    assert "no template" not in command("check", *old[:2]).out
     assert command("query", first / "1.jpg", "--json", *new).records[0]["subject"] == PEOPLE[0]
 
 

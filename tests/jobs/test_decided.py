@@ -269,6 +269,10 @@ def test_undoing_a_removal_says_what_to_do_where_its_photos_are_somebody_else_s(
     with pytest.raises(UndoError, match="enrolled again since, as Ada") as caught:
         engine.undo(removal.entry_id)
     assert "facesearch people move" in str(caught.value.hint)
+    assert "`facesearch people remove Ada`" in str(caught.value.hint)
+    engine.gallery.remove(stored_people.remove, "Ada")
+    engine.undo(removal.entry_id)
+    assert engine.gallery.read(stored_people.find, MIRA).photos == 4
 
 
 def test_a_removed_person_can_be_erased(engine: FaceSearch, people: Path) -> None:
