@@ -27,6 +27,7 @@ from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.timing import processor_seconds, resident_mebibytes
 from facesearch import FaceSearch
 from facesearch.jobs.parts import Parts
+from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy
 from facesearch.server.app import serve
@@ -38,20 +39,17 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs import Inputs
     from benchmarks.reporting import Report
-    from facesearch.recognition.extractor import Extractor
-    from facesearch.recognition.runtime import ProviderChoice
-    from facesearch.types import ModelInfo, Pixels, Rejection, Vector, Vectors
+    from facesearch.types import Pixels, Rejection, Vector, Vectors
 
 CLIENTS = 16
 WARM_UP = 64
 
 
-class Stub:
+class Stub(Extractor):
     """An extractor that finds one face in every photo and answers at once."""
 
     def __init__(self, real: Extractor) -> None:
-        self.info: ModelInfo = real.info
-        self.provider: ProviderChoice = real.provider
+        vars(self).update(vars(real))
         landmarks = np.array([[90, 120], [140, 120], [115, 150], [95, 180], [135, 180]], np.float32)
         self._face = Face(np.array([60, 80, 170, 220], np.float32), landmarks, 0.9)
         self._vectors: Vectors = np.random.default_rng(0).standard_normal((64, real.info.dimension), dtype=np.float32)

@@ -131,7 +131,7 @@ def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
         value = float(given) if flag is None else arguments.number("threshold", flag, -1, 1)
     except (ValueError, ConfigError):
         raise ConfigError(
-            f"The threshold {given} is no cosine similarity.",
+            f"The threshold {given} is not a cosine similarity.",
             "Give a number between -1 and 1; scores of one person are usually above 0.4.",
         ) from None
     return Threshold(value, "given").value

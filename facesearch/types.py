@@ -262,7 +262,7 @@ class Threshold:
     def __post_init__(self) -> None:
         if not is_cosine(self.value):
             raise ConfigError(
-                f"The threshold {self.value!r} is no cosine similarity.",
+                f"The threshold {self.value!r} is not a cosine similarity.",
                 "Give a number between -1 and 1; scores of one person are usually above 0.4.",
             )
 

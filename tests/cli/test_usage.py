@@ -115,9 +115,9 @@ def test_no_way_in_takes_a_threshold_that_is_no_cosine(
     monkeypatch.setenv("FACESEARCH_THRESHOLD", value)
     assert command("verify", photo, photo).code == 2
     monkeypatch.delenv("FACESEARCH_THRESHOLD")
-    with pytest.raises(ConfigError, match="no cosine"):
+    with pytest.raises(ConfigError, match="not a cosine"):
         FaceSearch.open(gallery, threshold=float(value))
-    with pytest.raises(ConfigError, match="no cosine"):
+    with pytest.raises(ConfigError, match="not a cosine"):
         Threshold(float(value), "given")
 
 
@@ -129,12 +129,12 @@ def test_a_calibration_whose_threshold_is_no_cosine_is_refused(
     assert command("calibrate", "--fpir", "0.1", "--dry-run", "--out", file).code == 0
     sound = Calibration.from_json(file.read_text(encoding="utf-8"))
     (before,) = command("info", "--json").records
-    with pytest.raises(EvaluationError, match="no cosine"):
+    with pytest.raises(EvaluationError, match="not a cosine"):
         replace(sound, threshold=value)
     file.write_text(json.dumps({**json.loads(file.read_text()), "threshold": value}))
     run = command("calibrate", "--use", file)
     assert run.code == 2
-    assert "no cosine" in run.err
+    assert "not a cosine" in run.err
     (after,) = command("info", "--json").records
     assert after["threshold"] == before["threshold"]
 

@@ -54,6 +54,7 @@ class Playground:
     @property
     def _environment(self) -> dict[str, str]:
         return {
+            "COLUMNS": "400",  # pages show tables as wide as they are
             "FACESEARCH_CACHE": os.fspath(self.folder / "cache"),
             "FACESEARCH_OFFLINE": "1",
             "FACESEARCH_PROVIDER": "cpu",

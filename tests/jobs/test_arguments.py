@@ -82,7 +82,7 @@ ENROLLING: dict[str, list[Any]] = {
 BACK = dict.fromkeys(("bring_back_erased", "bring_back_removed"), NO_FLAGS)
 Wrong = list[tuple[Call, list[Any], dict[str, Any], dict[str, list[Any]]]]
 ENGINE: Wrong = [
-    (plain("identify"), NO_PHOTOS, {}, {**SEARCHING, "margin": [*SEARCHING["margin"], None]}),
+    (plain("identify"), NO_PHOTOS, {}, SEARCHING),
     (plain("detect"), NO_PHOTOS, {}, {}),
     (plain("encode"), NO_PHOTOS, {}, {}),
     (lambda opened, a: opened.verify(a, PHOTO), NO_PHOTOS, {}, {}),
@@ -352,8 +352,12 @@ VALID: dict[str, Any] = {
     "target": 1,
     "changes": {},
     "photo_id": 1,
+    "name": "N",
 }
-SINGLE = {"subject", "photos_of_subject", "rename_subject", "set_attributes", "remove_photo"}
+SINGLE = {
+    *("subject", "photos_of_subject", "rename_subject", "set_attributes", "remove_photo", "remove_subject"),
+    *("add_alias", "remove_alias", "move_photo"),
+}
 
 
 def call(opened: Any, *, name: str, needed: list[inspect.Parameter]) -> object:

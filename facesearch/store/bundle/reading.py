@@ -512,7 +512,7 @@ def _require_label(label: str) -> None:
 
 def _require_cosine(threshold: object, whose: str) -> None:
     if not isinstance(threshold, int | float) or not is_cosine(threshold):
-        raise ValueError(f"the threshold of {whose} is no cosine similarity: {threshold!r}")
+        raise ValueError(f"the threshold of {whose} is not a cosine similarity: {threshold!r}")
 
 
 def _vectors(rows: Sequence[dict[str, Any]], dimension: int) -> NDArray[np.float32]:
