@@ -98,6 +98,7 @@ def restore(
                 "subjects": restored.subjects,
                 "templates": restored.templates,
                 "erased_again": restored.erased_again,
+                "knew_erased": restored.knew_erased,
                 "keys": list(restored.keys),
             }
         )

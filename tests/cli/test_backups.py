@@ -20,7 +20,7 @@ def test_a_backup_is_restored_without_those_who_were_erased(command: Command, ga
     assert command("restore", tmp_path / "b").code == 4
     run = command("restore", tmp_path / "b", "--force", "--json")
     assert run.code == 0
-    assert (run.records[0]["subjects"], run.records[0]["erased_again"]) == (11, 4)
+    assert (run.records[0]["subjects"], run.records[0]["erased_again"], run.records[0]["knew_erased"]) == (11, 4, True)
     assert command("check").code == 0
     forgotten = command("log", "--action", "people.forget", "--json").records
     assert [each["detail"].get("subjects") for each in forgotten] == [1], "the log of who was erased outlives it"
@@ -29,6 +29,8 @@ def test_a_backup_is_restored_without_those_who_were_erased(command: Command, ga
     run = command("restore", tmp_path / "b", "--gallery", tmp_path / "else")
     assert run.out.startswith(f"{tmp_path / 'else'}: 12 people, 48 templates")
     assert "gallery.erased" in run.err  # a folder without the list cannot know who was erased
+    run = command("restore", tmp_path / "b", "--gallery", tmp_path / "third", "--json")
+    assert run.records[0]["knew_erased"] is False
     for place in (tmp_path / "other", gallery):
         run = command("restore", tmp_path / "no", "--gallery", place)
         assert (run.code, f"There is no backup {tmp_path / 'no'}" in run.err) == (2, True)
