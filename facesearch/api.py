@@ -17,9 +17,8 @@ from facesearch.jobs import probes
 from facesearch.jobs.checking import check_parts
 from facesearch.jobs.enrolment import EnrollOptions, Enrolment
 from facesearch.jobs.folders import settle_folders
-from facesearch.jobs.parts import Parts
+from facesearch.jobs.parts import Parts, QueryLog
 from facesearch.jobs.probes import SearchOptions
-from facesearch.jobs.query_log import QueryLog
 from facesearch.jobs.sources import collect_sources, upload
 from facesearch.jobs.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
 from facesearch.names import path_text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
@@ -10,22 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER
-from facesearch.errors import GalleryNotFoundError
+from facesearch.errors import GalleryError, GalleryNotFoundError
 from facesearch.names import path_text
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.recognition.runtime import choose_provider, parse_precision
-from facesearch.store import models
+from facesearch.store import audit, models
 from facesearch.types import MAX_SCORE_SHIFT, mixing_shift
 from facesearch.versions import require, require_sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from facesearch.config import Settings
     from facesearch.recognition.packs.store import ModelPack
     from facesearch.search.gallery import Gallery
-    from facesearch.types import ModelInfo
+    from facesearch.types import ModelInfo, SearchResult
 
 
 class Parts:
@@ -196,3 +198,37 @@ def require_gallery_libraries() -> None:
     from facesearch.store.drivers import sqlite_module
 
     require_sqlite(sqlite_module().sqlite_version_info)
+
+
+log = logging.getLogger("facesearch")
+
+
+class QueryLog:
+    """Counts queries until they are written. Safe to use from several threads."""
+
+    def __init__(self, notice: Callable[[str], None] | None) -> None:
+        """`notice` gets what people should read."""
+        self._say = notice or log.warning
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        """What the audit log has not been told yet."""
+
+    def count(self, results: Sequence[SearchResult]) -> None:
+        """Count what was decided on one photo."""
+        with self._lock:
+            self._counts.update(each.decision.value for each in results)
+            self._counts["photos"] += 1
+
+    def write(self, gallery: Gallery) -> None:
+        """Write one event of what was counted since the last."""
+        with self._lock:
+            counts, self._counts = dict(self._counts), Counter()
+        if counts:
+            self.record(gallery, "query", counts)
+
+    def record(self, gallery: Gallery, action: str, counts: Mapping[str, int]) -> None:
+        """Write an event; a log that cannot be written to goes without, and says so."""
+        try:
+            gallery.write(audit.record, action, counts)
+        except GalleryError as error:
+            self._say(f"This {action} is not in the audit log: {error.message}")
