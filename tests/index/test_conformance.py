@@ -20,9 +20,9 @@ DIMENSION = 8
 # Few directions, half of them exactly opposite or equal: ties are the hard part.
 DIRECTIONS: Vectors = np.concatenate([np.eye(DIMENSION, dtype=np.float32)[:3], units(1, 5)])
 EXAMPLES = {
-    "flat": (30, 400),
-    "two-stage": (30, 400),
-    "pgvector": (12, 400),
+    "flat": (15, 400),
+    "two-stage": (15, 400),
+    "pgvector": (6, 400),
     "milvus": (2, 25),
 }
 """Runs of the state machine in the ordinary run and in the soak; Milvus takes 0.2 s to show a change."""
