@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from facesearch import (
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landscape, draw_portrait
 from facesearch.demo.standin import build_standin_pack
 from facesearch.jobs.sources import Sources
+from facesearch.names import path_text
 from facesearch.recognition.photo import decode_photo
 from facesearch.store import people
 
@@ -60,6 +62,39 @@ def test_paths_bytes_and_arrays_give_the_same_result(enrolled: FaceSearch, peopl
     assert len({each.score for each in scores if each}) == 1
     assert scores[0] is not None
     assert scores[0].score == pytest.approx(1, abs=1e-6)
+
+
+def test_many_photos_are_searched_as_each_alone_and_in_their_order(
+    enrolled: FaceSearch, people_folder: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no photo")
+    photos = [path for name in PEOPLE[:3] for path in sorted((people_folder / name).iterdir())[:2]]
+    photos[3:3] = [broken, tmp_path / "missing.jpg"]
+
+    many = list(enrolled.identify_many(photos))
+    assert [results[0].photo for results in many] == [path_text(path) for path in photos]
+    for photo, results in zip(photos, many, strict=True):
+        alone = enrolled.identify(photo)
+        shown = [(each.decision, each.rejection, each.best and each.best.subject) for each in results]
+        assert shown == [(each.decision, each.rejection, each.best and each.best.subject) for each in alone]
+        scores = [[other.score for other in each.candidates] for each in results]
+        assert scores == [pytest.approx([other.score for other in each.candidates], abs=1e-5) for each in alone]
+
+    found = list(enrolled.detect_many(photos, templates=True))
+    assert [each.source for each in found] == photos
+    assert [len(each.templates) for each in found] == [0 if photo in photos[3:5] else 1 for photo in photos]
+    assert [each.templates for each in enrolled.detect_many(photos)] == [()] * len(photos)
+
+
+def test_many_photos_that_are_left_early_leave_no_thread(enrolled: FaceSearch, people_folder: Path) -> None:
+    before = set(threading.enumerate())
+    answers = enrolled.identify_many([people_folder / PEOPLE[0] / "1.jpg"] * 200)
+    assert isinstance(answers, Generator)
+    assert next(answers)[0].decision == "match"
+    answers.close()
+    left = [each.name for each in set(threading.enumerate()) - before]
+    assert [name for name in left if name.startswith("facesearch-photo")] == []
 
 
 def test_a_runner_up_within_the_margin_makes_a_match_ambiguous(enrolled: FaceSearch) -> None:
