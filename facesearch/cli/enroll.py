@@ -92,7 +92,9 @@ def enroll(
     from facesearch.cli.output import emit, note, progress_bar
     from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.jobs.sources import collect_sources
-    from facesearch.records import EnrollRecord
+
+    if json:  # it takes 30 ms to import
+        from facesearch.records import EnrollRecord
 
     sources = collect_sources(photos, subject, one_per_file=one_per_file, sync=sync)
     summary = Summary()

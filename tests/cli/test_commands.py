@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
+from facesearch.cli import OFTEN
 from facesearch.cli.app import app
+from facesearch.cli.root import new_app
 from tests.cli.conftest import Command
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "commands.md"
@@ -33,6 +37,12 @@ def test_every_command_has_help_and_an_example_and_stands_in_the_reference(
     assert run.code == 0
     assert f"Example: facesearch {' '.join(path)}" in run.out
     assert f"facesearch {' '.join(path)}" in REFERENCE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", OFTEN)
+def test_a_command_that_starts_without_the_others_is_the_same(name: str, command: Command) -> None:
+    run = CliRunner().invoke(new_app(import_module(f"facesearch.cli.{OFTEN[name]}")), [name, "--help"])
+    assert (run.exit_code, run.stdout) == (0, command(name, "--help").out)
 
 
 def test_the_version_is_printed(command: Command) -> None:
