@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from facesearch.recognition.libraries import import_onnxruntime
 from facesearch.recognition.packs.folder import read_pack_folder
+from facesearch.recognition.runtime import import_onnxruntime
 from facesearch.types import Face
 
 if TYPE_CHECKING:

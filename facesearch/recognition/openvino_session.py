@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from facesearch.errors import ModelError
-from facesearch.recognition.libraries import import_openvino
 from facesearch.types import Precision
+from facesearch.versions import require
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
 _DEVICE: Final = "CPU"
 _opening: Final = Lock()
 _HINT: Final = "Try --provider cpu."
+
+
+def import_openvino() -> Any:
+    """Return OpenVINO. Raises `InstallationError` where it is missing or too old.
+
+    When OpenVINO is imported, it tells Google Analytics so through a package that it requires (seen with 2026.4). Here
+    that package cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
+    require("openvino")
+    import openvino
+
+    return openvino
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -13,9 +14,9 @@ import numpy as np
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
 from facesearch.machine import usable_cores
 from facesearch.recognition import openvino_session
-from facesearch.recognition.libraries import import_onnxruntime
 from facesearch.recognition.packs.graph import parse_model
 from facesearch.types import Precision
+from facesearch.versions import require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +106,20 @@ class ProviderChoice:
     note: str
     """One line for a person: what was taken and why."""
     precision: Precision = Precision.FP32
+
+
+def import_onnxruntime() -> Any:
+    """Return onnxruntime. Raises `InstallationError` where it is missing or too old.
+
+    When onnxruntime is imported, it writes an id of the machine into the user's cache and sends Microsoft what it runs
+    on (seen with 1.32 on Linux). Only a variable that is set before the import keeps it from both.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    require("onnxruntime")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # for Windows, where the variable has no effect
+    return onnxruntime
 
 
 def parse_precision(text: str) -> Precision:

@@ -21,9 +21,8 @@ from PIL import Image
 
 import facesearch
 from facesearch.errors import InstallationError, PhotoError
-from facesearch.recognition import decode_process
-from facesearch.recognition.decode_process import DecodeLimits
-from facesearch.recognition.decoding import PhotoDecoder, decode_guarded
+from facesearch.recognition import decoding
+from facesearch.recognition.decoding import DecodeLimits, PhotoDecoder, decode_guarded
 from facesearch.recognition.photo import decode_photo
 from facesearch.types import Reason
 from tests.capabilities import lacks
@@ -64,9 +63,9 @@ worker.decode_image = decode
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., PhotoDecoder]]:
     """Makes decoders whose workers obey hostile photos."""
-    head, main = decode_process._PROGRAM.split("from facesearch.recognition.decode_worker", 1)
+    head, main = decoding._PROGRAM.split("from facesearch.recognition.decode_worker", 1)
     program = f"{head}\nPHOTO = {PHOTO!r}\n{HOSTILE}\nfrom facesearch.recognition.decode_worker{main}"
-    monkeypatch.setattr(decode_process, "_PROGRAM", program)
+    monkeypatch.setattr(decoding, "_PROGRAM", program)
     made: list[PhotoDecoder] = []
 
     def make(*, processes: int = 1, memory: int = 2**28, cpu_seconds: float = 20, seconds: float = 60) -> PhotoDecoder:
@@ -267,7 +266,7 @@ def test_a_worker_ended_while_it_starts_is_replaced(hostile: Callable[..., Photo
 
 
 def test_workers_that_cannot_start_end_the_run_and_blame_no_photo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_process, "_PROGRAM", "raise ImportError('No module named PIL')")
+    monkeypatch.setattr(decoding, "_PROGRAM", "raise ImportError('No module named PIL')")
     decoder = PhotoDecoder(processes=1)
     with pytest.raises(InstallationError, match="does not start: ImportError: No module named PIL"):
         decoder.decode(PHOTO)
@@ -303,7 +302,7 @@ def test_an_interrupted_caller_does_not_get_another_photo_s_answer(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode_process.DecodeProcess, "_read", interrupt)
+        patch.setattr(decoding.DecodeProcess, "_read", interrupt)
         with pytest.raises(KeyboardInterrupt):
             decoder.decode(LATER_CRASH)
     assert decoder.decode(PHOTO).shape == (40, 60, 3)
@@ -383,8 +382,8 @@ def test_a_busy_worker_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) 
     script = f"""
 {DECODE}
 import threading
-from facesearch.recognition import decode_process
-decode_process._PROGRAM = decode_process._PROGRAM.replace("from facesearch.recognition.decode_worker",
+from facesearch.recognition import decoding
+decoding._PROGRAM = decoding._PROGRAM.replace("from facesearch.recognition.decode_worker",
     "import time, facesearch.recognition.decode_worker as w; w.decode_image = lambda data: time.sleep(1000)\\n"
     "from facesearch.recognition.decode_worker")
 decoder = decoding.PhotoDecoder(processes=1)

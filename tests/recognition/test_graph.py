@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facesearch.errors import ModelIntegrityError, ModelNotFoundError
-from facesearch.recognition.libraries import import_onnxruntime
 from facesearch.recognition.packs.graph import Port, node, parse_model, read_graph, tensor, write_graph
+from facesearch.recognition.runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from pathlib import Path

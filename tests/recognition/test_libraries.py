@@ -13,12 +13,12 @@ IMPORT = re.compile(r"^\s*(?:import|from) (onnxruntime|openvino)\b(?!\.)", re.MU
 
 def test_no_other_module_imports_them_as_they_come() -> None:
     found = {path.name for path in FACESEARCH.rglob("*.py") if IMPORT.search(path.read_text(encoding="utf-8"))}
-    assert found == {"libraries.py"}
+    assert found == {"openvino_session.py", "runtime.py"}
 
 
 def test_onnxruntime_leaves_no_id_of_the_machine_in_the_home_folder(tmp_path: Path) -> None:
     """Version 1.32 does on Linux, unless it is told not to or the variable CI is set."""
-    program = "from facesearch.recognition.libraries import import_onnxruntime; import_onnxruntime()"
+    program = "from facesearch.recognition.runtime import import_onnxruntime; import_onnxruntime()"
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(FACESEARCH.parent)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
     assert list(tmp_path.rglob("*")) == []

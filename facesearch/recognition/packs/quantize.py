@@ -20,11 +20,11 @@ from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Letterbox, parse_det_size
 from facesearch.recognition.embedder import as_input
-from facesearch.recognition.libraries import import_onnxruntime
 from facesearch.recognition.packs.folder import file_sha256
 from facesearch.recognition.packs.graph import parse_model
 from facesearch.recognition.packs.precision import PrecisionRecord, folder_of, write_record
 from facesearch.recognition.packs.repair import repair
+from facesearch.recognition.runtime import import_onnxruntime
 from facesearch.types import Precision
 from facesearch.versions import require
 
