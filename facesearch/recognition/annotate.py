@@ -196,11 +196,6 @@ def _plate(text: str, colours: tuple[Colour, Colour], text_size: int) -> Image.I
     return plate
 
 
-def encode_jpeg(pixels: Pixels) -> bytes:
-    """The photo as a JPEG file's bytes, without metadata."""
-    return _encode(pixels, "JPEG")
-
-
 def can_draw_as(suffix: str) -> bool:
     """Whether `encode_photo` knows the format of a name that ends in `suffix`."""
     return suffix.lower() in _FORMATS
@@ -215,12 +210,8 @@ def encode_photo(pixels: Pixels, suffix: str) -> bytes:
         raise ConfigError(
             f"A photo cannot be written as {suffix or 'a file without suffix'}.", "Use .jpg, .png or .webp."
         )
-    return _encode(pixels, _FORMATS[suffix.lower()])
-
-
-def _encode(pixels: Pixels, photo_format: str) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, photo_format, quality=_JPEG_QUALITY)
+    Image.fromarray(pixels).save(buffer, _FORMATS[suffix.lower()], quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 

@@ -61,12 +61,6 @@ class Extraction(Generic[T]):
             return (None,) * len(self.faces)
         return tuple(each if isinstance(each, Rejection) else None for each in self.made)
 
-    @property
-    def unused(self) -> tuple[tuple[Face, Rejection], ...]:
-        """The chosen faces that have no template, and why."""
-        pairs = zip(self.faces, self.made, strict=True)
-        return tuple((face, each) for face, each in pairs if isinstance(each, Rejection))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded(Generic[T]):

@@ -134,6 +134,8 @@ class Models:
         self.provider: ProviderChoice = choose_provider(provider, precision)
         """Where the models run, and why there."""
         self._pack = pack
+        self.none_found: Final = f"{NO_FACE} {pack.detector.finds}" if pack.detector.finds else NO_FACE
+        """What to say of a photo in which the detector finds no face."""
         self._precision = precision
         self._files = in_precision(pack, precision)
         self._model_id = model_id
@@ -153,12 +155,6 @@ class Models:
         self._info: ModelInfo | None = None
         self.batch: int = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
         """Faces per run of the recogniser."""
-
-    @property
-    def none_found(self) -> str:
-        """What to say of a photo in which the detector finds no face."""
-        finds = self._pack.detector.finds
-        return f"{NO_FACE} {finds}" if finds else NO_FACE
 
     @property
     def info(self) -> ModelInfo:

@@ -44,14 +44,10 @@ class PixelBudget:
         self._most = most
         self._small = small
         self._for_small = max(most, for_small)
-        self._in_use = 0
+        self.in_use = 0
+        """Bytes taken and not yet given back."""
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
-
-    @property
-    def in_use(self) -> int:
-        """Bytes taken and not yet given back."""
-        return self._in_use
 
     def take(self, size: int) -> None:
         """Wait until `size` bytes are left, and for whoever asked before. Give back what was taken."""
@@ -60,7 +56,7 @@ class PixelBudget:
             self._waiting.append(ticket)
             try:
                 self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(size))
-                self._in_use += size
+                self.in_use += size
             finally:  # an interrupt may end the wait: the next must not wait for a ticket that nobody holds
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
@@ -68,12 +64,12 @@ class PixelBudget:
     def give_back(self, size: int) -> None:
         """What `take` was asked for."""
         with self._changed:
-            self._in_use -= size
+            self.in_use -= size
             self._changed.notify_all()
 
     def _fits(self, size: int) -> bool:
         most = self._for_small if size <= self._small else self._most
-        return not self._in_use or self._in_use + size <= most
+        return not self.in_use or self.in_use + size <= most
 
 
 Source_contra = TypeVar("Source_contra", contravariant=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facesearch.errors import ConfigError
 from facesearch.recognition import fonts
-from facesearch.recognition.annotate import Rectangle, annotate, encode_jpeg, encode_photo, free_place
+from facesearch.recognition.annotate import Rectangle, annotate, encode_photo, free_place
 from facesearch.recognition.fonts import draw_text, without_unknown
 from facesearch.recognition.photo import decode_photo
 from facesearch.types import Face
@@ -218,11 +218,6 @@ def test_names_are_drawn_where_this_machine_has_fonts_for_them(text: str) -> Non
     assert line is not None
     assert np.asarray(line)[:, :, 3].any()
     assert line.width < 24 * (len(text) + 2)
-
-
-def test_a_jpeg_reads_back() -> None:
-    assert decode_photo(encode_jpeg(picture())).shape == (200, 300, 3)
-    assert encode_jpeg(picture()).startswith(b"\xff\xd8\xff")
 
 
 @pytest.mark.parametrize(

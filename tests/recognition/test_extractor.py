@@ -162,13 +162,14 @@ def test_the_policy_and_the_limits_decide_per_photo(tmp_path: Path) -> None:
 
     (several,) = run(extractor, [grey], FacePolicy.ALL, replace(ANY, min_size=20))
     assert [round(template.face.width) for template in several.templates] == [30, 28]
-    assert [(round(face.width), why.reason) for face, why in several.unused] == [(10, Reason.FACE_TOO_SMALL)]
+    refused = [(round(face.width), why.reason) for face, why in zip(several.faces, several.reasons, strict=True) if why]
+    assert refused == [(10, Reason.FACE_TOO_SMALL)]
     assert several.rejection is None
 
     (none,) = run(extractor, [grey], FacePolicy.ALL, replace(ANY, min_sharpness=5))
     assert none.rejection is not None
     assert none.rejection.reason is Reason.BLURRED
-    assert len(none.unused) == 3
+    assert [why and why.reason for why in none.reasons] == [Reason.BLURRED] * 3
 
 
 def test_more_faces_than_a_batch_in_one_photo_are_all_embedded(tmp_path: Path) -> None:
