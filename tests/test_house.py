@@ -24,9 +24,9 @@ from facesearch.demo.portraits import draw_portrait, write_photo
 HOME = Path(facesearch.__file__).parent
 FILES_OF_A_FOLDER = 30
 LINES_OF_A_FILE = 600
-PHOTO_WALK = (80, 40)
+PHOTO_WALK = (77, 38)
 """Calls and files of one new photo in a run, at most."""
-QUERY_WALK = (64, 30)
+QUERY_WALK = (60, 28)
 
 Walk: TypeAlias = dict[tuple[str, str], set[str]]
 """(file, function) of the package, in the order of their first calls, and the files that called it."""

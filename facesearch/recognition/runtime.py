@@ -15,6 +15,7 @@ from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, Mode
 from facesearch.machine import usable_cores
 from facesearch.recognition import openvino_session
 from facesearch.recognition.packs.graph import parse_model
+from facesearch.recognition.siblings import merge_siblings
 from facesearch.types import Precision
 from facesearch.versions import require
 
@@ -200,7 +201,9 @@ def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, th
         raise ModelIntegrityError(
             f"{path.name} is not the file that was expected: its SHA-256 differs.", "Delete it and fetch it again."
         )
-    parse_model(data)  # or a file that is none would be the runtime's word against the pack's
+    model = parse_model(data)
+    if merge_siblings(model):
+        data = model.SerializeToString()
     if provider.name == "openvino":
         at_once = max(1, usable_cores() // threads) if threads is not None else 1
         return openvino_session.OpenVinoSession(data, path.name, provider.precision, threads, at_once)
