@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facesearch.api import FaceSearch
-    from facesearch.store.outputs import Output
+    from facesearch.outputs import Output
 
 SHOWN = 20
 """Photo files that are named on a terminal."""

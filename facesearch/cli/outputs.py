@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
 from facesearch.names import is_folder, is_there
+from facesearch.outputs import Outputs
 from facesearch.store import photos as stored_photos
-from facesearch.store.outputs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

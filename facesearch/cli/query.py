@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from facesearch.api import FaceSearch
+    from facesearch.outputs import Output
     from facesearch.recognition.extractor import Extraction
-    from facesearch.store.outputs import Output
     from facesearch.types import Face, Rejection, SearchResult, Template
 
 PhotosArgument = Annotated[

@@ -25,7 +25,7 @@ from facesearch.demo.standin import build_standin_pack
 from facesearch.files import make_folder
 from facesearch.jobs.probes import draw_results
 from facesearch.names import path_text
-from facesearch.store.outputs import Outputs
+from facesearch.outputs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,12 +13,12 @@ from facesearch.evaluation.trials import Trials, read_trials
 from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
 from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
 from facesearch.names import is_folder
+from facesearch.outputs import Outputs
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.precision import Measurement, PrecisionRecord, folder_of, read_record, write_record
 from facesearch.recognition.packs.quantize import collect_calibration, quantize_pack
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.runtime import PRECISIONS, choose_provider
-from facesearch.store.outputs import Outputs
 from facesearch.types import Precision, Vectors, is_photo_name
 from facesearch.walking import walk
 

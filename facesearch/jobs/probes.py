@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image as PillowImage
 
+    from facesearch.outputs import Output
     from facesearch.recognition.extractor import Extractor
     from facesearch.search.gallery import Gallery
-    from facesearch.store.outputs import Output
     from facesearch.types import Vector, Vectors
 
 Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"

@@ -25,12 +25,12 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError
 from facesearch.files import fsync_folder, remove_index_cache, unfinished_gallery, work_folder
+from facesearch.outputs import Outputs
 from facesearch.store import audit
 from facesearch.store.check import check_database
 from facesearch.store.erasure import erase_again
 from facesearch.store.erasure_list import ERASURE_LIST_NAME, ErasedEntries, ErasureList, read_copy, write_copy
 from facesearch.store.keys import cipher_of, refuse_key_of_plain
-from facesearch.store.outputs import Outputs
 from facesearch.store.rows import now
 from facesearch.store.schema import ApiKeyRow, BacklogRow, SubjectRow, TemplateRow, VectorDatabaseRow
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase, create_database_file

@@ -67,7 +67,7 @@ def test_a_disk_that_is_full_when_the_receipt_is_written_is_told_with_what_was_d
     def full(_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("facesearch.store.outputs.fsync_file", full)
+    monkeypatch.setattr("facesearch.outputs.fsync_file", full)
     run = command("people", "forget", PEOPLE[0], "--yes", "--receipt", tmp_path / "receipt.json")
     assert run.code == 2
     assert "The people are erased" in run.err

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, GalleryError
+from facesearch.outputs import Outputs
 from facesearch.store import audit, models, templates
 from facesearch.store.bundle.file import ERASED, ROWS, BundleWriter
 from facesearch.store.bundle.tables import TABLES, Table, template_columns, templates_file, to_arrow
-from facesearch.store.outputs import Outputs
 from facesearch.store.rows import require_whole, stored_columns
 from facesearch.store.schema import TemplateRow
 

@@ -14,9 +14,9 @@ import pytest
 
 from facesearch.errors import ConfigError, FaceSearchError
 from facesearch.files import is_gallery_name
+from facesearch.outputs import Outputs
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import erasure
-from facesearch.store.outputs import Outputs
 from tests.store.makers import enroll, make_gallery
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from facesearch.walking import above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 _FileId: TypeAlias = tuple[int, int]
 """Device and inode: what all names of one file share."""
@@ -248,14 +249,9 @@ class Outputs:
         with _held(path) as work:
             yield Output(path, work, self._force)
 
-    @contextmanager
-    def optional_file(self, path: Path | None) -> Iterator[Output | None]:
-        """`file`, or None where no path was given."""
-        if path is None:
-            yield None
-            return
-        with self.file(path) as output:
-            yield output
+    def optional_file(self, path: Path | None) -> AbstractContextManager[Output | None]:
+        """Return `file`, or a context of None where no path was given."""
+        return nullcontext() if path is None else self.file(path)
 
     @contextmanager
     def folder(self, path: Path) -> Iterator[OutputFolder]:
@@ -283,14 +279,9 @@ class Outputs:
                     before.rename(path)
                 raise
 
-    @contextmanager
-    def optional_folder(self, path: Path | None) -> Iterator[OutputFolder | None]:
-        """`folder`, or None where no path was given."""
-        if path is None:
-            yield None
-            return
-        with self.folder(path) as output:
-            yield output
+    def optional_folder(self, path: Path | None) -> AbstractContextManager[OutputFolder | None]:
+        """Return `folder`, or a context of None where no path was given."""
+        return nullcontext() if path is None else self.folder(path)
 
     @contextmanager
     def files(self, places: Mapping[Path, Path], folder: Path | None = None) -> Iterator[dict[Path, Output]]:
