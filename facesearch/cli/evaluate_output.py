@@ -7,27 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from facesearch.cli.output import emit, print_table, say
 from facesearch.evaluation import identification_page, verification_page
-from facesearch.evaluation.assessment import recommended_point
 from facesearch.evaluation.calibration import Basis, Metric
 from facesearch.evaluation.comparison import difference_table, verdict, winner
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.rates import (
     DECISION_RULE,
     LOW_SUPPORT,
-    NOTHING,
     Flag,
     Rate,
     counted,
     format_rate,
     interval_text,
-    rate_text,
     threshold_text,
 )
 
 if TYPE_CHECKING:
     from facesearch.evaluation.assessment import VerificationResult
     from facesearch.evaluation.comparison import PairedDifference
-    from facesearch.evaluation.folds import FoldAccuracy, InsightFaceConvention
+    from facesearch.evaluation.folds import FoldAccuracy
     from facesearch.evaluation.report import IdentificationReport
     from facesearch.jobs.calibrate import Calibrated
     from facesearch.jobs.embeddings import Embedded
@@ -100,56 +97,23 @@ def _folds_record(folds: FoldAccuracy | None) -> dict[str, Any] | None:
 def print_verification(evaluation: Evaluation, embedded: Embedded | None) -> None:
     """The answer, the operating points, what else was measured, and what it rests on."""
     report, result = evaluation.report, evaluation.report.result
-    for line in _answer(result):
+    for line in verification_page.answer(result):
         say(line)
     print_table(verification_page.POINT_COLUMNS, verification_page.point_rows(result.points))
-    for line in [*_further(result), *_basis(result, embedded)]:
+    say(", ".join(f"{name} {value}" for name, value in verification_page.summary(result).items()))
+    say(
+        f"Accuracy at the best threshold {format_rate(result.best.accuracy)} "
+        "(optimistic: the threshold was chosen on the same trials)"
+    )
+    if found := result.insightface:
+        say(f"By InsightFace's convention. {verification_page.CONVENTION_NOTE}")
+        say(verification_page.convention_accuracy(found))
+        print_table(verification_page.CONVENTION_COLUMNS, verification_page.convention_rows(found))
+    for line in _basis(result, embedded):
         say(line)
     if report.groups:
         say(f"\nBy group, all at threshold {threshold_text(report.group_threshold)}:")
         print_table(verification_page.GROUP_COLUMNS, verification_page.group_rows(report.groups))
-
-
-def _answer(result: VerificationResult) -> Iterator[str]:
-    point = recommended_point(result)
-    if point is None or point.tar is None:
-        yield verification_page.UNSUPPORTED
-        yield f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
-        return
-    yield (
-        f"TAR {rate_text(point.tar)} at FAR up to {point.target_far:g} "
-        f"(95 % interval {interval_text(point.tar)}), threshold {threshold_text(point.threshold)}."
-    )
-    if few := verification_page.low_support(point):
-        yield few
-
-
-def _further(result: VerificationResult) -> Iterator[str]:
-    eer = result.eer
-    known = f" ({interval_text(eer.interval)})" if eer.interval else ""
-    spread = f" +- {result.auc_error:.1g}" if result.auc_error else ""
-    d_prime = NOTHING if result.d_prime is None else f"{result.d_prime:.3f}"
-    yield f"EER {format_rate(eer.midpoint)}{known}, AUC {format_rate(result.auc)}{spread}, d' {d_prime}"
-    if folds := result.folds:
-        yield (
-            f"Accuracy over {len(folds.accuracies)} folds {format_rate(folds.mean)} +- "
-            f"{folds.standard_error:.4f} (standard error; np.std {folds.std:.4f})"
-        )
-    yield (
-        f"Accuracy at the best threshold {format_rate(result.best.accuracy)} "
-        "(optimistic: the threshold was chosen on the same trials)"
-    )
-    if result.insightface is not None:
-        yield from _convention(result.insightface)
-
-
-def _convention(found: InsightFaceConvention) -> Iterator[str]:
-    yield "By InsightFace's convention, for comparison with published tables only:"
-    if found.folds is not None:
-        yield f"  accuracy {format_rate(found.folds.mean)} +- {found.folds.std:.4f} (np.std)"
-    for target, taken, tar in found.nearest_far:
-        over = ", over the target" if taken > target else ""
-        yield f"  TAR {format_rate(tar)} at the FAR nearest to {target:g}: {format_rate(taken)}{over}"
 
 
 def _basis(result: VerificationResult, embedded: Embedded | None) -> Iterator[str]:
@@ -201,16 +165,8 @@ def emit_identification(report: IdentificationReport, failures: Mapping[str, Map
 def print_identification(report: IdentificationReport, failures: Mapping[str, Mapping[str, int]]) -> None:
     """The answer, FNIR at FPIR, CMC, FPIR by gallery size, and what it rests on."""
     result = report.result
-    best = identification_page.strictest(result)
-    if best is not None and best.fnir is not None:
-        say(
-            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {rate_text(best.fnir)} "
-            f"(95 % interval {interval_text(best.fnir)}; R = {best.rank}), "
-            f"threshold {threshold_text(best.threshold)}."
-        )
-    elif result.non_mated:
-        say(identification_page.UNSUPPORTED)
-    say(identification_page.rank_one(result))
+    for line in identification_page.answer(result):
+        say(line)
     if result.points:
         print_table(identification_page.POINT_COLUMNS, identification_page.point_rows(result.points))
     if result.by_size:

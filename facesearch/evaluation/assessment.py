@@ -11,11 +11,10 @@ import numpy as np
 from facesearch.evaluation.bootstrap import (
     Replicates,
     Sample,
-    disjoint_pairs,
-    mated_units,
     replicate,
     sample_of_pairs,
     sample_of_summary,
+    surround,
 )
 from facesearch.evaluation.folds import (
     BestAccuracy,
@@ -25,16 +24,14 @@ from facesearch.evaluation.folds import (
     fold_accuracy,
     insightface_convention,
 )
-from facesearch.evaluation.pairwise import PairSummary, curve_of_summary, histogram_moments, moments
+from facesearch.evaluation.pairwise import PairSummary, curve_of_summary, histogram_moments
 from facesearch.evaluation.rates import (
     LEVEL,
     REPLICATES,
     Floats,
-    Interval,
     Rate,
     bootstrap_interval,
     counted_rate,
-    surrounded,
     wilson,
 )
 from facesearch.evaluation.trials.types import ScoredPairs
@@ -46,11 +43,11 @@ from facesearch.evaluation.verification import (
     OperatingPoint,
     area_under_curve,
     d_prime,
-    d_prime_of_moments,
     decisions_that_flip,
     detection_cost,
     equal_error_rate,
     error_curve,
+    moments,
     tar_at_far,
 )
 
@@ -168,16 +165,16 @@ def evaluate_pairs(
 
     Raises EvaluationError: a class without completed comparisons; identities that contradict the labels.
     """
-    completed = ~pairs.failed
-    mated, non_mated = pairs.score[completed & pairs.mated], pairs.score[completed & ~pairs.mated]
+    mated, non_mated = (pairs.score[~pairs.failed & kind] for kind in (pairs.mated, ~pairs.mated))
     curve = error_curve(mated, non_mated)
     sample = sample_of_pairs(pairs) if pairs.id_a is not None and pairs.id_b is not None else None
+    planned = int(pairs.mated.sum()), int((~pairs.mated).sum())
     result = _evaluate(
         curve,
-        _count(pairs, mated.size, non_mated.size, sample),
         sample,
+        _counts(curve, sample, planned, pairs.failures()),
         np.concatenate([mated, non_mated]),
-        d_prime(mated, non_mated),
+        d_prime(moments(mated), moments(non_mated)),
         targets=targets,
         replicates=replicates if sample else 0,
         seed=seed,
@@ -207,38 +204,37 @@ def evaluate_summary(
     """
     curve = curve_of_summary(summary)
     sample = sample_of_summary(summary)
-    people, templates = sample.design.subjects, summary.subject.size
-    planned = curve.mated, curve.non_mated
     result = _evaluate(
         curve,
-        TrialCounts(*planned, *planned, people, people // 2, mated_units(sample)),
         sample,
+        _counts(curve, sample, (curve.mated, curve.non_mated), {}),
         np.concatenate([summary.mated_score, sample.tail_score]),
-        d_prime_of_moments(moments(summary.mated_score), histogram_moments(summary.histogram)),
+        d_prime(moments(summary.mated_score), histogram_moments(summary.histogram)),
         targets=targets,
         replicates=replicates,
         seed=seed,
     )
-    return replace(result, fte=counted_rate(failed_templates, templates + failed_templates))
+    return replace(result, fte=counted_rate(failed_templates, summary.subject.size + failed_templates))
 
 
-def _count(pairs: ScoredPairs, mated: int, non_mated: int, sample: Sample | None) -> TrialCounts:
-    planned = int(pairs.mated.sum()), int((~pairs.mated).sum())
-    counts = TrialCounts(*planned, mated, non_mated, reasons=pairs.failures())
-    if sample is None or sample.design.pair_a is None or sample.design.pair_b is None:
+def _counts(
+    curve: ErrorCurve, sample: Sample | None, planned: tuple[int, int], reasons: Mapping[str, int]
+) -> TrialCounts:
+    counts = TrialCounts(*planned, curve.mated, curve.non_mated, reasons=reasons)
+    if sample is None:
         return counts
     return replace(
         counts,
-        subjects=sample.design.subjects,
-        subject_pairs=disjoint_pairs(sample.design.pair_a, sample.design.pair_b),
-        mated_subjects=mated_units(sample),
+        subjects=sample.subjects,
+        subject_pairs=sample.non_mated_units,
+        mated_subjects=sample.mated_units,
     )
 
 
 def _evaluate(
     curve: ErrorCurve,
-    counts: TrialCounts,
     sample: Sample | None,
+    counts: TrialCounts,
     scores: Floats,
     separation: float | None,
     *,
@@ -247,38 +243,36 @@ def _evaluate(
     seed: int,
 ) -> VerificationResult:
     """What both kinds of input share: figures, intervals, zero-error bounds, the ribbon and close decisions."""
+    points = [tar_at_far(curve, target) for target in targets]
+    wanted = [point.target_far for point in points if point.tar is not None]
+    grid = _grid(curve.non_mated, max(wanted, default=0.1))
+    eer, drawn = equal_error_rate(curve), None
+    if sample is not None and replicates:
+        fars = np.unique(np.concatenate([wanted, grid]))
+        if not sample.complete:
+            # Replicates scatter: a tail is only good for a third of its length.
+            fars = fars[3 * fars * sample.non_mated <= sample.tail_score.size]
+        drawn = replicate(sample, fars.tolist(), eer.midpoint, replicates=replicates, seed=seed)
+        trials = min(curve.mated, curve.non_mated)
+        eer = replace(
+            eer, interval=bootstrap_interval(eer.midpoint, drawn.eer, trials=trials, units=sample.mated_units)
+        )
+        grid = fars if fars.size else grid
     auc, auc_error = area_under_curve(curve)
-    result = VerificationResult(
+    return VerificationResult(
         counts=counts,
         curve=curve,
-        band=None,
-        points=tuple(tar_at_far(curve, target) for target in targets),
-        eer=equal_error_rate(curve),
+        band=_band(curve, grid, drawn, counts.mated_subjects),
+        points=tuple(_generalised(point, counts) for point in surround(points, sample, drawn)),
+        eer=eer,
         auc=auc,
         auc_error=auc_error,
         d_prime=separation,
         min_dcf=detection_cost(curve),
         best=best_accuracy(curve),
+        flips=tuple(0 if each.threshold is None else decisions_that_flip(scores, each.threshold) for each in points),
         replicates=replicates,
         seed=seed,
-    )
-    wanted = [point.target_far for point in result.points if point.tar is not None]
-    grid = _grid(result.counts.non_mated, max(wanted, default=0.1))
-    drawn = None
-    fars = np.array([])
-    if sample is not None and result.replicates:
-        fars = np.unique(np.concatenate([wanted, grid]))
-        if not sample.complete:
-            # Replicates scatter: a tail is only good for a third of its length.
-            fars = fars[3 * fars * sample.non_mated <= sample.tail_score.size]
-        drawn = replicate(sample, fars.tolist(), result.eer.midpoint, replicates=result.replicates, seed=result.seed)
-    points = tuple(_surround(point, result, drawn, fars) for point in result.points)
-    return replace(
-        result,
-        points=points,
-        eer=replace(result.eer, interval=_eer_interval(result, drawn)),
-        band=_band(result, drawn, fars) if fars.size else _band(result, None, grid),
-        flips=tuple(0 if point.threshold is None else decisions_that_flip(scores, point.threshold) for point in points),
     )
 
 
@@ -289,58 +283,29 @@ def _grid(non_mated: int, largest: float) -> Floats:
     return np.unique(np.rint(np.geomspace(1, errors, steps))) / non_mated
 
 
-def _surround(
-    point: OperatingPoint, result: VerificationResult, drawn: Replicates | None, fars: Floats
-) -> OperatingPoint:
+def _generalised(point: OperatingPoint, counts: TrialCounts) -> OperatingPoint:
     if point.tar is None or point.far is None:
         return point
-    counts = result.counts
-    tar, far = point.tar, point.far
-    column = np.flatnonzero(fars == point.target_far)
-    known = drawn is not None and column.size and counts.mated_subjects and counts.subject_pairs
-    tars = drawn.tar[:, column[0]] if drawn and known else None
-    fars_drawn = drawn.far[:, column[0]] if drawn and known else None
     return replace(
         point,
-        tar=surrounded(tar, counts.mated_subjects or tar.total, tars, flawless=tar.total),
-        far=surrounded(far, counts.subject_pairs or far.total, fars_drawn, flawless=0),
-        gfrr=counted_rate(counts.planned_mated - tar.count, counts.planned_mated),
-        gfar=counted_rate(far.count, counts.planned_non_mated),
+        gfrr=counted_rate(counts.planned_mated - point.tar.count, counts.planned_mated),
+        gfar=counted_rate(point.far.count, counts.planned_non_mated),
     )
 
 
-def _eer_interval(result: VerificationResult, drawn: Replicates | None) -> Interval | None:
-    counts = result.counts
-    if drawn is None or not counts.mated_subjects:
-        return None
-    return bootstrap_interval(
-        result.eer.midpoint, drawn.eer, trials=min(counts.mated, counts.non_mated), units=counts.mated_subjects
-    )
-
-
-def _band(result: VerificationResult, drawn: Replicates | None, fars: Floats) -> RocBand:
-    rates = [tar_at_far(result.curve, float(far)).tar for far in fars]
-    counts = result.counts
-    return roc_band(
-        fars,
-        np.array([rate.value if rate else math.nan for rate in rates]),
-        None if drawn is None else drawn.tar,
-        trials=counts.mated,
-        units=counts.mated_subjects or counts.mated,
-    )
-
-
-def roc_band(far: Floats, tar: Floats, replicates: Floats | None, *, trials: int, units: int) -> RocBand:
-    """Pointwise intervals of TAR on a FAR grid (k,), from replicates (r, k), or Wilson's without."""
+def _band(curve: ErrorCurve, fars: Floats, drawn: Replicates | None, units: int | None) -> RocBand:
+    """Pointwise intervals of TAR on a FAR grid, from the replicates' columns, or Wilson's."""
+    rates = [tar_at_far(curve, float(far)).tar for far in fars]
+    values = np.array([rate.value if rate else math.nan for rate in rates])
     intervals = []
-    for column, rate in enumerate(tar):
+    for column, rate in enumerate(values.tolist()):
         interval = None
-        if replicates is not None:
-            interval = bootstrap_interval(float(rate), replicates[:, column], trials=trials, units=units)
-        intervals.append(interval or wilson(float(rate) * trials, trials))
+        if drawn is not None and drawn.targets.size:
+            interval = bootstrap_interval(rate, drawn.tar[:, column], trials=curve.mated, units=units or curve.mated)
+        intervals.append(interval or wilson(rate * curve.mated, curve.mated))
     return RocBand(
-        far=far,
-        tar=tar,
+        far=fars,
+        tar=values,
         low=np.array([interval.low for interval in intervals]),
         high=np.array([interval.high for interval in intervals]),
         method=intervals[0].method,

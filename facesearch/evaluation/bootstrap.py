@@ -1,67 +1,85 @@
-"""The subject bootstrap of 1:1 figures: people are drawn, not pairs, because pairs that share a person are dependent.
+"""The subject bootstrap of 1:1 and 1:N figures: people are drawn, because what shares a person is dependent.
 
-A replicate draws as many people as there are, with replacement. For a person drawn w times, a mated comparison counts
-w_a times and a non-mated one w_a * w_b times; two copies of one person are never compared. Every replicate derives its
-own threshold. Only the tail of the scores that can reach it is weighed; the rest enters by its total weight.
+A replicate draws as many people as there are, with replacement. For a person drawn w times, a mated comparison and a
+search count w times, and a non-mated comparison of two people w_a * w_b times; two copies of one person are never
+compared. Every replicate derives its own threshold. Only the tail of the scores that can reach it is weighed; the rest
+enters by its total weight.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.pairwise import PairSummary
-from facesearch.evaluation.rates import Counts, Floats
+from facesearch.evaluation.rates import Counts, Floats, surrounded
 from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.evaluation.verification import OperatingPoint
 
 _CHUNK = 2_000_000
 """Weights held at a time: 16 MB of int64, the one type that NumPy gathers, multiplies and cumulates without casts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Design:
-    """Which people were compared how often, non-mated: subject pairs with counts, or all templates with all."""
-
-    subjects: int
-    pair_a: Counts | None = None
-    pair_b: Counts | None = None
-    pair_count: Floats | None = None
-    """Whole numbers; None: every pair once."""
-    templates: Counts | None = None
-    """(subjects,): of the complete design, which needs no list of pairs."""
-
-    def totals(self, weights: Counts) -> Floats:
-        """(r,) weighted number of non-mated comparisons for (r, subjects) weights; exact."""
-        if self.templates is not None:
-            drawn = weights * self.templates.astype(np.float64)
-            return np.asarray((drawn.sum(axis=1) ** 2 - (drawn**2).sum(axis=1)) / 2)
-        assert self.pair_a is not None
-        assert self.pair_b is not None
-        totals = np.empty(len(weights))
-        for row, weight in enumerate(weights.astype(np.float64)):
-            both = weight.take(self.pair_a) * weight.take(self.pair_b)
-            totals[row] = both.sum() if self.pair_count is None else np.dot(both, self.pair_count)
-        return totals
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Scores with the people behind them, both classes sorted from the highest score down."""
+    """Completed scores with the people behind them, coded 0 ... S-1, both classes from the highest score down."""
 
     mated_score: Floats
     mated_subject: Counts
     tail_score: Floats
+    """Non-mated scores, from the highest down to where the tail ends."""
     tail_a: Counts
-    tail_b: Counts
+    tail_b: Counts | None
+    """The other person; None for searches, which one person is behind."""
     complete: bool
-    """The tail holds every non-mated score."""
+    """The tail holds every completed non-mated score."""
     non_mated: int
-    design: Design
+    """Planned non-mated comparisons or searches."""
+    planned_mated: Counts
+    """(S,) mated comparisons or searches of each person, failed ones that count included."""
+    non_mated_of: Callable[[Counts], Floats]
+    """(r, S) weights -> (r,) weighted number of non-mated comparisons, exact."""
+    mated_units: int
+    """People with a mated comparison."""
+    non_mated_units: int
+    """Independent non-mated units: pairs of people that share nobody (found by a greedy walk), or people."""
+
+    @property
+    def subjects(self) -> int:
+        """S."""
+        return self.planned_mated.size
+
+    def weights(self, drawn: Counts, keep: int) -> Counts:
+        """(keep,) weights of the first `keep` tail entries for one replicate's (S,) draws."""
+        weight = drawn.take(self.tail_a[:keep])
+        return weight if self.tail_b is None else weight * drawn.take(self.tail_b[:keep])
+
+
+def totals_of_pairs(code_a: Counts, code_b: Counts, subjects: int) -> Callable[[Counts], Floats]:
+    """`Sample.non_mated_of` for a list of pairs."""
+    keys, counts = np.unique(np.minimum(code_a, code_b) * subjects + np.maximum(code_a, code_b), return_counts=True)
+    first, second, counts = keys // subjects, keys % subjects, counts.astype(np.float64)
+
+    def totals(weights: Counts) -> Floats:
+        rows = (row.take(first) * row.take(second) @ counts for row in weights.astype(np.float64))
+        return np.fromiter(rows, np.float64, len(weights))
+
+    return totals
+
+
+def totals_of_all_pairs(templates: Counts) -> Callable[[Counts], Floats]:
+    """`Sample.non_mated_of` where every template is compared with all others, given (S,) templates of each person."""
+
+    def totals(weights: Counts) -> Floats:
+        drawn = weights * templates.astype(np.float64)
+        return np.asarray((drawn.sum(axis=1) ** 2 - (drawn**2).sum(axis=1)) / 2)
+
+    return totals
 
 
 def sample_of_pairs(pairs: ScoredPairs, people: Counts | None = None) -> Sample:
@@ -74,7 +92,7 @@ def sample_of_pairs(pairs: ScoredPairs, people: Counts | None = None) -> Sample:
         raise EvaluationError(
             "The subject bootstrap needs to know who is in each pair.", hint="Add the columns id_a and id_b."
         )
-    completed = ~np.isnan(pairs.score)
+    completed = ~pairs.failed
     score, mated = pairs.score[completed], pairs.mated[completed]
     id_a, id_b = pairs.id_a[completed], pairs.id_b[completed]
     contradictions = int(np.count_nonzero((id_a == id_b) != mated))
@@ -88,27 +106,20 @@ def sample_of_pairs(pairs: ScoredPairs, people: Counts | None = None) -> Sample:
     code_a, code_b = np.searchsorted(people, id_a), np.searchsorted(people, id_b)
     order = np.argsort(-score, kind="stable")
     first, second = order[mated[order]], order[~mated[order]]
+    a, b = code_a[second], code_b[second]
+    planned = np.bincount(code_a[first], minlength=people.size)
     return Sample(
         mated_score=score[first],
         mated_subject=code_a[first],
         tail_score=score[second],
-        tail_a=code_a[second],
-        tail_b=code_b[second],
+        tail_a=a,
+        tail_b=b,
         complete=True,
         non_mated=second.size,
-        design=_design_of_pairs(code_a[second], code_b[second], people.size),
-    )
-
-
-def _design_of_pairs(code_a: Counts, code_b: Counts, subjects: int) -> Design:
-    low, high = np.minimum(code_a, code_b), np.maximum(code_a, code_b)
-    keys, counts = np.unique(low * subjects + high, return_counts=True)
-    once = counts.max(initial=1) == 1
-    return Design(
-        subjects,
-        pair_a=keys // subjects,
-        pair_b=keys % subjects,
-        pair_count=None if once else counts.astype(np.float64),
+        planned_mated=planned,
+        non_mated_of=totals_of_pairs(a, b, people.size),
+        mated_units=int(np.count_nonzero(planned)),
+        non_mated_units=disjoint_pairs(a, b),
     )
 
 
@@ -116,6 +127,7 @@ def sample_of_summary(summary: PairSummary) -> Sample:
     """Prepare a blocked product for the bootstrap."""
     templates = np.bincount(summary.subject)
     order = np.argsort(-summary.mated_score, kind="stable")
+    planned = np.bincount(summary.mated_id, minlength=templates.size)
     return Sample(
         mated_score=summary.mated_score[order],
         mated_subject=summary.mated_id[order].astype(np.int64),
@@ -124,8 +136,22 @@ def sample_of_summary(summary: PairSummary) -> Sample:
         tail_b=summary.subject[summary.tail_b].astype(np.int64),
         complete=summary.floor == -math.inf,
         non_mated=summary.non_mated,
-        design=Design(templates.size, templates=templates),
+        planned_mated=planned,
+        non_mated_of=totals_of_all_pairs(templates),
+        mated_units=int(np.count_nonzero(planned)),
+        non_mated_units=templates.size // 2,
     )
+
+
+def disjoint_pairs(pair_a: Counts, pair_b: Counts) -> int:
+    """How many of the distinct pairs, in rising order, a greedy walk finds that share no person."""
+    low, high = np.minimum(pair_a, pair_b), np.maximum(pair_a, pair_b)
+    taken: set[int] = set()
+    for key in np.unique(low << 32 | high).tolist():
+        a, b = key >> 32, key & 0xFFFFFFFF
+        if a not in taken and b not in taken:
+            taken.update((a, b))
+    return len(taken) // 2
 
 
 def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Counts]:
@@ -144,189 +170,114 @@ def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Draw:
-    """r replicates of who was drawn, with the weighted number of comparisons each holds."""
-
-    weights: Counts
-    """(r, subjects) int64."""
-    non_mated: Floats
-    """(r,)."""
-    mated: Floats
-    """(r,)."""
-
-    @property
-    def usable(self) -> NDArray[np.intp]:
-        """Replicates in which both classes were drawn."""
-        return np.flatnonzero((self.non_mated > 0) & (self.mated > 0))
-
-
-def draws(sample: Sample, replicates: int, seed: int) -> Iterator[Draw]:
-    """Draw the sample's people `replicates` times, in chunks."""
-    comparisons = np.bincount(sample.mated_subject, minlength=sample.design.subjects)
-    for weights in subject_weights(sample.design.subjects, replicates, seed):
-        yield Draw(weights, non_mated=sample.design.totals(weights), mated=(weights @ comparisons).astype(np.float64))
-
-
-def tar_replicates(sample: Sample, targets: Sequence[float], draw: Draw) -> tuple[Floats, Floats]:
-    """TAR at FAR <= target with each replicate's own threshold, and FMR at the sample's own thresholds.
-
-    Both (r, targets) float64; NaN where a class was not drawn. Raises EvaluationError: the tail ends above the
-    threshold of a replicate.
-    """
-    tar, far = np.full((2, len(draw.weights), len(targets)), math.nan)
-    above = np.append(np.searchsorted(-sample.mated_score, -sample.tail_score), sample.mated_score.size)
-    accepted_non_mated = np.array([_false_matches(sample, target) for target in targets])
-    keep = 2 * math.floor(max(targets) * sample.non_mated) + 64
-    for row in draw.usable:
-        weight, total = draw.weights[row], draw.non_mated[row]
-        allowed = np.floor(np.asarray(targets) * total + 1e-12)
-        heavy, keep = _weighed_tail(sample, weight, float(allowed.max()), keep)
-        position = np.searchsorted(heavy, allowed, side="right") - 1
-        accepted = above[np.where(allowed < total, position, sample.tail_score.size)]
-        counts = np.zeros(int(accepted.max()) + 1, dtype=np.int64)
-        np.cumsum(weight.take(sample.mated_subject[: counts.size - 1]), out=counts[1:])
-        tar[row] = counts[accepted] / draw.mated[row]
-        far[row] = heavy[accepted_non_mated] / total
-    return tar, far
-
-
-def _false_matches(sample: Sample, target: float) -> int:
-    """How many tail entries the sample's own threshold accepts: those strictly above the (k+1)-th."""
-    allowed = math.floor(target * sample.non_mated + 1e-12)
-    if allowed >= sample.tail_score.size:
-        return sample.tail_score.size
-    return int(np.searchsorted(-sample.tail_score, -sample.tail_score[allowed]))
-
-
-def _weighed_tail(sample: Sample, weight: Counts, allowed: float, keep: int) -> tuple[Counts, int]:
-    """Cumulated weights of the tail, 0 first, far enough to exceed what is allowed; and how far that was."""
-    while True:
-        heavy = np.zeros(min(keep, sample.tail_score.size) + 1, dtype=np.int64)
-        np.cumsum(weight.take(sample.tail_a[:keep]) * weight.take(sample.tail_b[:keep]), out=heavy[1:])
-        if heavy[-1] > allowed or (sample.complete and keep >= sample.tail_score.size):
-            return heavy, keep
-        if keep >= sample.tail_score.size:
-            raise EvaluationError(
-                "The kept tail of non-mated scores is too short for this FAR.",
-                hint="Ask for a smaller largest FAR, or keep a longer tail.",
-            )
-        keep *= 2
-
-
-def eer_replicates(sample: Sample, draw: Draw, expected: float) -> Floats:
-    """EER (midpoint) in every replicate, (r,) float64; NaN where a class was not drawn or the tail is too short.
-
-    The rule is that of `verification.equal_error_rate`. `expected`, the EER of the sample, says how much of the tails
-    to weigh at first.
-    """
-    rates = np.full(len(draw.weights), math.nan)
-    if not sample.complete and 2 * expected * sample.non_mated > sample.tail_score.size:
-        return rates
-    share = min(1.0, 2 * expected + 64 / min(sample.non_mated, sample.mated_score.size))
-    window = _window(sample, share)
-    for row in draw.usable:
-        weight, totals = draw.weights[row], (draw.non_mated[row], draw.mated[row])
-        rate = _eer_in_window(window, weight, *totals)
-        while rate is None and window.share < 1:
-            window = _window(sample, min(1.0, 2 * window.share))
-            rate = _eer_in_window(window, weight, *totals)
-        if rate is not None:
-            rates[row] = rate
-    return rates
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Window:
-    """The scores where FMR and FNMR may cross: the top of the non-mated and the bottom of the mated."""
-
-    share: float
-    tail_a: Counts
-    tail_b: Counts
-    """Non-mated entries, falling."""
-    lowest: Counts
-    """Subjects of the mated entries, rising."""
-    false_matches: Counts
-    """Per threshold, rising: how many of the non-mated entries it accepts."""
-    misses: Counts
-    """How many of the mated entries it rejects."""
-
-
-def _window(sample: Sample, share: float) -> _Window:
-    keep = min(math.ceil(share * sample.non_mated), sample.tail_score.size)
-    lose = math.ceil(share * sample.mated_score.size)
-    top = sample.tail_score[:keep][::-1]
-    bottom = sample.mated_score[::-1][:lose]
-    threshold = np.unique(np.concatenate([top, bottom]))
-    # A threshold can be judged where both counts are complete: above the lowest non-mated, up to the highest mated.
-    if keep < sample.non_mated:
-        threshold = threshold[threshold > top[0]]
-    if lose < sample.mated_score.size:
-        threshold = threshold[threshold <= bottom[-1]]
-        beyond = np.array([], dtype=np.int64)
-    else:
-        beyond = np.array([lose])
-    return _Window(
-        share,
-        tail_a=sample.tail_a[:keep],
-        tail_b=sample.tail_b[:keep],
-        lowest=sample.mated_subject[::-1][:lose],
-        false_matches=np.append(keep - np.searchsorted(top, threshold), 0 * beyond),
-        misses=np.append(np.searchsorted(bottom, threshold), beyond),
-    )
-
-
-def _eer_in_window(window: _Window, weight: Counts, total: float, mated_total: float) -> float | None:
-    non_mated = np.cumsum(weight.take(window.tail_a) * weight.take(window.tail_b))
-    mated = np.cumsum(weight.take(window.lowest))
-    # Times both totals the rates are whole numbers, and comparing them is exact.
-    fmr = np.append(0, non_mated)[window.false_matches] * mated_total
-    fnmr = np.append(0, mated)[window.misses] * total
-    after = int(np.argmax(fmr <= fnmr)) if fmr.size else 0
-    if after == 0:
-        # The crossing lies outside the window. (With all scores kept, the first row has FMR 1 and FNMR 0.)
-        return None
-    before = after if fmr[after] == fnmr[after] else after - 1
-    return float(min(fmr[before] + fnmr[before], fmr[after] + fnmr[after])) / (2 * total * mated_total)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Replicates:
-    """The figures of every replicate; NaN where one lacks a class."""
+    """The figures of every replicate; NaN where one lacks a class, or the tail is too short for the EER."""
 
+    targets: Floats
     tar: Floats
     """(r, targets) float64: TAR at FAR <= target, the threshold derived again."""
     far: Floats
     """(r, targets): FMR at the thresholds of the sample itself."""
     eer: Floats
-    """(r,)."""
+    """(r,) midpoints, by the rule of `verification.equal_error_rate`."""
 
 
-def replicate(sample: Sample, targets: Sequence[float], eer: float, *, replicates: int, seed: int) -> Replicates:
-    """Run the subject bootstrap.
+def replicate(sample: Sample, targets: Sequence[float], eer: float | None, *, replicates: int, seed: int) -> Replicates:
+    """Run the subject bootstrap. With one seed and one set of people, figures are paired replicate by replicate.
 
-    A sample that keeps a tail only must reach well below the threshold of the largest target. `eer` is the sample's
-    own. With one seed and one set of people, figures are paired replicate by replicate.
+    `eer`, the sample's own, says how much of the tail it takes; None: no EER is wanted. Raises EvaluationError: the
+    tail ends above the threshold of a replicate.
     """
-    tar, far, rates = [], [], []
-    for draw in draws(sample, replicates, seed):
-        accepted = tar_replicates(sample, targets, draw)
-        tar.append(accepted[0])
-        far.append(accepted[1])
-        rates.append(eer_replicates(sample, draw, eer))
-    return Replicates(np.concatenate(tar), np.concatenate(far), np.concatenate(rates))
+    if eer is not None and not sample.complete and 2 * eer * sample.non_mated > sample.tail_score.size:
+        eer = None
+    run = _Run(sample, targets, eer)
+    tar, far = np.full((2, replicates, len(targets)), math.nan)
+    rates = np.full(replicates, math.nan)
+    row = 0
+    for weights in subject_weights(sample.subjects, replicates, seed):
+        totals, mated = sample.non_mated_of(weights), (weights @ sample.planned_mated).astype(np.float64)
+        for drawn, total, mated_total in zip(weights, totals.tolist(), mated.tolist(), strict=True):
+            if total and mated_total:
+                tar[row], far[row], rates[row] = run.figures(drawn, total, mated_total)
+            row += 1
+    return Replicates(np.asarray(targets), tar, far, rates)
 
 
-def mated_units(sample: Sample) -> int:
-    """People with a mated comparison."""
-    return int(np.unique(sample.mated_subject).size)
+def surround(
+    points: Iterable[OperatingPoint], sample: Sample | None, drawn: Replicates | None
+) -> tuple[OperatingPoint, ...]:
+    """The points with their intervals: from the replicates where these hold the target, and Wilson's."""
+    return tuple(_surrounded(point, sample, drawn) for point in points)
 
 
-def disjoint_pairs(pair_a: Counts, pair_b: Counts) -> int:
-    """How many pairs a greedy walk finds that share no person: independent non-mated units."""
-    taken: set[int] = set()
-    count = 0
-    for a, b in zip(pair_a.tolist(), pair_b.tolist(), strict=True):
-        if a not in taken and b not in taken:
-            taken.update((a, b))
-            count += 1
-    return count
+def _surrounded(point: OperatingPoint, sample: Sample | None, drawn: Replicates | None) -> OperatingPoint:
+    if point.tar is None or point.far is None:
+        return point
+    columns = [] if drawn is None else np.flatnonzero(drawn.targets == point.target_far).tolist()
+    tars, fars = (drawn.tar[:, columns[0]], drawn.far[:, columns[0]]) if drawn and columns else (None, None)
+    mated, non_mated = (sample.mated_units, sample.non_mated_units) if sample else (point.tar.total, point.far.total)
+    return replace(
+        point,
+        tar=surrounded(point.tar, mated, tars, flawless=point.tar.total),
+        far=surrounded(point.far, non_mated, fars, flawless=0),
+    )
+
+
+class _Run:
+    """What does not change from one replicate to the next, and how much of the tail they needed so far."""
+
+    def __init__(self, sample: Sample, targets: Sequence[float], eer: float | None) -> None:
+        size = sample.tail_score.size
+        self._sample, self._targets, self._crosses = sample, np.asarray(targets), eer is not None
+        # A threshold that rejects the (k+1)-th non-mated score accepts the mated scores above it.
+        self._above = np.append(np.searchsorted(-sample.mated_score, -sample.tail_score), sample.mated_score.size)
+        allowed = np.floor(self._targets * sample.non_mated + 1e-12).astype(np.int64)
+        own = np.append(np.searchsorted(-sample.tail_score, -sample.tail_score), size)
+        self._accepted = own[np.minimum(allowed, size)]
+        self._keep = 2 * max(int(allowed.max(initial=0)), math.ceil((eer or 0) * sample.non_mated)) + 64
+        # Thresholds at which FMR and FNMR may cross, rising, and how many scores of either class they accept.
+        threshold = np.unique(np.concatenate([sample.tail_score, sample.mated_score]))
+        if not sample.complete:
+            threshold = threshold[threshold > sample.tail_score[-1]]
+        self._false = np.append(np.searchsorted(-sample.tail_score, -threshold, side="right"), 0)
+        self._true = np.append(np.searchsorted(-sample.mated_score, -threshold, side="right"), 0)
+
+    def figures(self, drawn: Counts, total: float, mated_total: float) -> tuple[Floats, Floats, float]:
+        """TAR and FAR by target, and the EER, of one replicate."""
+        sample, size = self._sample, self._sample.tail_score.size
+        allowed = np.floor(self._targets * total + 1e-12)
+        limit = allowed.max(initial=-1.0)
+        caught = np.append(0, np.cumsum(drawn.take(sample.mated_subject)))
+        while True:
+            heavy = np.append(0, np.cumsum(sample.weights(drawn, self._keep)))
+            eer = self._eer(heavy, caught, total, mated_total) if self._crosses else math.nan
+            if self._keep >= size or (eer is not None and heavy[-1] > limit):
+                break
+            self._keep *= 2
+        if not sample.complete and heavy[-1] <= limit:
+            raise EvaluationError(
+                "The kept tail of non-mated scores is too short for this FAR.",
+                hint="Ask for a smaller largest FAR, or keep a longer tail.",
+            )
+        position = np.searchsorted(heavy, allowed, side="right") - 1
+        accepted = caught[self._above[np.where(allowed < total, position, size)]]
+        return accepted / mated_total, heavy[self._accepted] / total, math.nan if eer is None else eer
+
+    def _eer(self, heavy: Counts, caught: Counts, total: float, mated_total: float) -> float | None:
+        """None where the crossing lies below the scores that were weighed."""
+
+        # Times both totals the rates are whole numbers, and comparing them is exact.
+        def rates(row: int) -> tuple[float, float]:
+            return heavy[self._false[row]] * mated_total, (mated_total - caught[self._true[row]]) * total
+
+        def crossed(row: int) -> bool:
+            fmr, fnmr = rates(row)
+            return bool(fmr <= fnmr)
+
+        lowest = int(np.searchsorted(-self._false, 1 - heavy.size))
+        after = bisect_left(range(self._false.size), True, lo=lowest, key=crossed)
+        if after == lowest and (lowest or not self._sample.complete):
+            return None
+        fmr, fnmr = rates(after)
+        before = after if fmr == fnmr or not after else after - 1
+        return float(min(sum(rates(before)), fmr + fnmr)) / (2 * total * mated_total)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.rates import Counts, Flags, Floats
-from facesearch.evaluation.verification import ErrorCurve, _counts_at_row, _require_scores, error_curve
+from facesearch.evaluation.verification import ErrorCurve, counts_at_row, error_curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def best_accuracy(curve: ErrorCurve) -> BestAccuracy:
     """The best share of right decisions any one threshold reaches; of equals the highest threshold."""
     right = np.append(curve.true_matches, 0) + curve.non_mated - np.append(curve.false_matches, 0)
     row = right.size - 1 - int(np.argmax(right[::-1]))
-    return BestAccuracy(int(right[row]) / (curve.mated + curve.non_mated), _counts_at_row(curve, row)[0])
+    return BestAccuracy(int(right[row]) / (curve.mated + curve.non_mated), counts_at_row(curve, row)[0])
 
 
 def fold_accuracy(score: Floats, mated: Flags, fold: Counts) -> FoldAccuracy:
@@ -69,21 +69,17 @@ def fold_accuracy(score: Floats, mated: Flags, fold: Counts) -> FoldAccuracy:
     a class.
     """
     accuracies, thresholds = [], []
-    for test in _folds(fold):
+    names = np.unique(fold)
+    if names.size < 2:
+        raise EvaluationError("Accuracy over folds needs at least two folds.", hint="LFW's pairs.txt has ten.")
+    for name in names:
+        test = fold == name
         train = ~test & ~np.isnan(score)
         threshold = best_accuracy(error_curve(score[train & mated], score[train & ~mated])).threshold
         right = ~np.isnan(score[test]) & ((score[test] >= threshold) == mated[test])
         accuracies.append(float(right.mean()))
         thresholds.append(threshold)
     return FoldAccuracy(tuple(accuracies), tuple(thresholds))
-
-
-def _folds(fold: Counts) -> Iterator[Flags]:
-    names = np.unique(fold)
-    if names.size < 2:
-        raise EvaluationError("Accuracy over folds needs at least two folds.", hint="LFW's pairs.txt has ten.")
-    for name in names:
-        yield fold == name
 
 
 def insightface_convention(score: Floats, mated: Flags, targets: Sequence[float] = ()) -> InsightFaceConvention:
@@ -96,11 +92,10 @@ def insightface_convention(score: Floats, mated: Flags, targets: Sequence[float]
     """
     completed = ~np.isnan(score)
     score, mated = score[completed], mated[completed]
-    _require_scores(score[mated], "mated")
-    _require_scores(score[~mated], "non-mated")
+    curve = error_curve(score[mated], score[~mated])
     return InsightFaceConvention(
         folds=_distance_folds(2 - 2 * score, mated) if score.size >= 10 else None,
-        nearest_far=tuple(_nearest_far(error_curve(score[mated], score[~mated]), target) for target in targets),
+        nearest_far=tuple(_nearest_far(curve, target) for target in targets),
     )
 
 

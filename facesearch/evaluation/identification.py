@@ -8,32 +8,24 @@ FNIR are the terms of ISO/IEC 19795-1 and NIST FRTE; TPIR = 1 - FNIR.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.rates import (
-    REPLICATES,
-    Counts,
-    Floats,
-    Rate,
-    clustered_interval,
-    counted_rate,
-    surrounded,
-)
+from facesearch.evaluation.bootstrap import replicate, surround
+from facesearch.evaluation.rates import REPLICATES, Counts, Floats, Rate, clustered_interval, counted_rate
 from facesearch.evaluation.searches import (
     FPIR_TARGETS,
-    SearchCurve,
     SearchPoint,
     SearchScores,
     cumulative_match,
-    fnir_at_fpir,
+    sample_of_searches,
     search_curve,
-    search_replicates,
 )
+from facesearch.evaluation.verification import ErrorCurve, tar_at_far
 
 
 class SizeBasis(StrEnum):
@@ -80,8 +72,8 @@ class IdentificationResult:
     failed_non_mated: int
     cmc: tuple[Rate, ...]
     """Element r-1: mated searches with the mate at rank <= r, over all mated searches."""
-    curve: SearchCurve | None
-    """None without non-mated searches (closed set)."""
+    curves: Mapping[int, ErrorCurve]
+    """By R, as `search_curve` gives them; empty without non-mated searches (closed set)."""
     points: tuple[SearchPoint, ...]
     by_size: FpirBySize | None
     """At the threshold of the last supported point; None without one, or where `SearchScores.top` is too short."""
@@ -180,14 +172,19 @@ def evaluate_searches(
     """
     ranks = sorted({min(rank, scores.subjects) for rank in ranks})
     closed = not len(scores.top)
-    curve = None if closed else search_curve(scores, ranks)
+    curves = {} if closed else {rank: search_curve(scores, rank) for rank in ranks}
     points: list[SearchPoint] = []
-    if curve is not None:
-        for rank in ranks:
-            row = [fnir_at_fpir(curve, target, rank) for target in targets]
-            points.extend(_surround(row, scores, replicates, seed))
+    for rank, curve in curves.items():
+        row = [tar_at_far(curve, target) for target in targets]
+        supported = [point.target_far for point in row if point.tar is not None]
+        sample = sample_of_searches(scores, rank)
+        wanted = sample and replicates and supported
+        drawn = replicate(sample, supported, None, replicates=replicates, seed=seed) if sample and wanted else None
+        points.extend(SearchPoint.of(point, rank, scores.subjects) for point in surround(row, sample, drawn))
     thresholds = [point.threshold for point in points if point.threshold is not None]
-    countable = thresholds and _countable(scores, thresholds[-1])
+    by_size = None
+    if thresholds and (scores.top.shape[1] >= scores.subjects or not np.any(scores.top[:, -1] >= thresholds[-1])):
+        by_size = fpir_by_size(scores, thresholds[-1], sizes)
     best = scores.top[:, 0] if not closed else np.array([])
     attempted = scores.attempted_enrolments
     return IdentificationResult(
@@ -197,37 +194,10 @@ def evaluate_searches(
         failed_mated=int(np.isnan(scores.mate_score).sum()),
         failed_non_mated=int(np.isnan(best).sum()),
         cmc=cumulative_match(scores, min(cmc_ranks, scores.subjects)),
-        curve=curve,
+        curves=curves,
         points=tuple(points),
-        by_size=fpir_by_size(scores, thresholds[-1], sizes) if countable else None,
+        by_size=by_size,
         fte=counted_rate(scores.failed_enrolments, attempted) if attempted else None,
         replicates=0 if scores.mate_id is None else replicates,
         seed=seed,
     )
-
-
-def _countable(scores: SearchScores, threshold: float) -> bool:
-    """Whether `top` is long enough to count the subjects that alarm."""
-    return scores.top.shape[1] >= scores.subjects or not np.any(scores.top[:, -1] >= threshold)
-
-
-def _surround(row: Sequence[SearchPoint], scores: SearchScores, replicates: int, seed: int) -> list[SearchPoint]:
-    supported = [point.target_fpir for point in row if point.fnir is not None]
-    drawn = None
-    if supported and replicates and scores.mate_id is not None and scores.non_mate_id is not None:
-        drawn = search_replicates(scores, supported, row[0].rank, replicates=replicates, seed=seed)
-    found = []
-    for point in row:
-        if point.fnir is None or point.fpir is None:
-            found.append(point)
-            continue
-        column = supported.index(point.target_fpir)
-        misses, alarms = (None, None) if drawn is None else (each[:, column] for each in drawn)
-        fnir = surrounded(point.fnir, _units(point.fnir, scores.mate_id), misses, flawless=0)
-        fpir = surrounded(point.fpir, _units(point.fpir, scores.non_mate_id), alarms, flawless=0)
-        found.append(replace(point, fnir=fnir, fpir=fpir))
-    return found
-
-
-def _units(rate: Rate, identity: Counts | None) -> int:
-    return rate.total if identity is None else int(np.unique(identity).size)

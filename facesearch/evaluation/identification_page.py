@@ -23,21 +23,35 @@ from facesearch.evaluation.charts import (
     styled,
 )
 from facesearch.evaluation.identification import FpirBySize, IdentificationResult, SizeBasis
-from facesearch.evaluation.markup import Html, badged, element, facts, page, paragraph, plot, section, table
+from facesearch.evaluation.markup import (
+    RULE_OF_30,
+    Html,
+    answer_box,
+    badged,
+    counts_table,
+    element,
+    facts,
+    flat,
+    heading,
+    page,
+    paragraph,
+    plot,
+    section,
+    table,
+)
 from facesearch.evaluation.rates import (
     DECISION_RULE,
     Rate,
     counted,
     flag_text,
     format_rate,
-    format_threshold,
     interval_text,
     rate_text,
     threshold_text,
 )
 from facesearch.evaluation.report import IdentificationReport
-from facesearch.evaluation.searches import SearchCurve, SearchPoint
-from facesearch.evaluation.verification_page import RULE_OF_30, counts_table, flat, heading
+from facesearch.evaluation.searches import SearchPoint
+from facesearch.evaluation.verification import ErrorCurve
 from facesearch.evaluation.verification_plots import shade_low_support
 
 if TYPE_CHECKING:
@@ -66,29 +80,29 @@ def cmc(rates: Sequence[Rate], subjects: int) -> Figure:
 
 
 @styled
-def fnir_against_fpir(curve: SearchCurve, points: Sequence[SearchPoint] = ()) -> Figure:
+def fnir_against_fpir(curves: Mapping[int, ErrorCurve], subjects: int, points: Sequence[SearchPoint] = ()) -> Figure:
     """FNIR(N, R, T) against FPIR(N, T), log-log from one error up, one line per R."""
     figure, axes = new_axes(
-        f"Identification errors, N = {curve.subjects:,}",
+        f"Identification errors, N = {subjects:,}",
         x="false positive identification rate (FPIR)",
         y="false negative identification rate (FNIR)",
     )
-    low = least_rate(curve.non_mated)
+    first = next(iter(curves.values()))
+    low = least_rate(first.non_mated)
     log_rate_axis(axes, "x", low)
-    log_rate_axis(axes, "y", decades_down(least_rate(curve.mated)))
-    for (rank, misses), (colour, dash, marker) in zip(sorted(curve.misses.items()), SERIES, strict=False):
-        rows = kept_rows(curve.false_positives, misses, steps=DRAWN)
-        rows = rows[(curve.false_positives[rows] >= 1) & (misses[rows] >= 1)]
-        x, y = curve.fpir[rows], misses[rows] / curve.mated
-        axes.step(x[::-1], y[::-1], where="post", color=colour, linestyle=dash, label=f"mate within rank {rank}")
-        marked = [point for point in points if point.rank == rank and point.fpir and point.fnir and point.fnir.count]
-        axes.plot(
-            [point.fpir.value for point in marked if point.fpir],
-            [point.fnir.value for point in marked if point.fnir],
-            marker,
-            color=colour,
-        )
-    shade_low_support(axes, curve.non_mated, low)
+    log_rate_axis(axes, "y", decades_down(least_rate(first.mated)))
+    for (rank, curve), (colour, dash, marker) in zip(sorted(curves.items()), SERIES, strict=False):
+        misses = curve.mated - curve.true_matches
+        rows = kept_rows(curve.false_matches, misses, steps=DRAWN)
+        rows = rows[(curve.false_matches[rows] >= 1) & (misses[rows] >= 1)][::-1]
+        axes.step(
+            curve.fmr[rows], curve.fnmr[rows], where="post", color=colour, linestyle=dash,
+            label=f"mate within rank {rank}",
+        )  # fmt: skip
+        for point in points:
+            if point.rank == rank and point.fpir and point.fnir and point.fnir.count:
+                axes.plot([point.fpir.value], [point.fnir.value], marker, color=colour)
+    shade_low_support(axes, first.non_mated, low)
     axes.legend(loc="upper right")
     return figure
 
@@ -97,7 +111,7 @@ def fnir_against_fpir(curve: SearchCurve, points: Sequence[SearchPoint] = ()) ->
 def fpir_against_size(by_size: FpirBySize) -> Figure:
     """FPIR against the number of enrolled people at one threshold: exact within the data, a bound beyond, a model."""
     figure, axes = new_axes(
-        f"False positives as the gallery grows, threshold {format_threshold(by_size.threshold)}",
+        f"False positives as the gallery grows, threshold {threshold_text(by_size.threshold)}",
         x="enrolled subjects (N)",
         y="FPIR",
     )
@@ -157,8 +171,8 @@ def identification_figures(report: IdentificationReport) -> dict[str, Figure]:
     """The plots by file name, in the order of the page."""
     result = report.result
     figures: dict[str, Figure] = {}
-    if result.curve is not None:
-        figures["fnir_fpir"] = fnir_against_fpir(result.curve, result.points)
+    if result.curves:
+        figures["fnir_fpir"] = fnir_against_fpir(result.curves, result.subjects, result.points)
     if result.cmc:
         figures["cmc"] = cmc(result.cmc, result.subjects)
     if result.by_size is not None and result.by_size.rows:
@@ -173,7 +187,7 @@ def identification_page(report: IdentificationReport, figures: Mapping[str, Figu
     return page(
         report.about.title,
         heading(report.about),
-        _answer(result),
+        answer_box(answer(result)),
         *([table(POINT_COLUMNS, badged(point_rows(result.points)))] if result.points else []),
         section("Curves", element("div", *drawn, css="plots")),
         *([section("As the gallery grows", *_sizes(result.by_size))] if result.by_size else []),
@@ -206,39 +220,19 @@ def size_rows(by_size: FpirBySize) -> list[tuple[str, ...]]:
     ]
 
 
-def strictest(result: IdentificationResult) -> SearchPoint | None:
-    """The supported point with the lowest FPIR, at the smallest R."""
+def answer(result: IdentificationResult) -> list[str]:
+    """What to quote: FNIR at the strictest FPIR that is supported, and how often the right person is first."""
     supported = [point for point in result.points if point.threshold is not None]
-    return min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
-
-
-def rank_one(result: IdentificationResult) -> str:
-    """How often the right person is first."""
-    return f"Rank 1: {counted(result.cmc[0])}, 95 % interval {interval_text(result.cmc[0])}."
-
-
-def _answer(result: IdentificationResult) -> Html:
-    point = strictest(result)
-    lines = []
-    if point is not None and point.fnir is not None:
+    best = min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
+    lines = [UNSUPPORTED] if result.non_mated and best is None else []
+    if best is not None:
         lines = [
-            paragraph(
-                f"With {result.subjects:,} people enrolled and FPIR up to {point.target_fpir:g}, "
-                f"{rate_text(point.fnir)} of the searches for an enrolled person miss that person "
-                f"(95 % interval {interval_text(point.fnir)}; R = {point.rank}).",
-                css="big",
-            ),
-            paragraph(
-                f"Recommended threshold: {threshold_text(point.threshold)}. FPIR achieved there: {counted(point.fpir)}."
-            ),
+            f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {rate_text(best.fnir)} "
+            f"(95 % interval {interval_text(best.fnir)}; R = {best.rank}), threshold {threshold_text(best.threshold)}."
         ]
-        if point.flag is not None:
-            lines.append(paragraph("It rests on few false positives: see the rule of 30 below.", css="warn"))
-    elif result.non_mated:
-        lines = [paragraph(UNSUPPORTED, css="big")]
-    if result.cmc:
-        lines.append(paragraph(rank_one(result), css="" if lines else "big"))
-    return element("div", *lines, css="answer")
+        if best.flag is not None:
+            lines.append("It rests on few false positives: read the rule of 30.")
+    return [*lines, f"Rank 1: {counted(result.cmc[0])}, 95 % interval {interval_text(result.cmc[0])}."]
 
 
 def _sizes(by_size: FpirBySize) -> Iterator[Html]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesearch.evaluation.charts import inline_svg
+from facesearch.evaluation.rates import LOW_SUPPORT
+from facesearch.evaluation.report import About
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,6 +108,42 @@ def badged(rows: Iterable[Sequence[str]]) -> list[tuple[str | Html, ...]]:
 def cards(parts: Iterable[Html]) -> Html:
     """Cards in as many columns as fit."""
     return element("div", *parts, css="cards")
+
+
+RULE_OF_30 = (
+    f"Fewer than {LOW_SUPPORT} errors are flagged (Doddington's rule of 30): with {LOW_SUPPORT} errors the true rate "
+    "lies within about 30 % of the measured one, at 90 % confidence. A point with less than one expected error is "
+    "unsupported and has no value. Nothing is interpolated or extrapolated."
+)
+
+
+def answer_box(lines: Sequence[str]) -> Html:
+    """The answer, its first line in large type."""
+    return element("div", *(paragraph(line, css="" if i else "big") for i, line in enumerate(lines)), css="answer")
+
+
+def heading(about: About) -> Html:
+    """Title and provenance."""
+    model = f", model {about.model['model_id']}" if "model_id" in about.model else ""
+    return element(
+        "header",
+        element("h1", text(about.title)),
+        paragraph(f"{about.source}{model}; {about.created_at}, facesearch {about.facesearch}", css="sub"),
+    )
+
+
+def counts_table(kind: str, rows: Sequence[tuple[str, int, int]]) -> Html:
+    """Planned, completed and failed, from (name, planned, completed) rows."""
+    header = (kind, "planned", "completed", "failed")
+    return table(header, ((name, f"{all_:,}", f"{done:,}", f"{all_ - done:,}") for name, all_, done in rows))
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested settings as names with dots and text."""
+    rows: dict[str, str] = {}
+    for name, value in values.items():
+        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+    return rows
 
 
 def page(title: str, *body: Html) -> str:

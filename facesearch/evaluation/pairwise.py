@@ -1,16 +1,15 @@
 """All comparisons of n templates with each other in little memory: a blocked product that keeps what rates need.
 
 It keeps all mated scores, the exact tail of the non-mated scores with their people, and a histogram of all non-mated
-scores for the rest. While one block is scanned, the next is multiplied.
+scores for the rest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +55,7 @@ BLOCK = 2_048
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1."""
 _THREADS = 2
-"""Blocks scanned at the same time, once the product, which uses all cores, is there."""
+"""Parts of a block scanned at the same time."""
 _STRIP = 256
 """Rows scanned at a time: a compromise between the processor's cache and one histogram per strip."""
 _SMALLEST_TAIL = 1 << 20
@@ -87,14 +86,24 @@ def compare_all(
     if not 0 < largest_far <= 1:
         raise EvaluationError(f"The FAR {largest_far:g} is not above 0 and up to 1.", hint="For example: 1e-3")
     _, codes = np.unique(subject, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
+    order = np.argsort(codes, kind="stable").astype(np.int32)
     counts = np.bincount(codes)
     non_mated = (subject.size**2 - int((counts.astype(object) ** 2).sum())) // 2
-    keep = max(4 * math.floor(largest_far * non_mated), _SMALLEST_TAIL)
-    collection = _Collection(order=order.astype(np.int32), group_end=np.cumsum(counts)[codes[order]], keep=keep)
+    kept = _Kept(max(4 * math.floor(largest_far * non_mated), _SMALLEST_TAIL))
+    arranged = _Arranged(order, np.cumsum(counts)[codes[order]])
     ordered = vectors if np.array_equal(order, np.arange(order.size)) else vectors[order]
-    _multiply(ordered, collection, block)
-    return collection.summary(codes.astype(np.int32), non_mated)
+    buffer = np.empty(block * block, dtype=np.float32)
+    with ThreadPoolExecutor(_THREADS) as workers:
+        for rows, columns in blocks(len(vectors), block):
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            scores = buffer[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(ordered[rows] * np.float32(_SCALE), ordered[columns].T, out=scores)
+            # The product uses all cores; what follows is memory traffic, which two threads share.
+            half = (shape[0] + 1) // 2
+            parts = ((scores[start : start + half], rows.start + start) for start in range(0, shape[0], half))
+            for part in [workers.submit(arranged.scan, *each, columns.start, kept.cut) for each in parts]:
+                kept.take(part.result())
+    return kept.summary(codes.astype(np.int32), non_mated)
 
 
 def require_templates(vectors: Vectors, subject: NDArray[np.int64]) -> None:
@@ -117,102 +126,96 @@ def blocks(size: int, block: int) -> Iterator[Block]:
             yield slice(top, min(top + block, size)), slice(left, min(left + block, size))
 
 
-def _multiply(vectors: Vectors, collection: _Collection, block: int) -> None:
-    buffers = np.empty((_THREADS, block * block), dtype=np.float32)
-    scans = [_Scan(collection) for _ in buffers]
-    with ThreadPoolExecutor(_THREADS) as workers:
-        for turn in _batched(blocks(len(vectors), block), _THREADS):
-            products = [
-                _product(vectors, rows, columns, buffer) for (rows, columns), buffer in zip(turn, buffers, strict=False)
-            ]
-            tasks = [
-                workers.submit(scan.take, scores, rows.start, columns.start)
-                for scan, scores, (rows, columns) in zip(scans, products, turn, strict=False)
-            ]
-            for scan, task in zip(scans, tasks, strict=False):
-                task.result()
-                collection.take(scan)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scanned:
+    """What some rows of a block hold."""
+
+    histogram: Counts
+    mated: tuple[NDArray[np.float32], NDArray[np.int32]]
+    """Scores, and the caller's row of one side."""
+    tail: list[Entries]
 
 
-def _product(vectors: Vectors, rows: slice, columns: slice, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    scores = buffer[: shape[0] * shape[1]].reshape(shape)
-    return np.matmul(vectors[rows] * np.float32(_SCALE), vectors[columns].T, out=scores)
-
-
-def _batched(items: Iterable[Block], size: int) -> Iterator[list[Block]]:
-    """`itertools.batched`, which Python 3.11 lacks."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-@dataclass(slots=True, eq=False)
-class _Collection:
-    """What was kept of all blocks so far. Rows and columns are those of the vectors sorted by subject."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arranged:
+    """Where the templates stand once they are sorted by subject."""
 
     order: NDArray[np.int32]
     """Row of the caller's vectors at each sorted position."""
     group_end: NDArray[np.int64]
     """Where the subject of each sorted position ends."""
-    keep: int
-    """Tail entries to keep at most, once all is scanned."""
-    cut: np.float32 = _LOWEST
-    """Scaled scores below are no longer kept."""
-    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS + 2 * _MARGIN, dtype=np.int64))
-    mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = field(default_factory=list)
-    """Scores, and the sorted position of one side."""
-    tail: list[Entries] = field(default_factory=list)
-    found: list[_Found] = field(default_factory=list)
-    """Not yet part of the tail."""
-    waiting: int = 0
-    """Entries in both."""
 
-    def take(self, scan: _Scan) -> None:
-        """Empty a scan into the collection, and raise the cut to the lowest edge that at most `keep` scores reach."""
-        self.histogram += scan.histogram
-        scan.histogram[:] = 0
-        self.mated += scan.mated
-        self.found += scan.found
-        self.waiting += sum(found.score.size for found in scan.found)
-        scan.mated, scan.found = [], []
-        reached = np.cumsum(self.histogram[::-1])
-        bins = int(np.searchsorted(reached, self.keep, side="right"))
-        edge = self.histogram.size - bins - _SCALE - _MARGIN
-        self.cut = max(self.cut, np.float32(edge))
+    def scan(self, scores: NDArray[np.float32], top: int, left: int, cut: np.float32) -> _Scanned:
+        """Look through scaled scores of sorted rows from `top` and columns from `left`; they are overwritten."""
+        rows = np.arange(top, top + scores.shape[0])
+        first = np.maximum(rows + 1, left)
+        counts = np.maximum(np.minimum(self.group_end[rows], left + scores.shape[1]) - first, 0)
+        row = np.repeat(rows - top, counts)
+        skipped = np.repeat(np.cumsum(counts) - counts, counts)
+        column = np.arange(row.size) - skipped + np.repeat(first - left, counts)
+        mated = scores[row, column], self.order[row + top]
+        scores[row, column] = _LEFT_OUT
+        for line in range(max(0, left - top), scores.shape[0]):
+            scores[line, : max(0, top + line + 1 - left)] = _LEFT_OUT
+        histogram = np.zeros(BINS + 2 * _MARGIN, dtype=np.int64)
+        tail = []
+        for start in range(0, len(scores), _STRIP):
+            flat = scores[start : start + _STRIP].reshape(-1)
+            found = np.flatnonzero(flat >= cut)
+            row, column = np.divmod(found.astype(np.int32), np.int32(scores.shape[1]))
+            tail.append((flat[found], self.order[row + (top + start)], self.order[column + left]))
+            # Floor and adding a whole number are exact: no score is put into a wrong bin.
+            np.floor(flat, out=flat)
+            bins = flat.astype(np.int32)
+            bins += _SCALE + _MARGIN
+            histogram += np.bincount(bins, minlength=histogram.size)
+        return _Scanned(histogram, mated, tail)
+
+
+class _Kept:
+    """What was kept of all blocks so far."""
+
+    def __init__(self, keep: int) -> None:
+        """`keep` tail entries at most, once all is scanned."""
+        self._keep = keep
+        self._histogram: Counts = np.zeros(BINS + 2 * _MARGIN, dtype=np.int64)
+        self._mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
+        self._tail: list[Entries] = []
+        self._waiting = 0
+        self.cut = _LOWEST
+        """Scaled scores below are no longer kept."""
+
+    def take(self, part: _Scanned) -> None:
+        """Add a part, and raise the cut to the lowest edge that at most `keep` scores reach."""
+        self._histogram += part.histogram
+        self._mated.append(part.mated)
+        self._tail += part.tail
+        self._waiting += sum(score.size for score, _, _ in part.tail)
+        reached = np.cumsum(self._histogram[::-1])
+        bins = int(np.searchsorted(reached, self._keep, side="right"))
+        self.cut = max(self.cut, np.float32(self._histogram.size - bins - _SCALE - _MARGIN))
         # Merging copies: only when half of it goes.
-        if self.waiting > 2 * self.keep:
-            self.compact()
+        if self._waiting > 2 * self._keep:
+            self._compact()
 
-    def compact(self) -> None:
+    def _compact(self) -> None:
         """Drop what the cut has passed and merge the pieces."""
-        kept = [_above(entries, self.cut) for entries in self.tail]
-        kept += [found.entries(self.cut, self.order) for found in self.found]
-        self.found = []
-        self.tail = [
-            (
-                np.concatenate([score for score, _, _ in kept]),
-                np.concatenate([a for _, a, _ in kept]),
-                np.concatenate([b for _, _, b in kept]),
-            )
-        ]
-        self.waiting = self.tail[0][0].size
+        kept = [[column[entries[0] >= self.cut] for column in entries] for entries in self._tail]
+        score, a, b = (np.concatenate(column) for column in zip(*kept, strict=True))
+        self._tail, self._waiting = [(score, a, b)], score.size
 
     def summary(self, subject: NDArray[np.int32], non_mated: int) -> PairSummary:
         """What was collected, in the caller's numbering."""
-        empty = np.array([], dtype=np.float32), np.array([], dtype=np.int32), np.array([], dtype=np.int32)
-        self.tail.append(empty)
-        self.mated.append(empty[:2])
-        self.compact()
-        score, a, b = self.tail[0]
+        self._compact()
+        score, a, b = self._tail[0]
         falling = np.argsort(-score)
-        histogram = self.histogram[_MARGIN:-_MARGIN].copy()
-        histogram[-1] += self.histogram[-_MARGIN:].sum()
+        histogram = self._histogram[_MARGIN:-_MARGIN].copy()
+        histogram[-1] += self._histogram[-_MARGIN:].sum()
         # Below -1 lie rounded cosines, and everything that was left out.
         histogram[0] += non_mated - histogram.sum()
         return PairSummary(
-            mated_score=np.concatenate([scores for scores, _ in self.mated]).astype(np.float64) / _SCALE,
-            mated_id=subject[np.concatenate([rows for _, rows in self.mated])],
+            mated_score=np.concatenate([scores for scores, _ in self._mated]).astype(np.float64) / _SCALE,
+            mated_id=subject[np.concatenate([rows for _, rows in self._mated])],
             tail_score=score[falling] / np.float32(_SCALE),
             tail_a=a[falling],
             tail_b=b[falling],
@@ -221,73 +224,6 @@ class _Collection:
             subject=subject,
             non_mated=non_mated,
         )
-
-
-def _above(entries: Entries, cut: np.float32) -> Entries:
-    score, a, b = entries
-    kept = score >= cut
-    return score[kept], a[kept], b[kept]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Tail entries of one strip. Most are dropped before it matters who they are."""
-
-    score: NDArray[np.float32]
-    place: NDArray[np.int32]
-    """In the flattened strip."""
-    top: int
-    left: int
-    width: int
-
-    def entries(self, cut: np.float32, order: NDArray[np.int32]) -> Entries:
-        """What lies above the cut, in the caller's numbering."""
-        kept = self.score >= cut
-        row, column = np.divmod(self.place[kept], np.int32(self.width))
-        return self.score[kept], order[row + self.top], order[column + self.left]
-
-
-class _Scan:
-    """Looks through one block after the other, for one thread."""
-
-    def __init__(self, collection: _Collection) -> None:
-        self.collection = collection
-        self.histogram = np.zeros_like(collection.histogram)
-        self.mated: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
-        self.found: list[_Found] = []
-
-    def take(self, scores: NDArray[np.float32], top: int, left: int) -> None:
-        """Scan one block, which is overwritten."""
-        self._take_mated(scores, top, left)
-        if top == left:
-            for row in range(len(scores)):
-                scores[row, : row + 1] = _LEFT_OUT
-        for start in range(0, len(scores), _STRIP):
-            self._take_strip(scores[start : start + _STRIP], top + start, left)
-
-    def _take_mated(self, scores: NDArray[np.float32], top: int, left: int) -> None:
-        rows = np.arange(top, top + scores.shape[0])
-        first = np.maximum(rows + 1, left)
-        last = np.minimum(self.collection.group_end[rows], left + scores.shape[1])
-        counts = np.maximum(last - first, 0)
-        if not counts.any():
-            return
-        row = np.repeat(rows - top, counts)
-        skipped = np.repeat(np.cumsum(counts) - counts, counts)
-        column = np.arange(row.size) - skipped + np.repeat(first - left, counts)
-        self.mated.append((scores[row, column], self.collection.order[row + top]))
-        scores[row, column] = _LEFT_OUT
-
-    def _take_strip(self, strip: NDArray[np.float32], top: int, left: int) -> None:
-        flat = strip.reshape(-1)
-        found = np.flatnonzero(flat >= self.collection.cut)
-        if found.size:
-            self.found.append(_Found(flat[found], found.astype(np.int32), top, left, strip.shape[1]))
-        # Floor and adding a whole number are exact: no score is put into a wrong bin.
-        np.floor(flat, out=flat)
-        bins = flat.astype(np.int32)
-        bins += _SCALE + _MARGIN
-        self.histogram += np.bincount(bins, minlength=self.histogram.size)
 
 
 def curve_of_summary(summary: PairSummary) -> ErrorCurve:
@@ -317,11 +253,6 @@ def _edges(histogram: Counts) -> tuple[Floats, Counts]:
     edges = -1 + 2 * np.arange(histogram.size) / histogram.size
     edges[0] = -2.0
     return edges, np.cumsum(histogram[::-1])[::-1]
-
-
-def moments(scores: Floats) -> tuple[float, float]:
-    """Mean and variance (ddof 0)."""
-    return float(np.mean(scores)), float(np.var(scores))
 
 
 def histogram_moments(histogram: Counts) -> tuple[float, float]:

@@ -57,6 +57,11 @@ class Interval:
         """Whether `value` lies within, ends included."""
         return self.low <= value <= self.high
 
+    @property
+    def complement(self) -> Interval:
+        """The interval of 1 - rate."""
+        return replace(self, low=1 - self.high, high=1 - self.low)
+
 
 @dataclass(frozen=True, slots=True)
 class ZeroErrorBound:
@@ -69,7 +74,6 @@ class ZeroErrorBound:
     naive_upper: float
     """The same with every trial counted as independent; too small wherever trials share people."""
     trials: int
-    level: float = LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,12 @@ class Rate:
         """The primary interval, else the naive one; its `assumes_independence` says which."""
         return self.interval or self.naive
 
+    @property
+    def complement(self) -> Rate:
+        """The rate of the others, as of misses where this one counts hits."""
+        interval, naive = (each and each.complement for each in (self.interval, self.naive))
+        return Rate(self.total - self.count, self.total, interval, naive, self.zero_errors)
+
 
 REPLICATES = 1000
 """Enough for a variance to 5 % and for 2.5 % percentiles."""
@@ -105,16 +115,12 @@ _MISSING = 0.1
 
 def wilson(count: float, total: float, level: float = LEVEL) -> Interval:
     """Wilson's score interval for count successes in total >= 1 independent trials."""
-    low, high = _wilson(_share(count, total), total, level)
-    return Interval(low, high, method="Wilson", assumes_independence=True, level=level)
-
-
-def _share(count: float, total: float) -> float:
     if not 0 <= count <= total or total <= 0:
         raise EvaluationError(
             f"{count:g} of {total:g} is not a rate.", hint="Give 0 <= count <= total, and a total above 0."
         )
-    return count / total
+    low, high = _wilson(count / total, total, level)
+    return Interval(low, high, method="Wilson", assumes_independence=True, level=level)
 
 
 def _wilson(rate: float, trials: float, level: float) -> tuple[float, float]:
@@ -129,17 +135,12 @@ def _wilson(rate: float, trials: float, level: float) -> tuple[float, float]:
     return low, high
 
 
-def zero_error_bound(units: int, trials: int, level: float = LEVEL) -> ZeroErrorBound:
-    """What no error in `trials` trials of `units` independent units still allows: 1 - (1 - level)^(1/units)."""
+def zero_error_bound(units: int, trials: int) -> ZeroErrorBound:
+    """What no error in `trials` trials of `units` independent units still allows at 95 %: 1 - 0.05^(1/units)."""
     if not 1 <= units <= trials:
         raise EvaluationError(f"{units} independent units in {trials} trials is impossible.")
-    return ZeroErrorBound(
-        upper=-math.expm1(math.log1p(-level) / units),
-        units=units,
-        naive_upper=-math.expm1(math.log1p(-level) / trials),
-        trials=trials,
-        level=level,
-    )
+    upper, naive = (-math.expm1(math.log1p(-LEVEL) / number) for number in (units, trials))
+    return ZeroErrorBound(upper, units, naive, trials)
 
 
 def bootstrap_interval(
@@ -215,11 +216,6 @@ def format_rate(value: float) -> str:
     return f"{min(value, 1 - 1e-9) if value < 1 else value:.{digits}f}".rstrip("0")
 
 
-def format_threshold(value: float) -> str:
-    """Four decimals, rounded up: rounding down would let more through than was measured."""
-    return f"{math.ceil(value * 10_000 - 1e-9) / 10_000:.4f}"
-
-
 NOTHING = "n/a"
 """Where the data cannot say."""
 
@@ -256,7 +252,7 @@ def threshold_text(value: float | None) -> str:
         return NOTHING
     if not math.isfinite(value):
         return "accept nothing" if value > 0 else "accept everything"
-    return format_threshold(value)
+    return f"{math.ceil(value * 10_000 - 1e-9) / 10_000:.4f}"
 
 
 def flag_text(value: Flag | None) -> str:

@@ -22,9 +22,10 @@ from facesearch.evaluation.assessment import VerificationResult
 from facesearch.evaluation.documents import from_json, to_json
 from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.identification import IdentificationResult
-from facesearch.evaluation.rates import Counts, Flag, Floats, Interval, Rate
+from facesearch.evaluation.rates import Flag, Interval, Rate
 from facesearch.evaluation.trials.pairs import read_scores_csv
 from facesearch.evaluation.trials.types import PairTrials, ScoredPairs
+from facesearch.evaluation.verification import ErrorCurve
 
 VERSION = 1
 """Raised whenever a reader of older reports could misread a newer one."""
@@ -183,13 +184,8 @@ def digest(report: VerificationReport | IdentificationReport, page: str | None =
     say. `curve` holds exact [error, rate] points of the ROC, errors falling. The name of the input is kept, not its
     path.
     """
-    found = _verification(report) if isinstance(report, VerificationReport) else _identification(report)
-    document: dict[str, Any] = to_json({**_provenance(report.about, page), **found})
-    return document
-
-
-def _provenance(about: About, page: str | None) -> dict[str, Any]:
-    return {
+    about, result = report.about, report.result
+    document = {
         "evaluated": PurePath(about.source).name or about.source,
         "protocol": about.protocol,
         "created_at": about.created_at,
@@ -197,35 +193,26 @@ def _provenance(about: About, page: str | None) -> dict[str, Any]:
         "model_id": about.model.get("model_id"),
         "faces": about.model.get("faces"),
         "report": page,
+        **(_verification(result) if isinstance(result, VerificationResult) else _identification(result)),
     }
+    plain: dict[str, Any] = to_json(document)
+    return plain
 
 
-def _verification(report: VerificationReport) -> dict[str, Any]:
-    result = report.result
-    points = [_point(each.target_far, each.threshold, each.far, each.tar, each.flag) for each in result.points]
-    curve = result.curve
+def _verification(result: VerificationResult) -> dict[str, Any]:
+    counts = result.counts
     return {
         "kind": VERIFICATION,
-        "counts": {
-            "mated": result.counts.mated,
-            "non_mated": result.counts.non_mated,
-            "failed": result.counts.failed,
-            "subjects": result.counts.subjects,
-        },
-        "points": points,
+        "counts": {name: getattr(counts, name) for name in ("mated", "non_mated", "failed", "subjects")},
+        "points": [_point(each.target_far, each.threshold, each.far, each.tar, each.flag) for each in result.points],
         "eer": {"value": result.eer.midpoint, "threshold": result.eer.threshold, **_ends(result.eer.interval)},
         "auc": result.auc,
-        "curve": _thinned(curve.false_matches, curve.fmr, curve.tar),
+        "curve": _thinned(result.curve),
     }
 
 
-def _identification(report: IdentificationReport) -> dict[str, Any]:
-    result, curve = report.result, report.result.curve
-    points = []
-    for each in result.points:
-        if each.rank == 1:
-            point = _point(each.target_fpir, each.threshold, each.fpir, each.fnir, each.flag)
-            points.append({**point, **_complement(point)})
+def _identification(result: IdentificationResult) -> dict[str, Any]:
+    found = [(each, each.fnir and each.fnir.complement) for each in result.points if each.rank == 1]
     return {
         "kind": IDENTIFICATION,
         "counts": {
@@ -234,10 +221,10 @@ def _identification(report: IdentificationReport) -> dict[str, Any]:
             "failed": result.failed_mated + result.failed_non_mated,
             "subjects": result.subjects,
         },
-        "points": points,
+        "points": [_point(each.target_fpir, each.threshold, each.fpir, tpir, each.flag) for each, tpir in found],
         "eer": None,
         "auc": None,
-        "curve": [] if curve is None else _thinned(curve.false_positives, curve.fpir, 1 - curve.fnir(1)),
+        "curve": _thinned(result.curves[1]) if result.curves else [],
     }
 
 
@@ -259,18 +246,13 @@ def _ends(interval: Interval | None) -> dict[str, float | None]:
     return {"low": interval.low if interval else None, "high": interval.high if interval else None}
 
 
-def _complement(point: dict[str, Any]) -> dict[str, float | None]:
-    """Found instead of missed."""
-    rate, low, high = (None if point[name] is None else 1 - point[name] for name in ("rate", "low", "high"))
-    return {"rate": rate, "low": high, "high": low}
-
-
-def _thinned(errors: Counts, error: Floats, rate: Floats) -> list[list[float]]:
+def _thinned(curve: ErrorCurve) -> list[list[float]]:
     """The rows with an error that a drawing over log error needs: one in each part of a decade, and both ends."""
-    (seen,) = np.nonzero(errors)
+    (seen,) = np.nonzero(curve.false_matches)
     if not seen.size:
         return []
-    part = np.floor(np.log10(error[seen]) * PER_DECADE)
-    kept = seen[np.concatenate([[True], part[1:] != part[:-1]])]
-    rows = np.unique([*kept.tolist(), int(seen[-1])])
-    return [[float(f"{error[row]:.6g}"), float(f"{rate[row]:.6g}")] for row in rows]
+    error, rate = curve.fmr[seen], curve.tar[seen]
+    part = np.floor(np.log10(error) * PER_DECADE)
+    first = np.flatnonzero(np.append(True, part[1:] != part[:-1]))
+    kept = np.unique(np.append(first, seen.size - 1)).tolist()
+    return [[float(f"{error[row]:.6g}"), float(f"{rate[row]:.6g}")] for row in kept]

@@ -23,7 +23,7 @@ from facesearch.evaluation.charts import DRAWN, kept_rows, save
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.identification import FpirBySize
 from facesearch.evaluation.identification_page import identification_figures, identification_page
-from facesearch.evaluation.rates import DECISION_RULE, LOW_SUPPORT, Counts, Flag, Rate
+from facesearch.evaluation.rates import DECISION_RULE, LOW_SUPPORT, Flag, Rate
 from facesearch.evaluation.report import (
     PAGE,
     REPORT,
@@ -34,7 +34,6 @@ from facesearch.evaluation.report import (
     VerificationReport,
     WorstPair,
 )
-from facesearch.evaluation.searches import SearchCurve
 from facesearch.evaluation.trials.pairs import write_scores_csv
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import ErrorCurve, OperatingPoint
@@ -68,7 +67,9 @@ def write_verification_report(
     """
     _make_empty(out)
     if scores is not None:
-        report = replace(report, scores=_write_score_file(out / SCORES, scores))
+        write_scores_csv(out / SCORES, scores)
+        sha256 = hashlib.sha256((out / SCORES).read_bytes()).hexdigest()
+        report = replace(report, scores=ScoreFile(SCORES, sha256, len(scores)))
     write_roc(out / "roc.csv", report.result)
     write_tar_at_far(out / "tar_at_far.csv", report.result)
     write_worst(out / "worst.csv", worst)
@@ -86,15 +87,15 @@ def write_identification_report(out: Path, report: IdentificationReport, *, plot
     _make_empty(out)
     result = report.result
     write_cmc(out / "cmc.csv", result.cmc)
-    if result.curve is not None:
-        write_fnir_fpir(out / "fnir_fpir.csv", result.curve)
+    if result.curves:
+        write_fnir_fpir(out / "fnir_fpir.csv", result.curves)
     if result.by_size is not None:
         write_fpir_vs_n(out / "fpir_vs_n.csv", result.by_size)
     figures = identification_figures(report)
     _write_plots(out, figures, plots)
     write_new(out / PAGE, identification_page(report, figures).encode())
-    curve = None if result.curve is None else _drawn_search(result.curve)
-    _write_json(out / REPORT, "identification", replace(report, result=replace(result, curve=curve)))
+    curves = {rank: _drawn(curve) for rank, curve in result.curves.items()}
+    _write_json(out / REPORT, "identification", replace(report, result=replace(result, curves=curves)))
 
 
 def _make_empty(out: Path) -> None:
@@ -111,29 +112,8 @@ def _write_plots(out: Path, figures: Mapping[str, Any], kind: str) -> None:
         save(figure, out / f"{name}.{kind}")
 
 
-def _write_score_file(path: Path, scores: ScoredPairs) -> ScoreFile:
-    write_scores_csv(path, scores)
-    return ScoreFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), len(scores))
-
-
 def _drawn(curve: ErrorCurve) -> ErrorCurve:
-    rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=DRAWN)
-    return replace(
-        curve,
-        threshold=curve.threshold[rows],
-        false_matches=curve.false_matches[rows],
-        true_matches=curve.true_matches[rows],
-    )
-
-
-def _drawn_search(curve: SearchCurve) -> SearchCurve:
-    rows = np.array(kept_rows(curve.false_positives, *curve.misses.values(), steps=DRAWN))
-    return replace(
-        curve,
-        threshold=curve.threshold[rows],
-        false_positives=curve.false_positives[rows],
-        misses={rank: misses[rows] for rank, misses in curve.misses.items()},
-    )
+    return curve.at(kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=DRAWN))
 
 
 def _write_json(path: Path, kind: str, report: VerificationReport | IdentificationReport) -> None:
@@ -179,21 +159,9 @@ def write_roc(path: Path, result: VerificationResult) -> None:
     the row. Up to 10,000 rows the curve is whole. A longer curve keeps the rows of operating points, all rows with
     fewer than 1,000 errors of either kind, and one in 0.1 % of either rate; each row kept is exact.
     """
-    curve = result.curve
-    rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=FINE, whole=WHOLE)
-    wanted = [point.threshold for point in result.points if point.threshold is not None]
-    at = np.searchsorted(curve.threshold, np.array(wanted, dtype=np.float64))
-    rows = np.union1d(rows, at[at < curve.threshold.size])
-    low, high = result.band.at(curve.fmr[rows]) if result.band else (np.full(rows.size, math.nan),) * 2
-    columns = (
-        curve.threshold[rows],
-        curve.false_matches[rows],
-        curve.true_matches[rows],
-        curve.fmr[rows],
-        curve.fnmr[rows],
-        1 - high,
-        1 - low,
-    )
+    curve = _kept(result.curve, [point.threshold for point in result.points if point.threshold is not None])
+    low, high = result.band.at(curve.fmr) if result.band else (np.full(curve.fmr.size, math.nan),) * 2
+    columns = (curve.threshold, curve.false_matches, curve.true_matches, curve.fmr, curve.fnmr, 1 - high, 1 - low)
     _write(
         path,
         "threshold,false_matches,non_mated,true_matches,mated,fmr,fnmr,lo,hi,flag",
@@ -202,6 +170,13 @@ def write_roc(path: Path, result: VerificationResult) -> None:
             for threshold, false, true, *rest in zip(*(column.tolist() for column in columns), strict=True)
         ),
     )
+
+
+def _kept(curve: ErrorCurve, thresholds: Sequence[float] = ()) -> ErrorCurve:
+    """The rows a table shows, those at `thresholds` included."""
+    rows = kept_rows(curve.false_matches, curve.mated - curve.true_matches, steps=FINE, whole=WHOLE)
+    at = np.searchsorted(curve.threshold, np.array(thresholds, dtype=np.float64))
+    return curve.at(np.union1d(rows, at[at < curve.threshold.size]))
 
 
 def write_tar_at_far(path: Path, result: VerificationResult) -> None:
@@ -243,22 +218,21 @@ def write_cmc(path: Path, rates: Sequence[Rate]) -> None:
     )
 
 
-def write_fnir_fpir(path: Path, curve: SearchCurve) -> None:
+def write_fnir_fpir(path: Path, curves: Mapping[int, ErrorCurve]) -> None:
     """`rank,threshold,false_positives,non_mated,misses,mated,fpir,fnir,flag`, for every R; thinned as roc.csv is."""
+    kept = {rank: _kept(curve) for rank, curve in sorted(curves.items())}
     _write(
         path,
         "rank,threshold,false_positives,non_mated,misses,mated,fpir,fnir,flag",
-        (row for rank, misses in sorted(curve.misses.items()) for row in _search_rows(curve, rank, misses)),
-    )
-
-
-def _search_rows(curve: SearchCurve, rank: int, misses: Counts) -> Iterable[Sequence[Cell]]:
-    rows = kept_rows(curve.false_positives, misses, steps=FINE, whole=WHOLE)
-    for threshold, false, missed in zip(
-        curve.threshold[rows].tolist(), curve.false_positives[rows].tolist(), misses[rows].tolist(), strict=True
-    ):
-        fpir, fnir = false / curve.non_mated, missed / curve.mated
-        yield rank, threshold, false, curve.non_mated, missed, curve.mated, fpir, fnir, _flag(false)
+        (
+            (rank, threshold, false, curve.non_mated, curve.mated - true, curve.mated, fpir, fnir, _flag(false))
+            for rank, curve in kept.items()
+            for threshold, false, true, fpir, fnir in zip(
+                curve.threshold.tolist(), curve.false_matches.tolist(), curve.true_matches.tolist(),
+                curve.fmr.tolist(), curve.fnmr.tolist(), strict=True,
+            )
+        ),
+    )  # fmt: skip
 
 
 def write_fpir_vs_n(path: Path, by_size: FpirBySize) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.bootstrap import subject_weights
-from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Floats, Rate, clustered_rate, counted_rate
-from facesearch.evaluation.verification import allowed_errors
+from facesearch.evaluation.bootstrap import Sample
+from facesearch.evaluation.rates import Counts, Flag, Flags, Floats, Rate, clustered_rate
+from facesearch.evaluation.verification import ErrorCurve, OperatingPoint, error_curve
 
 NON_MATED = -1
 """In `summarise`: the probe's person is not meant to be in the gallery."""
@@ -44,6 +44,10 @@ class SearchScores:
     failed_enrolments: int = 0
     attempted_enrolments: int = 0
     """0: not known."""
+
+    def found(self, rank: int) -> Flags:
+        """(p,) whether the mate is among the first `rank`, whatever its score."""
+        return ~np.isnan(self.mate_score) & (self.mate_rank <= rank)
 
 
 def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, keep: int = TOP) -> SearchScores:
@@ -100,32 +104,9 @@ def join(blocks: Sequence[SearchScores]) -> SearchScores:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SearchCurve:
-    """FPIR and FNIR at every distinct relevant score; m rows, thresholds rising."""
-
-    threshold: Floats
-    false_positives: Counts
-    """(m,) int64: non-mated searches with a candidate >= threshold."""
-    misses: Mapping[int, Counts]
-    """By R: (m,) int64 mated searches with the mate outside the top R or below threshold."""
-    non_mated: int
-    mated: int
-    subjects: int
-
-    @property
-    def fpir(self) -> Floats:
-        """(m,) float64, falling."""
-        return self.false_positives / self.non_mated
-
-    def fnir(self, rank: int) -> Floats:
-        """(m,) float64 for that R, rising."""
-        return self.misses[rank] / self.mated
-
-
 @dataclass(frozen=True, slots=True)
 class SearchPoint:
-    """FNIR(N, R, T) at FPIR(N, T) <= target."""
+    """FNIR(N, R, T) at the smallest observed T that keeps FPIR(N, T) <= target."""
 
     target_fpir: float
     rank: int
@@ -138,13 +119,19 @@ class SearchPoint:
     fnir: Rate | None
     flag: Flag | None = None
 
+    @classmethod
+    def of(cls, point: OperatingPoint, rank: int, subjects: int) -> SearchPoint:
+        """The words of 1:N for a point of a `search_curve`."""
+        missed = point.tar and point.tar.complement
+        return cls(point.target_far, rank, subjects, point.threshold, point.far, missed, point.flag)
+
 
 FPIR_TARGETS = (1e-1, 1e-2, 1e-3)
 """FPIRs that are reported unless others are asked for."""
 
 
-def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
-    """FPIR(N, T) and FNIR(N, R, T) at every distinct best non-mated and mate score, for each R of `ranks`.
+def search_curve(scores: SearchScores, rank: int) -> ErrorCurve:
+    """The error curve of searches: FMR is FPIR(N, T), and FNMR is FNIR(N, R, T) for R = `rank`.
 
     Raises EvaluationError: a kind of search is missing, or all of them failed.
     """
@@ -155,21 +142,38 @@ def search_curve(scores: SearchScores, ranks: Sequence[int]) -> SearchCurve:
             hint="FNIR at FPIR needs probes of enrolled people and probes of people who are not enrolled.",
         )
     best = scores.top[:, 0]
-    alarms = np.sort(best[~np.isnan(best)])
-    threshold = np.unique(np.concatenate([alarms, scores.mate_score[~np.isnan(scores.mate_score)]]))
-    if not threshold.size:
+    best, hits = best[~np.isnan(best)], scores.mate_score[scores.found(rank)]
+    if not best.size and not hits.size:
         raise EvaluationError("Every search failed, so there is no error rate.", hint="Find out why the photos failed.")
-    misses = {}
-    for rank in ranks:
-        hits = np.sort(scores.mate_score[~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)])
-        misses[rank] = scores.mate_score.size - (hits.size - np.searchsorted(hits, threshold))
-    return SearchCurve(
-        threshold=threshold,
-        false_positives=alarms.size - np.searchsorted(alarms, threshold),
-        misses=misses,
-        non_mated=len(scores.top),
-        mated=scores.mate_score.size,
-        subjects=scores.subjects,
+    return error_curve(hits, best, (scores.mate_score.size, len(scores.top)))
+
+
+def sample_of_searches(scores: SearchScores, rank: int) -> Sample | None:
+    """Prepare searches for the bootstrap, which draws the people on the probes and keeps the gallery as it is.
+
+    None for probes without identities.
+    """
+    if scores.mate_id is None or scores.non_mate_id is None:
+        return None
+    people, codes = np.unique(np.concatenate([scores.mate_id, scores.non_mate_id]), return_inverse=True)
+    mate, non_mate = codes[: scores.mate_id.size], codes[scores.mate_id.size :]
+    planned, strangers = (np.bincount(each, minlength=people.size) for each in (mate, non_mate))
+    hits, best = scores.found(rank), scores.top[:, 0]
+    order = np.flatnonzero(hits)[np.argsort(-scores.mate_score[hits], kind="stable")]
+    alarms = np.flatnonzero(~np.isnan(best))
+    alarms = alarms[np.argsort(-best[alarms], kind="stable")]
+    return Sample(
+        mated_score=scores.mate_score[order],
+        mated_subject=mate[order],
+        tail_score=best[alarms],
+        tail_a=non_mate[alarms],
+        tail_b=None,
+        complete=True,
+        non_mated=best.size,
+        planned_mated=planned,
+        non_mated_of=lambda weights: (weights @ strangers).astype(np.float64),
+        mated_units=int(np.count_nonzero(planned)),
+        non_mated_units=int(np.count_nonzero(strangers)),
     )
 
 
@@ -178,69 +182,7 @@ def cumulative_match(scores: SearchScores, ranks: int) -> tuple[Rate, ...]:
     total = scores.mate_score.size
     if not total:
         raise EvaluationError("There is no mated search.", hint="CMC needs probes of people who are enrolled.")
-    people = scores.mate_id
-    hits = [~np.isnan(scores.mate_score) & (scores.mate_rank <= rank) for rank in range(1, ranks + 1)]
-    if people is None:
-        return tuple(counted_rate(int(hit.sum()), total) for hit in hits)
-    return tuple(clustered_rate(hit, people) for hit in hits)
-
-
-def fnir_at_fpir(curve: SearchCurve, target: float, rank: int) -> SearchPoint:
-    """FNIR(N, R, T) at the smallest observed T that keeps FPIR <= target; the rule of `verification.tar_at_far`."""
-    point = SearchPoint(target, rank, curve.subjects, None, None, None, Flag.UNSUPPORTED)
-    allowed = allowed_errors(target, curve.non_mated)
-    if allowed < 1 or curve.false_positives[curve.threshold == math.inf].sum() > allowed:
-        return point
-    if allowed >= curve.non_mated:
-        # The lowest threshold: whoever has a score at all is accepted.
-        threshold, alarms, misses = -math.inf, int(curve.false_positives[0]), int(curve.misses[rank][0])
-    else:
-        row = int(np.searchsorted(-curve.false_positives, -allowed))
-        found = row < curve.threshold.size
-        threshold = float(curve.threshold[row]) if found else math.inf
-        alarms = int(curve.false_positives[row]) if found else 0
-        misses = int(curve.misses[rank][row]) if found else curve.mated
-    return replace(
-        point,
-        threshold=threshold,
-        fpir=Rate(alarms, curve.non_mated),
-        fnir=Rate(misses, curve.mated),
-        flag=Flag.LOW_SUPPORT if alarms < LOW_SUPPORT else None,
-    )
-
-
-def search_replicates(
-    scores: SearchScores, targets: Sequence[float], rank: int, *, replicates: int, seed: int
-) -> tuple[Floats, Floats]:
-    """FNIR at FPIR <= target with each replicate's own threshold, and FPIR at the sample's; both (r, targets).
-
-    People on the probes are drawn; the gallery stays. NaN where a kind of search was not drawn. Raises EvaluationError:
-    probes without identities.
-    """
-    if scores.mate_id is None or scores.non_mate_id is None:
-        raise EvaluationError("The subject bootstrap needs to know who is on each probe.")
-    people, codes = np.unique(np.concatenate([scores.mate_id, scores.non_mate_id]), return_inverse=True)
-    mate, non_mate = codes[: scores.mate_id.size], codes[scores.mate_id.size :]
-    best = np.nan_to_num(scores.top[:, 0], nan=-math.inf, posinf=math.inf, neginf=-math.inf)
-    failed = np.isnan(scores.top[:, 0])
-    order = np.lexsort((failed, -best))
-    alarms = best[order][: np.count_nonzero(~failed)]
-    hit = ~np.isnan(scores.mate_score) & (scores.mate_rank <= rank)
-    hits = np.flatnonzero(hit)[np.argsort(-scores.mate_score[hit], kind="stable")]
-    above = np.append(np.searchsorted(-scores.mate_score[hits], -alarms), hits.size)
-    allowed = np.array([allowed_errors(target, best.size) for target in targets])
-    fixed = np.append(np.searchsorted(-alarms, -alarms), alarms.size)[np.minimum(allowed, alarms.size)]
-    fnir, fpir = np.full((2, replicates, len(targets)), math.nan)
-    row = 0
-    for weights in subject_weights(people.size, replicates, seed):
-        for weight in weights:
-            heavy = np.append(0, np.cumsum(weight[non_mate[order]]))
-            caught = np.append(0, np.cumsum(weight[mate[hits]]))
-            total, mated = heavy[-1], weight[mate].sum()
-            if total and mated:
-                limit = np.floor(np.asarray(targets) * total + 1e-12)
-                position = np.searchsorted(heavy[1 : alarms.size + 1], limit, side="right")
-                fnir[row] = 1 - caught[above[position]] / mated
-                fpir[row] = heavy[fixed] / total
-            row += 1
-    return fnir, fpir
+    people = np.arange(total) if scores.mate_id is None else scores.mate_id
+    known = scores.mate_id is not None
+    rates = (clustered_rate(scores.found(rank), people) for rank in range(1, ranks + 1))
+    return tuple(rate if known else replace(rate, interval=None) for rate in rates)

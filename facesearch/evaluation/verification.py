@@ -7,9 +7,10 @@ the terms of ISO/IEC 19795-1; FAR and TAR = 1 - FNMR are the words people type.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Floats, Interval, Rate
@@ -37,6 +38,15 @@ class ErrorCurve:
     mated: int
     exact_from: float = -math.inf
     """Rows below stand at histogram edges: exact counts, but not every distinct score has a row."""
+
+    def at(self, rows: NDArray[np.intp]) -> ErrorCurve:
+        """Some of its rows."""
+        return replace(
+            self,
+            threshold=self.threshold[rows],
+            false_matches=self.false_matches[rows],
+            true_matches=self.true_matches[rows],
+        )
 
     @property
     def fmr(self) -> Floats:
@@ -101,27 +111,30 @@ class DetectionCost:
     cost_false_accept: float
 
 
-def error_curve(mated: Floats, non_mated: Floats) -> ErrorCurve:
+def error_curve(mated: Floats, non_mated: Floats, planned: tuple[int, int] | None = None) -> ErrorCurve:
     """Count the accepted comparisons at every distinct score.
 
-    `mated` (g,) and `non_mated` (m,) are float64 scores of completed comparisons; infinities are scores. Raises
-    EvaluationError: a class is empty or holds NaN.
+    `mated` (g,) and `non_mated` (m,) are float64 scores of completed comparisons; infinities are scores. `planned` are
+    the totals of both kinds where failures stay in them: no threshold accepts a failure. Raises EvaluationError: a
+    class is empty or holds NaN.
     """
-    _require_scores(mated, "mated")
-    _require_scores(non_mated, "non-mated")
+    totals = planned or (mated.size, non_mated.size)
+    for scores, total, kind in ((mated, totals[0], "mated"), (non_mated, totals[1], "non-mated")):
+        _require_scores(scores, total, kind)
     mated, non_mated = np.sort(mated), np.sort(non_mated)
     threshold = np.unique(np.concatenate([mated, non_mated]))
     return ErrorCurve(
         threshold=threshold,
         false_matches=non_mated.size - np.searchsorted(non_mated, threshold),
         true_matches=mated.size - np.searchsorted(mated, threshold),
-        non_mated=non_mated.size,
-        mated=mated.size,
+        non_mated=totals[1],
+        mated=totals[0],
     )
 
 
-def _require_scores(scores: Floats, kind: str) -> None:
-    if scores.size == 0:
+def _require_scores(scores: Floats, total: int, kind: str) -> None:
+    """Refuse a class without comparisons, and scores that are NaN."""
+    if not total:
         raise EvaluationError(
             f"There is no completed {kind} comparison.",
             hint=f"Error rates need both kinds. Add {kind} pairs, or find out why the {kind} pairs failed.",
@@ -133,28 +146,23 @@ def _require_scores(scores: Floats, kind: str) -> None:
         )
 
 
-def allowed_errors(target: float, trials: int) -> int:
-    """Return floor(target * trials + 1e-12). Raises EvaluationError: target outside (0, 1]."""
-    if not 0 < target <= 1:
-        raise EvaluationError(f"The rate {target:g} is not above 0 and up to 1.", hint="For example: 1e-3")
-    return math.floor(target * trials + 1e-12)
-
-
 def tar_at_far(curve: ErrorCurve, target: float) -> OperatingPoint:
     """The smallest threshold that keeps FMR <= target, and TAR there. No interpolation, no nearest point.
 
     The threshold is the smallest observed score strictly above the (k+1)-th largest non-mated one, where
     k = floor(target * M + 1e-12): +inf if there is none, -inf if k >= M. Unsupported (without values) where
-    target * M < 1, or where so many non-mated scores are +inf that no threshold rejects them.
+    target * M < 1, or where so many non-mated scores are +inf that no threshold rejects them. Raises EvaluationError: a
+    target outside (0, 1].
     """
-    allowed = allowed_errors(target, curve.non_mated)
+    if not 0 < target <= 1:
+        raise EvaluationError(f"The rate {target:g} is not above 0 and up to 1.", hint="For example: 1e-3")
+    allowed = math.floor(target * curve.non_mated + 1e-12)
     if allowed < 1 or curve.false_matches[curve.threshold == math.inf].sum() > allowed:
         return OperatingPoint(target, None, None, None, Flag.UNSUPPORTED)
+    row = 0 if allowed >= curve.non_mated else int(np.searchsorted(-curve.false_matches, -allowed))
+    threshold, false_matches, true_matches = counts_at_row(curve, row)
     if allowed >= curve.non_mated:
-        threshold, false_matches, true_matches = -math.inf, curve.non_mated, curve.mated
-    else:
-        row = int(np.searchsorted(-curve.false_matches, -allowed))
-        threshold, false_matches, true_matches = _counts_at_row(curve, row)
+        threshold = -math.inf
     return OperatingPoint(
         target_far=target,
         threshold=threshold,
@@ -164,7 +172,8 @@ def tar_at_far(curve: ErrorCurve, target: float) -> OperatingPoint:
     )
 
 
-def _counts_at_row(curve: ErrorCurve, row: int) -> tuple[float, int, int]:
+def counts_at_row(curve: ErrorCurve, row: int) -> tuple[float, int, int]:
+    """Threshold, false and true matches; the row after the last rejects everything."""
     if row == curve.threshold.size:
         return math.inf, 0, 0
     return float(curve.threshold[row]), int(curve.false_matches[row]), int(curve.true_matches[row])
@@ -182,7 +191,7 @@ def equal_error_rate(curve: ErrorCurve) -> EqualErrorRate:
     after = int(np.argmax(fmr <= fnmr))
     before = after if fmr[after] == fnmr[after] or after == 0 else after - 1
     row = before if fmr[before] + fnmr[before] <= fmr[after] + fnmr[after] else after
-    threshold, false_matches, true_matches = _counts_at_row(curve, row)
+    threshold, false_matches, true_matches = counts_at_row(curve, row)
     low, high = sorted((false_matches / curve.non_mated, (curve.mated - true_matches) / curve.mated))
     return EqualErrorRate(low, high, threshold)
 
@@ -199,20 +208,18 @@ def area_under_curve(curve: ErrorCurve) -> tuple[float, float]:
     return area / total, error / total
 
 
-def d_prime(mated: Floats, non_mated: Floats) -> float | None:
-    """|mean_n - mean_g| / sqrt((var_g + var_n) / 2), variances with ddof 0; None without variance or finite scores."""
-    return d_prime_of_moments(
-        (float(np.mean(mated)), float(np.var(mated))) if np.isfinite(mated).all() else (math.nan, math.nan),
-        (float(np.mean(non_mated)), float(np.var(non_mated))) if np.isfinite(non_mated).all() else (math.nan, math.nan),
-    )
+def d_prime(mated: tuple[float, float], non_mated: tuple[float, float]) -> float | None:
+    """|mean_n - mean_g| / sqrt((var_g + var_n) / 2) from (mean, variance with ddof 0) of each class.
 
-
-def d_prime_of_moments(mated: tuple[float, float], non_mated: tuple[float, float]) -> float | None:
-    """d' from (mean, variance) of each class."""
+    None without any variance, and for scores that are not finite.
+    """
     spread = (mated[1] + non_mated[1]) / 2
-    if math.isnan(spread) or spread == 0:
-        return None
-    return abs(mated[0] - non_mated[0]) / math.sqrt(spread)
+    return abs(mated[0] - non_mated[0]) / math.sqrt(spread) if math.isfinite(spread) and spread > 0 else None
+
+
+def moments(scores: Floats) -> tuple[float, float]:
+    """Mean and variance (ddof 0); NaN where a score is infinite."""
+    return (float(np.mean(scores)), float(np.var(scores))) if np.isfinite(scores).all() else (math.nan, math.nan)
 
 
 def detection_cost(
@@ -229,7 +236,7 @@ def detection_cost(
     row = int(np.argmin(cost))
     return DetectionCost(
         value=float(cost[row]) / min(miss, false_accept),
-        threshold=_counts_at_row(curve, row)[0],
+        threshold=counts_at_row(curve, row)[0],
         prior=prior,
         cost_miss=cost_miss,
         cost_false_accept=cost_false_accept,

@@ -9,12 +9,17 @@ from facesearch.evaluation.assessment import TrialCounts, VerificationResult, re
 from facesearch.evaluation.folds import FoldAccuracy, InsightFaceConvention
 from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.markup import (
+    RULE_OF_30,
     Html,
+    answer_box,
     badged,
     card,
     cards,
+    counts_table,
     element,
     facts,
+    flat,
+    heading,
     page,
     paragraph,
     plot,
@@ -35,7 +40,7 @@ from facesearch.evaluation.rates import (
     rate_text,
     threshold_text,
 )
-from facesearch.evaluation.report import About, VerificationReport, WorstPair
+from facesearch.evaluation.report import VerificationReport, WorstPair
 from facesearch.evaluation.verification import OperatingPoint
 from facesearch.evaluation.verification_plots import (
     det,
@@ -60,11 +65,6 @@ CAPTIONS = {
 POINT_COLUMNS = ("FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", "")
 GROUP_COLUMNS = ("group", "TAR", "95 % interval", "FAR", "95 % interval")
 UNSUPPORTED = "These trials support none of the requested operating points."
-RULE_OF_30 = (
-    f"Fewer than {LOW_SUPPORT} errors are flagged (Doddington's rule of 30): with {LOW_SUPPORT} errors the true rate "
-    "lies within about 30 % of the measured one, at 90 % confidence. A point with less than one expected error is "
-    "unsupported and has no value. Nothing is interpolated or extrapolated."
-)
 
 
 def verification_figures(report: VerificationReport) -> dict[str, Figure]:
@@ -98,23 +98,13 @@ def verification_page(
     return page(
         report.about.title,
         heading(report.about),
-        _answer(result),
+        answer_box(answer(result)),
         table(POINT_COLUMNS, badged(point_rows(result.points))),
-        facts(_summary(result)),
+        facts(summary(result)),
         section("Curves", element("div", *drawn.values(), css="plots")),
         *([section("By group", *groups)] if report.groups else []),
         *([section("The worst pairs", *_worst(worst, thumbnails or {}))] if worst else []),
         section("What stands behind these figures", *_basis(report)),
-    )
-
-
-def heading(about: About) -> Html:
-    """Title and provenance."""
-    model = f", model {about.model['model_id']}" if "model_id" in about.model else ""
-    return element(
-        "header",
-        element("h1", text(about.title)),
-        paragraph(f"{about.source}{model}; {about.created_at}, facesearch {about.facesearch}", css="sub"),
     )
 
 
@@ -141,53 +131,38 @@ def group_rows(groups: Sequence[GroupRates]) -> list[tuple[str, ...]]:
     ]
 
 
-def low_support(point: OperatingPoint) -> str:
-    """How much data a point with few errors lacks; empty for a point that has enough."""
-    if point.flag is not Flag.LOW_SUPPORT or point.far is None:
-        return ""
-    errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
-    needed = round(LOW_SUPPORT / point.target_far)
-    return (
-        f"This rests on {errors}. A reliable figure needs {LOW_SUPPORT}: about {needed:,} non-mated comparisons at "
-        f"FAR {point.target_far:g}."
-    )
-
-
-def _answer(result: VerificationResult) -> Html:
+def answer(result: VerificationResult) -> list[str]:
+    """What to quote and what it rests on, the first sentence first."""
     point = recommended_point(result)
-    if point is None or point.tar is None:
+    if point is None or point.tar is None or point.far is None:
         needs = f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
-        return element("div", paragraph(UNSUPPORTED, css="big"), paragraph(needs), css="answer warn")
+        return [UNSUPPORTED, needs]
     lines = [
-        paragraph(
-            f"At FAR up to {point.target_far:g} the true accept rate is {rate_text(point.tar)} "
-            f"(95 % interval {interval_text(point.tar)}).",
-            css="big",
-        ),
-        paragraph(
-            f"Recommended threshold: {threshold_text(point.threshold)}. FAR achieved there: {counted(point.far)}."
-        ),
+        f"TAR {rate_text(point.tar)} at FAR up to {point.target_far:g} (95 % interval {interval_text(point.tar)}), "
+        f"threshold {threshold_text(point.threshold)}."
     ]
-    if few := low_support(point):
-        many = "For a gallery of many people, set the threshold with `facesearch calibrate --fpir 0.001`."
-        lines.append(paragraph(f"{few} {many}", css="warn"))
-    return element("div", *lines, css="answer")
+    if point.flag is Flag.LOW_SUPPORT:
+        errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
+        needed = round(LOW_SUPPORT / point.target_far)
+        lines.append(
+            f"This rests on {errors}. A reliable figure needs {LOW_SUPPORT}: about {needed:,} non-mated comparisons at "
+            f"FAR {point.target_far:g}."
+        )
+    return lines
 
 
-def _summary(result: VerificationResult) -> dict[str, str]:
-    eer = result.eer
-    spread = f" (95 %: {interval_text(eer.interval)})" if eer.interval else ""
-    summary = {
-        "Equal error rate": f"{format_rate(eer.midpoint)}{spread}",
+def summary(result: VerificationResult) -> dict[str, str]:
+    """Figures without an operating point, by name."""
+    eer, folds = result.eer, result.folds
+    found = {
+        "EER": format_rate(eer.midpoint) + (f" ({interval_text(eer.interval)})" if eer.interval else ""),
         "AUC": format_rate(result.auc) + (f" +- {result.auc_error:.1g}" if result.auc_error else ""),
         "d'": NOTHING if result.d_prime is None else f"{result.d_prime:.3f}",
     }
-    if result.folds is not None:
-        folds = result.folds
-        summary[f"Accuracy over {len(folds.accuracies)} folds"] = (
-            f"{format_rate(folds.mean)} +- {folds.standard_error:.4f} (standard error)"
-        )
-    return summary
+    if folds is not None:
+        spread = f"{folds.standard_error:.4f} (standard error; np.std {folds.std:.4f})"
+        found[f"accuracy over {len(folds.accuracies)} folds"] = f"{format_rate(folds.mean)} +- {spread}"
+    return found
 
 
 def _worst(worst: Sequence[WorstPair], thumbnails: Mapping[str, bytes]) -> Iterator[Html]:
@@ -212,8 +187,14 @@ def _card(pair: WorstPair, thumbnails: Mapping[str, bytes]) -> Html:
 def _basis(report: VerificationReport) -> Iterator[Html]:
     """Counts, failures, independence, intervals, rules and what is particular to LFW."""
     result, about = report.result, report.about
+    counts = result.counts
+    rows = (
+        ("mated (same person)", counts.planned_mated, counts.mated),
+        ("non-mated (different people)", counts.planned_non_mated, counts.non_mated),
+        ("all", counts.planned_mated + counts.planned_non_mated, counts.mated + counts.non_mated),
+    )
     yield paragraph(f"Decision rule: {DECISION_RULE}. The score is the cosine of two templates; higher is more alike.")
-    yield from (_heading("Every planned comparison"), _counts(result.counts), *_failures(result))
+    yield from (_heading("Every planned comparison"), counts_table("Comparisons", rows), *_failures(result))
     yield from (_heading("How sure"), _intervals(result), paragraph(RULE_OF_30), *_zero_errors(result))
     if result.flips:
         yield paragraph(
@@ -224,7 +205,9 @@ def _basis(report: VerificationReport) -> Iterator[Html]:
     if result.folds is not None:
         yield from (_heading("Accuracy over folds"), _folds(result.folds))
     if result.insightface is not None:
-        yield from (_heading("By the field's convention"), *_convention(result.insightface))
+        yield from (_heading("By the field's convention"), paragraph(CONVENTION_NOTE, css="warn"))
+        yield paragraph(convention_accuracy(result.insightface))
+        yield table(CONVENTION_COLUMNS, convention_rows(result.insightface))
     if about.protocol == "lfw":
         yield from (_heading("About LFW"), paragraph(_lfw(result.counts)))
     if about.model:
@@ -233,21 +216,6 @@ def _basis(report: VerificationReport) -> Iterator[Html]:
 
 def _heading(title: str) -> Html:
     return element("h3", text(title))
-
-
-def _counts(counts: TrialCounts) -> Html:
-    rows = (
-        ("mated (same person)", counts.planned_mated, counts.mated),
-        ("non-mated (different people)", counts.planned_non_mated, counts.non_mated),
-        ("all", counts.planned_mated + counts.planned_non_mated, counts.mated + counts.non_mated),
-    )
-    return counts_table("Comparisons", rows)
-
-
-def counts_table(kind: str, rows: Sequence[tuple[str, int, int]]) -> Html:
-    """Planned, completed and failed, from (name, planned, completed) rows."""
-    header = (kind, "planned", "completed", "failed")
-    return table(header, ((name, f"{all_:,}", f"{done:,}", f"{all_ - done:,}") for name, all_, done in rows))
 
 
 def _failures(result: VerificationResult) -> Iterator[Html]:
@@ -341,17 +309,22 @@ def _folds(folds: FoldAccuracy) -> Html:
     )
 
 
-def _convention(convention: InsightFaceConvention) -> Iterator[Html]:
-    yield paragraph(
-        "Use these figures only to compare with published tables. The nearest FAR exceeds its target about half the "
-        "time, and failures are left out.",
-        css="warn",
-    )
-    if convention.folds is not None:
-        folds = convention.folds
-        yield paragraph(f"10-fold accuracy on distances: {folds.mean:.5f} +- {folds.std:.5f} (ddof 0).")
-    rows = ((f"{target:g}", format_rate(far), format_rate(tar)) for target, far, tar in convention.nearest_far)
-    yield table(("Target FAR", "nearest FAR", "TAR there"), rows)
+CONVENTION_NOTE = (
+    "Use these figures only to compare with published tables. The nearest FAR exceeds its target about half the time, "
+    "and failures are left out."
+)
+CONVENTION_COLUMNS = ("target FAR", "nearest FAR", "TAR there")
+
+
+def convention_rows(convention: InsightFaceConvention) -> list[tuple[str, ...]]:
+    """The rows under `CONVENTION_COLUMNS`."""
+    return [(f"{target:g}", format_rate(far), format_rate(tar)) for target, far, tar in convention.nearest_far]
+
+
+def convention_accuracy(convention: InsightFaceConvention) -> str:
+    """The accuracy over ten folds of distances, where there are enough pairs."""
+    folds = convention.folds
+    return "" if folds is None else f"10-fold accuracy on distances: {folds.mean:.5f} +- {folds.std:.5f} (ddof 0)."
 
 
 def _lfw(counts: TrialCounts) -> str:
@@ -362,11 +335,3 @@ def _lfw(counts: TrialCounts) -> str:
         "low FAR. One detector found all of its photos, which show celebrities in news pictures. Many training sets "
         "contain its people."
     )
-
-
-def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested settings as names with dots and text."""
-    rows: dict[str, str] = {}
-    for name, value in values.items():
-        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
-    return rows

@@ -25,7 +25,7 @@ from facesearch.evaluation.charts import (
     styled,
 )
 from facesearch.evaluation.groups import GroupRates
-from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Floats, format_rate, format_threshold
+from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Floats, format_rate, threshold_text
 from facesearch.evaluation.verification import ErrorCurve, OperatingPoint
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _mark_threshold(axes: Axes, threshold: float, basis: str) -> None:
     axes.axvline(threshold, color=INK, linewidth=1.2)
     low, high = axes.get_xlim()
     right = threshold > low + 0.65 * (high - low)
-    said = f"threshold {format_threshold(threshold)}" + (f"\n{basis}" if basis else "")
+    said = f"threshold {threshold_text(threshold)}" + (f"\n{basis}" if basis else "")
     side = {"ha": "right" if right else "left", "va": "top", "xycoords": axes.get_xaxis_transform()}
     annotate(axes, said, (threshold, 1), (-5 if right else 5, -2), 8, **side)
 
@@ -207,7 +207,7 @@ def error_rates_against_threshold(curve: ErrorCurve, threshold: float | None) ->
         annotate(axes, name, (x[at], y[at]), offset, 8.5, ha=side, va="top", color=colour, fontweight="bold")
     if threshold is not None and math.isfinite(threshold):
         axes.axvline(threshold, color=INK, linewidth=1.2)
-        note(axes, f"line: threshold {format_threshold(threshold)}")
+        note(axes, f"line: threshold {threshold_text(threshold)}")
     return figure
 
 
@@ -216,7 +216,7 @@ def tar_by_group(groups: Sequence[GroupRates], threshold: float) -> Figure:
     """TAR of each group's mated comparisons at one threshold for all, with 95 % intervals."""
     shown = [(group.group, group.tar) for group in groups if group.tar is not None]
     figure, axes = new_axes(
-        f"TAR by group at the one threshold {format_threshold(threshold)}",
+        f"TAR by group at the one threshold {threshold_text(threshold)}",
         x="true accept rate (TAR)",
         y="",
         height=1.3 + 0.34 * max(len(shown), 2),

@@ -10,20 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.bootstrap import subject_weights
+from facesearch.evaluation.bootstrap import replicate, subject_weights
 from facesearch.evaluation.identification import SizeBasis, evaluate_searches, fpir_by_size, fpir_of_subsets
 from facesearch.evaluation.rates import Flag
 from facesearch.evaluation.searches import (
     NON_MATED,
     NOT_ENROLLED,
+    SearchPoint,
     SearchScores,
     cumulative_match,
-    fnir_at_fpir,
     join,
+    sample_of_searches,
     search_curve,
-    search_replicates,
     summarise,
 )
+from facesearch.evaluation.verification import tar_at_far
 
 CELLS = st.sampled_from([-math.inf, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
 
@@ -36,6 +37,10 @@ def searches(draw: st.DrawFn) -> tuple[list[list[float]], list[int]]:
     mates[0], mates[1] = NON_MATED, 0
     rows[0] = rows[0] or [0.5] * subjects
     return [row or [math.nan] * subjects for row in rows], mates
+
+
+def point_at(scores: SearchScores, target: float, rank: int) -> SearchPoint:
+    return SearchPoint.of(tar_at_far(search_curve(scores, rank), target), rank, scores.subjects)
 
 
 def miss(row: list[float], mate: int, rank: int, threshold: float) -> bool:
@@ -53,15 +58,15 @@ def test_search_rates_follow_their_definitions(
     scores = summarise(np.array(rows), np.array(mates))
     mated = [(row, mate) for row, mate in zip(rows, mates, strict=True) if mate != NON_MATED]
     non_mated = [row for row, mate in zip(rows, mates, strict=True) if mate == NON_MATED]
-    curve = search_curve(scores, [rank])
+    curve = search_curve(scores, rank)
     for position, threshold in enumerate(curve.threshold.tolist()):
         alarms = sum(max(row) >= threshold for row in non_mated)
         misses = sum(miss(row, mate, rank, threshold) for row, mate in mated)
-        assert (curve.false_positives[position], curve.misses[rank][position]) == (alarms, misses)
+        assert (curve.false_matches[position], curve.mated - curve.true_matches[position]) == (alarms, misses)
     for place, rate in enumerate(cumulative_match(scores, len(rows[0])), start=1):
         assert rate.count == sum(not miss(row, mate, place, -math.inf) for row, mate in mated)
         assert rate.total == len(mated)
-    point = fnir_at_fpir(curve, target, rank)
+    point = point_at(scores, target, rank)
     if math.floor(target * len(non_mated) + 1e-12) < 1:
         assert point.flag is Flag.UNSUPPORTED
         return
@@ -97,21 +102,23 @@ def test_blocks_joined_are_the_whole() -> None:
 def test_the_bootstrap_equals_repeating_every_search() -> None:
     block, mate, identity = open_set()
     scores = summarise(block, mate, identity)
-    fnir, fpir = search_replicates(scores, [0.1, 0.02], 1, replicates=5, seed=3)
+    sample = sample_of_searches(scores, 1)
+    assert sample is not None
+    drawn = replicate(sample, [0.1, 0.02], None, replicates=5, seed=3)
     people = np.unique(identity)
     weights = next(subject_weights(people.size, 5, 3))
-    point = fnir_at_fpir(search_curve(scores, [1]), 0.02, 1)
+    point = point_at(scores, 0.02, 1)
     for row, weight in enumerate(weights):
-        drawn = np.repeat(np.arange(len(block)), weight[np.searchsorted(people, identity)])
-        repeated = search_curve(summarise(block[drawn], mate[drawn]), [1])
+        again = np.repeat(np.arange(len(block)), weight[np.searchsorted(people, identity)])
         for column, target in enumerate((0.1, 0.02)):
-            expected = fnir_at_fpir(repeated, target, 1).fnir
+            expected = point_at(summarise(block[again], mate[again]), target, 1).fnir
             assert expected is not None
-            assert fnir[row, column] == pytest.approx(expected.value, abs=1e-12)
-        strangers = block[drawn][mate[drawn] == NON_MATED]
+            assert 1 - drawn.tar[row, column] == pytest.approx(expected.value, abs=1e-12)
+        strangers = block[again][mate[again] == NON_MATED]
         assert point.threshold is not None
         alarms = np.nan_to_num(strangers.max(axis=1), nan=-math.inf) >= point.threshold
-        assert fpir[row, 1] == pytest.approx(alarms.mean(), abs=1e-12)
+        assert drawn.far[row, 1] == pytest.approx(alarms.mean(), abs=1e-12)
+    assert np.isnan(drawn.eer).all()
 
 
 def test_everything_about_searches_at_once() -> None:
@@ -134,7 +141,7 @@ def test_everything_about_searches_at_once() -> None:
 def test_a_closed_set_has_a_cmc_and_no_open_set_points() -> None:
     result = evaluate_searches(summarise(np.array([[0.9, 0.1], [0.2, 0.1]]), np.array([0, NOT_ENROLLED])))
     assert [rate.value for rate in result.cmc] == [0.5, 0.5]
-    assert (result.curve, result.points, result.by_size) == (None, (), None)
+    assert (result.curves, result.points, result.by_size) == ({}, (), None)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(1, 9))
@@ -198,9 +205,9 @@ def test_a_missing_kind_of_search_is_an_error() -> None:
     mated, non_mated = (summarise(np.array([[0.5]]), np.array([mate])) for mate in (0, NON_MATED))
     for scores in (mated, non_mated):
         with pytest.raises(EvaluationError):
-            search_curve(scores, [1])
+            search_curve(scores, 1)
     with pytest.raises(EvaluationError):
         evaluate_searches(non_mated)
     failed = SearchScores(1, np.array([math.nan]), np.array([1]), np.array([[math.nan]]))
     with pytest.raises(EvaluationError, match="failed"):
-        search_curve(failed, [1])
+        search_curve(failed, 1)

@@ -12,7 +12,7 @@ from facesearch.evaluation.assessment import RocBand
 from facesearch.evaluation.charts import inline_svg, nice_floor, save
 from facesearch.evaluation.comparison import roc_overlay
 from facesearch.evaluation.groups import GroupRates
-from facesearch.evaluation.rates import Rate, format_rate, format_threshold
+from facesearch.evaluation.rates import Rate, format_rate, threshold_text
 from facesearch.evaluation.verification import error_curve, tar_at_far
 from facesearch.evaluation.verification_plots import (
     det,
@@ -113,9 +113,9 @@ def test_labels_round_no_rate_to_certainty_and_no_threshold_down() -> None:
     assert [format_rate(x) for x in (0.0, 1.0, 0.99999, 0.98169, 0.5, 3.2e-5, 1e-6)] == [
         "0", "1", "0.99999", "0.9817", "0.5", "3.2e-5", "1e-6",
     ]  # fmt: skip
-    assert format_threshold(0.30001) == "0.3001"
-    assert format_threshold(0.3) == "0.3000"
-    assert format_threshold(-0.00001) in {"0.0000", "-0.0000"}
+    assert threshold_text(0.30001) == "0.3001"
+    assert threshold_text(0.3) == "0.3000"
+    assert threshold_text(-0.00001) in {"0.0000", "-0.0000"}
 
 
 @pytest.mark.parametrize("lowest", [0.0, 0.3, 0.87, 0.95, 0.999, 1.0])

@@ -33,9 +33,10 @@ from facesearch.evaluation.report import (
     worst_pairs,
 )
 from facesearch.evaluation.report_files import write_identification_report, write_roc, write_verification_report
-from facesearch.evaluation.searches import SearchCurve, SearchPoint
+from facesearch.evaluation.searches import SearchPoint
 from facesearch.evaluation.trials.pairs import read_scores_csv, write_scores_csv
 from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.evaluation.verification import ErrorCurve
 from facesearch.evaluation.verification_page import verification_figures
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def test_the_page_escapes_everything_and_loads_nothing(tmp_path: Path) -> None:
     assert sum(tag == "img" for tag, _ in page.tags) == len(worst)
     for words in ("score >= threshold", "blurred", "missing_score", "rule of 30", "Independent units", "About LFW"):
         assert words in page.said
-    assert page.said.index("Recommended threshold") < page.said.index("Curves") < page.said.index("worst pairs")
+    assert page.said.index("threshold") < page.said.index("Curves") < page.said.index("worst pairs")
     assert page.said.index("worst pairs") < page.said.index("What stands behind")
 
 
@@ -253,7 +254,8 @@ def test_scores_that_changed_or_are_missing_are_refused(tmp_path: Path) -> None:
 
 def _identification() -> IdentificationReport:
     threshold = np.linspace(0.1, 0.9, 9)
-    curve = SearchCurve(threshold, np.arange(8, -1, -1), {1: np.arange(9), 5: np.arange(9) // 2}, 20, 30, 50)
+    alarms = np.arange(8, -1, -1)
+    curves = {rank: ErrorCurve(threshold, alarms, 30 - np.arange(9) // rank, 20, 30) for rank in (1, 2)}
     interval = Interval(0.0, 0.4, "subject bootstrap", assumes_independence=False)
     point = SearchPoint(0.1, 1, 50, 0.7, Rate(2, 20, interval), Rate(6, 30, interval))
     sizes = tuple(
@@ -261,7 +263,7 @@ def _identification() -> IdentificationReport:
         for n in (10, 50, 100)
     )
     result = IdentificationResult(
-        50, 30, 20, 1, 0, tuple(Rate(20 + r, 30, interval) for r in range(5)), curve, (point,),
+        50, 30, 20, 1, 0, tuple(Rate(20 + r, 30, interval) for r in range(5)), curves, (point,),
         FpirBySize(0.7, 50, sizes), Rate(1, 50), 100,
     )  # fmt: skip
     return IdentificationReport(About(HOSTILE, "gallery", "2026-01-01T00:00:00Z", "0.1.0"), result)
@@ -280,7 +282,7 @@ def test_a_search_report_is_complete_and_reads_back(tmp_path: Path) -> None:
 
 def test_a_closed_set_has_no_fpir(tmp_path: Path) -> None:
     report = _identification()
-    closed = replace(report.result, curve=None, points=(), by_size=None, non_mated=0)
+    closed = replace(report.result, curves={}, points=(), by_size=None, non_mated=0)
     write_identification_report(tmp_path, replace(report, result=closed))
     assert not (tmp_path / "fnir_fpir.csv").exists()
     assert "Rank 1" in _Page((tmp_path / "report.html").read_text()).said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,12 @@ from scipy.stats import binomtest
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.bootstrap import (
-    Design,
-    Sample,
     disjoint_pairs,
-    draws,
-    eer_replicates,
+    replicate,
     sample_of_pairs,
-    tar_replicates,
+    subject_weights,
+    totals_of_all_pairs,
+    totals_of_pairs,
 )
 from facesearch.evaluation.comparison import compare
 from facesearch.evaluation.rates import (
@@ -94,14 +94,12 @@ def test_weighing_the_tail_equals_repeating_every_comparison(seed: int, target: 
     sample = sample_of_pairs(pairs)
     score = pairs.score[~np.isnan(pairs.score)]
     eer = equal_error_rate(error_curve(sample.mated_score, sample.tail_score)).midpoint
-    (draw,) = draws(sample, 10, seed)
     assert sample.mated_score.size + sample.tail_score.size == score.size
-    tar, _ = tar_replicates(sample, [target, 0.5], draw)
-    eers = eer_replicates(sample, draw, eer / 8)
-    for row, weight in enumerate(draw.weights):
+    drawn = replicate(sample, [target, 0.5], eer / 8, replicates=10, seed=seed)
+    for row, weight in enumerate(next(subject_weights(sample.subjects, 10, seed))):
         expected = dense(pairs, weight, target)
-        assert tar[row, 0] == expected[0]
-        assert eers[row] == pytest.approx(expected[1], abs=1e-12)
+        assert drawn.tar[row, 0] == expected[0]
+        assert drawn.eer[row] == pytest.approx(expected[1], abs=1e-12)
 
 
 def test_the_rate_at_the_samples_own_threshold_is_weighed_too() -> None:
@@ -109,11 +107,10 @@ def test_the_rate_at_the_samples_own_threshold_is_weighed_too() -> None:
     sample = sample_of_pairs(pairs)
     point = tar_at_far(error_curve(sample.mated_score, sample.tail_score), 0.1)
     assert point.threshold is not None
-    (draw,) = draws(sample, 5, 0)
-    _, far = tar_replicates(sample, [0.1], draw)
-    for row, weight in enumerate(draw.weights):
-        heavy = weight[sample.tail_a] * weight[sample.tail_b]
-        assert far[row, 0] == heavy[sample.tail_score >= point.threshold].sum() / heavy.sum()
+    drawn = replicate(sample, [0.1], None, replicates=5, seed=0)
+    for row, weight in enumerate(next(subject_weights(sample.subjects, 5, 0))):
+        heavy = sample.weights(weight, sample.non_mated)
+        assert drawn.far[row, 0] == heavy[sample.tail_score >= point.threshold].sum() / heavy.sum()
 
 
 def test_the_complete_design_counts_what_the_list_of_pairs_counts() -> None:
@@ -122,27 +119,25 @@ def test_the_complete_design_counts_what_the_list_of_pairs_counts() -> None:
     one, two = np.triu_indices(subject.size, 1)
     apart = subject[one] != subject[two]
     weights = np.random.default_rng(0).integers(0, 4, (6, 4))
-    listed = weights[:, subject[one][apart]] * weights[:, subject[two][apart]]
-    assert np.array_equal(Design(4, templates=templates).totals(weights), listed.sum(axis=1))
+    a, b = subject[one][apart], subject[two][apart]
+    expected = (weights[:, a] * weights[:, b]).sum(axis=1)
+    assert np.array_equal(totals_of_all_pairs(templates)(weights), expected)
+    assert np.array_equal(totals_of_pairs(b, a, 4)(weights), expected)
 
 
 def test_too_short_a_tail_is_an_error() -> None:
     pairs = people_pairs(1)
     whole = sample_of_pairs(pairs)
-    short = Sample(
-        whole.mated_score,
-        whole.mated_subject,
-        whole.tail_score[:50],
-        whole.tail_a[:50],
-        whole.tail_b[:50],
+    short = replace(
+        whole,
+        tail_score=whole.tail_score[:50],
+        tail_a=whole.tail_a[:50],
+        tail_b=None if whole.tail_b is None else whole.tail_b[:50],
         complete=False,
-        non_mated=whole.non_mated,
-        design=whole.design,
     )
-    (draw,) = draws(short, 5, 0)
     with pytest.raises(EvaluationError):
-        tar_replicates(short, [0.2], draw)
-    assert np.isnan(eer_replicates(short, draw, 0.2)).all()
+        replicate(short, [0.2], None, replicates=5, seed=0)
+    assert np.isnan(replicate(short, [0.001], 0.2, replicates=5, seed=0).eer).all()
 
 
 def test_intervals_depend_on_the_seed_alone_and_not_on_order_or_sides() -> None:

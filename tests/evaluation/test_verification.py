@@ -27,6 +27,7 @@ from facesearch.evaluation.verification import (
     detection_cost,
     equal_error_rate,
     error_curve,
+    moments,
     tar_at_far,
 )
 from tests.evaluation import oracle
@@ -131,7 +132,7 @@ def test_pyeer_agrees(seed: int) -> None:
     eer = equal_error_rate(curve)
     assert (eer.midpoint, *sorted((theirs.eer_low, theirs.eer_high))) == pytest.approx((theirs.eer, eer.low, eer.high))
     assert area_under_curve(curve)[0] == pytest.approx(theirs.auc)
-    assert d_prime(mated, non_mated) == pytest.approx(theirs.decidability)
+    assert d_prime(moments(mated), moments(non_mated)) == pytest.approx(theirs.decidability)
 
 
 @given(TIED, TIED, st.randoms())
@@ -157,7 +158,7 @@ def test_constant_scores_accept_all_or_nothing() -> None:
     assert point.tar is not None
     assert point.tar.count == 0
     assert area_under_curve(curve)[0] == 0.5
-    assert d_prime(np.full(3, 0.5), np.full(4, 0.5)) is None
+    assert d_prime(moments(np.full(3, 0.5)), moments(np.full(4, 0.5))) is None
 
 
 def test_scores_no_threshold_rejects_leave_the_point_unsupported() -> None:
@@ -165,7 +166,7 @@ def test_scores_no_threshold_rejects_leave_the_point_unsupported() -> None:
     assert tar_at_far(curve, 0.25).flag is Flag.UNSUPPORTED
     accepted = tar_at_far(curve, 0.5)
     assert accepted.threshold == 1.0
-    assert d_prime(np.array([1.0, math.inf]), np.array([0.0])) is None
+    assert d_prime(moments(np.array([1.0, math.inf])), moments(np.array([0.0]))) is None
 
 
 @pytest.mark.parametrize(("mated", "non_mated"), [([], [0.1]), ([0.1], []), ([math.nan], [0.1]), ([0.1], [math.nan])])
