@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from facesearch.errors import ConfigError
 from facesearch.recognition.alignment import work_in_calling_thread
 from facesearch.server import corrections, photos, probes, problems, service, subjects
-from facesearch.server.batching import Pipeline
+from facesearch.server.batching import Batcher
 from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
 from facesearch.server.metrics import Measured, Metrics
@@ -49,8 +49,8 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     models = ModelInForce(engine)  # raises here, not at the first request
     keys = KeyRing(KeyStore(gallery.database), bounds)
     metrics, directory = Metrics(), Directory(gallery.database)
-    pipeline = Pipeline(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
-    metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: pipeline.waiting)
+    batcher = Batcher(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
+    metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: batcher.waiting)
     metrics.gauge(
         "facesearch_templates", "Templates of the gallery.", lambda: gallery.read(templates.counts)["templates"]
     )
@@ -59,7 +59,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        pipeline.close()
+        batcher.close()
 
     app = FastAPI(
         title="facesearch",
@@ -77,7 +77,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         engine=engine,
         models=models,
         options=bounds,
-        pipeline=pipeline,
+        batcher=batcher,
         metrics=metrics,
         directory=directory,
         crops=CropStore(gallery.database),

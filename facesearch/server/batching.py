@@ -99,7 +99,7 @@ class _FaceJob(_Job):
 Job = TypeVar("Job", bound=_Job)
 
 
-class Pipeline:
+class Batcher:
     """The models of one engine, shared by all requests of a server."""
 
     def __init__(

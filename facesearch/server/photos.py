@@ -43,7 +43,7 @@ async def add_photos(
     caller: Enroller,
 ) -> Enrollments:
     """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
-    state.pipeline.require_room()
+    state.batcher.require_room()
     await run_sync(state.gallery.read, people.find, id)  # before a body is read for nobody
     form = await read_form(request)
     answer, _ = await run_sync(enroll, state, caller, form, id)

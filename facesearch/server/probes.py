@@ -36,10 +36,10 @@ ThresholdQuery = Annotated[
 )
 async def detect(request: Request, state: StateOf, _: Reader) -> Detections:
     """All faces of the photos, best detection first."""
-    state.pipeline.require_room()
+    state.batcher.require_room()
     form = await read_form(request)
     results = []
-    for index, probe in enumerate(await state.pipeline.detect(form.photos)):
+    for index, probe in enumerate(await state.batcher.detect(form.photos)):
         faces: list[tuple[int | None, Face | None]] = [*enumerate(probe.faces, 1)] or [(None, None)]
         results += [
             SentFace.of_face(probe.source, number, face, probe.rejection, probe.note, photo_index=index)
@@ -76,10 +76,10 @@ async def identify(
     ] = False,
 ) -> JSONResponse:
     """Search every face of the photos among everybody enrolled."""
-    state.pipeline.require_room()
+    state.batcher.require_room()
     ask = Ask(k, threshold, margin, key_values(where, WHERE_EXAMPLE) or None, degraded)
     form = await read_form(request)
-    answers = await state.pipeline.identify(form.photos, ask)
+    answers = await state.batcher.identify(form.photos, ask)
     records = [
         SentSearch.of(result, photo_index=index).model_dump(mode="json")
         for index, results in enumerate(answers)
@@ -107,12 +107,12 @@ async def verify(
     """Compare the faces of two photos 1:1."""
     if faces is FacePolicy.ALL:
         raise ConfigError("verify compares one face with one face.", "Use faces=single or faces=largest.")
-    state.pipeline.require_room()
+    state.batcher.require_room()
     form = await read_form(request)
     if len(form.photos) != 2:
         raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
     given = None if threshold is None else Threshold(threshold, "given")
-    return ComparisonRecord.of(await state.pipeline.verify(*form.photos, faces, given))
+    return ComparisonRecord.of(await state.batcher.verify(*form.photos, faces, given))
 
 
 @router.post(
@@ -129,7 +129,7 @@ async def picture(request: Request, state: StateOf, _: Reader) -> Response:
     """The photo that was sent, as something every browser can show; `Photo-Width` and `Photo-Height` are its own size
     in pixels, which boxes of faces refer to. Of several photos the first is taken.
     """
-    state.pipeline.require_room()
+    state.batcher.require_room()
     form = await read_form(request)
-    jpeg, width, height = await state.pipeline.preview(form.photos[0])
+    jpeg, width, height = await state.batcher.preview(form.photos[0])
     return Response(jpeg, media_type="image/jpeg", headers={"Photo-Width": str(width), "Photo-Height": str(height)})

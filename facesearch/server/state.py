@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from facesearch.api import FaceSearch
     from facesearch.search.gallery import Gallery
-    from facesearch.server.batching import Pipeline
+    from facesearch.server.batching import Batcher
     from facesearch.server.following import ModelInForce
     from facesearch.server.metrics import Metrics
 
@@ -64,7 +64,7 @@ class State:
     """For all that needs no model."""
     models: ModelInForce
     options: ServerOptions
-    pipeline: Pipeline
+    batcher: Batcher
     metrics: Metrics
     directory: Directory
     crops: CropStore

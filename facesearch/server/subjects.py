@@ -63,7 +63,7 @@ async def create(request: Request, response: Response, state: StateOf, caller: E
     """The person is created if new: 201. Photos that cannot be used are told with their reasons; without any that can,
     nobody is created. What is reported as enrolled is on disk.
     """
-    state.pipeline.require_room()
+    state.batcher.require_room()
     form = await read_form(request)
     if "subject" not in form.fields:
         raise ConfigError("The form has no field `subject`.", "Send the person's name in it.")

@@ -113,7 +113,7 @@ def test_an_address_others_reach_needs_a_key(engine: FaceSearch, keys: KeyStore,
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("facesearch keys create")
     keys.create("one", ["read"])
-    create_app(engine, ServerOptions(host=host)).state.facesearch.pipeline.close()
+    create_app(engine, ServerOptions(host=host)).state.facesearch.batcher.close()
 
 
 def test_a_key_is_random_and_only_its_hash_is_kept(engine: FaceSearch, keys: KeyStore) -> None:
