@@ -6,8 +6,6 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from facesearch import arguments
@@ -17,40 +15,26 @@ from facesearch.jobs import probes
 from facesearch.jobs.checking import check_parts
 from facesearch.jobs.enrolment import EnrollOptions, Enrolment
 from facesearch.jobs.folders import settle_folders
-from facesearch.jobs.parts import Parts, QueryLog
 from facesearch.jobs.probes import SearchOptions
-from facesearch.jobs.sources import collect_sources, upload
-from facesearch.jobs.thresholds import choose_threshold, outgrown, read_calibration, require_calibration_of
+from facesearch.jobs.sources import Sources, collect_sources, upload
+from facesearch.jobs.thresholds import require_calibration_of
 from facesearch.names import path_text
 from facesearch.people import PeopleOperations
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
 from facesearch.search.backlog import parse_vector_database
 from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.store import audit, models, people, templates
-from facesearch.types import (
-    Comparison,
-    EnrollOutcome,
-    EnrollStatus,
-    Face,
-    Finding,
-    ModelInfo,
-    SearchResult,
-    Template,
-    Threshold,
-)
+from facesearch.types import Comparison, EnrollOutcome, EnrollStatus, Face, Finding, Pixels, SearchResult, Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from facesearch.evaluation.calibration import Calibration
     from facesearch.jobs.embeddings import PhotoEmbedder
-    from facesearch.jobs.probes import Image
     from facesearch.jobs.reembedding import ModelChange
-    from facesearch.jobs.sources import Sources
-    from facesearch.recognition.extractor import Extraction, Extractor
-    from facesearch.recognition.packs.store import ModelPack, PackStore
+    from facesearch.operations import Image
+    from facesearch.recognition.extractor import Extraction
     from facesearch.search.gallery import Gallery
     from facesearch.store.location import Location
     from facesearch.types import Rejection
@@ -66,26 +50,6 @@ class FaceSearch(PeopleOperations):
 
     The gallery and the models are opened when they are first needed.
     """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        progress: Callable[[int, int | None], None] | None = None,
-        notice: Callable[[str], None] | None = None,
-        ask_key: Callable[[], str | None] | None = None,
-    ) -> None:
-        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets what people should read.
-
-        `ask_key` is asked for the key of an encrypted gallery where the settings have none.
-        """
-        if not isinstance(settings, Settings):
-            raise ConfigError(
-                f"The settings are {arguments.shown(settings)}.", 'Open an engine with FaceSearch.open("data").'
-            )
-        self.settings = settings
-        self._opened = Parts(settings, progress, notice, ask_key)
-        self._queries = QueryLog(notice)
 
     @classmethod
     def open(
@@ -121,123 +85,11 @@ class FaceSearch(PeopleOperations):
             )
         )
 
-    def close(self) -> None:
-        """Write the queries into the audit log and the index cache if it is behind, and close the gallery.
-
-        Closing again does nothing; any other use of a closed engine raises `ConfigError`.
-        """
-        self._opened.close(self._queries.write)
-
-    @property
-    def _parts(self) -> Parts:
-        if self._opened.is_closed:
-            raise ConfigError("The engine is closed.", "Open another: FaceSearch.open(...)")
-        return self._opened
-
-    def __enter__(self) -> Self:
-        _ = self._parts
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # -- parts
-
-    def beside(self, pack: str | None = None) -> Self:
-        """An engine with that pack, or this one's, over the gallery that this one has open and will close.
-
-        Raises `ModelNotFoundError` where the pack is not on this machine: none is downloaded.
-        """
-        if pack is not None:
-            arguments.text("pack", pack)
-        other = type(self)(replace(self.settings, pack=pack) if pack else self.settings)
-        other._parts.share(self.ensure_gallery(), self.packs.find(pack) if pack else self.pack)
-        return other
-
-    @property
-    def gallery(self) -> Gallery:
-        """The gallery; `GalleryNotFoundError` where there is none."""
-        return self._parts.gallery()
-
-    @property
-    def has_gallery(self) -> bool:
-        """Whether there is a gallery to search."""
-        return self._parts.has_gallery
-
-    def ensure_gallery(self) -> Gallery:
-        """The gallery, made where there is none. Raises `GalleryError`."""
-        return self._parts.gallery(create=True)
-
-    @contextmanager
-    def whole_gallery(self) -> Iterator[Gallery]:
-        """The gallery; where there is none, a new one that is there when the block ends without an error."""
-        if self.has_gallery:
-            yield self.gallery
-            return
-        from facesearch.search.gallery import new_gallery
-
-        with new_gallery(self.settings.gallery, self.settings.key) as gallery:
-            yield gallery
-
-    @property
-    def packs(self) -> PackStore:
-        """Where model packs are looked for."""
-        return self._parts.packs
-
-    @property
-    def pack_reference(self) -> str:
-        """Name of the pack to use, or its folder as text: chosen, else the gallery's, else `buffalo_l`."""
-        return self._parts.pack_reference
-
-    @property
-    def pack(self) -> ModelPack:
-        """The model pack, pulled if it is a known one that is not here."""
-        return self._parts.pack
-
-    @property
-    def extractor(self) -> Extractor:
-        """The pipeline from photo to template."""
-        return self._parts.extractor
-
-    @property
-    def model(self) -> ModelInfo:
-        """The model in use; `pack` holds what finds it again: a known name or an absolute folder."""
-        return self._parts.model
-
-    @property
-    def threshold(self) -> Threshold:
-        """The similarity threshold in force and where it comes from: given, calibrated for this gallery, or the pack's.
-
-        Raises `ModelMismatchError` where the calibration was made with other models or settings.
-        """
-        chosen, info = self.settings.threshold, self.extractor.info
-        # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
-        made_with = self._parts.made_with() if chosen is None else None
-        concerned = made_with is not None and made_with.model_id == info.model_id
-        return choose_threshold(chosen, info, self.calibration if concerned else None)
-
-    def _threshold(self, given: float | None) -> Threshold:
-        return self.threshold if given is None else Threshold(arguments.number("threshold", given, -1, 1), "given")
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """The gallery's calibration, or None."""
-        return read_calibration(self.gallery.read(models.calibration)) if self.has_gallery else None
-
-    @property
-    def threshold_warning(self) -> str | None:
-        """Why the threshold in force no longer holds what it promises, or None."""
-        if not self.has_gallery or self.settings.threshold is not None:
-            return None
-        return outgrown(self.calibration, self.gallery.read(templates.counts)["subjects"])
-
     # -- enrolment
 
     def enroll(
         self,
-        photos: Iterable[Path | str] | Path | str,
+        photos: Iterable[Path | str] | Path | str | Sources,
         *,
         subject: str | None = None,
         one_per_file: bool = False,
@@ -249,47 +101,32 @@ class FaceSearch(PeopleOperations):
     ) -> Iterator[EnrollOutcome]:
         """Enroll folders (one folder per subject), single photos, or CSV manifests; one outcome per file.
 
-        `subject` names the person in all photos; with `one_per_file`, each photo shows the person that its file is
-        named after. A folder without sub-folders is one person where its name is a subject's, or where its photos agree
-        with each other; `ConfigError` where that is unclear. `faces`: `single`, `largest` or `all`. `strict` rejects
-        photos that match another subject; `sync` removes what was enrolled from the folders and is no longer there.
+        `photos` may also be what `jobs.sources.collect_sources` found. `subject` names the person in all photos; with
+        `one_per_file`, each photo shows the person that its file is named after. A folder without sub-folders is one
+        person where its name is a subject's, or where its photos agree with each other; `ConfigError` where that is
+        unclear. `faces`: `single`, `largest` or `all`. `strict` rejects photos that match another subject; `sync`
+        removes what was enrolled from the folders and is no longer there.
 
         Files that are no photos by their names are `passed_over`; a folder that cannot be read is rejected as
         `inaccessible`, and nothing below it is removed. An outcome is yielded when it is on disk: stop anywhere, and
         the next run goes on from there. People who were forgotten stay out without `bring_back_erased`, and photos that
         a person removed without `bring_back_removed`.
         """
-        _ = self._parts  # a closed engine says so first
-        paths = arguments.paths("photos", photos)
-        if subject is not None:
-            arguments.text("subject", subject)
-        arguments.flags(one_per_file=one_per_file, sync=sync)
-        sources = collect_sources(paths, subject, one_per_file=one_per_file, sync=sync)
-        yield from self.enroll_sources(
-            sources,
-            faces=faces,
+        self.require_open()
+        policy = parse_policy(faces)
+        arguments.flags(
+            one_per_file=one_per_file,
             strict=strict,
             sync=sync,
             bring_back_erased=bring_back_erased,
             bring_back_removed=bring_back_removed,
         )
-
-    def enroll_sources(
-        self,
-        sources: Sources,
-        *,
-        faces: str = FacePolicy.SINGLE,
-        strict: bool = False,
-        sync: bool = False,
-        bring_back_erased: bool = False,
-        bring_back_removed: bool = False,
-    ) -> Iterator[EnrollOutcome]:
-        """`enroll` for photos that were collected already."""
-        policy = parse_policy(faces)
-        arguments.flags(
-            strict=strict, sync=sync, bring_back_erased=bring_back_erased, bring_back_removed=bring_back_removed
-        )
-        items = settle_folders(sources, self._parts, policy, lambda: self.threshold.value)
+        if not isinstance(photos, Sources):
+            paths = arguments.paths("photos", photos)
+            if subject is not None:
+                arguments.text("subject", subject)
+            photos = collect_sources(paths, subject, one_per_file=one_per_file, sync=sync)
+        items = settle_folders(photos, self, policy, lambda: self.threshold.value)
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
         options = EnrollOptions(
@@ -301,9 +138,9 @@ class FaceSearch(PeopleOperations):
         )
         enrolment = Enrolment(gallery, self.extractor, options)
         counts = dict.fromkeys((status.value for status in EnrollStatus), 0)
-        run = enrolment.run(items, sources.folders if sync else (), sources.may_hold)
+        run = enrolment.run(items, photos.folders if sync else (), photos.may_hold)
         try:
-            for outcome in itertools.chain(sources.set_aside(), run):
+            for outcome in itertools.chain(photos.set_aside(), run):
                 counts[outcome.status] += 1
                 yield outcome
         finally:
@@ -357,9 +194,8 @@ class FaceSearch(PeopleOperations):
         degraded: bool = False,
         threshold: float | None = None,
     ) -> list[SearchResult]:
-        probes.expect(image)
-        options = self._search_options(k, where, margin, degraded=degraded, threshold=threshold)
-        results = probes.identify(self.gallery, self.extractor, image, options)
+        gallery, options = self._open_for_search([image], k, where, margin, threshold, degraded=degraded)
+        results = probes.identify(gallery, self.extractor, image, options)
         self.count_query(results)
         return results
 
@@ -378,55 +214,40 @@ class FaceSearch(PeopleOperations):
         Memory does not grow with their number. Raises as `identify`.
         """
         images = list(photos)
-        probes.expect(*images)
-        options = self._search_options(k, where, margin, degraded=degraded, threshold=threshold)
-        for results in probes.identify_many(self.gallery, self.extractor, images, options):
+        gallery, options = self._open_for_search(images, k, where, margin, threshold, degraded=degraded)
+        for results in probes.identify_many(gallery, self.extractor, images, options):
             self.count_query(results)
             yield results
 
-    def _search_options(
+    def _open_for_search(
         self,
+        images: Sequence[Image],
         k: int,
         where: Mapping[str, str] | None,
         margin: float | None,
+        threshold: float | None,
         *,
         degraded: bool,
-        threshold: float | None,
-    ) -> SearchOptions:
-        """Check how to search, and open what a search needs."""
-        gallery = self.gallery
-        self._parts.open_for_search()
-        gallery.require_model(self.extractor.info)
-        clear = DEFAULT_MARGIN if margin is None else margin
-        return SearchOptions(self._threshold(threshold), k, clear, where, degraded)
-
-    def count_query(self, results: Sequence[SearchResult]) -> None:
-        """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
-        _ = self._parts  # a closed engine writes nothing any more
-        self._queries.count(results)
-
-    def record_use(self, action: str, counts: Mapping[str, int]) -> None:
-        """Write that the gallery was read into its audit log; one that cannot be written to goes without, and says so.
-
-        `counts` holds no names, faces or vectors.
-        """
-        self._queries.record(self.gallery, action, counts)
+    ) -> tuple[Gallery, SearchOptions]:
+        """Check what was given, and open what a search needs."""
+        arguments.search(k, where, margin, degraded=degraded)
+        probes.expect(images)
+        gallery, in_force = self.open_for_search(threshold)
+        return gallery, SearchOptions(in_force, k, DEFAULT_MARGIN if margin is None else margin, where, degraded)
 
     def verify(
         self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE, threshold: float | None = None
     ) -> Comparison:
-        self._parts.require_named_gallery()
+        self.require_named_gallery()
         policy = parse_policy(faces)
         if policy is FacePolicy.ALL:
             raise ConfigError("verify compares one face with one face.", "Use --faces single or --faces largest.")
-        probes.expect(a, b)
-        return probes.verify(self.extractor, a, b, self._threshold(threshold), policy)
+        probes.expect([a, b])
+        return probes.verify(self.extractor, a, b, self._threshold_for(threshold), policy)
 
     def detect(self, image: Image) -> list[Face]:
         """All faces of a photo, best detection first. Raises `PhotoError`, and `GalleryNotFoundError` as `verify`."""
-        probes.expect(image)
-        self._parts.require_named_gallery()
-        return self.extractor.detect(probes.load_image(image))
+        return self.extractor.detect(self._load(image))
 
     def detect_many(
         self, photos: Iterable[Path | bytes], *, templates: bool = False
@@ -436,8 +257,8 @@ class FaceSearch(PeopleOperations):
         Raises `GalleryNotFoundError` as `verify`.
         """
         images = list(photos)
-        probes.expect(*images)
-        self._parts.require_named_gallery()
+        probes.expect(images)
+        self.require_named_gallery()
         return self.extractor.extract_many(images, probes.photo_bytes, embed=templates)
 
     def encode(self, image: Image) -> list[Template]:
@@ -446,15 +267,17 @@ class FaceSearch(PeopleOperations):
         Raises `PhotoError`, also where a face has no vector (`extreme_pose`, `model_failure`): `encode_faces` tells
         which one, and gives the others. Raises `GalleryNotFoundError` as `verify`.
         """
-        probes.expect(image)
-        self._parts.require_named_gallery()
-        return self.extractor.encode(probes.load_image(image))
+        return self.extractor.encode(self._load(image))
 
     def encode_faces(self, image: Image) -> list[tuple[Face, Template | Rejection]]:
         """All faces of a photo, best detection first, each with its vector or why it has none. Raises as `detect`."""
-        probes.expect(image)
-        self._parts.require_named_gallery()
-        return self.extractor.extract(probes.load_image(image))
+        return self.extractor.extract(self._load(image))
+
+    def _load(self, image: Image) -> Pixels:
+        probes.expect([image])
+        self.require_named_gallery()
+        _ = self.extractor  # opened while the decoder starts
+        return probes.load_image(image)
 
     def photo_embedder(
         self, *, faces: str = FacePolicy.LARGEST, flip: bool = False, aligned: bool = False, cache: bool = True
@@ -465,14 +288,14 @@ class FaceSearch(PeopleOperations):
         photos as aligned 112x112 crops. `cache` keeps vectors in the folder of `FACESEARCH_CACHE`. Raises
         `GalleryNotFoundError` where a gallery is named and not there.
         """
-        self._parts.require_named_gallery()
+        self.require_named_gallery()
         from facesearch.jobs.embeddings import PhotoEmbedder
 
         policy = parse_policy(faces)
         arguments.flags(flip=flip, aligned=aligned, cache=cache)
-        extractor = self._parts.make_extractor(flip=True) if flip else self.extractor
+        extractor = self.make_extractor(flip=True) if flip else self.extractor
         # Plain vectors beside an encrypted gallery would give away what it protects.
-        folder = self.settings.cache / "embeddings" if cache and not self._parts.is_encrypted else None
+        folder = self.settings.cache / "embeddings" if cache and not self.is_encrypted else None
         return PhotoEmbedder(extractor, faces=policy, aligned=aligned, cache=folder)
 
     def adopt_calibration(self, calibration: Calibration, source: str = "The calibration") -> None:
@@ -495,7 +318,7 @@ class FaceSearch(PeopleOperations):
         """
         if not {"model_id", "kind"} <= arguments.mapping("The evaluation", document).keys():
             raise ConfigError("The evaluation names no model.", "Give what evaluation.report.digest returns.")
-        made_with = None if self._parts.is_locked else self._parts.made_with()
+        made_with = None if self.is_locked else self.made_with()
         if made_with is None or made_with.model_id != document["model_id"]:
             return False
         self.gallery.write(models.put_evaluation, document["kind"], document, made_with)
@@ -513,7 +336,7 @@ class FaceSearch(PeopleOperations):
         """Changing the gallery's model to this engine's: `reembed`, `activate`, `rollback`, `retire`."""
         from facesearch.jobs.reembedding import ModelChange
 
-        return ModelChange(self._parts)
+        return ModelChange(self)
 
     # -- health
 
@@ -551,7 +374,7 @@ class FaceSearch(PeopleOperations):
 
     def check(self, *, fix: bool = False) -> Iterator[Finding]:
         """Prove that database, templates, index, photos and models agree; `fix` mends what `check_gallery` can."""
-        return check_parts(self._parts, fix=arguments.flag("fix", fix))
+        return check_parts(self, fix=arguments.flag("fix", fix))
 
 
 def _require_uploads(photos: object) -> None:

@@ -123,20 +123,34 @@ def person(name: str, value: Any) -> str | int:
         raise ConfigError(f"{name} is {shown(value)}, which names nobody.", hint) from None
 
 
-def photo(value: Any) -> None:
-    """Raise `ConfigError` for what cannot be a photo, whatever it holds."""
+def search(k: Any, where: Any, margin: Any, *, degraded: Any) -> None:
+    """Raise `ConfigError` for what no search can be asked for; None is allowed for `where` and `margin`."""
+    whole("k", k, 1)
+    if where is not None:
+        texts("where", where)
+    if margin is not None:
+        number("margin", margin, 0)
+    flag("degraded", degraded)
+
+
+def photo(value: Any) -> str:
+    """Return how results call a photo: its path as text, or what kind of object it is."""
     if isinstance(value, (str, Path)):
         path("The photo", value)
-    elif isinstance(value, bytes):
+        return path_text(value)
+    if isinstance(value, bytes):
         if not value:
             raise ConfigError("The photo is empty: it has 0 bytes.", "Give the whole content of a photo file.")
-    elif isinstance(value, np.ndarray):
+        return "<bytes>"
+    if isinstance(value, np.ndarray):
         pixels(value)
-    elif not is_pillow(value):
-        raise ConfigError(
-            f"The photo is {shown(value)}.",
-            "Give a path, the bytes of a file, an array (height, width, 3) uint8 in RGB, or an image of Pillow.",
-        )
+        return "<array>"
+    if is_pillow(value):
+        return "<image>"
+    raise ConfigError(
+        f"The photo is {shown(value)}.",
+        "Give a path, the bytes of a file, an array (height, width, 3) uint8 in RGB, or an image of Pillow.",
+    )
 
 
 def pixels(array: NDArray[Any]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 import numpy as np
@@ -28,7 +28,6 @@ from facesearch.types import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from PIL.Image import Image as PillowImage
 
@@ -71,27 +70,16 @@ class Client(Operations):
             raise ConfigError(f"{url} is no address of a server.", "For example: http://127.0.0.1:8000")
         headers = {"Authorization": f"Bearer {arguments.text('key', key)}"} if key is not None else {}
         arguments.number("timeout", timeout, 0)
-        self._open_http = httpx.Client(
+        self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/v1", headers=headers, timeout=timeout, transport=transport
         )
 
     def close(self) -> None:
-        self._open_http.close()
+        self._http.close()
 
-    @property
-    def _http(self) -> httpx.Client:
-        if self._open_http.is_closed:
+    def require_open(self) -> None:
+        if self._http.is_closed:
             raise ConfigError("The client is closed.", "Open another: Client(url)")
-        return self._open_http
-
-    def __enter__(self) -> Self:
-        _ = self._http
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     # -- probes
 
@@ -119,12 +107,12 @@ class Client(Operations):
             "threshold": _threshold(threshold),
         }
         found = self._post("/identify", photo=[image], params=wanted)["results"]
-        return [replace(_record(records.SearchRecord, each).value(), photo=_name(image)) for each in found]
+        return [replace(_record(records.SearchRecord, each).value(), photo=arguments.photo(image)) for each in found]
 
     def verify(self, a: Image, b: Image, *, faces: str = "single", threshold: float | None = None) -> Comparison:
         wanted = {"faces": _policy(faces), "threshold": _threshold(threshold)}
         record = _record(records.ComparisonRecord, self._post("/verify", a=[a], b=[b], params=wanted))
-        return replace(record.value(), a=_name(a), b=_name(b))
+        return replace(record.value(), a=arguments.photo(a), b=arguments.photo(b))
 
     # -- enrolment
 
@@ -149,13 +137,13 @@ class Client(Operations):
             "subject": arguments.text("subject", subject),
             "attributes": json.dumps({} if attributes is None else arguments.texts("attributes", attributes)),
             "faces": _policy(faces) if isinstance(faces, str) else str(arguments.whole("faces", faces, 1)),
-            "strict": "true" if arguments.flag("strict", strict) else "false",
-            "any_quality": "true" if arguments.flag("any_quality", any_quality) else "false",
-            "bring_back_erased": "true" if arguments.flag("bring_back_erased", bring_back_erased) else "false",
+            "strict": arguments.flag("strict", strict),
+            "any_quality": arguments.flag("any_quality", any_quality),
+            "bring_back_erased": arguments.flag("bring_back_erased", bring_back_erased),
         }
         for image in images:
             (record,) = self._post("/subjects", photo=[image], fields=fields)["results"]
-            yield replace(_record(records.EnrollRecord, record).value(), photo=_name(image))
+            yield replace(_record(records.EnrollRecord, record).value(), photo=arguments.photo(image))
 
     # -- subjects
 
@@ -294,7 +282,7 @@ class Client(Operations):
         path: str,
         *,
         params: Mapping[str, Any] | None = None,
-        fields: Mapping[str, str] | None = None,
+        fields: Mapping[str, Any] | None = None,
         **images: Sequence[Image],
     ) -> dict[str, Any]:
         files = [(field, (_file_name(image), _read(image))) for field, each in images.items() for image in each]
@@ -306,6 +294,7 @@ class Client(Operations):
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         params = {name: value for name, value in (content.pop("params", None) or {}).items() if value is not None}
+        self.require_open()
         try:
             response = self._http.request(method, path, params=params, **content)
         except httpx.HTTPError as error:
@@ -378,14 +367,6 @@ def _png(image: Pixels | PillowImage) -> bytes:
     upright = Pillow.fromarray(image) if isinstance(image, np.ndarray) else upright_copy(image)
     upright.save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-def _name(image: Image) -> str:
-    if isinstance(image, str | Path):
-        return path_text(image)
-    if isinstance(image, bytes):
-        return "<bytes>"
-    return "<array>" if isinstance(image, np.ndarray) else "<image>"
 
 
 def _file_name(image: Image) -> str:

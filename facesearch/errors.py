@@ -1,35 +1,4 @@
-"""Everything facesearch raises on purpose.
-
-    FaceSearchError              message + hint: what to do next
-    |- ConfigError               a setting or an argument that cannot be used
-    |- PhotoError                the file is no usable photo; carries the reason code
-    |- FaceCountError            a photo with the wrong number of faces for what was asked
-    |  |- NoFaceError
-    |  `- MultipleFacesError
-    |- ModelError                a model pack that cannot be used
-    |  |- ModelNotFoundError     not on this machine
-    |  |- ModelIntegrityError    not the file that was expected: size, SHA-256, structure
-    |  `- ProviderError          the execution provider asked for is not available
-    |- GalleryError              the gallery cannot do that
-    |  |- GalleryNotFoundError
-    |  |- UnknownSubjectError
-    |  |- UnknownPhotoError
-    |  |- SubjectExistsError
-    |  |- ModelMismatchError     templates of another model
-    |  |- SchemaOutdatedError    the database was written by another version
-    |  |- DiskFullError
-    |  |- GalleryUnavailableError  its database server does not answer, or the connection broke
-    |  |- UndoError              a correction that cannot be undone, or is not there
-    |  |- GalleryConflictError   others changed the same rows at the same time, again and again
-    |  |- GalleryLockedError     encrypted, and the key is missing or wrong
-    |  |- VectorDatabaseError  its vector database does not answer
-    |  `- CorruptGalleryError
-    |- EvaluationError           data that no honest error rate can be computed from
-    |- ServerError               a server does not answer as it should
-    `- InstallationError         a library is missing or too old, or cannot do its work on this machine
-
-"No match" is a result, not an error.
-"""
+"""Everything facesearch raises on purpose. "No match" is a result, not an error."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ People are named by name, alias or id. Every operation raises a `FaceSearchError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,22 @@ if TYPE_CHECKING:
     )
 
 Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
-"""A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow."""
+"""A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow, whose
+EXIF orientation is applied."""
 
 
 class Operations(Protocol):
-    """Operations on one gallery."""
+    """Operations on one gallery. As a context manager it is closed at the end."""
+
+    def __enter__(self) -> Self:
+        self.require_open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def require_open(self) -> None:
+        """Raise `ConfigError` once this is closed."""
 
     def close(self) -> None:
         """Close what is open. Closing again does nothing; any other use raises `ConfigError` from then on."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from facesearch import arguments
 from facesearch.errors import UnknownPhotoError
+from facesearch.jobs.parts import Parts
 from facesearch.operations import Operations
 from facesearch.store import people, photos, templates
 from facesearch.store import subjects as stored_subjects
@@ -16,21 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from facesearch.config import Settings
     from facesearch.corrections import JournalEntry
-    from facesearch.search.gallery import Gallery
     from facesearch.types import EnrolledPhoto, Subject
 
 
-class PeopleOperations(Operations):
+class PeopleOperations(Parts, Operations):
     """What `Operations` says about people, over a gallery on this machine."""
-
-    settings: Settings
-
-    @property
-    def gallery(self) -> Gallery:
-        """The gallery; `GalleryNotFoundError` where there is none."""
-        raise NotImplementedError
 
     def subjects(self, where: Mapping[str, str] | None = None, *, search: str | None = None) -> list[Subject]:
         found = self.gallery.read(stored_subjects.list_subjects, where)

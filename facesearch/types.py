@@ -32,22 +32,10 @@ Ids: TypeAlias = NDArray[np.int64]
 
 DETECTION_THRESHOLD = 0.5
 """Detections below this score are dropped (0..1); InsightFace's default."""
-PHOTO_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".gif"),
-        *(".bmp", ".dib", ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"),
-    }
-)
-"""Suffixes, in lower case, of files in folders that are taken for photos. A file given by name is always read."""
 _MOST_DIGITS = 17
 """Decimal places of a number below 1 that tell any two floats apart."""
 MAX_SCORE_SHIFT = 0.02
 """Templates of two precisions may meet in one gallery where 99 of 100 scores move by less than this (cosine)."""
-
-
-def is_photo_name(path: Path) -> bool:
-    """Whether a file found in a folder is taken for a photo: by its suffix, and hidden files never are."""
-    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
 def told_apart(value: float, limit: float, digits: int = 0) -> tuple[str, str]:

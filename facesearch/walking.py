@@ -32,6 +32,14 @@ SYSTEM_NAMES: Final = frozenset(
 )
 """Names, in small letters, of files and folders that systems make for themselves: never people, never photos."""
 
+PHOTO_SUFFIXES: Final = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".gif"),
+        *(".bmp", ".dib", ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"),
+    }
+)
+"""Suffixes, in lower case, of files in folders that are taken for photos. A file given by name is always read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unread:
@@ -49,6 +57,11 @@ class Walk:
     files: list[Path] = field(default_factory=list)
     """In the order of their bytes, which no file system and no locale changes."""
     unread: list[Unread] = field(default_factory=list)
+
+
+def is_photo_name(path: Path) -> bool:
+    """Whether a file found in a folder is taken for a photo: by its suffix, and hidden files never are."""
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
 def is_system_name(name: str) -> bool:

@@ -13,7 +13,6 @@ import typer
 from facesearch.cli import (
     audit,
     calibrate,
-    corrections,
     enroll,
     evaluate,
     galleries,
@@ -25,7 +24,7 @@ from facesearch.cli import (
 )
 from facesearch.cli.root import new_app
 
-app = new_app(enroll, query, serve, people, corrections, galleries, models, reembed, evaluate, calibrate, audit)
+app = new_app(enroll, query, serve, people, galleries, models, reembed, evaluate, calibrate, audit)
 
 
 @app.command()

@@ -18,7 +18,8 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle,
 )
-from facesearch.cli.output import pasteable
+from facesearch.cli.output import emit, note, pasteable, print_table
+from facesearch.cli.outputs import guard_outputs
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 from facesearch.names import printable
@@ -59,8 +60,6 @@ def audit(
 
     Example: facesearch audit --html audit.html
     """
-    from facesearch.cli.output import emit, note
-    from facesearch.cli.outputs import guard_outputs
     from facesearch.evaluation.audit import audit_templates
     from facesearch.jobs.calibrate import gallery_templates
 
@@ -112,7 +111,6 @@ def _remedies(known: LabelledTemplates, found: Finding) -> list[str]:
 
 
 def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
-    from facesearch.cli.output import note, print_table
     from facesearch.evaluation.audit import SECTIONS
 
     counts = (
@@ -165,7 +163,6 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
 
 
 def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: Threshold, limit: int) -> str:
-    from facesearch.cli.output import note
     from facesearch.evaluation.audit import audit_page, face_names
     from facesearch.jobs.embeddings import thumbnails
     from facesearch.names import text_path

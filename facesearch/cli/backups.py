@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from facesearch.cli.options import (
-    EngineOptions,
     ForceOption,
     GalleryOption,
     JsonOption,
     ask_key,
-    load_settings,
+    load_gallery_settings,
     open_engine,
 )
+from facesearch.cli.output import emit, note, progress_bar, say, tell
+from facesearch.cli.outputs import guard_outputs, require_not_of_gallery
 from facesearch.errors import ConfigError
 from facesearch.names import path_text
 
@@ -38,8 +40,6 @@ def backup(
 
     Example: facesearch backup gallery.fsbackup
     """
-    from facesearch.cli.output import emit, say
-    from facesearch.cli.outputs import guard_outputs
 
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
@@ -47,10 +47,8 @@ def backup(
 
         guard_outputs(engine, force=force).check(file)
         size, encrypted = write_backup(opened, file, force=force), opened.is_encrypted
-    if json:
-        emit({"file": file, "bytes": size, "encrypted": encrypted})
-    else:
-        say(f"{file}: {size / 1e6:.1f} MB{', encrypted' if encrypted else ''}.")
+    text = f"{file}: {size / 1e6:.1f} MB{', encrypted' if encrypted else ''}."
+    tell({"file": file, "bytes": size, "encrypted": encrypted}, text, json=json)
 
 
 def restore(
@@ -66,18 +64,13 @@ def restore(
 
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
-    from facesearch.cli.output import emit, note, say
-    from facesearch.cli.outputs import require_not_of_gallery
-    from facesearch.jobs.parts import require_gallery_libraries
-
-    settings = load_settings(EngineOptions(gallery=gallery))
+    settings = load_gallery_settings(gallery)
     folder = settings.gallery
     if not isinstance(folder, Path):
         raise ConfigError(
             "A backup file becomes a gallery in a folder.",
             "A gallery in PostgreSQL is brought back with the server's own tools: pg_restore.",
         )
-    require_gallery_libraries()
     from facesearch.errors import GalleryLockedError
     from facesearch.store.backups import restore_backup
 
@@ -91,17 +84,7 @@ def restore(
             raise
         restored = restore_backup(file, folder, passphrase=key, force=force)
     if json:
-        emit(
-            {
-                "gallery": folder.absolute(),
-                "backup_of": restored.created_at,
-                "subjects": restored.subjects,
-                "templates": restored.templates,
-                "erased_again": restored.erased_again,
-                "knew_erased": restored.knew_erased,
-                "keys": list(restored.keys),
-            }
-        )
+        emit({"gallery": folder.absolute(), **asdict(restored)})
         return
     text = f"{folder}: {restored.subjects} people, {restored.templates} templates, as of"
     say(f"{text} {restored.created_at}.")
@@ -138,8 +121,6 @@ def export(
 
     Example: facesearch export people.bundle
     """
-    from facesearch.cli.output import emit, progress_bar, say
-    from facesearch.cli.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
@@ -152,11 +133,9 @@ def export(
             counts = write_bundle(
                 opened, file, crops=crops, key=sign_key, unencrypted=unencrypted, force=force, progress=progress
             )
-    if json:
-        emit({"file": file, "bytes": file.stat().st_size, **counts, "signed": sign_key is not None})
-        return
-    text = f"{counts['subjects']} people, {counts['photos']} photos, {counts['templates']} templates"
-    say(f"{file}: {text}, {file.stat().st_size / 1e6:.1f} MB{', signed' if sign_key else ''}.")
+    size, held = file.stat().st_size, "{subjects} people, {photos} photos, {templates} templates".format_map(counts)
+    text = f"{file}: {held}, {size / 1e6:.1f} MB{', signed' if sign_key else ''}."
+    tell({"file": file, "bytes": size, **counts, "signed": sign_key is not None}, text, json=json)
 
 
 def import_(
@@ -184,8 +163,6 @@ def import_(
 
     Example: facesearch import people.bundle --gallery copy
     """
-    from facesearch.cli.output import emit, note, progress_bar, say
-    from facesearch.cli.outputs import guard_outputs
     from facesearch.versions import require
 
     require("pyarrow")
@@ -195,27 +172,10 @@ def import_(
             from facesearch.store.bundle.reading import read_bundle
 
             done = read_bundle(
-                opened,
-                file,
-                key=verify_key,
-                merge=merge,
-                bring_back_erased=bring_back_erased,
-                progress=progress,
+                opened, file, key=verify_key, merge=merge, bring_back_erased=bring_back_erased, progress=progress
             )
     if json:
-        emit(
-            {
-                "subjects": done.subjects,
-                "photos": done.photos,
-                "faces": done.faces,
-                "templates": done.templates,
-                "merged": done.merged,
-                "photos_known": done.photos_known,
-                "erased": done.erased,
-                "erased_subjects": done.erased_subjects,
-                "verified": done.verified,
-            }
-        )
+        emit(asdict(done))
         return
     say(f"{done.subjects} people, {done.photos} photos and {done.templates} templates are new.")
     if done.merged:

@@ -19,6 +19,8 @@ from facesearch.cli.options import (
     refuse_idle,
     require_there,
 )
+from facesearch.cli.output import emit, note
+from facesearch.cli.outputs import guard_outputs
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,8 +89,6 @@ def calibrate(
     Example: facesearch calibrate --fpir 0.001
     """
     from facesearch.cli.evaluate_output import print_calibration
-    from facesearch.cli.output import emit, note
-    from facesearch.cli.outputs import guard_outputs
     from facesearch.jobs.calibrate import Request, describe
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
@@ -130,7 +130,6 @@ def _refuse_idle(context: typer.Context, people: Path | None, unknown: Path | No
 
 
 def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> None:
-    from facesearch.cli.output import emit, note
     from facesearch.jobs.calibrate import read_calibration_file
     from facesearch.records import ThresholdRecord
 

@@ -18,6 +18,8 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle_index,
 )
+from facesearch.cli.output import emit, note, print_table, progress_bar
+from facesearch.cli.outputs import require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.walking import is_system_folder
 
@@ -89,8 +91,6 @@ def enroll(
 
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
-    from facesearch.cli.output import emit, note, progress_bar
-    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.jobs.sources import collect_sources
 
     if json:  # it takes 30 ms to import
@@ -107,7 +107,7 @@ def enroll(
         if not engine.has_gallery:
             note(f"A new gallery is made in {engine.settings.gallery}.")
         with progress_bar("enrolling", len(sources)) as advance:
-            for outcome in engine.enroll_sources(
+            for outcome in engine.enroll(
                 sources,
                 faces=faces,
                 strict=strict,
@@ -176,7 +176,6 @@ class Summary:
 
     def print(self) -> None:
         """The table on stdout, what needs a look on stderr."""
-        from facesearch.cli.output import note, print_table
 
         always = ["enrolled", "unchanged"]
         names = always + sorted(name for name in self._counts if name not in always)

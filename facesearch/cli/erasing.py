@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, NameArgument, open_engine, refuse_idle
+from facesearch.cli.output import emit, note, print_records, say
+from facesearch.cli.outputs import guard_outputs
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 
@@ -42,7 +44,6 @@ def forget(
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
-    from facesearch.cli.outputs import guard_outputs
     from facesearch.store import people
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
@@ -66,8 +67,6 @@ def expire(
 
     Example: facesearch people expire --dry-run
     """
-    from facesearch.cli.output import note, print_records
-    from facesearch.cli.outputs import guard_outputs
     from facesearch.jobs.erasure import purge_removed
     from facesearch.records import SubjectRecord
     from facesearch.store import people
@@ -106,7 +105,6 @@ def _confirm(question: str, yes: bool) -> None:
 
 
 def _hand_over(receipts: Sequence[dict[str, Any]], file: Output | None, *, json: bool) -> None:
-    from facesearch.cli.output import emit
 
     for each in receipts:
         if json:
@@ -119,7 +117,6 @@ def _hand_over(receipts: Sequence[dict[str, Any]], file: Output | None, *, json:
 
 
 def _print(receipt: dict[str, Any]) -> None:
-    from facesearch.cli.output import note, say
 
     removed, scan = receipt["removed"], receipt["scan"]
     who = ", ".join(receipt["subjects"])
@@ -160,7 +157,6 @@ def _print(receipt: dict[str, Any]) -> None:
 
 def _name_files(files: Sequence[str]) -> None:
     """Say which files would bring the people back if `enroll` were told to."""
-    from facesearch.cli.output import note
 
     if not files:
         return

@@ -15,10 +15,11 @@ from facesearch.cli.options import (
     JsonOption,
     ask_key,
     engine_options,
-    load_settings,
+    load_gallery_settings,
     open_engine,
 )
-from facesearch.cli.output import pasteable
+from facesearch.cli.output import emit, note, pasteable, print_records, print_table, progress_bar, tell
+from facesearch.cli.outputs import require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.errors import ConfigError
 
@@ -44,16 +45,11 @@ def register(app: typer.Typer) -> None:
 
 
 @engine_options("gallery", "pack", "provider", "threshold")
-def info(
-    *,
-    options: EngineOptions,
-    json: JsonOption = False,
-) -> None:
+def info(*, options: EngineOptions, json: JsonOption = False) -> None:
     """Show the gallery, its counts, the model, the index and the execution provider.
 
     Example: facesearch info
     """
-    from facesearch.cli.output import emit, note, print_table
 
     with open_engine(options) as engine:
         record = engine.describe()
@@ -69,7 +65,7 @@ def _shown(key: str, value: Any) -> str | Path:
     if key in {"gallery", "pack"} and isinstance(value, str) and "://" not in value:
         return Path(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {item}" for key, item in value.items())
+        return _joined(value, by=": ")
     return "" if value is None else str(value)
 
 
@@ -86,17 +82,13 @@ def check(
 
     Example: facesearch check
     """
-    from facesearch.cli.output import emit, say
     from facesearch.records import FindingRecord
 
     sound = True
     with open_engine(gallery=gallery) as engine:
         for finding in engine.check(fix=fix):
             sound = sound and finding.ok
-            if json:
-                emit(FindingRecord.of(finding))
-            else:
-                say(_line(finding))
+            tell(FindingRecord.of(finding), _line(finding), json=json)
     if not json:
         typer.echo("The gallery is sound." if sound else "The gallery has faults.")
     raise typer.Exit(0 if sound else EXIT_NEGATIVE)
@@ -123,25 +115,14 @@ def reindex(
 
     Example: facesearch reindex --index milvus
     """
-    from facesearch.cli.output import emit, progress_bar
     from facesearch.types import IndexKind
 
     own = index if index in set(IndexKind) else None
     with open_engine(EngineOptions(gallery=gallery, index=own)) as engine:
         templates = engine.counts()["templates"]
         with progress_bar("indexing", templates, "templates") as advance:
-            handed = 0
-
-            def progress(done: int, _total: int) -> None:
-                nonlocal handed
-                advance(done - handed)
-                handed = done
-
-            count = engine.reindex(index, progress)
-    if json:
-        emit({"templates": count})
-    else:
-        typer.echo(f"The index holds {count} templates.")
+            count = engine.reindex(index, lambda done, _total: advance(to=done))
+    tell({"templates": count}, f"The index holds {count} templates.", json=json)
 
 
 def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
@@ -149,13 +130,9 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
     Example: facesearch db upgrade
     """
-    from facesearch.cli.output import emit, note
-    from facesearch.jobs.parts import require_gallery_libraries
-
-    require_gallery_libraries()
+    settings = load_gallery_settings(gallery)
     from facesearch.store.opening import upgrade_gallery
 
-    settings = load_settings(EngineOptions(gallery=gallery))
     place = settings.gallery
     before, after = upgrade_gallery(place, settings.key)
     if json:
@@ -180,22 +157,19 @@ def log(
 
     Example: facesearch log --since 2026-01-01 --action people
     """
-    from facesearch.cli.output import print_records
     from facesearch.store import audit
 
     moment = _moment(since) if since else None
     with open_engine(gallery=gallery) as engine:
         events = engine.gallery.read(audit.events, since=moment, action=action, last=last)
-    records = (
-        {"id": each.event_id, "at": each.at, "actor": each.actor, "action": each.action, "detail": each.detail}
-        for each in events
-    )
+    names = ("at", "actor", "action", "detail")
+    records = ({"id": each.event_id, **{name: getattr(each, name) for name in names}} for each in events)
     rows = ((each.at, each.actor, each.action, _joined(each.detail)) for each in events)
     print_records(records, ("time (UTC)", "who", "what", ""), rows, json=json)
 
 
-def _joined(detail: Mapping[str, object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in detail.items())
+def _joined(values: Mapping[str, object], by: str = " ") -> str:
+    return ", ".join(f"{key}{by}{value}" for key, value in values.items())
 
 
 def _moment(text: str) -> str:
@@ -221,12 +195,7 @@ def init(
 
     Example: facesearch init --encrypted
     """
-    from facesearch.cli.output import emit, note
-    from facesearch.cli.outputs import require_not_of_gallery
-    from facesearch.jobs.parts import require_gallery_libraries
-
-    settings = load_settings(EngineOptions(gallery=gallery))
-    require_gallery_libraries()
+    settings = load_gallery_settings(gallery)
     from facesearch.search.gallery import create_gallery
 
     key = settings.key
@@ -257,13 +226,9 @@ def rekey(
 
     Example: facesearch rekey --new-key-file new.key
     """
-    from facesearch.cli.output import emit, note
-    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.config import read_key_file
-    from facesearch.jobs.parts import require_gallery_libraries
 
-    settings = load_settings(EngineOptions(gallery=gallery))
-    require_gallery_libraries()
+    settings = load_gallery_settings(gallery)
     from facesearch.store.opening import change_passphrase
 
     old = settings.key or ask_key()

@@ -225,6 +225,14 @@ def load_settings(options: EngineOptions) -> Settings:
     return settings
 
 
+def load_gallery_settings(gallery: str | None) -> Settings:
+    """`load_settings` for work on a gallery that is not opened as one. Raises `InstallationError`."""
+    from facesearch.jobs.parts import require_gallery_libraries
+
+    require_gallery_libraries()
+    return load_settings(EngineOptions(gallery=gallery))
+
+
 def ask_key(question: str = "Key of the gallery", *, confirm: bool = False) -> str | None:
     """Ask for a key where somebody can answer; None where nobody can."""
     if not sys.stdin.isatty():

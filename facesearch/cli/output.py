@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from facesearch.records import Record
+    from facesearch.types import Subject
 
 PHOTO: Final = "photo"
 """Header of columns that name photos, whose texts are paths."""
@@ -78,6 +79,21 @@ def emit(record: Mapping[str, Any] | Record) -> None:
     """One NDJSON line on stdout, at once: whoever reads along sees what is done. A `Path` is written as its text."""
     sys.stdout.write(json_line(record if isinstance(record, Mapping) else record.model_dump(mode="json")) + "\n")
     sys.stdout.flush()
+
+
+def tell(record: Mapping[str, Any] | Record, text: str, *, json: bool) -> None:
+    """Print a result: the record as NDJSON, or else `text`, a line for the person."""
+    if json:
+        emit(record)
+    else:
+        say(text)
+
+
+def tell_person(subject: Subject, text: str, *, json: bool) -> None:
+    """`tell` for what was done to a person."""
+    from facesearch.records import SubjectRecord
+
+    tell(SubjectRecord.of(subject), text, json=json)
 
 
 def print_records(
@@ -194,10 +210,10 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def progress_bar(label: str, total: int | None, unit: str = "photos") -> Iterator[Callable[..., None]]:
     """A bar with rate and remaining time on stderr, where that is a terminal; yields the function that advances it.
 
-    That function takes by how much, else by one. A `total` of None is not known.
+    That function takes by how much, else by one, or `to` how much. A `total` of None is not known.
     """
     if _quiet.get() or not sys.stderr.isatty():
-        yield lambda _count=1: None
+        yield lambda *_args, **_options: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -213,9 +229,9 @@ def progress_bar(label: str, total: int | None, unit: str = "photos") -> Iterato
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total, rate="")
 
-        def advance(count: int = 1) -> None:
-            done = bar.tasks[0].completed + count
-            bar.update(task, advance=count, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f} {unit}/s")
+        def advance(count: int = 1, to: int | None = None) -> None:
+            done = bar.tasks[0].completed + count if to is None else to
+            bar.update(task, completed=done, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f} {unit}/s")
 
         yield advance
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from facesearch.errors import ConfigError
 from facesearch.names import is_folder, is_there
 from facesearch.outputs import Outputs
-from facesearch.store import photos as stored_photos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +29,8 @@ def guard_outputs(engine: FaceSearch, inputs: Iterable[Path] = (), *, force: boo
         if settings.pack is not None:
             yield Path(settings.pack).expanduser()
         if engine.has_gallery:
+            from facesearch.store import photos as stored_photos
+
             yield from engine.gallery.read(stored_photos.photo_paths)
 
     return _guarded(settings, inputs, kept, force=force)

@@ -1,21 +1,29 @@
-"""`facesearch people`: who is enrolled, and changing that."""
+"""`facesearch people`, `history` and `undo`: who is enrolled, and correcting that."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facesearch.cli import corrections, erasing
+from facesearch.cli import erasing
 from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, complete_people, open_engine
+from facesearch.cli.output import emit, note, print_records, print_table, say, tell, tell_person
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from facesearch.types import Subject
+    from collections.abc import Mapping, Sequence
 
+    from facesearch.search.gallery import Gallery
+
+PhotosArgument = Annotated[
+    list[str], typer.Argument(metavar="PHOTO...", help="Enrolled photos, as `people show` names them.")
+]
 OtherArgument = Annotated[str, typer.Argument(metavar="OTHER", help="Another name of the person.")]
 
 
@@ -24,7 +32,7 @@ def register(app: typer.Typer) -> None:
     people = new_group("Who is enrolled: list, show, change, remove, forget.")
     people.command("list")(list_people)
     people.command("set")(set_attributes)
-    for command in (show, rename, merge, remove, corrections.move, corrections.confirm, erasing.forget, erasing.expire):
+    for command in (show, rename, merge, remove, move, confirm, erasing.forget, erasing.expire):
         people.command()(command)
     aliases = new_group("Other names by which folders and people call a person.")
     aliases.command("add")(add_alias)
@@ -32,6 +40,8 @@ def register(app: typer.Typer) -> None:
     aliases.command("list")(list_aliases)
     people.add_typer(aliases, name="alias")
     app.add_typer(people, name="people")
+    app.command()(history)
+    app.command()(undo)
 
 
 def list_people(
@@ -46,7 +56,6 @@ def list_people(
     Example: facesearch people list --where team=design
     """
     from facesearch.arguments import key_values
-    from facesearch.cli.output import note, print_records
     from facesearch.records import SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
@@ -62,7 +71,6 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
 
     Example: facesearch people show "Ada Lovelace"
     """
-    from facesearch.cli.output import emit, print_table, say
     from facesearch.records import EnrolledPhotoRecord, SubjectRecord
 
     with open_engine(gallery=gallery) as engine:
@@ -91,7 +99,7 @@ def rename(
     """
     with open_engine(gallery=gallery) as engine:
         subject = engine.rename_subject(name, new)
-    _done(f"{name} is now called {new}.", subject, json=json)
+    tell_person(subject, f"{name} is now called {new}.", json=json)
 
 
 def merge(
@@ -110,7 +118,7 @@ def merge(
     """
     with open_engine(gallery=gallery) as engine:
         subject = engine.merge_subjects(source, target)
-    _done(f"{source} and {target} are one person now: {target}.", subject, json=json)
+    tell_person(subject, f"{source} and {target} are one person now: {target}.", json=json)
 
 
 def set_attributes(
@@ -129,7 +137,7 @@ def set_attributes(
     changes = {key: value or None for key, value in key_values(pairs, example).items()}
     with open_engine(gallery=gallery) as engine:
         subject = engine.set_attributes(name, changes)
-    _done(f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}", subject, json=json)
+    tell_person(subject, f"{subject.name}: {_attributes(subject.attributes) or 'no attributes'}", json=json)
 
 
 def add_alias(
@@ -141,7 +149,7 @@ def add_alias(
     """
     with open_engine(gallery=gallery) as engine:
         subject = engine.add_alias(name, other)
-    _done(f"{subject.name} is also called: {', '.join(subject.aliases) or 'nothing else'}", subject, json=json)
+    tell_person(subject, f"{subject.name} is also called: {', '.join(subject.aliases) or 'nothing else'}", json=json)
 
 
 def remove_alias(
@@ -153,7 +161,7 @@ def remove_alias(
     """
     with open_engine(gallery=gallery) as engine:
         subject = engine.remove_alias(name, other)
-    _done(f"{subject.name} is no longer called {other}.", subject, json=json)
+    tell_person(subject, f"{subject.name} is no longer called {other}.", json=json)
 
 
 def list_aliases(
@@ -165,7 +173,6 @@ def list_aliases(
 
     Example: facesearch people alias list
     """
-    from facesearch.cli.output import print_records
 
     with open_engine(gallery=gallery) as engine:
         found = engine.subjects() if name is None else [engine.subject(name)]
@@ -187,7 +194,6 @@ def remove(
 
     Example: facesearch people remove "Ada Lovelace"
     """
-    from facesearch.cli.output import note
     from facesearch.store.journal import KEPT_DAYS
 
     with open_engine(gallery=gallery) as engine:
@@ -198,21 +204,102 @@ def remove(
             typer.confirm(f"Remove {name} ({subject.photos} photos, {subject.templates} templates)?", abort=True)
         removed = engine.remove_subject(subject.subject_id)
         (entry,) = engine.history(last=1, who=subject.subject_id)
-    _done(f"{name} is removed: {removed.photos} photos, {removed.templates} templates.", removed, json=json)
+    tell_person(removed, f"{name} is removed: {removed.photos} photos, {removed.templates} templates.", json=json)
     note(f"To bring the person back within {KEPT_DAYS} days: facesearch undo {entry.entry_id}")
 
 
-def _attributes(attributes: object) -> str:
-    assert isinstance(attributes, dict)
+def history(
+    last: Annotated[int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the last N.")] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            "--person", metavar="NAME", autocompletion=complete_people, help="Only what concerns this person."
+        ),
+    ] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what was corrected: renames, merges, moves, attributes, removals. Newest first, with names.
+
+    Example: facesearch history --person "Ada Lovelace"
+    """
+    from facesearch.records import HistoryRecord
+
+    with open_engine(gallery=gallery) as engine:
+        found = engine.history(last=last, who=person)
+    rows = ((each.entry_id, each.at, each.actor, each.what, each.state) for each in found)
+    print_records(map(HistoryRecord.of, found), ("entry", "time (UTC)", "who", "what", ""), rows, json=json)
+
+
+def undo(
+    entry: Annotated[
+        int | None, typer.Argument(metavar="[ENTRY]", help="An entry of `facesearch history`; else the newest.")
+    ] = None,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put back exactly what a correction changed: names, attributes, photos and ids.
+
+    It is refused where the same was changed again since, or where the person was forgotten. Removals can be undone for
+    30 days. An undo is an entry itself, which can be undone.
+
+    Example: facesearch undo 12
+    """
+    from facesearch.records import HistoryRecord
+
+    with open_engine(gallery=gallery) as engine:
+        undone, counts = engine.undo(entry), engine.counts()
+    if lacking := counts["faces"] - counts["templates"]:
+        note(f"{lacking} faces have no template of the model in use, so nobody finds them. Run: facesearch reembed")
+    tell(HistoryRecord.of(undone), f"Entry {undone.entry_id} is undone: {undone.what}.", json=json)
+    note(f"To make it hold again: facesearch undo {undone.undone_by}")
+
+
+def move(
+    photos: PhotosArgument,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="NAME", autocompletion=complete_people, help="The person in the photos."),
+    ],
+    new: Annotated[bool, typer.Option("--new", help="Make a person of that name where there is none.")] = False,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say that enrolled photos show somebody else. Enrolling their folders again does not change that.
+
+    Example: facesearch people move people/Ada/7.jpg --to "Mary Somerville"
+    """
+    from facesearch.store import people
+
+    with open_engine(gallery=gallery) as engine:
+        engine.gallery.change(people.move_photos, _enrolled(engine.gallery, photos), to, create=new)
+        subject = engine.gallery.read(people.find, to)
+    text = f"{len(photos)} photos are {subject.name}'s, who has {subject.photos} in all."
+    tell_person(subject, text, json=json)
+
+
+def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
+    """Say that enrolled photos show whom they are enrolled as. What they conflicted with is settled then.
+
+    Example: facesearch people confirm people/Ada/7.jpg
+    """
+    from facesearch.store import people
+
+    with open_engine(gallery=gallery) as engine:
+        confirmed = engine.gallery.write(people.confirm_photos, _enrolled(engine.gallery, photos))
+    tell({"confirmed": confirmed}, f"{confirmed} photos are confirmed.", json=json)
+
+
+def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
+    """The paths under which these photos are enrolled: as typed, or as the text form that commands print."""
+    from facesearch.names import text_path
+    from facesearch.store.photos import find_photos, is_upload
+
+    typed = [Path(photo) for photo in photos]
+    exact = [path if is_upload(path) else Path(os.path.abspath(path)) for path in typed]  # noqa: PTH100  # keeps links
+    known = gallery.read(find_photos, exact)
+    return [path if path in known else text_path(os.fspath(path)) for path in exact]
+
+
+def _attributes(attributes: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(attributes.items()))
-
-
-def _done(text: str, subject: Subject, *, json: bool) -> None:
-    """Say what was done, or print the person it was done to."""
-    from facesearch.cli.output import emit, say
-    from facesearch.records import SubjectRecord
-
-    if json:
-        emit(SubjectRecord.of(subject))
-    else:
-        say(text)

@@ -19,6 +19,8 @@ from facesearch.cli.options import (
     refuse_idle_index,
     require_there,
 )
+from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar, say
+from facesearch.cli.outputs import guard_outputs, place_drawings, require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.errors import ConfigError
 
@@ -79,8 +81,6 @@ def query(
     Example: facesearch query photo.jpg --annotate who.jpg
     """
     from facesearch.arguments import key_values
-    from facesearch.cli.output import emit, note, print_csv, progress_bar
-    from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import draw_results
     from facesearch.names import path_text
 
@@ -125,7 +125,6 @@ def query(
 
 
 def _say_notes(results: Sequence[SearchResult]) -> None:
-    from facesearch.cli.output import note
 
     for photo, remark in dict.fromkeys((result.photo, result.note) for result in results if result.note):
         note(f"{photo}: {remark}")
@@ -162,7 +161,6 @@ def _print_results(results: Sequence[SearchResult], nobody: str, *, every_candid
 
     `nobody` says why a face has no candidate.
     """
-    from facesearch.cli.output import print_table
 
     if every_candidate:
         rows = (row for result in results for row in _candidate_rows(result, nobody))
@@ -221,8 +219,6 @@ def verify(
 
     Example: facesearch verify a.jpg b.jpg
     """
-    from facesearch.cli.output import emit, note, say
-    from facesearch.cli.outputs import require_not_of_gallery
     from facesearch.names import path_text
 
     if a == b == STDIN:
@@ -270,8 +266,6 @@ def detect(
 
     Example: facesearch detect party/ --annotate found/
     """
-    from facesearch.cli.output import print_table, progress_bar
-    from facesearch.cli.outputs import guard_outputs, place_drawings
     from facesearch.jobs.probes import write_embeddings
 
     paths, piped = _find_photos(photos), _read_pipe(photos)
@@ -307,7 +301,6 @@ def _detect_exit(rows: Sequence[Sequence[object]]) -> int:
 def _detect_photo(
     path: Path, photo: Extraction[Path | bytes], out: Output | None, *, json: bool
 ) -> list[Sequence[object]]:
-    from facesearch.cli.output import emit, note
     from facesearch.jobs.probes import draw_faces
     from facesearch.names import path_text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle,
 )
+from facesearch.cli.output import emit, note, print_table, progress_bar, say, tell
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
 
@@ -65,7 +67,6 @@ def reembed(
 
     Example: facesearch reembed --rollback
     """
-    from facesearch.cli.output import note
 
     if rollback and (activate or options.pack):
         raise ConfigError("--rollback goes back to the previous model.", "Use it without --activate and --pack.")
@@ -92,7 +93,6 @@ def reembed(
 
 def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> int:
     """Show a re-embedding; returns how many faces still lack a template."""
-    from facesearch.cli.output import emit, note, print_table, progress_bar
 
     counts: Counter[str] = Counter()
     listed: list[str] = []
@@ -106,18 +106,8 @@ def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> in
                 listed.append(f"{outcome.status.value:8} {reason:18} {outcome.photo}: {outcome.rejection.detail}")
             advance(outcome.templates + outcome.missing)
             if json:
-                why = outcome.rejection
-                emit(
-                    {
-                        "photo": outcome.photo,
-                        "status": outcome.status,
-                        "reason": why and why.reason,
-                        "detail": why and why.detail,
-                        "templates": outcome.templates,
-                        "missing": outcome.missing,
-                        "from_crop": outcome.from_crop,
-                    }
-                )
+                record = asdict(outcome)
+                emit({**record, **(record.pop("rejection") or {"reason": None, "detail": None})})
     if not json:
         names = ["embedded", *sorted(name for name in counts if name != "embedded")]
         print_table(("photos", "count"), [*((name, counts[name]) for name in names), ("total", counts.total())])
@@ -130,7 +120,6 @@ def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> in
 
 
 def _tell_next(engine: FaceSearch, missing: int) -> None:
-    from facesearch.cli.output import note
     from facesearch.store.models import options_of
 
     active, new = engine.gallery.model(), engine.model
@@ -146,7 +135,6 @@ def _tell_next(engine: FaceSearch, missing: int) -> None:
 
 
 def _tell_switch(switch: Switch, *, json: bool) -> None:
-    from facesearch.cli.output import emit, note, say
 
     model_id = switch.model.model_id
     if json:
@@ -179,20 +167,9 @@ def retire(
 
     Example: facesearch models retire w600k_r50-0123456789ab
     """
-    from facesearch.cli.output import emit, say
 
     with open_engine(gallery=gallery) as engine:
         retired = engine.model_change.retire(model, allow_missing=allow_missing)
-    if json:
-        emit(
-            {
-                "model": retired.model_id,
-                "templates": retired.templates,
-                "faces": retired.faces,
-                "subjects": retired.subjects,
-            }
-        )
-        return
     text = f"{retired.templates} templates of {retired.model_id} are removed"
     also = f", with {retired.faces} faces that had no other and {retired.subjects} people left without any"
-    say(f"{text}{also if retired.faces else ''}.")
+    tell(asdict(retired), f"{text}{also if retired.faces else ''}.", json=json)

@@ -16,6 +16,7 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle_index,
 )
+from facesearch.cli.output import emit, note, print_records, say
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 
@@ -60,7 +61,6 @@ def serve(
 
     Example: facesearch serve --port 8000
     """
-    from facesearch.cli.output import emit, note, say
 
     def ready(url: str) -> None:
         if json:
@@ -110,7 +110,6 @@ def create(
 
     Example: facesearch keys create web-shop --scope read --scope enroll
     """
-    from facesearch.cli.output import emit, note
 
     scopes = scope or ["read"]
     with _store(gallery, create=True) as store:
@@ -127,7 +126,6 @@ def list_keys(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
     Example: facesearch keys list
     """
-    from facesearch.cli.output import print_records
 
     with _store(gallery) as store:
         found = store.active()
@@ -145,7 +143,6 @@ def revoke(
 
     Example: facesearch keys revoke web-shop
     """
-    from facesearch.cli.output import emit, note
 
     with _store(gallery) as store:
         store.revoke(name)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def check_parts(parts: Parts, *, fix: bool) -> Iterator[Finding]:
     """As `FaceSearch.check`."""
     try:
-        yield from check_gallery(parts.gallery(), fix=fix)
+        yield from check_gallery(parts.gallery, fix=fix)
     except CorruptGalleryError as error:
         yield _failure("database", error)
         return
     try:
-        model = parts.gallery().model()
+        model = parts.gallery.model()
     except CorruptGalleryError:  # a finding has named the damaged row
         return
     if model is not None:

@@ -72,7 +72,7 @@ def _known(folders: Collection[Path], parts: Parts) -> set[Path]:
     if not parts.has_gallery:
         return set()
     names = {folder: clean_name(person_name(folder.name)) for folder in folders if _can_be_a_person(folder)}
-    ids = parts.gallery().read(subjects.ids_by_name, list(names.values()))
+    ids = parts.gallery.read(subjects.ids_by_name, list(names.values()))
     return {folder for folder, name in names.items() if name in ids}
 
 

@@ -6,76 +6,124 @@ import logging
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER
-from facesearch.errors import GalleryError, GalleryNotFoundError
+from facesearch import arguments
+from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER, Settings
+from facesearch.errors import ConfigError, GalleryError, GalleryNotFoundError
+from facesearch.jobs.thresholds import describe_basis, outgrown, read_calibration, require_calibration_of
 from facesearch.names import path_text
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.recognition.runtime import choose_provider, parse_precision
-from facesearch.store import audit, models
-from facesearch.types import MAX_SCORE_SHIFT, mixing_shift
+from facesearch.store import audit, models, templates
+from facesearch.types import MAX_SCORE_SHIFT, Threshold, mixing_shift
 from facesearch.versions import require, require_sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from facesearch.config import Settings
+    from facesearch.evaluation.calibration import Calibration
     from facesearch.recognition.packs.store import ModelPack
     from facesearch.search.gallery import Gallery
     from facesearch.types import ModelInfo, SearchResult
 
 
+log = logging.getLogger("facesearch")
+
+
 class Parts:
     """The gallery and the models that settings name; where they leave something open, what the gallery was made with.
 
-    Safe to use from several threads.
+    The base of `FaceSearch`. Safe to use from several threads.
     """
 
     def __init__(
         self,
         settings: Settings,
-        progress: Callable[[int, int | None], None] | None,
-        notice: Callable[[str], None] | None,
-        ask_key: Callable[[], str | None] | None,
+        *,
+        progress: Callable[[int, int | None], None] | None = None,
+        notice: Callable[[str], None] | None = None,
+        ask_key: Callable[[], str | None] | None = None,
     ) -> None:
-        """As of `FaceSearch`."""
-        self.settings = settings
+        """`progress` hears of a model download (bytes so far, bytes in all); `notice` gets what people should read.
+
+        `ask_key` is asked for the key of an encrypted gallery where the settings have none.
+        """
+        if not isinstance(settings, Settings):
+            raise ConfigError(
+                f"The settings are {arguments.shown(settings)}.", 'Open an engine with FaceSearch.open("data").'
+            )
+        self._settings = settings
         self._progress = progress
         self._notice = notice
         self._ask_key = ask_key
         self._lock = threading.RLock()
         self._gallery: Gallery | None = None
-        self.is_closed = False
+        self._queries: Counter[str] = Counter()
+        """What was decided since the audit log was told."""
+        self._is_closed = False
 
-    def share(self, gallery: Gallery, pack: ModelPack) -> None:
-        """Use these, which somebody else has opened."""
-        self._gallery = gallery
-        self.pack = pack
+    @property
+    def settings(self) -> Settings:
+        """What a user chose. Everything else needs it: it raises `ConfigError` once the engine is closed."""
+        self.require_open()
+        return self._settings
 
-    def close(self, last: Callable[[Gallery], None]) -> None:
-        """Close the gallery, if it is open, once `last` has had it; closing again does nothing."""
+    def require_open(self) -> None:
+        """Raise `ConfigError` once the engine is closed."""
+        if self._is_closed:
+            raise ConfigError("The engine is closed.", "Open another: FaceSearch.open(...)")
+
+    def close(self) -> None:
+        """Write the queries into the audit log and the index cache if it is behind, and close the gallery.
+
+        Closing again does nothing; any other use of a closed engine raises `ConfigError`.
+        """
         with self._lock:
-            self.is_closed = True
+            self._is_closed = True
+            for name in ("packs", "pack", "extractor"):
+                self.__dict__.pop(name, None)
             if self._gallery is not None:
-                last(self._gallery)
+                if self._queries:
+                    self._record(self._gallery, "query", self._queries)
                 self._gallery.close()
                 self._gallery = None
 
+    def beside(self, pack: str | None = None) -> Self:
+        """An engine with that pack, or this one's, over the gallery that this one has open and will close.
+
+        Raises `ModelNotFoundError` where the pack is not on this machine: none is downloaded.
+        """
+        if pack is not None:
+            arguments.text("pack", pack)
+        other = type(self)(replace(self.settings, pack=pack) if pack else self.settings)
+        other._gallery = self.ensure_gallery()
+        other.pack = self.packs.find(pack) if pack else self.pack
+        return other
+
     # -- the gallery
 
-    def gallery(self, *, create: bool = False) -> Gallery:
-        """The gallery; with `create`, made where there is none, else `GalleryNotFoundError`."""
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery; `GalleryNotFoundError` where there is none."""
+        return self._open_gallery(create=False)
+
+    def ensure_gallery(self) -> Gallery:
+        """The gallery, made where there is none. Raises `GalleryError`."""
+        return self._open_gallery(create=True)
+
+    def _open_gallery(self, *, create: bool) -> Gallery:
         with self._lock:
             if self._gallery is None:
+                settings = self.settings
                 require_gallery_libraries()
                 from facesearch.search.gallery import Gallery
 
-                settings = self.settings
                 self._gallery = Gallery.open(
                     settings.gallery,
                     create=create,
@@ -85,19 +133,30 @@ class Parts:
                 )
             return self._gallery
 
+    @contextmanager
+    def whole_gallery(self) -> Iterator[Gallery]:
+        """The gallery; where there is none, a new one that is there when the block ends without an error."""
+        if self.has_gallery:
+            yield self.gallery
+            return
+        from facesearch.search.gallery import new_gallery
+
+        with new_gallery(self.settings.gallery, self.settings.key) as gallery:
+            yield gallery
+
     def require_named_gallery(self) -> None:
         """Raise `GalleryNotFoundError` where the settings name a gallery that is not there.
 
         What works without a gallery would otherwise use another model and another threshold than was asked for.
         """
         if self.settings.gallery_is_named:
-            self.gallery()
+            _ = self.gallery
 
     @property
     def has_gallery(self) -> bool:
         """Whether there is a gallery to search."""
         try:
-            self.gallery()
+            _ = self.gallery
         except GalleryNotFoundError:
             return False
         return True
@@ -123,7 +182,7 @@ class Parts:
 
     def made_with(self) -> ModelInfo | None:
         """The gallery's model, or the one that it had last; None where there is no gallery, or none in it."""
-        return self.gallery().read(models.last_model) if self.has_gallery else None
+        return self.gallery.read(models.last_model) if self.has_gallery else None
 
     # -- the models
 
@@ -183,13 +242,75 @@ class Parts:
         known = self.pack.name in KNOWN_PACKS
         return replace(info, pack=info.pack if known else path_text(self.pack.recognizer.path.parent.absolute()))
 
-    def open_for_search(self) -> None:
-        """Open the index while the networks are opened: onnxruntime leaves the interpreter to others meanwhile."""
-        gallery = self.gallery()
+    # -- what scores mean
+
+    @property
+    def threshold(self) -> Threshold:
+        """The similarity threshold in force and where it comes from: given, calibrated for this gallery, or the pack's.
+
+        Raises `ModelMismatchError` where the calibration was made with other settings or files.
+        """
+        chosen, info = self.settings.threshold, self.extractor.info
+        if chosen is not None:
+            return Threshold(chosen, "given")
+        calibration = self.calibration
+        # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
+        if calibration is None or calibration.model_id != info.model_id:
+            return Threshold(info.threshold, info.threshold_basis)
+        require_calibration_of(calibration, info, "The gallery's calibration")
+        return Threshold(calibration.threshold, describe_basis(calibration))
+
+    def _threshold_for(self, given: float | None) -> Threshold:
+        """The threshold that one call was given, else the one in force."""
+        return self.threshold if given is None else Threshold(arguments.number("threshold", given, -1, 1), "given")
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The gallery's calibration, or None."""
+        document = self.gallery.read(models.calibration) if self.has_gallery else None
+        return None if document is None else read_calibration(document)
+
+    @property
+    def threshold_warning(self) -> str | None:
+        """Why the threshold in force no longer holds what it promises, or None."""
+        if self.settings.threshold is not None or not self.has_gallery:
+            return None
+        return outgrown(self.calibration, self.gallery.read(templates.counts)["subjects"])
+
+    def open_for_search(self, threshold: float | None = None) -> tuple[Gallery, Threshold]:
+        """The gallery with its index and the models opened, and the threshold to search with.
+
+        Raises `ModelMismatchError` where the gallery's templates are of another model.
+        """
+        gallery = self.gallery
         if "extractor" not in self.__dict__:
-            with ThreadPoolExecutor(1) as other:
+            with ThreadPoolExecutor(1) as other:  # onnxruntime leaves the interpreter to others meanwhile
                 other.submit(gallery.open_index)  # what goes wrong there, the search meets again
                 _ = self.extractor
+        gallery.require_model(self.extractor.info)
+        return gallery, self._threshold_for(threshold)
+
+    # -- the audit log
+
+    def count_query(self, results: Sequence[SearchResult]) -> None:
+        """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
+        self.require_open()
+        with self._lock:
+            self._queries.update(each.decision.value for each in results)
+            self._queries["photos"] += 1
+
+    def record_use(self, action: str, counts: Mapping[str, int]) -> None:
+        """Write that the gallery was read into its audit log; one that cannot be written to goes without, and says so.
+
+        `counts` holds no names, faces or vectors.
+        """
+        self._record(self.gallery, action, counts)
+
+    def _record(self, gallery: Gallery, action: str, counts: Mapping[str, int]) -> None:
+        try:
+            gallery.write(audit.record, action, dict(counts))
+        except GalleryError as error:
+            (self._notice or log.warning)(f"This {action} is not in the audit log: {error.message}")
 
 
 def require_gallery_libraries() -> None:
@@ -198,37 +319,3 @@ def require_gallery_libraries() -> None:
     from facesearch.store.drivers import sqlite_module
 
     require_sqlite(sqlite_module().sqlite_version_info)
-
-
-log = logging.getLogger("facesearch")
-
-
-class QueryLog:
-    """Counts queries until they are written. Safe to use from several threads."""
-
-    def __init__(self, notice: Callable[[str], None] | None) -> None:
-        """`notice` gets what people should read."""
-        self._say = notice or log.warning
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-        """What the audit log has not been told yet."""
-
-    def count(self, results: Sequence[SearchResult]) -> None:
-        """Count what was decided on one photo."""
-        with self._lock:
-            self._counts.update(each.decision.value for each in results)
-            self._counts["photos"] += 1
-
-    def write(self, gallery: Gallery) -> None:
-        """Write one event of what was counted since the last."""
-        with self._lock:
-            counts, self._counts = dict(self._counts), Counter()
-        if counts:
-            self.record(gallery, "query", counts)
-
-    def record(self, gallery: Gallery, action: str, counts: Mapping[str, int]) -> None:
-        """Write an event; a log that cannot be written to goes without, and says so."""
-        try:
-            gallery.write(audit.record, action, counts)
-        except GalleryError as error:
-            self._say(f"This {action} is not in the audit log: {error.message}")

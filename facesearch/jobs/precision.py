@@ -19,8 +19,8 @@ from facesearch.recognition.packs.precision import Measurement, PrecisionRecord,
 from facesearch.recognition.packs.quantize import collect_calibration, quantize_pack
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.runtime import PRECISIONS, choose_provider
-from facesearch.types import Precision, Vectors, is_photo_name
-from facesearch.walking import walk
+from facesearch.types import Precision, Vectors
+from facesearch.walking import is_photo_name, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,14 +36,11 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image as PillowImage
 
+    from facesearch.operations import Image
     from facesearch.outputs import Output
     from facesearch.recognition.extractor import Extractor
     from facesearch.search.gallery import Gallery
     from facesearch.types import Vector, Vectors
-
-Image: TypeAlias = "Path | str | bytes | Pixels | PillowImage"
-"""A photo: a path, the bytes of a file, pixels (height, width, 3) uint8, RGB and upright, or an image of Pillow, whose
-EXIF orientation is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +57,8 @@ class SearchOptions:
     degraded: bool = False
     """Where the gallery's engine is down, search what the database has of the newest templates."""
 
-    def __post_init__(self) -> None:
-        """Raise `ConfigError` for values that make no sense."""
-        arguments.whole("k", self.k, 1)
-        arguments.number("margin", self.margin, 0)
-        arguments.flag("degraded", self.degraded)
-        if self.where is not None:
-            arguments.texts("where", self.where)
 
-
-def image_name(image: Image) -> str:
-    """How results refer to the photo: its path as text, or what kind of object was given."""
-    if isinstance(image, (str, Path)):
-        return path_text(image)
-    if isinstance(image, bytes):
-        return "<bytes>"
-    return "<image>" if arguments.is_pillow(image) else "<array>"
-
-
-def expect(*images: Image) -> None:
+def expect(images: Sequence[Image]) -> None:
     """Let a decoder start in the background, while the gallery and the models are opened, if a photo needs one.
 
     Raises `ConfigError` for what cannot be a photo.
@@ -125,7 +105,7 @@ def prepare_probe(
     name: str | None = None,
 ) -> Prepared[str]:
     """The faces of a photo with their crops; a photo that cannot be used is a rejection, not an error."""
-    called = name or image_name(image)
+    called = name or arguments.photo(image)
     try:
         pixels, note = load_noted(image)
     except PhotoError as error:
@@ -139,7 +119,7 @@ def prepare_single(extractor: Extractor, image: Image, policy: FacePolicy, *, na
     Raises `PhotoError`, `NoFaceError`, or `MultipleFacesError` where the policy is `single` and no face dominates; each
     begins with the photo's name.
     """
-    called = name or image_name(image)
+    called = name or arguments.photo(image)
     with _naming(called):
         pixels, note = load_noted(image)
     prepared = extractor.prepare(Decoded(called, "", pixels, note=note), policy=policy, limits=NO_LIMITS)
@@ -176,7 +156,7 @@ def identify_many(
     photos = extractor.extract_many(images, photo_bytes, policy=FacePolicy.ALL, limits=PROBE_LIMITS)
     with closing(photos):
         for photo in photos:
-            yield search_photo(gallery, photo.of(image_name(photo.source)), options)
+            yield search_photo(gallery, photo.of(arguments.photo(photo.source)), options)
 
 
 def search_photo(gallery: Gallery, photo: Extraction[str], options: SearchOptions) -> list[SearchResult]:
@@ -228,11 +208,11 @@ def _unusable(
 
 def verify(extractor: Extractor, a: Image, b: Image, threshold: Threshold, policy: FacePolicy) -> Comparison:
     """Compare two photos 1:1. Raises as `prepare_single`, and says which of the two it is."""
-    names = zip((a, b), pair_names(image_name(a), image_name(b)), strict=True)
+    names = zip((a, b), pair_names(arguments.photo(a), arguments.photo(b)), strict=True)
     prepared = [prepare_single(extractor, image, policy, name=name) for image, name in names]
     first, second = extractor.finish(prepared)
     score = float(np.dot(single_vector(first), single_vector(second)))
-    return Comparison(image_name(a), image_name(b), score, threshold, (first.note, second.note))
+    return Comparison(arguments.photo(a), arguments.photo(b), score, threshold, (first.note, second.note))
 
 
 def pair_names(a: str, b: str) -> tuple[str, str]:

@@ -81,13 +81,13 @@ class ModelChange:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.models: Final = GalleryModels(parts.gallery())
+        self.models: Final = GalleryModels(parts.gallery)
 
     @property
     def total(self) -> int:
         """Enrolled faces that lack a template of the engine's model; those of a new model all do."""
         model_id = self._parts.extractor.info.model_id
-        faces = self._parts.gallery().read(stored_templates.counts)["faces"]
+        faces = self._parts.gallery.read(stored_templates.counts)["faces"]
         return {each.info.model_id: each.missing for each in self.models.all()}.get(model_id, faces)
 
     def reembed(self) -> Iterator[ReembedOutcome]:
@@ -101,7 +101,7 @@ class ModelChange:
 
     def _run(self, extractor: Extractor) -> Iterator[ReembedOutcome]:
         counts = dict.fromkeys((status.value for status in ReembedStatus), 0)
-        gallery = self._parts.gallery()
+        gallery = self._parts.gallery
         try:
             for outcome in Reembedding(self.models, extractor, CropStore(gallery.database)).run():
                 counts[outcome.status] += 1

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from facesearch.errors import ConfigError
 from facesearch.names import listed_path, path_text, person_name
-from facesearch.recognition.photo import is_photo_name, read_photo_bytes
+from facesearch.recognition.photo import read_photo_bytes
 from facesearch.store.photos import upload_path
 from facesearch.store.subjects import clean_attributes, clean_name
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
-from facesearch.walking import Unread, cause_of, is_gone, is_system_folder, walk
+from facesearch.walking import Unread, cause_of, is_gone, is_photo_name, is_system_folder, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Which similarity threshold is in force, and where it comes from: given > calibrated > the pack's own."""
+"""A gallery's calibration: read, checked against the models in use, and in words."""
 
 from __future__ import annotations
 
@@ -6,34 +6,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from facesearch.errors import CorruptGalleryError, EvaluationError, ModelMismatchError
-from facesearch.types import ModelInfo, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from facesearch.evaluation.calibration import Calibration
+    from facesearch.types import ModelInfo
 
 DETECTOR_SETTINGS = ("det_size", "detection_threshold", "nms_threshold", "alignment_version", "flip")
 """Settings a calibration holds for: with others the same photo gives other scores."""
 
 
-def choose_threshold(chosen: float | None, info: ModelInfo, calibration: Calibration | None = None) -> Threshold:
-    """The threshold a user chose, else the gallery's calibration, else the model pack's own.
-
-    Raises `ModelMismatchError` for a calibration that other models or settings made.
-    """
-    if chosen is not None:
-        return Threshold(chosen, "given")
-    if calibration is not None:
-        require_calibration_of(calibration, info, "The gallery's calibration")
-        return Threshold(calibration.threshold, describe_basis(calibration))
-    return Threshold(info.threshold, info.threshold_basis)
-
-
-def read_calibration(document: Mapping[str, Any] | None) -> Calibration | None:
+def read_calibration(document: Mapping[str, Any]) -> Calibration:
     """The calibration a gallery keeps; `CorruptGalleryError` where it cannot be read."""
-    if document is None:
-        return None
     from facesearch.evaluation.calibration import Calibration  # many modules, and most galleries have none
 
     try:

@@ -10,7 +10,6 @@ import numpy as np
 
 from facesearch.errors import PhotoError
 from facesearch.types import Pixels, Reason
-from facesearch.types import is_photo_name as is_photo_name
 from facesearch.walking import cause_of
 
 if TYPE_CHECKING:

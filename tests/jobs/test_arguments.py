@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
@@ -107,7 +107,7 @@ ENGINE: Wrong = [
         ENROLLING,
     ),
     (
-        lambda opened, **options: list(opened.enroll_sources(Sources(), **options)),
+        lambda opened, **options: list(opened.enroll(Sources(), **options)),
         [],
         {},
         {"faces": NO_POLICIES, "strict": NO_FLAGS, "sync": NO_FLAGS, **BACK},
@@ -327,7 +327,7 @@ def uses(kind: type) -> Iterator[tuple[str, Callable[[Any], object]]]:
     for name, member in inspect.getmembers(kind):
         if name.startswith("_") or name in {"close", "open"}:
             continue
-        if isinstance(member, property):
+        if isinstance(member, property | cached_property):
             yield name, attrgetter(name)
         else:
             needed = [
@@ -343,7 +343,6 @@ VALID: dict[str, Any] = {
     "who": ["Mira"],
     "photos": [b"x"],
     "results": [],
-    "sources": Sources(),
     "counts": {},
     "document": {"model_id": "m", "kind": "k"},
     "action": "query",

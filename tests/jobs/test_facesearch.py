@@ -178,7 +178,7 @@ def test_the_gallery_remembers_its_pack_and_refuses_another(enrolled: FaceSearch
         with pytest.raises(ModelMismatchError, match="holds templates of"):
             engine.identify(draw_portrait(0, 0))
         with pytest.raises(ModelMismatchError):
-            list(engine.enroll_sources(Sources()))
+            list(engine.enroll(Sources()))
 
 
 def test_one_engine_answers_from_many_threads(enrolled: FaceSearch) -> None:

@@ -21,8 +21,9 @@ from PIL import Image
 from facesearch.errors import PhotoError
 from facesearch.recognition.decode_protocol import MAX_PIXELS
 from facesearch.recognition.jpeg import lacks_end
-from facesearch.recognition.photo import decode_photo, is_photo_name, read_photo_bytes
+from facesearch.recognition.photo import decode_photo, read_photo_bytes
 from facesearch.types import Reason
+from facesearch.walking import is_photo_name
 
 if TYPE_CHECKING:
     from facesearch.types import Pixels

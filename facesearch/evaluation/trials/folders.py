@@ -11,8 +11,7 @@ from facesearch.errors import EvaluationError
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, refuse, refuse_absent, repeated
 from facesearch.evaluation.trials.types import PhotoSet, SearchTrials
 from facesearch.names import is_folder, listed_path, path_text, person_name
-from facesearch.types import is_photo_name
-from facesearch.walking import is_gone, walk
+from facesearch.walking import is_gone, is_photo_name, walk
 
 UNKNOWN_SHARE = 0.5
 """The share of people that `split_people` keeps out of the gallery: as many strangers as members."""
