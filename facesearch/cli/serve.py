@@ -70,7 +70,7 @@ def serve(
 
     try:
         from facesearch.server.app import serve as run
-        from facesearch.server.state import ServerOptions
+        from facesearch.server.options import ServerOptions
     except ImportError as error:
         raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
     bounds = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)

@@ -9,7 +9,6 @@ import socket
 from contextlib import ExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -23,8 +22,9 @@ from facesearch.server.batching import Batcher
 from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
 from facesearch.server.metrics import Measured, Metrics
+from facesearch.server.options import ServerOptions
 from facesearch.server.security import KeyRing
-from facesearch.server.state import ENROLMENTS, ServerOptions, State
+from facesearch.server.state import State
 from facesearch.store import templates
 from facesearch.store.directory import CropStore, Directory
 from facesearch.store.keys import KeyStore
@@ -71,8 +71,6 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.options = bounds
-    app.state.keys = keys
     app.state.facesearch = State(
         engine=engine,
         models=models,
@@ -81,19 +79,15 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         metrics=metrics,
         directory=directory,
         crops=CropStore(gallery.database),
-        checking=Lock(),
-        enrolling=Lock(),
-        enrolments=BoundedSemaphore(ENROLMENTS),
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")
     for routes in (probes.router, subjects.router, photos.router, corrections.router, service.report, service.router):
         api.include_router(routes)
     app.include_router(api)
-    if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.router.default = StaticFiles(directory=PAGE, html=True)  # not mounted: 405 comes before it
+    app.add_middleware(Guard, options=bounds, keys=keys)
     app.add_middleware(Measured, metrics=metrics)
-    app.add_middleware(Guard, options=bounds)
     return app
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.api import parse_policy
 from facesearch.errors import ConfigError, PhotoError, UnknownSubjectError
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
-from facesearch.records import SubjectRecord
 from facesearch.server.schemas import Enrollments, SentPhoto
-from facesearch.server.security import demand
+from facesearch.server.security import demand, told
 from facesearch.server.uploads import parse_attributes
 from facesearch.store import people
-from facesearch.store.audit import acting_as
 from facesearch.store.photos import is_upload
 from facesearch.store.subjects import clean_name
-from facesearch.types import EnrollStatus
+from facesearch.types import EnrollStatus, Reason
 
 if TYPE_CHECKING:
     from facesearch.recognition.quality import FaceChoice
@@ -26,8 +24,10 @@ if TYPE_CHECKING:
     from facesearch.server.uploads import Form
     from facesearch.store.directory import PhotoDetail
     from facesearch.store.subjects import SubjectKey
-    from facesearch.types import EnrollOutcome
+    from facesearch.types import EnrollOutcome, Subject
 
+_ABOUT_OTHERS: Final = {None, Reason.IDENTITY_CONFLICT, Reason.DUPLICATE, Reason.ERASED, Reason.REMOVED}
+"""Reasons whose details tell of other photos and people; without a reason the detail is a note."""
 SWITCHES = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -43,7 +43,7 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[E
     if choices["bring_back_erased"]:
         demand(caller, "delete")
     photos = [photo.data for photo in form.photos]
-    with state.in_turn(), acting_as(caller.actor):
+    with state.in_turn():
         subject = state.gallery.read(people.find, who).name if isinstance(who, int) else clean_name(who)
         existed = _find(state, subject) is not None
         outcomes = state.models.run(lambda now: now.engine.enroll_uploads(photos, subject, **choices))
@@ -51,19 +51,27 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[E
     found = _find(state, subject)
     results = []
     for index, (photo, outcome) in enumerate(zip(form.photos, outcomes, strict=True)):
-        subject_id, photo_id = (
-            places.get(outcome.template_ids[0], (None, None)) if outcome.template_ids else (None,) * 2
-        )
+        subject_id, photo_id = places.get(next(iter(outcome.template_ids), 0), (None, None))
         keep_crop(state, photo.data, outcome, photo_id)
-        ids = {"photo_index": index, "subject_id": subject_id, "photo_id": photo_id}
-        results.append(SentPhoto.of(outcome, photo=photo.name, **ids))
+        result = SentPhoto.of(outcome, photo=photo.name, photo_index=index, subject_id=subject_id, photo_id=photo_id)
+        results.append(result if caller.reads else _without_others(result, who, found.subject_id if found else None))
     created = not existed and any(outcome.status is EnrollStatus.ENROLLED for outcome in outcomes)
-    return Enrollments(subject=found, results=results), created
+    return Enrollments(subject=None if found is None else told(caller, found), results=results), created
 
 
-def _find(state: State, subject: str) -> SubjectRecord | None:
+def _without_others(result: SentPhoto, who: SubjectKey, own_id: int | None) -> SentPhoto:
+    """As much as may be told to somebody who may not read: nothing of anybody that the request did not name."""
+    hidden: dict[str, Any] = {"subject": None if isinstance(who, int) else who, "note": None}
+    if result.reason in _ABOUT_OTHERS:
+        hidden["detail"] = None
+    if result.subject_id != own_id:
+        hidden["subject_id"] = None
+    return result.model_copy(update=hidden)
+
+
+def _find(state: State, subject: str) -> Subject | None:
     try:
-        return SubjectRecord.of(state.gallery.read(people.find, subject))
+        return state.gallery.read(people.find, subject)
     except UnknownSubjectError:
         return None
 

@@ -1,4 +1,4 @@
-"""What every request passes before anything looks at it: bounds on its body, its origin, and headers for its answer.
+"""What every request passes before anything looks at it: its origin, its key, bounds, and headers for its answer.
 
 Plain ASGI: a middleware that wraps requests in tasks of its own would double the cost of a small one.
 """
@@ -11,16 +11,20 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers, MutableHeaders
 
+from facesearch.server.options import LOOPBACK
 from facesearch.server.problems import Problem, busy
+from facesearch.server.security import OPEN_TO_ALL, Caller
+from facesearch.store.audit import acting_as
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from facesearch.server.state import ServerOptions
+    from facesearch.server.options import ServerOptions
+    from facesearch.server.security import KeyRing
 
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 CONTENT_SECURITY: Final = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
     "form-action 'self'"
@@ -31,41 +35,54 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",
 }
-"""On every answer that does not say otherwise."""
+"""On every answer."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_HEADERS: Final = 32 * 2**10
+"""Bytes of all names and values."""
+MAX_JSON: Final = 64 * 2**10
+"""Bytes of a body that holds no photo."""
 
 
 class Guard:
-    """Outermost layer of the application."""
+    """Outermost layer of the application but for metrics."""
 
-    def __init__(self, app: ASGIApp, options: ServerOptions) -> None:
+    def __init__(self, app: ASGIApp, options: ServerOptions, keys: KeyRing) -> None:
         self._app = app
-        self._options = options
+        self._keys = keys
         self._held = 0
         """Bytes of bodies in memory, over all requests."""
+        self.options = options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(self, scope, receive)
+        headers = Headers(scope=scope)
+        is_api = scope["path"].startswith("/v1/")
+        kept = "no-store" if is_api else "no-cache"
+        body = Body(self, headers, receive)
         started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(raw=message["headers"])
+                answer = MutableHeaders(raw=message["headers"])
                 for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                    answer.setdefault(name, value)
+                answer.setdefault("Cache-Control", kept)
             await send(message)
 
+        if is_api and scope["method"] == "HEAD":  # uvicorn leaves the body out
+            scope = {**scope, "method": "GET"}
         try:
-            self._require_same_origin(scope)
-            body.require_size()
-            await self._app(scope, body.receive, send_with_headers)
+            self._require_small(headers)
+            self._require_same_origin(scope["method"], headers)
+            caller = await self._caller(scope["path"], headers) if is_api else Caller(None, frozenset())
+            scope.setdefault("state", {}).update(caller=caller, body=body)
+            with acting_as(caller.actor):
+                await self._app(scope, body.receive, send_with_headers)
         except Problem as problem:
             if started:
                 raise
@@ -73,74 +90,88 @@ class Guard:
         finally:
             self._held -= body.held
 
+    async def _caller(self, path: str, headers: Headers) -> Caller:
+        """Who asks; 401 before a byte of the body is read."""
+        if path in OPEN_TO_ALL:
+            return Caller(None, frozenset())
+        scheme, key = get_authorization_scheme_param(headers.get("authorization"))
+        return await self._keys.caller(key if scheme.lower() == "bearer" else None)
+
     def hold(self, size: int) -> None:
         """Account for bytes of a body; 429 where all bodies together take too much."""
-        if self._held + size > self._options.body_memory:
+        if self._held + size > self.options.body_memory:
             raise busy("Too much is being uploaded at the moment.")
         self._held += size
 
-    @property
-    def options(self) -> ServerOptions:
-        """The bounds."""
-        return self._options
+    def _require_small(self, headers: Headers) -> None:
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADERS:
+            raise Problem(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                f"The request's headers are larger than {MAX_HEADERS // 2**10} KB.",
+            )
 
-    def _require_same_origin(self, scope: Scope) -> None:
+    def _require_same_origin(self, method: str, headers: Headers) -> None:
         """A page of another site must not use the visitor's browser to reach this server.
 
         On a loopback address nothing else keeps it out where no key is asked for: the Host header stops a name that
         was pointed to 127.0.0.1 (DNS rebinding), the Origin header a form that posts here.
         """
-        headers = Headers(scope=scope)
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        if self._options.host in LOOPBACK and host not in LOOPBACK:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self.options.host in LOOPBACK and _parsed(f"//{host}")[0] not in LOOPBACK:
             raise Problem(
                 HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", "This server answers to localhost.", "Use its own URL."
             )
-        origin = headers.get("origin")
-        if scope["method"] not in SAFE_METHODS and origin is not None:
-            source = urlsplit(origin)
-            if source.netloc != headers.get("host", ""):
-                raise Problem(HTTPStatus.FORBIDDEN, "cross_origin", "Pages of other sites cannot change anything here.")
+        if method not in SAFE_METHODS and origin is not None and _parsed(origin)[1] != host:
+            raise Problem(HTTPStatus.FORBIDDEN, "cross_origin", "Pages of other sites cannot change anything here.")
 
 
-class _Body:
+def _parsed(url: str) -> tuple[str, str]:
+    """Host without and with port; 400 for what is no URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise Problem(HTTPStatus.BAD_REQUEST, "bad_request", "A header holds no address that can be read.") from None
+    return parts.hostname or "", parts.netloc
+
+
+class Body:
     """The body of one request, counted and timed as it arrives."""
 
-    def __init__(self, guard: Guard, scope: Scope, receive: Receive) -> None:
+    def __init__(self, guard: Guard, headers: Headers, receive: Receive) -> None:
         self._guard = guard
-        self._scope = scope
+        self._headers = headers
         self._receive = receive
         self._deadline: float | None = None
         self._complete = False
+        self._limit = MAX_JSON
         self.held = 0
 
-    def require_size(self) -> None:
-        """413 at once where the request says itself that it is too large."""
-        announced = Headers(scope=self._scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self._guard.options.max_body:
-            raise self._too_large()
+    def expect_photos(self) -> None:
+        """Take as many bytes as photos need. To be called before anything is read."""
+        self._limit = self._guard.options.max_body
 
     async def receive(self) -> Message:
         if self._complete:  # what comes now is the client going away, at any time
             return await self._receive()
-        message = await self._timed()
-        if message["type"] == "http.request":
-            self._complete = not message.get("more_body", False)
-            size = len(message.get("body", b""))
-            if self.held + size > self._guard.options.max_body:
-                raise self._too_large()
-            self._guard.hold(size)
-            self.held += size
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._guard.options.body_seconds
+            announced = self._headers.get("content-length", "")
+            self._require_size(int(announced) if announced.isdigit() else 0)
+        message = await self._timed(self._deadline - time.monotonic())
+        if message["type"] != "http.request":
+            raise Problem(HTTPStatus.BAD_REQUEST, "incomplete", "The request ended before its body did.")
+        self._complete = not message.get("more_body", False)
+        size = len(message.get("body", b""))
+        self._require_size(self.held + size)
+        self._guard.hold(size)
+        self.held += size
         return message
 
-    async def _timed(self) -> Message:
-        options = self._guard.options
-        now = time.monotonic()
-        if self._deadline is None:
-            self._deadline = now + options.body_seconds
+    async def _timed(self, seconds_left: float) -> Message:
         try:
             # Not wait_for: it would make a task for every piece.
-            async with asyncio.timeout(min(options.idle_seconds, max(self._deadline - now, 0.001))):
+            async with asyncio.timeout(min(self._guard.options.idle_seconds, max(seconds_left, 0.001))):
                 return await self._receive()
         except TimeoutError:
             raise Problem(
@@ -151,11 +182,11 @@ class _Body:
                 {"Connection": "close"},
             ) from None
 
-    def _too_large(self) -> Problem:
-        limit = self._guard.options.max_body / 2**20
-        return Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "too_large",
-            f"The request is larger than {limit:.0f} MB.",
-            "Send fewer or smaller photos; 2 megapixels a face are plenty.",
-        )
+    def _require_size(self, size: int) -> None:
+        if size > self._limit:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "too_large",
+                f"The request is larger than {self._limit / 2**20:.4g} MB.",
+                "Send fewer or smaller photos; 2 megapixels a face are plenty.",
+            )

@@ -69,6 +69,9 @@ class Measured:
 
         try:
             await self._app(scope, receive, watch)
+        except Exception:
+            status = "500"
+            raise
         finally:
             endpoint = getattr(scope.get("endpoint"), "__name__", "other")
             self._metrics.requests.labels(endpoint, status).observe(time.perf_counter() - started)

@@ -15,6 +15,7 @@ from facesearch.errors import (
     ConfigError,
     FaceCountError,
     FaceSearchError,
+    GalleryError,
     PhotoError,
     SubjectExistsError,
     UndoError,
@@ -44,8 +45,8 @@ STATUS: Final[dict[type, HTTPStatus]] = {
 """Errors that the caller can mend."""
 
 
-class Problem(Exception):  # noqa: N818  # the name RFC 9457 has for it
-    """What goes wrong in the server itself, as it is answered."""
+class Problem(HTTPException):
+    """What goes wrong in the server itself, as it is answered. FastAPI lets it through while it reads a body."""
 
     def __init__(
         self,
@@ -55,24 +56,22 @@ class Problem(Exception):  # noqa: N818  # the name RFC 9457 has for it
         hint: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.status = status
+        # The detail may quote what was sent, which need not be text that can be sent back.
+        super().__init__(status, printable(detail), headers)
         self.reason = reason
-        self.detail = printable(detail)  # it may quote what was sent, which need not be text that can be sent back
         self.hint = hint
-        self.headers = headers or {}
 
     def response(self) -> JSONResponse:
         """The HTTP response."""
         content = ProblemRecord(
             type="about:blank",
-            title=self.status.phrase,
-            status=self.status.value,
+            title=HTTPStatus(self.status_code).phrase,
+            status=self.status_code,
             reason=self.reason,
             detail=self.detail,
             hint=self.hint,
         )
-        return JSONResponse(content.model_dump(), self.status.value, dict(self.headers), MEDIA_TYPE)
+        return JSONResponse(content.model_dump(), self.status_code, self.headers, MEDIA_TYPE)
 
 
 def not_found(detail: str) -> Problem:
@@ -94,14 +93,12 @@ def describe(error: FaceSearchError) -> Problem:
 def install(app: FastAPI) -> None:
     """Answer every error as a problem."""
 
-    @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> JSONResponse:
-        return error.response()
-
     @app.exception_handler(FaceSearchError)
-    async def engine_error(_: Request, error: FaceSearchError) -> JSONResponse:
+    async def engine_error(request: Request, error: FaceSearchError) -> JSONResponse:
         described = describe(error)
-        if described.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        if isinstance(error, GalleryError) and not request.state.caller.reads:  # its message may name people
+            described.detail, described.hint = _TEXT_OF[described.status_code], None
+        if described.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             log.error("%s: %s", type(error).__name__, error.message)
         return described.response()
 
@@ -112,9 +109,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, Problem):
+            return error.response()
         status = HTTPStatus(error.status_code)
         reason = re.sub(r"\W+", "_", status.phrase).lower()
-        return Problem(status, reason, str(error.detail), headers=error.headers or {}).response()
+        return Problem(status, reason, str(error.detail), headers=error.headers).response()
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
@@ -182,6 +181,7 @@ _TEXT_OF: Final = {
     421: "The Host header names another server.",
     422: "The request or a photo cannot be used; `reason` says why.",
     429: "Too much at once: come back after `Retry-After` seconds.",
+    431: "The headers are too large.",
     503: "The gallery or the models cannot be used at the moment.",
 }
 
@@ -190,5 +190,5 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The errors an endpoint answers with, beside those that every one does."""
     return {
         code: {"model": ProblemRecord, "description": _TEXT_OF[code], "content": {MEDIA_TYPE: {}}}
-        for code in sorted({400, 401, 403, 421, 422, 503, *codes})
+        for code in sorted({400, 401, 403, 421, 422, 431, 503, *codes})
     }

@@ -31,7 +31,7 @@ class SentSearch(SearchRecord):
 
 
 class SentPhoto(EnrollRecord):
-    """What became of one photo that was sent."""
+    """What became of one photo that was sent. A key without the scope `read` is not told whom it shows or resembles."""
 
     photo_index: int = Field(description="Position of the photo in the request.")
     photo_id: int | None
@@ -73,7 +73,7 @@ class PhotoList(BaseModel):
 class Enrollments(BaseModel):
     """What became of the photos that were sent; the person is null where none could be used."""
 
-    subject: SubjectRecord | None
+    subject: SubjectRecord | Reference | None
     results: list[SentPhoto]
 
 
@@ -150,19 +150,32 @@ class Removed(BaseModel):
     model_config = example(photos=2, templates=2)
 
 
-class Receipt(BaseModel):
+class Reference(BaseModel):
+    """All that a key without the scope `read` is told of a person or a correction."""
+
+    id: int
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": 1}]})
+
+
+class ReceiptCounts(BaseModel):
+    """The receipt as far as a key without the scope `read` is told it: without names and places."""
+
+    forgotten_at: str
+    removed: dict[str, int] = Field(description="How many photos, templates and so on are gone.")
+    photos_that_stay_for_others: int
+    log_emptied: bool
+    backups_since_enrolment: int = Field(description="They hold the person until they are deleted.")
+    clean: bool = Field(description="Nothing was found.")
+    model_config = ConfigDict(extra="ignore")
+
+
+class Receipt(ReceiptCounts):
     """Proof that a person is gone, as `facesearch people forget --json` prints it; further fields may follow."""
 
     subjects: list[str]
-    forgotten_at: str
     gallery: str
-    removed: dict[str, int] = Field(description="How many photos, templates and so on are gone.")
     removed_from: list[str] = Field(description="Files that held something.")
-    photos_that_stay_for_others: int
-    log_emptied: bool
     scan: list[dict[str, Any]] = Field(description="What every file still holds, by kind.")
-    backups_since_enrolment: int = Field(description="They hold the person until they are deleted.")
-    clean: bool = Field(description="Nothing was found.")
     model_config = ConfigDict(extra="allow")
 
 

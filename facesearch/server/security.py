@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 
 from facesearch.errors import ConfigError
-from facesearch.server.guard import LOOPBACK
+from facesearch.records import SubjectRecord
+from facesearch.server.options import LOOPBACK
 from facesearch.server.problems import Problem
+from facesearch.server.schemas import Reference
 from facesearch.store.keys import ALL_SCOPES, hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from facesearch.server.state import ServerOptions
+    from facesearch.server.options import ServerOptions
     from facesearch.store.keys import KeyStore, StoredKey
+    from facesearch.types import Subject
 
 SECONDS: Final = 1.0
 """How long a list of keys is trusted: a key that was revoked works no longer than this."""
+
+OPEN_TO_ALL: Final = frozenset({"/v1/health/live", "/v1/health/ready"})
+"""Paths below /v1 that need no key."""
 
 bearer = HTTPBearer(auto_error=False, scheme_name="key", description="A key of `facesearch keys create NAME`.")
 
@@ -39,9 +45,14 @@ class Caller:
     scopes: frozenset[str]
 
     @property
-    def actor(self) -> str | None:
+    def actor(self) -> str:
         """As the audit has it."""
-        return None if self.name is None else f"key:{self.name}"
+        return "http" if self.name is None else f"key:{self.name}"
+
+    @property
+    def reads(self) -> bool:
+        """Whether names, attributes and scores may be told."""
+        return "read" in self.scopes
 
 
 class KeyRing:
@@ -90,6 +101,11 @@ class KeyRing:
                 self._required = self._required or bool(self._keys)
 
 
+def told(caller: Caller, subject: Subject) -> SubjectRecord | Reference:
+    """The person as a key with the scope `read` sees it; for others the id."""
+    return SubjectRecord.of(subject) if caller.reads else Reference(id=subject.subject_id)
+
+
 def demand(caller: Caller, scope: str) -> None:
     """Raise `Problem` 403 unless the caller has this scope."""
     if scope not in caller.scopes:
@@ -102,13 +118,10 @@ def demand(caller: Caller, scope: str) -> None:
 
 
 def require(scope: str) -> Callable[..., Awaitable[Caller]]:
-    """A dependency: the caller, who has this scope; 401 or 403 otherwise."""
+    """A dependency: the caller whom the guard let in, who has this scope; 403 otherwise."""
 
-    async def check(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
-    ) -> Caller:
-        ring: KeyRing = request.app.state.keys
-        caller = await ring.caller(credentials.credentials if credentials else None)
+    async def check(request: Request, _: Annotated[object, Security(bearer)]) -> Caller:
+        caller: Caller = request.state.caller
         demand(caller, scope)
         return caller
 

@@ -12,14 +12,15 @@ from pydantic import BaseModel, Field
 from facesearch.evaluation.audit import Audit, Kind, LabelledTemplates, audit_templates
 from facesearch.evaluation.report import IDENTIFICATION, VERIFICATION
 from facesearch.jobs.calibrate import gallery_templates
+from facesearch.recognition.photo import MAX_BYTES
 from facesearch.records import FindingRecord, rounded
 from facesearch.server.metrics import MEDIA_TYPE
+from facesearch.server.options import MAX_PHOTOS
 from facesearch.server.problems import problems
 from facesearch.server.schemas import Findings, Health, Info
 from facesearch.server.security import Reader
-from facesearch.server.state import MAX_PHOTOS, State, StateOf
+from facesearch.server.state import State, StateOf
 from facesearch.store import templates as stored_templates
-from facesearch.store.audit import acting_as
 
 if TYPE_CHECKING:
     from facesearch.server.following import InForce
@@ -139,9 +140,9 @@ def evaluation(state: StateOf, _: Reader) -> dict[str, Any]:
 
 
 @report.get("/audit", response_model=AuditReport, responses=problems(429), summary="Compare the gallery with itself")
-def audit(state: StateOf, caller: Reader) -> dict[str, Any]:
+def audit(state: StateOf, _: Reader) -> dict[str, Any]:
     """What `facesearch audit` finds. It compares all templates, so one audit or check runs at a time."""
-    with state.alone(state.checking, "A check or an audit"), acting_as(caller.actor):
+    with state.alone(state.checking, "A check or an audit"):
         found = state.models.run(lambda now: audit_gallery(state, now))
         state.engine.record_use("audit", {"templates": found["templates"], "pages": 0})
     return found
@@ -200,7 +201,7 @@ def info(state: StateOf, caller: Reader) -> dict[str, Any]:
         **state.models.run(lambda now: _described(state, now)),
         "thumbnails": state.options.thumbnails,
         "scopes": sorted(caller.scopes),
-        "max_photo_bytes": state.options.max_photo,
+        "max_photo_bytes": MAX_BYTES,
         "max_photos": MAX_PHOTOS,
         "version": version("facesearch"),
     }

@@ -19,14 +19,15 @@ from facesearch.server.schemas import (
     LookAlikes,
     Merge,
     Receipt,
+    ReceiptCounts,
+    Reference,
     Rename,
     SubjectList,
 )
-from facesearch.server.security import Enroller, Reader, Remover
+from facesearch.server.security import Enroller, Reader, Remover, told
 from facesearch.server.state import State, StateOf
 from facesearch.server.uploads import WHERE_EXAMPLE, read_form
 from facesearch.store import people
-from facesearch.store.audit import acting_as
 
 if TYPE_CHECKING:
     from facesearch.server.following import InForce
@@ -72,11 +73,11 @@ async def create(request: Request, response: Response, state: StateOf, caller: E
     return answer
 
 
-@router.post("/forget", response_model=Receipt, responses=problems(404, 408, 413), summary="Erase several people")
-def forget(body: Forget, state: StateOf, caller: Remover) -> dict[str, Any]:
+@router.post("/forget", responses=problems(404, 408, 413), summary="Erase several people")
+def forget(body: Forget, state: StateOf, caller: Remover) -> Receipt | ReceiptCounts:
     """Forget people, all of them or none, with one receipt."""
-    with acting_as(caller.actor):
-        return state.engine.forget(body.ids)
+    receipt = state.engine.forget(body.ids)
+    return Receipt(**receipt) if caller.reads else ReceiptCounts(**receipt)
 
 
 @router.get("/{id}", responses=problems(404), summary="One person")
@@ -86,41 +87,36 @@ def read(id: SubjectId, state: StateOf, _: Reader) -> SubjectRecord:  # noqa: A0
 
 
 @router.patch("/{id}", responses=problems(404, 408, 409, 413), summary="Rename")
-def rename(id: SubjectId, body: Rename, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
+def rename(id: SubjectId, body: Rename, state: StateOf, caller: Enroller) -> SubjectRecord | Reference:  # noqa: A002
     """Give a person another name; 409 where it is somebody else's: that is what `merge` is for."""
-    with acting_as(caller.actor):
-        return SubjectRecord.of(state.engine.rename_subject(id, body.subject))
+    return told(caller, state.engine.rename_subject(id, body.subject))
 
 
 @router.patch("/{id}/attributes", responses=problems(404, 408, 413), summary="Set attributes")
-def set_attributes(id: SubjectId, body: Attributes, state: StateOf, caller: Enroller) -> SubjectRecord:  # noqa: A002
+def set_attributes(id: SubjectId, body: Attributes, state: StateOf, caller: Enroller) -> SubjectRecord | Reference:  # noqa: A002
     """Set some attributes; null removes one, those not named stay."""
-    with acting_as(caller.actor):
-        return SubjectRecord.of(state.engine.set_attributes(id, body.attributes))
+    return told(caller, state.engine.set_attributes(id, body.attributes))
 
 
 @router.post("/{id}/merge", responses=problems(404, 408, 413), summary="Make two people one")
-def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> SubjectRecord:  # noqa: A002
+def merge(id: SubjectId, body: Merge, state: StateOf, caller: Remover) -> SubjectRecord | Reference:  # noqa: A002
     """This person's photos become the other's, and this person goes. Undoing takes it back."""
-    with acting_as(caller.actor):
-        return SubjectRecord.of(state.engine.merge_subjects(id, body.into))
+    return told(caller, state.engine.merge_subjects(id, body.into))
 
 
-@router.delete("/{id}", response_model=Receipt, responses=problems(404), summary="Erase")
-def erase(id: SubjectId, state: StateOf, caller: Remover) -> dict[str, Any]:  # noqa: A002
+@router.delete("/{id}", responses=problems(404), summary="Erase")
+def erase(id: SubjectId, state: StateOf, caller: Remover) -> Receipt | ReceiptCounts:  # noqa: A002
     """Forget a person, as `facesearch people forget` does: out of the gallery, its log, the caches, and backups that
     are restored later. The answer is the receipt; `clean` says whether a scan of every file found nothing left. Photo
     files themselves stay.
     """
-    with acting_as(caller.actor):
-        return state.engine.forget([id])
+    return forget(Forget(ids=[id]), state, caller)
 
 
 @router.post("/{id}/remove", responses=problems(404), summary="Remove")
-def remove(id: SubjectId, state: StateOf, caller: Remover) -> SubjectRecord:  # noqa: A002
+def remove(id: SubjectId, state: StateOf, caller: Remover) -> SubjectRecord | Reference:  # noqa: A002
     """Remove a person with all photos, and answer what the person was. It can be undone for 30 days."""
-    with acting_as(caller.actor):
-        return SubjectRecord.of(state.engine.remove_subject(id))
+    return told(caller, state.engine.remove_subject(id))
 
 
 @router.get("/{id}/lookalikes", response_model=LookAlikes, responses=problems(404), summary="Who looks alike")

@@ -13,8 +13,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from facesearch.errors import ConfigError
 from facesearch.names import printable
 from facesearch.server.batching import Upload
+from facesearch.server.options import MAX_PHOTOS
 from facesearch.server.problems import Problem
-from facesearch.server.state import MAX_PHOTOS, ServerOptions
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -43,14 +43,16 @@ class _InMemory(MultiPartParser):
 async def read_form(request: Request) -> Form:
     """The photos and text fields of a multipart form, or the body as one photo; at least one photo.
 
-    Raises `Problem`: 413 for a photo that is too large, 415 for another kind of body, 422 for a form without photos.
+    What a photo holds is not looked at: an empty one is refused by whoever decodes it. Raises `Problem`: 413 for too
+    much, 415 for another kind of body, 422 for a form without photos.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    options: ServerOptions = request.app.state.options
+    request.state.body.expect_photos()
     if kind == "multipart/form-data":
         form = await _read_multipart(request)
     elif kind.startswith("image/") or kind in {"application/octet-stream", ""}:
-        form = Form((Upload("photo", await request.body()),))
+        data = await request.body()
+        form = Form((Upload("photo", data),) if data else ())
     else:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -58,17 +60,8 @@ async def read_form(request: Request) -> Form:
             f"A body of the type {kind} cannot be read.",
             "Send a multipart form with fields `photo`, or a photo as image/jpeg or application/octet-stream.",
         )
-    if not form.photos or any(not photo.data for photo in form.photos):
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", "The request holds no photo, or an empty one."
-        )
-    if any(len(photo.data) > options.max_photo for photo in form.photos):
-        raise Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "too_large",
-            f"A photo is larger than {options.max_photo / 2**20:.0f} MB.",
-            "Save a smaller copy; 2 megapixels a face are plenty.",
-        )
+    if not form.photos:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", "The request holds no photo.")
     return form
 
 
@@ -105,7 +98,7 @@ def parse_attributes(text: str | None) -> dict[str, str]:
     """A JSON object of strings. Raises `ConfigError`."""
     try:
         found: Any = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ConfigError("The attributes are no JSON object of strings.", 'For example: {"team": "design"}')

@@ -20,7 +20,7 @@ from facesearch import FaceSearch, VectorDatabaseError
 from facesearch.search.backlog import VectorDatabaseKind, add_vector_database, change_vector_database
 from facesearch.search.delivery import Opener
 from facesearch.server.app import create_app
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from tests.capabilities import require
 
 LOCAL = "http://127.0.0.1"

@@ -22,7 +22,7 @@ from facesearch import (
     UnknownSubjectError,
 )
 from facesearch.client import Client
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from facesearch.store import audit, people, photos, templates
 from facesearch.store.keys import KeyStore
 from tests.server.conftest import serve_on_socket

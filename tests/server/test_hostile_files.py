@@ -20,7 +20,7 @@ import pytest
 from facesearch import FaceSearch
 from facesearch.client import Client
 from facesearch.names import path_text, text_path
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from tests.hostile_names import FILE_NAMES, UNDECODABLE
 from tests.server.conftest import serve_on_socket
 

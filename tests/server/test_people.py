@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch import FaceSearch
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from facesearch.store import audit
 from facesearch.store import photos as stored_photos
 from facesearch.store.schema import AuditRow

@@ -15,7 +15,7 @@ from facesearch import FaceSearch
 from facesearch.client import Client
 from facesearch.errors import ConfigError
 from facesearch.server.app import _listen
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from facesearch.store import audit, subjects
 from tests.capabilities import require
 from tests.server.conftest import Process, serve_process

@@ -1,12 +1,14 @@
 // The API under /v1: one function per need, errors with a message and a hint, and a key where the server wants one.
 
+import { problem as words } from "./words.js";
+
 const KEY = "facesearch.key";
 const PATIENCE = 8; // answers of "busy" before giving up
 
 /** What the server, or the way to it, refused. */
 export class ApiError extends Error {
   constructor(status, problem) {
-    super(problem.detail || problem.title || `The server answered ${status}.`);
+    super(problem.detail || words(problem.reason) || `The server answered ${status}.`);
     this.status = status;
     this.reason = problem.reason ?? null;
     this.hint = problem.hint ?? null;

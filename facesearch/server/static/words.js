@@ -24,10 +24,57 @@ const REASONS = {
   identity_conflict: "It matches somebody else",
   model_failure: "The model failed on this photo",
   erased: "The person was erased",
+  removed: "Somebody removed this photo or person before",
+  unusable_name: "That cannot be a person's name",
 };
 
+const PROBLEMS = {
+  bad_request: "The request cannot be understood.",
+  busy: "The server has too much to do.",
+  cannot_undo: "That cannot be undone.",
+  corrupt_gallery: "The gallery is damaged.",
+  cross_origin: "Pages of other sites may not use this server.",
+  disk_full: "The server's disk is full.",
+  evaluation: "The data support no error rate.",
+  face_count: "The photo holds another number of faces than is needed.",
+  face_not_found: "No face was found.",
+  face_search: "The server cannot do that.",
+  gallery: "The gallery cannot do that.",
+  gallery_conflict: "Others changed the same at the same time.",
+  gallery_locked: "The gallery is encrypted, and its key is missing.",
+  gallery_not_found: "There is no gallery.",
+  gallery_unavailable: "The gallery's database does not answer.",
+  headers_too_large: "The request's headers are too large.",
+  incomplete: "The request ended too early.",
+  installation: "The server's installation is incomplete.",
+  internal_error: "The server failed.",
+  invalid_request: "Something in the request cannot be used.",
+  method_not_allowed: "That cannot be done here.",
+  missing_scope: "The key in use may not do that.",
+  model: "The model cannot be used.",
+  model_integrity: "A model file is not what it should be.",
+  model_mismatch: "The gallery's templates are of another model.",
+  model_not_found: "The gallery's model is not on the server.",
+  multiple_faces: "Several faces, and it is not clear which one is meant.",
+  not_found: "It does not exist, or not any more.",
+  provider: "The server cannot run its models.",
+  schema_outdated: "The gallery was made by another version.",
+  server: "The server does not answer as it should.",
+  slow_body: "The photos took too long to arrive.",
+  subject_exists: "The name is somebody else's.",
+  too_large: "The photo is too large.",
+  unauthorized: "The server needs a valid key.",
+  unknown_subject: "Nobody of that name is enrolled.",
+  unsupported_media_type: "That is no photo.",
+  vector_database: "The gallery's vector database does not answer.",
+  wrong_host: "This server has another address.",
+};
+
+/** An error code of the server in words; null for one that is not known here. */
+export const problem = (code) => PROBLEMS[code] ?? null;
+
 /** A reason code in words. */
-export const reason = (code) => REASONS[code] ?? (code ? code.replaceAll("_", " ") : "It was refused");
+export const reason = (code) => REASONS[code] ?? (code ? problem(code) ?? code.replaceAll("_", " ") : "It was refused");
 
 /** What a detail adds to the words of its reason; null where it says the same. */
 export const further = (code, detail) => (detail && !detail.startsWith(reason(code)) ? sentence(detail) : null);

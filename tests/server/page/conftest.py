@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facesearch import FaceSearch
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from tests.server.conftest import serve_on_socket
 
 if TYPE_CHECKING:

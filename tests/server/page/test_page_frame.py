@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from facesearch import FaceSearch
+from facesearch import FaceSearch, errors
+from facesearch.errors import FaceSearchError, PhotoError
 from facesearch.server.app import PAGE
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from facesearch.store import people as stored_people
 from facesearch.store.keys import KeyStore
+from facesearch.types import Reason
 from tests.server.page.conftest import Open, Tab, serving
 from tests.server.test_report import evaluate_something, put_calibration_in_force
 
@@ -272,6 +274,22 @@ def test_answers_of_the_page_are_guarded(unchanged: str) -> None:
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert httpx.get(f"{unchanged}/app.js").headers["content-type"].startswith("text/javascript")
+
+
+def test_every_reason_and_error_code_has_words() -> None:
+    """Both ways: a code that nobody sends any more has none."""
+    text = (PAGE / "words.js").read_text(encoding="utf-8")
+
+    def worded(name: str) -> set[str]:
+        body = re.search(rf"const {name} = \{{(.*?)\n\}};", text, re.DOTALL)
+        assert body is not None
+        return set(re.findall(r"^  (\w+): ", body[1], re.MULTILINE))
+
+    sources = "".join(path.read_text(encoding="utf-8") for path in PAGE.parent.glob("*.py"))
+    sent = set(re.findall(r'Problem\(\s*HTTPStatus\.\w+,\s*"(\w+)"', sources)) | {"method_not_allowed"}
+    kinds = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, FaceSearchError)}
+    assert worded("REASONS") == {each.value for each in Reason}
+    assert worded("PROBLEMS") == sent | {kind.reason for kind in kinds - {PhotoError}}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
