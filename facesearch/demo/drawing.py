@@ -83,20 +83,6 @@ def draw_head(brush: Brush, traits: Traits, expression: Expression) -> None:
         _glasses(features, traits)
 
 
-def _outline(traits: Traits) -> list[Point]:
-    """Right half of the face, from the crown to the chin."""
-    w, j = traits.width, traits.width * traits.jaw
-    return [
-        (0, -1.42),
-        (0.72 * w, -1.2),
-        (1.06 * w, -0.55),
-        (1.09 * w, 0.2),
-        (0.97 * j, 0.95),
-        (0.58 * j, 1.62),
-        (0, 1.9),
-    ]
-
-
 def _body(brush: Brush, traits: Traits) -> None:
     neck = shade(traits.skin, 0.86)
     brush.halves([(0, 2.25), (1.1, 2.35), (2.0, 2.75), (2.35, 3.9), (2.4, 7), (2.4, 12), (0, 12)], traits.shirt)
@@ -110,7 +96,9 @@ def _head(brush: Brush, traits: Traits) -> None:
         brush.disc(1.1 * traits.width * side, 0.3, 0.08, 0.17, shade(traits.skin, 0.82))
         if traits.earrings:
             brush.disc(1.14 * traits.width * side, 0.68, 0.09, 0.09, (236, 196, 84))
-    brush.halves(_outline(traits), traits.skin)
+    w, j = traits.width, traits.width * traits.jaw
+    crown = [(0, -1.42), (0.72 * w, -1.2), (1.06 * w, -0.55), (1.09 * w, 0.2)]
+    brush.halves([*crown, (0.97 * j, 0.95), (0.58 * j, 1.62), (0, 1.9)], traits.skin)
 
 
 def _cheeks(brush: Brush, traits: Traits) -> None:
@@ -143,27 +131,16 @@ def _mouth(brush: Brush, traits: Traits, expression: Expression) -> None:
         [(-w, corner), (-0.16, low - 0.12), (0, low - 0.08), (0.16, low - 0.12), (w, corner), (0, low + 0.19)],
         traits.lips,
     )
-    line = [
-        (-w * 0.9, corner + 0.01),
-        (-w * 0.45, low - 0.01),
-        (0, low + 0.03),
-        (w * 0.45, low - 0.01),
-        (w * 0.9, corner + 0.01),
-    ]
-    brush.stroke(line, 0.035, shade(traits.lips, 0.62))
+    left = [(-w * 0.9, corner + 0.01), (-w * 0.45, low - 0.01)]
+    right = [(w * 0.45, low - 0.01), (w * 0.9, corner + 0.01)]
+    brush.stroke([*left, (0, low + 0.03), *right], 0.035, shade(traits.lips, 0.62))
 
 
 def _eye(brush: Brush, traits: Traits, expression: Expression) -> None:
     """Around the brush's origin: the white, an iris that the lids cut off, the upper lid."""
     opening = 0.145 * (1 - expression.lids)
-    almond: list[Point] = [
-        (-0.27, 0.02),
-        (-0.1, -opening),
-        (0.1, -opening),
-        (0.27, 0.02),
-        (0.1, opening * 0.9),
-        (-0.1, opening * 0.9),
-    ]
+    lid: list[Point] = [(-0.1, -opening), (0.1, -opening)]
+    almond = [(-0.27, 0.02), *lid, (0.27, 0.02), (0.1, opening * 0.9), (-0.1, opening * 0.9)]
     half = math.ceil(0.34 * brush.unit)
     corner = (math.floor(brush.origin[0]) - half, math.floor(brush.origin[1]) - half)
     centre = (brush.origin[0] - corner[0], brush.origin[1] - corner[1])
@@ -196,16 +173,8 @@ def _beard(brush: Brush, traits: Traits) -> None:
     w, j = traits.width, traits.width * traits.jaw
     colour = shade(traits.hair, 0.92)
     if traits.beard == "full":
-        right: list[Point] = [
-            (0, 0.84),
-            (0.5, 0.86),
-            (0.85 * w, 0.72),
-            (1.06 * w, 0.2),
-            (1.0 * j, 1.0),
-            (0.64 * j, 1.72),
-            (0, 2.06),
-        ]
-        brush.halves(right, colour)
+        cheek = [(0, 0.84), (0.5, 0.86), (0.85 * w, 0.72), (1.06 * w, 0.2)]
+        brush.halves([*cheek, (1.0 * j, 1.0), (0.64 * j, 1.72), (0, 2.06)], colour)
     elif traits.beard == "goatee":
         brush.halves([(0, 0.86), (0.4, 0.9), (0.56, 1.2), (0.4, 1.75), (0, 1.98)], colour)
     elif traits.beard == "moustache":
@@ -269,9 +238,9 @@ class Brush:
         self._cos, self._sin = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
         self._draw = ImageDraw.Draw(image)
 
-    def moved(self, dx: float, dy: float = 0.0) -> Brush:
-        """The same brush with its origin moved by (dx, dy) face units."""
-        return Brush(self.image, self.pixels([(dx, dy)])[0], self.unit, self.tilt)
+    def moved(self, dx: float) -> Brush:
+        """The same brush with its origin moved across the face by `dx` face units."""
+        return Brush(self.image, self.pixels([(dx, 0)])[0], self.unit, self.tilt)
 
     def pixels(self, points: Sequence[Point]) -> list[Point]:
         """Face units to pixels of the image."""
@@ -322,11 +291,5 @@ def smooth(points: Sequence[Point], steps: int = 10) -> list[Point]:
 def _ellipse(x: float, y: float, rx: float, ry: float, power: float = 1.0) -> list[Point]:
     """Points of an ellipse; a power below 1 squares it off."""
     turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    c, s = np.cos(turns), np.sin(turns)
-    return list(
-        zip(
-            (x + rx * np.sign(c) * np.abs(c) ** power).tolist(),
-            (y + ry * np.sign(s) * np.abs(s) ** power).tolist(),
-            strict=True,
-        )
-    )
+    c, s = (np.sign(each) * np.abs(each) ** power for each in (np.cos(turns), np.sin(turns)))
+    return list(zip((x + rx * c).tolist(), (y + ry * s).tolist(), strict=True))

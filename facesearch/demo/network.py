@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesearch.recognition.packs import graph
+from facesearch.recognition.packs.graph import Port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from facesearch.recognition.packs.graph import Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class Net:
         return Value(self, name)
 
     def weight(self, array: NDArray[Any]) -> Value:
-        """A constant tensor."""
+        """A constant tensor; floats become float32."""
         name = f"w{len(self._weights)}"
-        self._weights[name] = graph.tensor(name, array)
+        self._weights[name] = graph.tensor(name, array.astype(np.float32) if array.dtype == np.float64 else array)
         return Value(self, name)
 
     def op(self, kind: str, *inputs: Value | float, **attributes: Any) -> Value:
@@ -71,9 +70,10 @@ class Net:
         self._nodes.append(graph.node(kind, [value.name for value in values], names, **attributes))
         return [Value(self, name) for name in names]
 
-    def named(self, value: Value, name: str) -> None:
+    def named(self, value: Value, name: str, shape: Sequence[str | int | None]) -> Port:
         """Make a value an output of that name."""
         self._nodes.append(graph.node("Identity", [value.name], [name]))
+        return Port(name, tuple(shape))
 
     def serialise(self, name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> bytes:
         """The model; `outputs` were named before."""

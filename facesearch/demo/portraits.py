@@ -6,7 +6,7 @@ Everything is deterministic: the same person and variation give the same pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -42,6 +42,12 @@ _HAIRS: tuple[Colour, ...] = (
     (38, 30, 34), (74, 48, 36), (122, 82, 52), (214, 176, 104), (176, 104, 64), (172, 166, 158), (96, 60, 84),
 )  # fmt: skip
 _IRISES: tuple[Colour, ...] = ((88, 56, 34), (60, 104, 150), (74, 126, 84), (120, 92, 44), (92, 104, 116))
+_PALETTES = {"skin": _SKINS, "hair": _HAIRS, "iris": _IRISES}
+_SPANS = {
+    "width": (0.96, 1.07), "jaw": (0.93, 1.07), "brow": (0.06, 0.15), "brow_tilt": (-0.04, 0.04), "nose": (0.18, 0.3),
+    "mouth": (0.38, 0.48),
+}  # fmt: skip
+"""Between which lengths the faces of people without a name are drawn."""
 _SHIRTS: tuple[Colour, ...] = (
     (74, 98, 138), (196, 92, 76), (92, 138, 108), (226, 178, 82), (130, 96, 146), (70, 74, 84), (206, 132, 150),
 )  # fmt: skip
@@ -49,29 +55,24 @@ _BACKDROPS: tuple[Colour, ...] = (
     (238, 222, 196), (206, 222, 196), (240, 208, 190), (222, 214, 222), (232, 230, 210), (208, 216, 206),
 )  # fmt: skip
 
-_CAST: tuple[dict[str, str | float | bool | int], ...] = (
+_Cast: TypeAlias = dict[str, str | float | bool | int]
+_UNBEARDED = ("short", "swept", "fringe", "bob", "long", "curly", "bun")
+"""Styles of hair that are drawn at random for somebody without a beard."""
+_CAST: tuple[_Cast, ...] = (
     {"skin": 1, "hair": 1, "iris": 2, "style": "bob", "glasses": "round", "mouth": 0.4},
     {"skin": 0, "hair": 4, "iris": 1, "style": "short", "beard": "full", "width": 1.05, "brow": 0.13},
     {"skin": 4, "hair": 0, "iris": 0, "style": "curly", "earrings": True, "nose": 0.27, "mouth": 0.47},
     {"skin": 6, "hair": 0, "iris": 0, "style": "short", "beard": "goatee", "nose": 0.29, "mouth": 0.48},
     {"skin": 3, "hair": 0, "iris": 3, "style": "long", "brow": 0.12, "mouth": 0.44, "jaw": 0.94},
-    {
-        "skin": 1,
-        "hair": 2,
-        "iris": 1,
-        "style": "swept",
-        "beard": "goatee",
-        "jaw": 1.06,
-        "brow": 0.09,
-        "brow_tilt": 0.03,
-    },
+    {"skin": 1, "hair": 2, "iris": 1, "style": "swept", "beard": "goatee", "jaw": 1.06, "brow": 0.09,
+     "brow_tilt": 0.03},
     {"skin": 2, "hair": 3, "iris": 2, "style": "long", "freckles": True, "earrings": True, "jaw": 0.95},
     {"skin": 5, "hair": 0, "iris": 0, "style": "bald", "glasses": "square", "beard": "full", "brow": 0.12},
     {"skin": 0, "hair": 5, "iris": 4, "style": "bun", "glasses": "round", "brow": 0.07, "nose": 0.24},
     {"skin": 4, "hair": 0, "iris": 3, "style": "swept", "beard": "moustache", "brow": 0.15, "nose": 0.26},
     {"skin": 1, "hair": 0, "iris": 0, "style": "fringe", "width": 0.98, "brow": 0.08, "nose": 0.19},
     {"skin": 3, "hair": 5, "iris": 1, "style": "bald", "beard": "full", "brow": 0.14, "width": 1.06},
-)
+)  # fmt: skip
 """The people of the demo: numbers point into the palettes above."""
 
 
@@ -142,16 +143,14 @@ def write_people(folder: Path, people: Sequence[str] = PEOPLE, photos_each: int 
 
     `people` are names of `PEOPLE`, or a ValueError is raised; photo n shows variation n - 1.
     """
-    written = []
-    for name in people:
-        if name not in PEOPLE:
-            raise ValueError(f"{name} is none of the drawn people.")
-        person = PEOPLE.index(name)
-        for variation in range(photos_each):
-            path = folder / name / f"{variation + 1}.jpg"
-            write_photo(path, draw_portrait(person, variation))
-            written.append(path)
-    return written
+    photos = {
+        folder / name / f"{variation + 1}.jpg": (PEOPLE.index(name), variation)
+        for name in people
+        for variation in range(photos_each)
+    }
+    for path, (person, variation) in photos.items():
+        write_photo(path, draw_portrait(person, variation))
+    return list(photos)
 
 
 def write_photo(path: Path, pixels: Pixels) -> None:
@@ -162,40 +161,23 @@ def write_photo(path: Path, pixels: Pixels) -> None:
 
 def _traits(person: int) -> Traits:
     rng = np.random.default_rng([person, 0x5EED])
-    cast: dict[str, str | float | bool | int] = dict(_CAST[person]) if person < len(_CAST) else _random_cast(rng)
-    skin = _SKINS[int(cast.pop("skin"))]
+    cast: _Cast = dict(_CAST[person]) if person < len(_CAST) else _random_cast(rng)
+    colours = {name: palette[int(cast.pop(name))] for name, palette in _PALETTES.items()}
     return Traits(
-        skin=skin,
-        hair=_HAIRS[int(cast.pop("hair"))],
-        iris=_IRISES[int(cast.pop("iris"))],
-        lips=_lips(skin),
+        **{**colours, **cast},  # type: ignore[arg-type]  # the tables above name Traits' own fields
+        lips=_lips(colours["skin"]),
         shirt=_SHIRTS[person % len(_SHIRTS)],
         backdrop=_BACKDROPS[person % len(_BACKDROPS)],
-        **cast,  # type: ignore[arg-type]  # the table above names Traits' own fields
     )
 
 
-def _random_cast(rng: np.random.Generator) -> dict[str, str | float | bool | int]:
+def _random_cast(rng: np.random.Generator) -> _Cast:
     beard = str(rng.choice(["", "", "", "full", "goatee", "moustache"]))
-    styles = (
-        ["short", "swept", "curly", "bald"] if beard else ["short", "swept", "fringe", "bob", "long", "curly", "bun"]
-    )
-    return {
-        "skin": int(rng.integers(len(_SKINS))),
-        "hair": int(rng.integers(len(_HAIRS))),
-        "iris": int(rng.integers(len(_IRISES))),
-        "style": str(rng.choice(styles)),
-        "glasses": str(rng.choice(["", "", "round", "square"])),
-        "beard": beard,
-        "width": float(rng.uniform(0.96, 1.07)),
-        "jaw": float(rng.uniform(0.93, 1.07)),
-        "brow": float(rng.uniform(0.06, 0.15)),
-        "brow_tilt": float(rng.uniform(-0.04, 0.04)),
-        "nose": float(rng.uniform(0.18, 0.3)),
-        "mouth": float(rng.uniform(0.38, 0.48)),
-        "freckles": bool(rng.random() < 0.15),
-        "earrings": bool(rng.random() < 0.2),
-    }
+    styles = ("short", "swept", "curly", "bald") if beard else _UNBEARDED
+    drawn: _Cast = {name: int(rng.integers(len(each))) for name, each in _PALETTES.items()}
+    drawn |= {"style": str(rng.choice(styles)), "glasses": str(rng.choice(["", "", "round", "square"])), "beard": beard}
+    drawn |= {name: float(rng.uniform(*span)) for name, span in _SPANS.items()}
+    return {**drawn, "freckles": bool(rng.random() < 0.15), "earrings": bool(rng.random() < 0.2)}
 
 
 def _lips(skin: Colour) -> Colour:

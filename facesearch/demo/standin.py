@@ -25,27 +25,6 @@ PACK_NAME = "standin"
 THRESHOLD = 0.48
 """Cosine: of 12 people x 6 photos the lowest mated score is 0.63 and the highest non-mated one 0.35."""
 
-_PACK = """\
-# Written by facesearch: a stand-in that knows drawn portraits only. It recognises no photo of a person.
-name = "{name}"
-licence = "part of facesearch; not trained on anyone"
-
-[detector]
-file = "{detector}"
-sha256 = "{detector_sha256}"
-finds = "The stand-in is no face model: it finds drawn faces only."
-
-[recognizer]
-file = "{recognizer}"
-sha256 = "{recognizer_sha256}"
-input_mean = {mean}
-input_std = {std}
-dimension = {dimension}
-
-[threshold]
-score = {threshold}
-basis = "stand-in pack: synthetic portraits only"
-"""
 _DETECTOR = "standin_detector.onnx"
 _RECOGNIZER = "standin_embedder.onnx"
 
@@ -56,20 +35,30 @@ def build_standin_pack(folder: Path) -> Path:
     The same version writes the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    graphs = {_DETECTOR: detector_bytes(), _RECOGNIZER: embedder_bytes()}
-    for name, data in graphs.items():
-        (folder / name).write_bytes(data)
-    text = _PACK.format(
-        name=PACK_NAME,
-        detector=_DETECTOR,
-        detector_sha256=hashlib.sha256(graphs[_DETECTOR]).hexdigest(),
-        recognizer=_RECOGNIZER,
-        recognizer_sha256=hashlib.sha256(graphs[_RECOGNIZER]).hexdigest(),
-        mean=INPUT_MEAN,
-        std=INPUT_STD,
-        dimension=DIMENSION,
-        threshold=THRESHOLD,
-    )
+    detector, recognizer = detector_bytes(), embedder_bytes()
+    (folder / _DETECTOR).write_bytes(detector)
+    (folder / _RECOGNIZER).write_bytes(recognizer)
+    text = f"""\
+# Written by facesearch: a stand-in that knows drawn portraits only. It recognises no photo of a person.
+name = "{PACK_NAME}"
+licence = "part of facesearch; not trained on anyone"
+
+[detector]
+file = "{_DETECTOR}"
+sha256 = "{hashlib.sha256(detector).hexdigest()}"
+finds = "The stand-in is no face model: it finds drawn faces only."
+
+[recognizer]
+file = "{_RECOGNIZER}"
+sha256 = "{hashlib.sha256(recognizer).hexdigest()}"
+input_mean = {INPUT_MEAN}
+input_std = {INPUT_STD}
+dimension = {DIMENSION}
+
+[threshold]
+score = {THRESHOLD}
+basis = "stand-in pack: synthetic portraits only"
+"""
     (folder / PACK_FILE).write_text(text, encoding="utf-8")
     return folder
 
@@ -113,14 +102,12 @@ def detector_bytes() -> bytes:
     """The ONNX file: input (1, 3, height, width), multiples of 32, RGB as (x - 127.5) / 128; SCRFD's nine outputs."""
     net = Net()
     evidence = _evidence(net)
-    outputs = [_level(net, evidence, stride) for stride in _STRIDES]
-    names = []
-    for kind, columns in enumerate((1, 4, 10)):
-        for stride, level in zip(_STRIDES, outputs, strict=True):
-            name = f"{('score', 'box', 'landmarks')[kind]}_{stride}"
-            net.named(level[kind], name)
-            names.append(Port(name, (None, columns)))
-    return net.serialise("standin-detector", [Port("input", (1, 3, "height", "width"))], names)
+    levels = {stride: _level(net, evidence, stride) for stride in _STRIDES}
+    ports = []
+    for kind, (name, columns) in enumerate((("score", 1), ("box", 4), ("landmarks", 10))):
+        for stride, level in levels.items():
+            ports.append(net.named(level[kind], f"{name}_{stride}", (None, columns)))
+    return net.serialise("standin-detector", [Port("input", (1, 3, "height", "width"))], ports)
 
 
 def _evidence(net: Net) -> Value:
@@ -129,14 +116,14 @@ def _evidence(net: Net) -> Value:
     thresholds, ranges = np.array([8.0, 8.0, 4.0]), np.array([14.0, 25.0, 15.0])  # grey levels
     weights = slopes * 128 / ranges[:, None]
     offsets = (slopes.sum(axis=1) * 127.5 - thresholds) / ranges
-    colours = net.op("Conv", net.input("input"), _weight(net, weights[:, :, None, None]), _weight(net, offsets))
+    colours = net.op("Conv", net.input("input"), net.weight(weights[:, :, None, None]), net.weight(offsets))
     return colours.clipped()
 
 
 def _level(net: Net, evidence: Value, stride: int) -> tuple[Value, Value, Value]:
     """Scores (n, 1), boxes (n, 4) and landmarks (n, 10) of one stride."""
     cell = stride // 2
-    cells = net.op("Conv", evidence, _weight(net, _moment_kernels(cell)), strides=[cell, cell])
+    cells = net.op("Conv", evidence, net.weight(_moment_kernels(cell)), strides=[cell, cell])
     white, red, skin = net.ops("Split", 3, cells, net.weight(np.array([3, 3, 1], dtype=np.int64)), axis=1)
     left = _blob(net, white, stride, _LEFT_EYE, axis=1)
     right = _blob(net, white, stride, _RIGHT_EYE, axis=1)
@@ -169,8 +156,8 @@ def _level(net: Net, evidence: Value, stride: int) -> tuple[Value, Value, Value]
     in_strides = np.array(_EYE_DISTANCES[stride])[None, :, None, None] / stride
     return (
         _rows(net, [score]),
-        _rows(net, [side * _weight(net, in_strides) for side in box]),
-        _rows(net, [coordinate * _weight(net, in_strides) for coordinate in landmarks]),
+        _rows(net, [side * net.weight(in_strides) for side in box]),
+        _rows(net, [coordinate * net.weight(in_strides) for coordinate in landmarks]),
     )
 
 
@@ -205,8 +192,7 @@ def _blob(net: Net, moments: Value, stride: int, bounds: tuple[float, float, flo
 def _windows(net: Net, cells: Value, stride: int, kernels: Callable[[float], NDArray[np.float64]]) -> Value:
     """`kernels` for both anchors, laid over every anchor: (1, features * 2, rows, cols), the anchors innermost."""
     stack = np.stack([kernels(distance) for distance in _EYE_DISTANCES[stride]], axis=1)
-    reach = stack.shape[-1] // 2
-    weights = _weight(net, stack.reshape(-1, *stack.shape[2:]))
+    reach, weights = stack.shape[-1] // 2, net.weight(stack.reshape(-1, *stack.shape[2:]))
     return net.op("Conv", cells, weights, strides=[2, 2], pads=[reach, reach, reach - 1, reach - 1])
 
 
@@ -239,10 +225,6 @@ def _window(
     return inside / inside.sum() if mean else inside
 
 
-def _weight(net: Net, array: NDArray[np.float64]) -> Value:
-    return net.weight(array.astype(np.float32))
-
-
 # -- the recogniser
 #
 # The stand-in for an ArcFace recogniser: tells the drawn faces apart, with ArcFace's input and a 128-d output.
@@ -272,11 +254,10 @@ def embedder_bytes() -> bytes:
     net = Net()
     pooled = net.op("AveragePool", net.input("input"), kernel_shape=[_CELL, _CELL], strides=[_CELL, _CELL])
     flat = net.op("Flatten", net.op("Log", pooled + _DARKEST))
-    phases = net.op("MatMul", flat, net.weight(_projection().astype(np.float32)))
-    net.named(net.op("Concat", net.op("Cos", phases), net.op("Sin", phases), axis=1), "vector")
-    return net.serialise(
-        "standin-embedder", [Port("input", ("n", 3, _CROP, _CROP))], [Port("vector", ("n", DIMENSION))]
-    )
+    phases = net.op("MatMul", flat, net.weight(_projection()))
+    waves = net.op("Concat", net.op("Cos", phases), net.op("Sin", phases), axis=1)
+    vector = net.named(waves, "vector", ("n", DIMENSION))
+    return net.serialise("standin-embedder", [Port("input", ("n", 3, _CROP, _CROP))], [vector])
 
 
 def _projection() -> NDArray[np.float64]:

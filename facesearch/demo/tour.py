@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 from facesearch.api import FaceSearch
 from facesearch.config import Settings
-from facesearch.demo.portraits import (
-    PEOPLE,
-    STRANGER,
-    draw_group,
-    draw_landscape,
-    draw_portrait,
-    write_people,
-    write_photo,
-)
+from facesearch.demo import portraits
+from facesearch.demo.portraits import PEOPLE, STRANGER, draw_portrait, write_photo
 from facesearch.demo.standin import build_standin_pack
 from facesearch.files import make_folder
 from facesearch.jobs.probes import draw_results
@@ -98,13 +91,13 @@ def _tour(folder: Path, say: Callable[[str], object]) -> None:
 
 
 def _draw(folder: Path) -> None:
-    write_people(folder / "people", photos_each=ENROLLED_PHOTOS)
+    portraits.write_people(folder / "people", photos_each=ENROLLED_PHOTOS)
     new = folder / "new"
     new.mkdir()
     write_photo(new / SOMEBODY, draw_portrait(0, ENROLLED_PHOTOS))
-    write_photo(new / "2-group.jpg", draw_group(GROUP))
+    write_photo(new / "2-group.jpg", portraits.draw_group(GROUP))
     write_photo(new / "3-stranger.jpg", draw_portrait(STRANGER, 0))
-    write_photo(new / "4-landscape.jpg", draw_landscape())
+    write_photo(new / "4-landscape.jpg", portraits.draw_landscape())
 
 
 def _enroll(engine: FaceSearch, folder: Path, say: Callable[[str], object]) -> None:
