@@ -10,18 +10,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli import (
-    audit,
-    calibrate,
-    enroll,
-    evaluate,
-    galleries,
-    models,
-    people,
-    query,
-    reembed,
-    serve,
-)
+from facesearch.cli import audit, calibrate, enroll, evaluate, galleries, models, people, query, reembed, serve
 from facesearch.cli.root import new_app
 
 app = new_app(enroll, query, serve, people, galleries, models, reembed, evaluate, calibrate, audit)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -25,14 +26,21 @@ from facesearch.errors import ConfigError
 from facesearch.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from facesearch.api import FaceSearch
-    from facesearch.evaluation.audit import Audit, Finding, LabelledTemplates
+    from facesearch.evaluation.audit import Audit, Finding, Kind, LabelledTemplates
     from facesearch.types import Threshold
 
 SHOWN = 20
 """Rows of each kind in the terminal; --json has them all."""
+COLUMNS = {
+    "score": "score", "subject_a": "person", "subject_b": "person", "photo_a": "photo", "photo_b": "photo", "note": "",
+}  # fmt: skip
+"""Headers by field."""
+LEFT_OUT = {"mislabelled": ("subject_b",), "duplicate": ("subject_b", "note")}
+"""Fields that would say something twice, by the kind of finding."""
+Record: TypeAlias = dict[str, Any]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,16 +86,17 @@ def audit(
         if page is not None:
             page.write(_page(engine, known, found, in_force, limit).encode())
             note(f"The page is in {html}. It shows faces and names, so keep it private.")
+    records = {kind: [_record(known, each) for each in findings] for kind, findings in found.by_kind.items()}
     if json:
-        for each in found.findings:
-            emit(_record(known, each))
+        for record in chain(*records.values()):
+            emit(record)
     else:
-        _print(known, found, in_force)
+        _print(known, found, records, in_force)
     raise typer.Exit(EXIT_NEGATIVE if found.findings else 0)
 
 
-def _record(known: LabelledTemplates, found: Finding) -> dict[str, Any]:
-    record: dict[str, Any] = {"kind": found.kind.value, "score": round(found.score, 6)}
+def _record(known: LabelledTemplates, found: Finding) -> Record:
+    record: Record = {"kind": found.kind.value, "score": round(found.score, 6)}
     for side, row in (("a", found.a), ("b", found.b)):
         record[f"subject_{side}"] = known.names[known.subject[row]]
         record[f"photo_{side}"] = known.photos[row]
@@ -110,50 +119,40 @@ def _remedies(known: LabelledTemplates, found: Finding) -> list[str]:
     return [f"facesearch {each}" for each in (*commands, f"people confirm {shlex.quote(photo)}")]
 
 
-def _print(known: LabelledTemplates, found: Audit, in_force: Threshold) -> None:
+def _print(known: LabelledTemplates, found: Audit, records: Mapping[Kind, Sequence[Record]], now: Threshold) -> None:
     from facesearch.evaluation.audit import SECTIONS
 
     counts = (
-        f"Different people at or above {in_force.value:g}: {len(found.look_alikes):,}; photos far from their person: "
+        f"Different people at or above {now.value:g}: {len(found.look_alikes):,}; photos far from their person: "
         f"{len(found.mislabelled):,}; near-duplicates: {len(found.duplicates):,}"
     )
     typer.echo(f"{counts}.\nAll {len(known.subject):,} templates of {len(known.names):,} people were compared.")
-    for kind, findings in found.by_kind.items():
+    for kind, findings in records.items():
         if not findings:
             continue
         typer.echo(f"\n{SECTIONS[kind][0]}:")
-        print_table(*_table(known, findings[:SHOWN]))
+        _print_table(findings[:SHOWN], LEFT_OUT.get(kind.value, ()))
         if len(findings) > SHOWN:
             typer.echo(f"... and {len(findings) - SHOWN:,} more: --json lists all of them.")
-        _print_remedies(known, findings[:SHOWN])
+        for number, each in enumerate(findings[:SHOWN], 1):  # what can be done about each row of the table
+            if each["commands"]:
+                typer.echo(f"{number}. One of:")
+            for command in each["commands"]:
+                typer.echo(printable(pasteable(command)))
     if not found.complete:
         note("More pairs reach the threshold than are kept, so only the highest are listed. Raise the --threshold.")
-    note(f"The threshold is: {in_force.basis}.")
+    note(f"The threshold is: {now.basis}.")
     note(f"A photo is far from its person where its mean score with their other photos is below {found.limit:.3f}.")
 
 
-def _print_remedies(known: LabelledTemplates, findings: Sequence[Finding]) -> None:
-    """What can be done about each row of the table above."""
-    for number, each in enumerate(findings, 1):
-        commands = _remedies(known, each)
-        if commands:
-            typer.echo(f"{number}. One of:")
-        for command in commands:
-            typer.echo(printable(pasteable(command)))
-
-
-def _table(known: LabelledTemplates, findings: Sequence[Finding]) -> tuple[Sequence[str], list[list[object]]]:
-    """Header and rows; photos are named from the folder they share, and nothing is said twice."""
-    names = _short_names([known.photos[row] for each in findings for row in (each.a, each.b)])
-    two_people = findings[0].kind == "look_alike"
-    rows: list[list[object]] = []
-    for each in findings:
-        people = [known.names[known.subject[row]] for row in (each.a, each.b)]
-        photos = [names[known.photos[row]] for row in (each.a, each.b)]
-        note = [each.note] if each.kind != "duplicate" else []
-        rows.append([each.score, people[0], *([people[1]] if two_people else []), *photos, *note])
-    note_header = [""] if findings[0].kind != "duplicate" else []
-    return ("score", "person", *(["person"] if two_people else []), "photo", "photo", *note_header), rows
+def _print_table(findings: Sequence[Record], left_out: Sequence[str]) -> None:
+    """A row for each finding; photos are named from the folder they share, and nothing is said twice."""
+    names = _short_names([each[side] for each in findings for side in ("photo_a", "photo_b")])
+    shown = {name: header for name, header in COLUMNS.items() if name not in left_out}
+    rows = (
+        [names[each[name]] if header == "photo" else each[name] for name, header in shown.items()] for each in findings
+    )
+    print_table(tuple(shown.values()), rows)
 
 
 def _short_names(photos: Sequence[str]) -> dict[str, str]:

@@ -8,14 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facesearch.cli.options import (
-    ForceOption,
-    GalleryOption,
-    JsonOption,
-    ask_key,
-    load_gallery_settings,
-    open_engine,
-)
+from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ask_key, load_gallery_settings, open_engine
 from facesearch.cli.output import emit, note, progress_bar, say, tell
 from facesearch.cli.outputs import guard_outputs, require_not_of_gallery
 from facesearch.errors import ConfigError
@@ -40,7 +33,6 @@ def backup(
 
     Example: facesearch backup gallery.fsbackup
     """
-
     with open_engine(gallery=gallery) as engine:
         opened = engine.gallery
         from facesearch.store.backups import write_backup

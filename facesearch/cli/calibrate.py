@@ -26,7 +26,9 @@ from facesearch.errors import ConfigError
 if TYPE_CHECKING:
     from facesearch.api import FaceSearch
     from facesearch.evaluation.calibration import Metric
+    from facesearch.evaluation.trials.types import PhotoSet
     from facesearch.jobs.calibrate import Calibrated, Request
+    from facesearch.jobs.embeddings import Embedded
 
 WORK = (
     "people", "unknown", "subjects", "split", "extrapolate", "out", "dry_run", "faces", "seed", "no_cache", "provider",
@@ -179,21 +181,19 @@ def _calibrated(
         stranger_templates,
     )
 
-    info = engine.extractor.info
-    photos = read_people(people) if people is not None else read_strangers(unknown) if unknown is not None else None
-    if photos is not None and people is None:
-        require_unknown(photos, engine.gallery)
-    embedded = None
-    if photos is not None:
-        embedded = embed_photos(engine.photo_embedder(faces=asked.faces, cache=not asked.no_cache), photos.photos)
-    if photos is None or embedded is None:
-        known = gallery_templates(engine.gallery)
-        found = calibrate_on_labelled(known.vectors, known.subject, request)
-    elif people is not None:
-        known = labelled_templates(photos, embedded)
-        found = calibrate_on_labelled(known.vectors, known.subject, request)
-    else:
-        probes = stranger_templates(photos, embedded, engine.gallery, info.dimension)
-        known = gallery_templates(engine.gallery)
+    info, gallery = engine.extractor.info, engine.gallery
+
+    def embedded(photos: PhotoSet) -> Embedded:
+        return embed_photos(engine.photo_embedder(faces=asked.faces, cache=not asked.no_cache), photos.photos)
+
+    if unknown is not None:
+        strangers = read_strangers(unknown)
+        require_unknown(strangers, gallery)
+        probes = stranger_templates(strangers, embedded(strangers), gallery, info.dimension)
+        known = gallery_templates(gallery)
         found = calibrate_on_strangers(known.vectors, known.subject, probes.vectors, probes.subject, request)
+    else:
+        labelled = None if people is None else read_people(people)
+        known = gallery_templates(gallery) if labelled is None else labelled_templates(labelled, embedded(labelled))
+        found = calibrate_on_labelled(known.vectors, known.subject, request)
     return replace(found, calibration=found.calibration.bound_to(info))

@@ -176,7 +176,6 @@ class Summary:
 
     def print(self) -> None:
         """The table on stdout, what needs a look on stderr."""
-
         always = ["enrolled", "unchanged"]
         names = always + sorted(name for name in self._counts if name not in always)
         rows = [(name, self._counts[name]) for name in names]

@@ -105,7 +105,6 @@ def _confirm(question: str, yes: bool) -> None:
 
 
 def _hand_over(receipts: Sequence[dict[str, Any]], file: Output | None, *, json: bool) -> None:
-
     for each in receipts:
         if json:
             emit(each)
@@ -117,7 +116,6 @@ def _hand_over(receipts: Sequence[dict[str, Any]], file: Output | None, *, json:
 
 
 def _print(receipt: dict[str, Any]) -> None:
-
     removed, scan = receipt["removed"], receipt["scan"]
     who = ", ".join(receipt["subjects"])
     say(
@@ -157,7 +155,6 @@ def _print(receipt: dict[str, Any]) -> None:
 
 def _name_files(files: Sequence[str]) -> None:
     """Say which files would bring the people back if `enroll` were told to."""
-
     if not files:
         return
     note(f"Photo files that are still there: {len(files)}. `enroll` refuses them, unless --bring-back-erased is given.")

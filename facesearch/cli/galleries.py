@@ -50,7 +50,6 @@ def info(*, options: EngineOptions, json: JsonOption = False) -> None:
 
     Example: facesearch info
     """
-
     with open_engine(options) as engine:
         record = engine.describe()
     if record["overdue"]:

@@ -125,8 +125,7 @@ ThresholdOption = Annotated[
     typer.Option("--threshold", "-t", metavar="SCORE", help="Cosine at which two faces match [FACESEARCH_THRESHOLD]."),
 ]
 WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", help="Photos processed at once [one per core, at most 8]."),
+    int | None, typer.Option("--workers", metavar="N", help="Photos processed at once [one per core, at most 8].")
 ]
 BatchOption = Annotated[
     int | None, typer.Option("--batch", metavar="N", help="Faces per run of the recogniser [8; 16 on a GPU].")

@@ -173,7 +173,6 @@ def list_aliases(
 
     Example: facesearch people alias list
     """
-
     with open_engine(gallery=gallery) as engine:
         found = engine.subjects() if name is None else [engine.subject(name)]
     rows = [(each.name, alias) for each in found for alias in each.aliases]
@@ -258,8 +257,7 @@ def undo(
 def move(
     photos: PhotosArgument,
     to: Annotated[
-        str,
-        typer.Option("--to", metavar="NAME", autocompletion=complete_people, help="The person in the photos."),
+        str, typer.Option("--to", metavar="NAME", autocompletion=complete_people, help="The person in the photos.")
     ],
     new: Annotated[bool, typer.Option("--new", help="Make a person of that name where there is none.")] = False,
     gallery: GalleryOption = None,

@@ -62,8 +62,7 @@ def query(
         list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Search only people with this attribute.")
     ] = None,
     degraded: Annotated[
-        bool,
-        typer.Option("--degraded", help="While the vector database is down, search the newest templates alone."),
+        bool, typer.Option("--degraded", help="While the vector database is down, search the newest templates alone.")
     ] = False,
     annotate: Annotated[
         Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names: a file, or a folder.")
@@ -88,29 +87,27 @@ def query(
         from facesearch.records import SearchRecord
     if csv and json:
         raise ConfigError("--csv and --json exclude each other.", "Choose one.")
-    paths, piped = _find_photos(photos), _read_pipe(photos)
-    places = place_drawings(annotate, photos, paths)
+    images = _find_photos(photos)
+    places = place_drawings(annotate, photos, tuple(images))
     results: list[SearchResult] = []
-    with open_engine(options, many=len(paths) > 1) as engine:
+    with open_engine(options, many=len(images) > 1) as engine:
         refuse_idle_index(options, engine)
         wanted = key_values(where, "--where team=design")
         with (
             guard_outputs(engine, photos, force=force).files(places, annotate) as drawings,
-            progress_bar("searching", len(paths)) as advance,
+            progress_bar("searching", len(images)) as advance,
         ):
-            images = (piped if path == STDIN else path for path in paths)
-            answers = engine.identify_many(
-                images, k=DEFAULT_K if k is None else k, where=wanted, margin=margin, degraded=degraded
-            )
-            for path, found in zip(paths, answers, strict=True):
-                found = [replace(each, photo=path_text(path)) for each in found] if path == STDIN else found
+            many = DEFAULT_K if k is None else k
+            answers = engine.identify_many(images.values(), k=many, where=wanted, margin=margin, degraded=degraded)
+            for path, answer in zip(images, answers, strict=True):
+                found = [replace(each, photo=path_text(path)) for each in answer]
                 results += found
                 advance()
                 if json:
                     for result in found:
                         emit(SearchRecord.of(result))
                 if path in drawings:
-                    draw_results(piped if path == STDIN else path, found, drawings.pop(path))
+                    draw_results(images[path], found, drawings.pop(path))
         in_force, warning = engine.threshold, engine.threshold_warning
         nobody = _why_nobody(engine, where)
     if warning:
@@ -125,7 +122,6 @@ def query(
 
 
 def _say_notes(results: Sequence[SearchResult]) -> None:
-
     for photo, remark in dict.fromkeys((result.photo, result.note) for result in results if result.note):
         note(f"{photo}: {remark}")
     if not all(result.complete for result in results):
@@ -139,18 +135,16 @@ def _why_nobody(engine: FaceSearch, where: Sequence[str] | None) -> str:
     return f"nobody has {' and '.join(where)}" if where else "nobody was searched"
 
 
-def _find_photos(given: Sequence[Path]) -> list[Path]:
+def _find_photos(given: Sequence[Path]) -> dict[Path, Path | bytes]:
+    """Photos by the paths that results name; the one of `-` is read from the pipe."""
     from facesearch.jobs.sources import find_photos
 
     files = [each for each in given if each != STDIN]
     found = find_photos(files) if files or not given else []
-    return [STDIN, *found] if STDIN in given else found
+    return {**({STDIN: _read_pipe()} if STDIN in given else {}), **{path: path for path in found}}
 
 
-def _read_pipe(given: Sequence[Path]) -> bytes:
-    """Read the photo for `-`; nothing where it is not given."""
-    if STDIN not in given:
-        return b""
+def _read_pipe() -> bytes:
     if sys.stdin.isatty():
         raise ConfigError("Nothing is piped to this command.", "For example: curl URL | facesearch query -")
     return sys.stdin.buffer.read()
@@ -161,7 +155,6 @@ def _print_results(results: Sequence[SearchResult], nobody: str, *, every_candid
 
     `nobody` says why a face has no candidate.
     """
-
     if every_candidate:
         rows = (row for result in results for row in _candidate_rows(result, nobody))
         print_table(("photo", "face", "decision", "rank", "subject", "score"), rows)
@@ -224,10 +217,9 @@ def verify(
     if a == b == STDIN:
         raise ConfigError("Only one photo can come from a pipe.", "Name the other photo.")
     require_there(each for each in (a, b) if each != STDIN)
-    piped = _read_pipe((a, b))
     with open_engine(options) as engine:
         require_not_of_gallery(engine.settings, [each for each in (a, b) if each != STDIN])
-        first, second = (piped if each == STDIN else each for each in (a, b))
+        first, second = (_read_pipe() if each == STDIN else each for each in (a, b))
         comparison = replace(engine.verify(first, second, faces=faces), a=path_text(a), b=path_text(b))
     for photo, remark in zip((a, b), comparison.notes, strict=True):
         if remark:
@@ -268,19 +260,19 @@ def detect(
     """
     from facesearch.jobs.probes import write_embeddings
 
-    paths, piped = _find_photos(photos), _read_pipe(photos)
-    places = place_drawings(annotate, photos, paths)
+    images = _find_photos(photos)
+    places = place_drawings(annotate, photos, tuple(images))
     rows: list[Sequence[object]] = []
     kept: list[tuple[Path, Template]] = []
-    with open_engine(options, many=len(paths) > 1) as engine:
+    with open_engine(options, many=len(images) > 1) as engine:
         outputs = guard_outputs(engine, photos, force=force)
         with (
             outputs.optional_file(embeddings) as vectors,
             outputs.files(places, annotate) as drawings,
-            progress_bar("detecting", len(paths)) as advance,
+            progress_bar("detecting", len(images)) as advance,
         ):
-            images = (piped if path == STDIN else path for path in paths)
-            for path, photo in zip(paths, engine.detect_many(images, templates=vectors is not None), strict=True):
+            found = engine.detect_many(images.values(), templates=vectors is not None)
+            for path, photo in zip(images, found, strict=True):
                 kept += [(path, each) for each in photo.templates]
                 rows += _detect_photo(path, photo, drawings.pop(path, None), json=json)
                 advance()

@@ -67,7 +67,6 @@ def reembed(
 
     Example: facesearch reembed --rollback
     """
-
     if rollback and (activate or options.pack):
         raise ConfigError("--rollback goes back to the previous model.", "Use it without --activate and --pack.")
     if rollback:
@@ -93,7 +92,6 @@ def reembed(
 
 def _follow(outcomes: Iterable[ReembedOutcome], total: int, *, json: bool) -> int:
     """Show a re-embedding; returns how many faces still lack a template."""
-
     counts: Counter[str] = Counter()
     listed: list[str] = []
     missing = 0
@@ -135,7 +133,6 @@ def _tell_next(engine: FaceSearch, missing: int) -> None:
 
 
 def _tell_switch(switch: Switch, *, json: bool) -> None:
-
     model_id = switch.model.model_id
     if json:
         emit({"model": model_id, "previous": switch.previous, "missing": switch.missing})
@@ -167,7 +164,6 @@ def retire(
 
     Example: facesearch models retire w600k_r50-0123456789ab
     """
-
     with open_engine(gallery=gallery) as engine:
         retired = engine.model_change.retire(model, allow_missing=allow_missing)
     text = f"{retired.templates} templates of {retired.model_id} are removed"

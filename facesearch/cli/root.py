@@ -14,13 +14,7 @@ from typer.core import TyperGroup
 
 from facesearch.cli.options import use_key_file
 from facesearch.cli.output import be_quiet, pasteable
-from facesearch.errors import (
-    ConfigError,
-    EvaluationError,
-    FaceCountError,
-    FaceSearchError,
-    PhotoError,
-)
+from facesearch.errors import ConfigError, EvaluationError, FaceCountError, FaceSearchError, PhotoError
 from facesearch.names import printable
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle_index,
 )
-from facesearch.cli.output import emit, note, print_records, say
+from facesearch.cli.output import emit, note, print_records, tell
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 
@@ -61,13 +61,6 @@ def serve(
 
     Example: facesearch serve --port 8000
     """
-
-    def ready(url: str) -> None:
-        if json:
-            emit({"url": url})
-        else:
-            say(f"facesearch is at {url}")
-
     try:
         from facesearch.server.app import serve as run
         from facesearch.server.options import ServerOptions
@@ -79,7 +72,7 @@ def serve(
         note(engine.extractor.provider.note)
         if not engine.has_gallery:
             note(f"There is no gallery in {engine.settings.gallery} yet: an empty one is made.")
-        run(engine, bounds, ready)
+        run(engine, bounds, lambda url: tell({"url": url}, f"facesearch is at {url}", json=json))
 
 
 @contextmanager
@@ -110,7 +103,6 @@ def create(
 
     Example: facesearch keys create web-shop --scope read --scope enroll
     """
-
     scopes = scope or ["read"]
     with _store(gallery, create=True) as store:
         key = store.create(name, scopes)
@@ -126,7 +118,6 @@ def list_keys(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
     Example: facesearch keys list
     """
-
     with _store(gallery) as store:
         found = store.active()
     records = ({"name": key.name, "scopes": sorted(key.scopes), "created_at": key.created_at} for key in found)
@@ -143,7 +134,6 @@ def revoke(
 
     Example: facesearch keys revoke web-shop
     """
-
     with _store(gallery) as store:
         store.revoke(name)
     if json:
