@@ -21,8 +21,8 @@ from facesearch.jobs.thresholds import require_calibration_of
 from facesearch.names import path_text
 from facesearch.people import PeopleOperations
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
-from facesearch.search.backlog import parse_vector_database
 from facesearch.search.matching import DEFAULT_MARGIN
+from facesearch.search.vector_databases import parse_vector_database
 from facesearch.store import audit, models, people, templates
 from facesearch.types import Comparison, EnrollOutcome, EnrollStatus, Face, Finding, Pixels, SearchResult, Template
 

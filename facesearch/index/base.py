@@ -1,11 +1,11 @@
-"""The interface of an index, and which index suits how many vectors.
+"""The interface of an index.
 
 Index modules are imported where they are made: FAISS is loaded by a process that searches, by no other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from facesearch.types import IndexKind
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from facesearch.index.cache_file import Cache, CacheFile, Stamp
     from facesearch.index.vector_file import MappedVectors
     from facesearch.types import Ids, Vectors
-
-TWO_STAGE_FROM: Final = 50_000
-"""Vectors from which on `auto` takes two stages."""
 
 
 class VectorIndex(Protocol):
@@ -51,12 +48,13 @@ class VectorIndex(Protocol):
         ...
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-        """Return the k best per query: scores (q, k) float32 best first, and ids (q, k) int64.
+        """Return the k best per query: scores (q, m) float32 best first, and ids (q, m) int64, with m <= k.
 
-        Where fewer than k are indexed or allowed, rows end in id -1 and score -inf. `allowed` limits the search to
-        these ids; unknown ones are passed over. Every score is the inner product of float32 vectors, summed in
-        float32. Equal vectors have equal scores as long as there are at most 16 queries. Which of several that tie
-        with the k-th best are returned is left open. An index that may lose low scores documents which and how many.
+        Where fewer than k are indexed or allowed, m may be as few, or rows end in id -1 and score -inf. `allowed`
+        limits the search to these ids; unknown ones are passed over. Every score is the
+        inner product of float32 vectors, summed in float32. Equal vectors have equal scores as long as there are at
+        most 16 queries. Which of several that tie with the k-th best are returned is left open. An index that may lose
+        low scores documents which and how many.
         """
         ...
 
@@ -120,16 +118,6 @@ class ExternalIndex(VectorIndex, Protocol):
     def drop(self) -> None:
         """Remove it with everything in it; no error where it is gone already."""
         ...
-
-
-def chosen_kind(wanted: IndexKind, count: int, now: IndexKind = IndexKind.FLAT) -> IndexKind:
-    """Return `wanted`, or what `auto` means for `count` vectors that an index of the kind `now` holds.
-
-    An index in two stages stays one when it shrinks: to and fro would cost more than it gains.
-    """
-    if wanted != IndexKind.AUTO:
-        return wanted
-    return IndexKind.TWO_STAGE if count >= TWO_STAGE_FROM else now
 
 
 def make_index(kind: IndexKind, dimension: int) -> LocalIndex:

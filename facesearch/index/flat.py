@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import faiss
 import numpy as np
 
 from facesearch.arguments import require_unit_vectors
 from facesearch.index.cache_file import Cache, new_generation
-from facesearch.index.huge_pages import HugePages
+from facesearch.index.huge_pages import WORTH, HugePages
 from facesearch.index.vector_file import row_checksums
 from facesearch.types import IndexKind
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from facesearch.index.vector_file import MappedVectors
     from facesearch.types import Ids, Vectors
 
-ALONE = 1 << 24
+ALONE: Final = 1 << 24
 """Products of numbers below which one thread is faster than several: about 2 ms. FAISS's threads wait for the next
 search in a loop, which doubles the CPU time of a request to the server."""
-_THREADS = faiss.omp_get_max_threads()
+THREADS: Final = faiss.omp_get_max_threads()
 """By the machine or OMP_NUM_THREADS."""
 
 
@@ -49,34 +49,26 @@ class FlatIndex:
         """See `VectorIndex.add`."""
         if len(ids):
             self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64))
-            self._huge_pages.follow(int(self._flat.get_xb()), int(self._flat.codes.size()))
+            size = int(self._flat.codes.size())
+            if size >= WORTH:
+                self._huge_pages.follow(int(self._flat.get_xb()), size)
 
     def remove(self, ids: Ids) -> int:
         """See `VectorIndex.remove`."""
-        if not len(ids):
-            return 0
-        return int(self._index.remove_ids(np.ascontiguousarray(ids, np.int64)))
+        return int(self._index.remove_ids(np.ascontiguousarray(ids, np.int64))) if len(ids) else 0
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`."""
-        count = len(queries)
-        scores = np.full((count, k), -np.inf, np.float32)
-        ids = np.full((count, k), -1, np.int64)
-        # FAISS fills short rows itself, with -FLT_MAX: asking for no more than there is keeps one meaning of "none".
-        reachable = min(k, len(self) if allowed is None else min(len(allowed), len(self)))
-        if not count or not reachable:
-            return scores, ids
+        count = min(k, len(self) if allowed is None else min(len(allowed), len(self)))
+        if not len(queries) or not count:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         parameters = None
         if allowed is not None:
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.ascontiguousarray(allowed, np.int64)))
-        few = count * len(self) * self.dimension < ALONE
-        faiss.omp_set_num_threads(1 if few else _THREADS)
-        found_scores, found_ids = self._index.search(
-            np.ascontiguousarray(queries, np.float32), reachable, params=parameters
-        )
-        missing = found_ids == -1
-        scores[:, :reachable] = np.where(missing, -np.inf, found_scores)
-        ids[:, :reachable] = found_ids
+        few = len(queries) * len(self) * self.dimension < ALONE
+        faiss.omp_set_num_threads(1 if few else THREADS)
+        scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), count, params=parameters)
+        scores[ids == -1] = -np.inf  # FAISS has -FLT_MAX there
         return scores, ids
 
     def contents(self) -> tuple[Ids, Vectors]:

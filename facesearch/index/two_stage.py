@@ -106,10 +106,9 @@ class TwoStageIndex:
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`; scores below `FLOOR` may be missing where more than `HEAD` are indexed."""
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        ids = np.full((len(queries), k), -1, np.int64)
         rows = None if allowed is None else self.rows[self._places(allowed)]
         count = min(k, len(self) if rows is None else len(rows))
+        scores, ids = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         if not count:
             return scores, ids
         queries = np.ascontiguousarray(queries, np.float32)
@@ -119,7 +118,7 @@ class TwoStageIndex:
             found = self._scanned(queries, count, rows)
         for position, (best, best_rows) in enumerate(found):
             self.stored.prove(best_rows)
-            scores[position, :count], ids[position, :count] = best, self.row_ids[best_rows]
+            scores[position], ids[position] = best, self.row_ids[best_rows]
         return scores, ids
 
     def _scanned(

@@ -49,6 +49,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
     scanned = _scan(gallery.folder, cache, erased)
     with gallery.database.read() as connection:
         elsewhere = sum(rows_that_name(connection, name) for name in erased.subjects)
+    _, untold = gallery.vector_databases.state()
     held = [path_text(name) for name in names_before if name.startswith(("gallery.db", "index.cache"))]
     return {
         "subjects": list(erased.subjects),
@@ -71,7 +72,7 @@ def forget_people(gallery: Gallery, cache: Path, who: Sequence[SubjectKey]) -> d
         "not_searched": [*(() if gallery.database.owns_folder else ELSEWHERE), *gallery.vector_databases.remnants()],
         "photo_files": "stay where they are: facesearch never owned them",
         "photo_files_on_disk": _files_on_disk(erased),
-        "clean": emptied and gallery.vector_databases.is_told() and all(_is_clean(each, elsewhere) for each in scanned),
+        "clean": emptied and not untold and all(_is_clean(each, elsewhere) for each in scanned),
     }
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesearch.errors import CorruptGalleryError, FaceSearchError
-from facesearch.search.backlog import DatabaseVectors, count_pending, pending_ids, seen_whole, vector_databases
-from facesearch.search.delivery import delivery_lease
-from facesearch.search.moving import RETIRED, compare, equalise, remove_retired
+from facesearch.search.moving import RETIRED, differences, equalise, remove_retired
+from facesearch.search.vector_databases import count_pending, vector_databases
 from facesearch.store import models, templates
 from facesearch.store.check import check_database, check_erased, check_photos
 from facesearch.store.revisions import read_revision
@@ -23,10 +22,9 @@ if TYPE_CHECKING:
 
     from facesearch.index.cache_file import Cache, CacheFile
     from facesearch.index.vector_file import MappedVectors
-    from facesearch.search.backlog import VectorDatabase
     from facesearch.search.gallery import Gallery
     from facesearch.search.mirror import IndexMirror
-    from facesearch.search.vector_databases import VectorDatabases
+    from facesearch.search.vector_databases import VectorDatabase, VectorDatabases
     from facesearch.store.database import Database
 
 
@@ -96,7 +94,7 @@ def check_vector_databases(databases: VectorDatabases, *, fix: bool) -> Iterator
         found = vector_databases(connection)
     if not found:
         return
-    with delivery_lease(databases.database, databases.folder) as held:
+    with databases.lease() as held:
         if not held:
             detail = "another process is telling it what changed: check again when it is done"
             yield Finding(ok=False, subject="vector database", detail=detail)
@@ -124,34 +122,27 @@ def _look(databases: VectorDatabases, target: VectorDatabase, *, fix: bool) -> I
 
 def _compared(databases: VectorDatabases, target: VectorDatabase, *, fix: bool) -> Finding:
     try:
-        differences, count, waiting = _differences(databases, target)
+        differing, count, waiting = _differences(databases, target)
     except FaceSearchError as error:
         if not fix:
             raise
-        differences, count, waiting = [error.message], 0, 0  # a collection that is gone is made again
-    if not differences:
+        differing, count, waiting = error.message, 0, 0  # a collection that is gone is made again
+    if not differing:
         detail = f"{target.kind} holds exactly the {count} templates"
         detail += f", {waiting} changes wait" if waiting else ""
         return Finding(ok=True, subject="vector database", detail=detail)
-    detail = "; ".join(f"{target.kind} {words}" for words in differences)
+    detail = f"{target.kind} {differing}"
     if not fix:
-        detail = f"{detail}; `facesearch check --fix` mends it"
-        return Finding(ok=False, subject="vector database", detail=detail)
+        return Finding(ok=False, subject="vector database", detail=f"{detail}; `facesearch check --fix` mends it")
     equalise(databases, target)
     left, count, _ = _differences(databases, target)
     detail += f"; now it holds {count} templates" if not left else "; that was not mended"
     return Finding(ok=not left, subject="vector database", detail=detail, fixed=not left)
 
 
-def _differences(databases: VectorDatabases, target: VectorDatabase) -> tuple[list[str], int, int]:
+def _differences(databases: VectorDatabases, target: VectorDatabase) -> tuple[str, int, int]:
     """Return what differs in words, how many templates there are, and how many changes wait."""
-    words, count = [], 0
     with databases.database.read() as connection:
-        for model in models.all_models(connection):
-            index = databases.opener.open(seen_whole(target), connection, model.row, model.info.dimension)
-            truth = DatabaseVectors(connection, model.row, model.info.dimension)
-            difference = compare(connection, index, truth, pending_ids(connection, target, model.row))
-            count += difference.count
-            if not difference.is_none:
-                words.append(str(difference))
-        return words, count, count_pending(connection, target)
+        found = [each for _, _, each in differences(databases, connection, target)]
+        words = "; ".join(str(each) for each in found if str(each))
+        return words, sum(each.count for each in found), count_pending(connection, target)

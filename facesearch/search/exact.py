@@ -7,27 +7,74 @@ exists.
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import sqlalchemy as sa
 
+from facesearch.errors import VectorDatabaseError
+from facesearch.search.matching import search_subjects
+from facesearch.search.vector_databases import MANY_PENDING, DatabaseVectors, active_vector_database, pending_ids
+from facesearch.store import models
 from facesearch.store.schema import TemplateRow
+from facesearch.store.templates import templates_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from facesearch.index.base import ExternalIndex
-    from facesearch.search.backlog import DatabaseVectors
-    from facesearch.types import Ids, Vectors
+    from facesearch.search.vector_databases import VectorDatabases
+    from facesearch.types import Candidate, Ids, Vectors
 
 SLACK: Final = 8
 """Results fetched beyond those asked for: room for ids that the database does not know any more."""
 LOCAL: Final = 50_000
 """Newest templates that are searched while the vector database is down; reading them takes about half a second."""
+
+
+def search(
+    databases: VectorDatabases, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+) -> list[tuple[Candidate, ...]] | None:
+    """Search as `Gallery.search`; None where another index has taken the vector database's place meanwhile."""
+    databases.catch_up(at_least=MANY_PENDING)
+    searched = None
+    try:
+        with databases.database.read() as connection:
+            active, searched = models.active_model(connection), active_vector_database(connection)
+            if active is None:
+                return [() for _ in vectors]
+            if searched is None:
+                return None
+            row, info = active
+            models.require_made_by(info.model_id, model_id)
+            index = databases.open(searched, connection, row, info.dimension)
+            truth = DatabaseVectors(connection, row, info.dimension)
+            allowed = templates_where(connection, where) if where else None
+            proposed = ProposedTemplates(index, truth, pending_ids(connection, searched, row))
+            return search_subjects(proposed, vectors, k, allowed, {}, connection)
+    except VectorDatabaseError:
+        now, _ = databases.state()
+        if searched is None or (now is not None and now.row == searched.row):
+            raise
+        return None
+
+
+def search_newest(
+    databases: VectorDatabases, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+) -> tuple[list[tuple[Candidate, ...]], bool]:
+    """Search the newest templates without a vector database; return whether these are all, too."""
+    with databases.database.read() as connection:
+        active = models.active_model(connection)
+        if active is None:
+            return [() for _ in vectors], True
+        row, info = active
+        models.require_made_by(info.model_id, model_id)
+        newest = NewestTemplates(DatabaseVectors(connection, row, info.dimension))
+        allowed = templates_where(connection, where) if where else None
+        return search_subjects(newest, vectors, k, allowed, {}, connection), newest.complete
 
 
 class Truth(Protocol):
@@ -42,54 +89,40 @@ class Truth(Protocol):
         ...
 
 
-class BoundIndex:
-    """A vector database, seen from one transaction: it finds what that transaction sees, with exact scores."""
+@dataclass(frozen=True, slots=True)
+class ProposedTemplates:
+    """What a vector database proposes, seen from one transaction: scores are exact."""
 
-    def __init__(self, index: ExternalIndex, truth: DatabaseVectors, pending: Ids) -> None:
-        self.index = index
-        self.truth = truth
-        self.pending = pending
-        self.dimension = truth.dimension
+    index: ExternalIndex
+    truth: DatabaseVectors
+    pending: Ids
 
-    def __len__(self) -> int:
-        """Return an upper limit of the number of templates; counting them would take long."""
-        newest = self.truth.connection.scalar(sa.select(sa.func.max(TemplateRow.id)))
-        return min(newest or 0, sys.maxsize)
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return self.truth.dimension
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`."""
-        if not k:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        return search_exactly(self.index, self.truth, queries, k, allowed, self.pending)
+        newest = self.truth.connection.scalar(sa.select(sa.func.max(TemplateRow.id))) or 1
+        return search_exactly(self.index, self.truth, queries, min(k, newest), allowed, self.pending)
 
 
 class NewestTemplates:
     """The newest templates, read from the database: what can be searched without the vector database."""
 
     def __init__(self, truth: DatabaseVectors) -> None:
-        self.truth = truth
+        self._truth = truth
         self.dimension = truth.dimension
         query = sa.select(TemplateRow.id).where(TemplateRow.model_id == truth.model_row)
         ids = truth.connection.scalars(query.order_by(TemplateRow.id.desc()).limit(LOCAL + 1)).all()
         self.complete = len(ids) <= LOCAL
         """Whether these are all templates."""
-        self._ids = np.array(ids[:LOCAL], np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def vectors(self, ids: Ids) -> tuple[Ids, Vectors]:
-        """See `Truth.vectors`."""
-        return self.truth.vectors(ids)
-
-    def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
-        """See `Truth.blocks`."""
-        for start in range(0, len(self._ids), 1000):
-            yield self.truth.vectors(self._ids[start : start + 1000])
+        self._ids = np.sort(np.array(ids[:LOCAL], np.int64))
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`."""
-        return search_everything(self, queries, k, allowed)
+        return search_everything(self._truth.blocks(self._ids), queries, min(k, len(self._ids)), allowed)
 
 
 def search_exactly(
@@ -100,7 +133,7 @@ def search_exactly(
     allowed: Ids | None = None,
     pending: Ids | None = None,
 ) -> tuple[NDArray[np.float32], Ids]:
-    """Search `truth` as `VectorIndex.search` does, with the proposals of `index` and exact scores.
+    """Search `truth` as `VectorIndex.search` does, with the proposals of `index` and exact scores; all k columns.
 
     `pending` are ids that the index may lack: they are looked at too. Equal scores come in order of id.
     """
@@ -112,7 +145,7 @@ def search_exactly(
     fetch = k + SLACK
     while len(open_rows):
         if fetch > index.limit:
-            found[0][open_rows], found[1][open_rows] = search_everything(truth, queries[open_rows], k, allowed)
+            found[0][open_rows], found[1][open_rows] = search_everything(truth.blocks(), queries[open_rows], k, allowed)
             break
         estimates, proposed = index.search(queries[open_rows], fetch, allowed)
         candidates = np.union1d(proposed[proposed != -1], pending)
@@ -127,12 +160,12 @@ def search_exactly(
 
 
 def search_everything(
-    truth: Truth, queries: Vectors, k: int, allowed: Ids | None = None
+    blocks: Iterable[tuple[Ids, Vectors]], queries: Vectors, k: int, allowed: Ids | None
 ) -> tuple[NDArray[np.float32], Ids]:
-    """Search as `VectorIndex.search` does without an index: reads every vector of `truth`."""
+    """Search ids (n,) and vectors (n, d) in blocks as `VectorIndex.search` does, without an index; all k columns."""
     scores = np.full((len(queries), k), -np.inf, np.float32)
     ids = np.full((len(queries), k), -1, np.int64)
-    for block_ids, vectors in truth.blocks():
+    for block_ids, vectors in blocks:
         kept = slice(None) if allowed is None else np.isin(block_ids, allowed)
         block_scores, best_ids = _best(queries, block_ids[kept], vectors[kept], k)
         scores, ids = _sorted(np.hstack([scores, block_scores]), np.hstack([ids, best_ids]), k)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from facesearch.errors import FaceSearchError, GalleryError, VectorDatabaseError
 from facesearch.files import remove_dead_work, remove_index_cache, unfinished_gallery
 from facesearch.index.cache_file import remove_leftovers
-from facesearch.search.backlog import active_vector_database
+from facesearch.search import exact
 from facesearch.search.mirror import IndexMirror
 from facesearch.search.moving import move
 from facesearch.search.vector_databases import AFTER, VectorDatabases
@@ -24,11 +24,10 @@ from facesearch.types import IndexKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.backlog import VectorDatabaseKind
+    from facesearch.search.vector_databases import VectorDatabaseKind
     from facesearch.store.changes import Change
     from facesearch.store.database import Database
     from facesearch.store.location import Location, MilvusServer
@@ -39,7 +38,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Gallery(Store):
+class Gallery(Store, AbstractContextManager["Gallery"]):
     """A store whose templates can be searched. Safe to use from several threads; several processes may share one.
 
     Threads that write queue for the mirror's lock, which is fair; SQLite's waiting is not.
@@ -92,12 +91,7 @@ class Gallery(Store):
         finally:
             super().close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- the model
@@ -152,16 +146,11 @@ class Gallery(Store):
     ) -> Result:
         """Do work that may add or remove templates. The index finds out which at the next search."""
 
-        def followed(connection: Connection) -> Result:
-            result = work(connection, *args, **kwargs)
-            self.vector_databases.follow(connection)
-            return result
+        def changed(connection: Connection, effect: Effect) -> Result:
+            effect.is_known = False
+            return work(connection, *args, **kwargs)
 
-        with self.mirror.lock:
-            result = self.database.transact(followed)
-            self.vector_databases.catch_up()
-            self.mirror.forget_people()
-            return result
+        return self._watched(changed)
 
     def _remove(self, work: Callable[[Connection], Result]) -> Result:
         def removed(connection: Connection, effect: Effect) -> Result:
@@ -203,19 +192,17 @@ class Gallery(Store):
     def _watched(self, work: Callable[[Connection, Effect], Result]) -> Result:
         """Do work that notes its effect on templates, which the index takes over once it is committed."""
 
-        def watched(connection: Connection) -> tuple[Result, Effect, Revision, Revision]:
+        def watched(connection: Connection) -> tuple[Result, Effect, Revision, Revision, bool]:
             before, effect = read_revision(connection), Effect()
             result = work(connection, effect)
-            self.vector_databases.follow(connection)
-            return result, effect, before, read_revision(connection)
+            is_external = self.vector_databases.follow(connection)
+            return result, effect, before, read_revision(connection), is_external
 
         with self.mirror.lock:
-            result, effect, before, after = self.database.transact(watched)
-            self.vector_databases.catch_up(at_least=AFTER if effect.is_known and not effect.removed else 1)
-            if effect.is_known:
-                self.mirror.take_over(effect, before, after)
-            else:
-                self.mirror.forget_people()
+            result, effect, before, after, is_external = self.database.transact(watched)
+            if is_external:
+                self.vector_databases.catch_up(at_least=AFTER if effect.is_known and not effect.removed else 1)
+            self.mirror.take_over(effect, before, after)
             return result
 
     # -- search
@@ -236,7 +223,7 @@ class Gallery(Store):
         """
         found = self.mirror.search(vectors, k, where, model_id)
         if found is None:
-            found = self.vector_databases.search(vectors, k, where, model_id)
+            found = exact.search(self.vector_databases, vectors, k, where, model_id)
         if found is None:  # the vector database was exchanged meanwhile
             return self.search(vectors, k, where, model_id)
         return found
@@ -251,8 +238,7 @@ class Gallery(Store):
         try:
             return self.search(vectors, k, where, model_id), True
         except VectorDatabaseError:
-            pass
-        return self.vector_databases.search_newest(vectors, k, where, model_id)
+            return exact.search_newest(self.vector_databases, vectors, k, where, model_id)
 
     def save_cache(self) -> None:
         """Write the index cache if this process holds a newer one; where that fails, it is a warning."""
@@ -265,17 +251,21 @@ class Gallery(Store):
         `moving.move`.
         """
         move(self.vector_databases, kind, progress)
-        self.mirror.forget()
         return self.read(templates.counts)["templates"] if kind else self.mirror.rebuild()
 
     def rebuild_index(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Build what is searched from the store alone; returns the number of templates."""
-        searched = self.read(active_vector_database)
+        searched, _ = self.vector_databases.state()
         return self.move_index(searched.kind, progress) if searched else self.mirror.rebuild()
 
     def describe_index(self) -> str:
         """The kind of index and the state of its cache, in words."""
-        return self.vector_databases.describe() or self.mirror.describe()
+        external = self.vector_databases.describe()
+        if external or self.is_encrypted:
+            return external or "flat (exact), built on opening: an encrypted gallery has no cache"
+        head, size = self.mirror.file.head(), self.mirror.file.size()
+        cached = f"{head.kind if head else IndexKind.FLAT}, {size / 1e6:.1f} MB cache" if size else "no cache yet"
+        return cached if self.mirror.wanted == IndexKind.AUTO else f"{cached}; {self.mirror.wanted} here"
 
 
 def create_gallery(location: Location, passphrase: str | None = None, *, encrypted: bool = False) -> None:

@@ -7,6 +7,7 @@ the one that is searched. The old one is removed last. The process that fills ho
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,24 +15,22 @@ import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryError
-from facesearch.search.backlog import (
+from facesearch.search.vector_databases import (
     DatabaseVectors,
     VectorDatabase,
     VectorDatabaseKind,
-    add_vector_database,
     change_vector_database,
-    forget_vector_databases,
+    delivered_by_another,
     pending_ids,
-    seen_whole,
     vector_databases,
 )
-from facesearch.search.delivery import create_indexes, deliver, deliver_within, delivery_lease
 from facesearch.store import audit, templates
 from facesearch.store.models import all_models
-from facesearch.store.schema import TemplateRow
+from facesearch.store.rows import insert, now
+from facesearch.store.schema import COLLECTION_PREFIX, BacklogRow, TemplateRow, VectorDatabaseRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
@@ -55,11 +54,9 @@ def move(
     `progress` is called with how many of how many templates were handed over. A second run goes on where the first was
     interrupted. Raises `VectorDatabaseError`, `ConfigError`, or `GalleryError` where another process is at it.
     """
-    with delivery_lease(databases.database, databases.folder) as held:
+    with databases.lease() as held:
         if not held:
-            raise GalleryError(
-                "Another process is telling the vector database what changed.", "Try again when it is done."
-            )
+            raise delivered_by_another()
         target = databases.database.transact(lambda connection: _begin(databases, connection, kind)) if kind else None
         if target:
             _fill(databases, target, progress)
@@ -70,7 +67,7 @@ def move(
 
 def _begin(databases: VectorDatabases, connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
     """Return the vector database to fill: one whose filling was interrupted, else a new one."""
-    databases.opener.require(kind, databases.database, connection)
+    _require(databases, connection, kind)
     begun: VectorDatabase | None = None
     for target in vector_databases(connection):
         if target.active or target.filled_to == RETIRED:
@@ -82,8 +79,35 @@ def _begin(databases: VectorDatabases, connection: Connection, kind: VectorDatab
     return begun or add_vector_database(connection, kind)
 
 
+def _require(databases: VectorDatabases, connection: Connection, kind: VectorDatabaseKind) -> None:
+    """Raise `GalleryError` or `ConfigError` unless the vectors can go to such a vector database."""
+    if databases.database.is_encrypted:
+        raise GalleryError(
+            "The vectors of an encrypted gallery stay in it.", "Use a vector database only where its disk may be read."
+        )
+    if kind is VectorDatabaseKind.MILVUS:
+        databases.milvus()
+        return
+    if databases.database.owns_folder:
+        raise GalleryError(
+            "pgvector keeps vectors beside records in PostgreSQL, and this gallery is a folder.",
+            "Use flat, two-stage or milvus, or a gallery in PostgreSQL.",
+        )
+    from facesearch.index.pgvector import require_pgvector
+
+    require_pgvector(connection)
+
+
+def add_vector_database(connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
+    """Add one to be filled. From its commit on, the backlog takes every change."""
+    name = f"{COLLECTION_PREFIX}{secrets.token_hex(8)}"
+    values = {"kind": kind.value, "name": name, "active": 0, "filled_to": 0, "position": 0, "created_at": now()}
+    row = insert(connection, VectorDatabaseRow, values)
+    return VectorDatabase(row, kind, name, active=False, filled_to=0, position=0)
+
+
 def _fill(databases: VectorDatabases, target: VectorDatabase, progress: Callable[[int, int], None] | None) -> None:
-    create_indexes(databases.database, databases.opener, target)
+    databases.create_indexes(target)
     with databases.database.read() as connection:
         last = connection.scalar(sa.select(sa.func.max(TemplateRow.id))) or 0
         done = _count_to(connection, target.filled_to)
@@ -120,7 +144,7 @@ def _hand_over(databases: VectorDatabases, connection: Connection, target: Vecto
     for model in all_models(connection):
         ids = np.array([row.id for row in rows if row.model_id == model.row], np.int64)
         if len(ids):
-            index = databases.opener.open(target, connection, model.row, model.info.dimension)
+            index = databases.open(target, connection, model.row, model.info.dimension)
             index.add(*DatabaseVectors(connection, model.row, model.info.dimension).vectors(ids))
             position = max(position, index.position)
     return max((row.id for row in rows), default=target.filled_to + 1), position, len(rows)
@@ -135,25 +159,35 @@ def _noted(
 
 def equalise(databases: VectorDatabases, target: VectorDatabase) -> None:
     """Deliver what waits, and mend what differs all the same. The caller holds the lease."""
+    databases.create_indexes(target)
     if target.kind is VectorDatabaseKind.PGVECTOR:
         databases.database.transact(lambda connection: _equalise_within(databases, connection, target))
         return
-    deliver(databases.database, databases.opener, target)
+    databases.deliver_to(target)
     with databases.database.read() as connection:
-        position = _equalise_within(databases, connection, target)
+        position = _mend(databases, connection, target)
     databases.database.transact(lambda connection: change_vector_database(connection, target, position=position))
 
 
-def _equalise_within(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> int:
-    """Make the index of every model equal to what `connection` sees; return the position."""
-    if target.kind is VectorDatabaseKind.PGVECTOR:
-        deliver_within(connection, databases.opener, target)
+def _equalise_within(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> None:
+    databases.deliver_within(connection, target)
+    _mend(databases, connection, target)
+
+
+def _mend(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> int:
+    """Make every index equal to what `connection` sees; return the position.
+
+    Where one of the compared vectors was wrong, all are put in again.
+    """
     position = target.position
-    for model in all_models(connection):
-        index = databases.opener.open(seen_whole(target), connection, model.row, model.info.dimension)
-        index.create()
-        truth = DatabaseVectors(connection, model.row, model.info.dimension)
-        _mend(index, truth, compare(connection, index, truth, pending_ids(connection, target, model.row)))
+    for index, truth, difference in differences(databases, connection, target):
+        for start in range(0, len(difference.extra), TOGETHER):
+            index.remove(difference.extra[start : start + TOGETHER])
+        for start in range(0, len(difference.missing), TOGETHER):
+            index.add(*truth.vectors(difference.missing[start : start + TOGETHER]))
+        if len(difference.wrong):
+            for ids, vectors in truth.blocks():
+                index.add(ids, vectors)
         position = max(position, index.position)
     return position
 
@@ -165,29 +199,30 @@ def _switch(databases: VectorDatabases, connection: Connection, target: VectorDa
             change_vector_database(connection, other, active=0, filled_to=RETIRED)
     if target is not None:
         if target.kind is VectorDatabaseKind.PGVECTOR:
-            deliver_within(connection, databases.opener, target)
+            databases.deliver_within(connection, target)
         change_vector_database(connection, target, active=1)
     audit.record(connection, "reindex", {"index": str(target.kind) if target else "local"})
 
 
 def remove_retired(databases: VectorDatabases) -> None:
-    """Remove vector databases that are not used any more, with all they hold."""
+    """Remove vector databases that are not used any more, with all they hold, also for models of long ago."""
     with databases.database.read() as connection:
         retired = [target for target in vector_databases(connection) if target.filled_to == RETIRED]
     for target in retired:
-        _remove(databases, target)
+        if target.kind is VectorDatabaseKind.MILVUS:
+            from facesearch.index.milvus import drop_collections
+
+            drop_collections(databases.milvus(), f"{target.name}_")
+        databases.database.transact(lambda connection: _forget(connection, target))  # noqa: B023  # at once
 
 
-def _remove(databases: VectorDatabases, target: VectorDatabase) -> None:
-    if target.kind is VectorDatabaseKind.MILVUS:
-        databases.opener.drop_all(target, None)
+def _forget(connection: Connection, target: VectorDatabase) -> None:
+    if target.kind is VectorDatabaseKind.PGVECTOR:
+        from facesearch.index.pgvector import drop_tables
 
-    def work(connection: Connection) -> None:
-        if target.kind is VectorDatabaseKind.PGVECTOR:
-            databases.opener.drop_all(target, connection)
-        forget_vector_databases(connection, [target.row])
-
-    databases.database.transact(work)
+        drop_tables(connection, f"{target.name}_")
+    connection.execute(sa.delete(BacklogRow).where(BacklogRow.vector_database_id == target.row))
+    connection.execute(sa.delete(VectorDatabaseRow).where(VectorDatabaseRow.id == target.row))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,28 +238,29 @@ class Difference:
     wrong: Ids
     """Ids with another vector, among those that were compared."""
 
-    @property
-    def is_none(self) -> bool:
-        """Whether they are equal."""
-        return not (len(self.missing) or len(self.extra) or len(self.wrong))
-
     def __str__(self) -> str:
+        """Say it in words; empty where they are equal."""
         parts = (("lacks", self.missing), ("holds too many:", self.extra), ("holds another vector for", self.wrong))
-        return ", ".join(f"{words} {len(ids)}" for words, ids in parts if len(ids)) or "equal"
+        return ", ".join(f"{words} {len(ids)}" for words, ids in parts if len(ids))
 
 
-def compare(connection: Connection, index: ExternalIndex, truth: DatabaseVectors, pending: Ids) -> Difference:
-    """Compare an index with what `connection` sees; the caller holds the lease."""
-    stored, _ = templates.template_keys(connection, truth.model_row)
-    held = np.sort(np.concatenate([np.empty(0, np.int64), *index.ids()]))
-    both = np.setdiff1d(np.intersect1d(stored, held), pending)
-    sample = both[np.linspace(0, len(both) - 1, min(SAMPLED, len(both))).astype(int)]
-    return Difference(
-        len(stored),
-        np.setdiff1d(np.setdiff1d(stored, held), pending),
-        np.setdiff1d(np.setdiff1d(held, stored), pending),
-        _wrong(index, truth, sample),
-    )
+def differences(
+    databases: VectorDatabases, connection: Connection, target: VectorDatabase
+) -> Iterator[tuple[ExternalIndex, DatabaseVectors, Difference]]:
+    """Compare the index of every model, with every change that anybody ever made in it, with what `connection` sees.
+
+    The caller holds the lease.
+    """
+    for model in all_models(connection):
+        index = databases.open(replace(target, position=0), connection, model.row, model.info.dimension)
+        truth = DatabaseVectors(connection, model.row, model.info.dimension)
+        pending = pending_ids(connection, target, model.row)
+        stored, _ = templates.template_keys(connection, model.row)
+        held = np.sort(np.concatenate([np.empty(0, np.int64), *index.ids()]))
+        both = np.setdiff1d(np.intersect1d(stored, held), pending)
+        sample = both[np.linspace(0, len(both) - 1, min(SAMPLED, len(both))).astype(int)]
+        missing, extra = (np.setdiff1d(np.setdiff1d(*pair), pending) for pair in ((stored, held), (held, stored)))
+        yield index, truth, Difference(len(stored), missing, extra, _wrong(index, truth, sample))
 
 
 def _wrong(index: ExternalIndex, truth: DatabaseVectors, sample: Ids) -> Ids:
@@ -233,14 +269,3 @@ def _wrong(index: ExternalIndex, truth: DatabaseVectors, sample: Ids) -> Ids:
     found = np.isin(ids, held_ids)
     differences = np.abs(vectors[found] - held).max(axis=1, initial=0)
     return np.concatenate([ids[~found], ids[found][differences > index.error]])
-
-
-def _mend(index: ExternalIndex, truth: DatabaseVectors, difference: Difference) -> None:
-    """Make the index equal. Where one of the compared vectors was wrong, all are put in again."""
-    for start in range(0, len(difference.extra), TOGETHER):
-        index.remove(difference.extra[start : start + TOGETHER])
-    for start in range(0, len(difference.missing), TOGETHER):
-        index.add(*truth.vectors(difference.missing[start : start + TOGETHER]))
-    if len(difference.wrong):
-        for ids, vectors in truth.blocks():
-            index.add(ids, vectors)

@@ -1,118 +1,233 @@
-"""The vector database of a gallery: searching it, and telling it what changed."""
+"""The vector databases of a gallery: which there are, what they have not been told yet, and telling it.
+
+Triggers note every template that came or went: the backlog. Whether it came or went is looked up at delivery: what
+exists is put into the vector database with the vector that the database has, what does not is taken out. So it does no
+harm to deliver a note twice, after a crash, and it does not matter in which order notes become visible.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
-from contextlib import suppress
-from functools import partial
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+import sqlalchemy as sa
+
 from facesearch.errors import ConfigError, GalleryError, GalleryUnavailableError, VectorDatabaseError
-from facesearch.search.backlog import (
-    DatabaseVectors,
-    VectorDatabaseKind,
-    active_vector_database,
-    count_pending,
-    pending_ids,
-    vector_databases,
-)
-from facesearch.search.delivery import Opener, create_indexes, deliver, deliver_within, delivery_lease
-from facesearch.search.exact import BoundIndex, NewestTemplates
-from facesearch.search.matching import search_subjects
-from facesearch.store import models
-from facesearch.store.templates import describe_templates, templates_where
+from facesearch.files import DELIVERY_LOCK_NAME, lock_file
+from facesearch.store import templates
+from facesearch.store.models import all_models
+from facesearch.store.rows import chunks, require_whole, stored_columns, update
+from facesearch.store.schema import BacklogRow, VectorDatabaseRow
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy.engine import Connection
+    from pymilvus import MilvusClient
+    from sqlalchemy.engine import Connection, Row
 
-    from facesearch.search.matching import Searchable
+    from facesearch.index.base import ExternalIndex
     from facesearch.store.database import Database
     from facesearch.store.location import MilvusServer
-    from facesearch.types import Candidate, ModelInfo, Vectors
+    from facesearch.types import Ids, Vectors
 
 log = logging.getLogger("facesearch.store")
 
 AFTER: Final = 256
-"""Notes from which on a process that changes templates delivers them. Until then searches read them one by one."""
+"""Notes from which on a process that adds templates delivers them. Until then searches read them one by one."""
 MANY_PENDING: Final = 1024
 """Notes from which on a process that only searches delivers them too."""
+TOGETHER: Final = 1000
+"""Notes in one transaction."""
 PATIENCE: Final = 30.0
 """Seconds to wait for another process that delivers."""
 PAUSE: Final = 5.0
 """Seconds before a vector database that did not answer is tried again."""
 
 
+class VectorDatabaseKind(StrEnum):
+    """The vector databases that facesearch can use."""
+
+    PGVECTOR = "pgvector"
+    MILVUS = "milvus"
+
+
+def parse_vector_database(kind: str) -> VectorDatabaseKind | None:
+    """Return the vector database of that name; None for the index in the process. Raises `ConfigError` for others."""
+    if kind in set(IndexKind):
+        return None
+    try:
+        return VectorDatabaseKind(kind)
+    except ValueError:
+        every = ", ".join([*IndexKind, *VectorDatabaseKind])
+        raise ConfigError(f"There is no index {kind}.", f"Take one of {every}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorDatabase:
+    """A vector database that holds vectors of the gallery."""
+
+    row: int
+    kind: VectorDatabaseKind
+    name: str
+    """The beginning of its tables' or collections' names: random, so that no two galleries share one."""
+    active: bool
+    """Whether it is searched. Otherwise it is being filled."""
+    filled_to: int
+    """Templates up to this id were handed to it; later changes are in the backlog."""
+    position: int
+    """`ExternalIndex.position` of the newest change that was delivered."""
+
+
+def vector_databases(connection: Connection) -> list[VectorDatabase]:
+    """Return all of them, oldest first."""
+    rows = connection.execute(sa.select(*stored_columns(VectorDatabaseRow)).order_by(VectorDatabaseRow.id)).all()
+    for row in rows:
+        require_whole(VectorDatabaseRow, row)
+    return [
+        VectorDatabase(row.id, VectorDatabaseKind(row.kind), row.name, bool(row.active), row.filled_to, row.position)
+        for row in rows
+    ]
+
+
+def active_vector_database(connection: Connection) -> VectorDatabase | None:
+    """Return the one that is searched; None where the index in the process is."""
+    if not connection.exec_driver_sql("SELECT count(*) FROM vector_databases WHERE active = 1").scalar():
+        return None  # quickly: every search and every commit asks
+    return next((target for target in vector_databases(connection) if target.active), None)
+
+
+def change_vector_database(connection: Connection, target: VectorDatabase, **values: int) -> None:
+    """Note that it is `active`, how far it is `filled_to`, or its `position`."""
+    update(connection, VectorDatabaseRow, VectorDatabaseRow.id == target.row, values)
+
+
+def pending_ids(connection: Connection, target: VectorDatabase, model_row: int) -> Ids:
+    """Return the templates of a model that the vector database may lack or have too many."""
+    query = sa.select(BacklogRow.template_id).where(
+        BacklogRow.vector_database_id == target.row, BacklogRow.model_id == model_row
+    )
+    return np.unique(np.array(connection.scalars(query).all(), np.int64))
+
+
+def count_pending(connection: Connection, target: VectorDatabase) -> int:
+    """Return how many notes wait."""
+    query = sa.select(sa.func.count()).select_from(BacklogRow).where(BacklogRow.vector_database_id == target.row)
+    return connection.scalar(query) or 0
+
+
+class DatabaseVectors:
+    """The vectors of one model as the database has them, their checksums proven: an `exact.Truth`."""
+
+    def __init__(self, connection: Connection, model_row: int, dimension: int) -> None:
+        self.connection = connection
+        self.model_row = model_row
+        self.dimension = dimension
+
+    def vectors(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """See `Truth.vectors`."""
+        blocks = list(self.blocks(np.unique(ids)))
+        return (
+            np.concatenate([np.empty(0, np.int64), *(block[0] for block in blocks)]),
+            np.concatenate([np.empty((0, self.dimension), np.float32), *(block[1] for block in blocks)]),
+        )
+
+    def blocks(self, ids: Ids | None = None) -> Iterator[tuple[Ids, Vectors]]:
+        """See `Truth.blocks`; of `ids` alone where they are given."""
+        for block in templates.templates(self.connection, self.model_row, self.dimension, ids):
+            yield block.ids, block.vectors
+
+
 class VectorDatabases:
-    """The vector databases of one gallery, of which one is searched. Not thread-safe: the gallery takes turns."""
+    """The vector databases of one gallery, of which one may be searched. Not thread-safe: the gallery takes turns."""
 
     def __init__(self, database: Database, folder: Path, milvus: MilvusServer | None) -> None:
         self.database = database
-        self.folder = folder
-        self.opener = Opener(milvus)
+        self._folder = folder
+        self._milvus = milvus
+        self._client: MilvusClient | None = None
         self._wait_until = 0.0
-        self._searched: int | None = None
 
-    def search(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
-    ) -> list[tuple[Candidate, ...]] | None:
-        """Search as `Gallery.search`; None where another index has taken its place meanwhile."""
-        self.catch_up(at_least=MANY_PENDING)
+    def open(
+        self, target: VectorDatabase, connection: Connection | None, model_row: int, dimension: int
+    ) -> ExternalIndex:
+        """Return the index of one model, which may have to be created. That of pgvector is bound to `connection`.
+
+        Raises `ConfigError` where the address of Milvus is not given, `VectorDatabaseError` where it does not answer.
+        """
+        collection = f"{target.name}_{model_row}"
+        if target.kind is VectorDatabaseKind.MILVUS:
+            from facesearch.index.milvus import MilvusIndex
+
+            return MilvusIndex(self.milvus(), collection, dimension, target.position)
+        from facesearch.index.pgvector import PgVectorIndex
+
+        assert connection is not None
+        return PgVectorIndex(connection, collection, dimension)
+
+    def milvus(self) -> MilvusClient:
+        """Return the one connection to Milvus; errors are those of `open`."""
+        if self._milvus is None:
+            raise ConfigError(
+                "The gallery's vectors belong in Milvus, and it is not known where that is.",
+                "Say where: FACESEARCH_MILVUS=http://host:19530",
+            )
+        if self._client is None:
+            from facesearch.index.milvus import connect
+
+            self._client = connect(self._milvus.address, self._milvus.token)
+        return self._client
+
+    def close(self) -> None:
+        """Deliver the backlog, and close the connection."""
+        with suppress(GalleryError):  # a database that cannot be read: whoever closes it has heard of that
+            self.catch_up()
+        if self._client is not None:
+            self._client.close()
+
+    # -- delivering
+
+    @contextmanager
+    def lease(self) -> Iterator[bool]:
+        """Let one process at a time deliver; give whether this one may. It ends with the process, however it ends.
+
+        In a folder it is a lock on a file, on a server an advisory lock.
+        """
+        if not self.database.owns_folder:
+            with _advisory_lock(self.database) as held:
+                yield held
+            return
         try:
-            return self._search(vectors, k, where, model_id)
-        except VectorDatabaseError:
-            if not self._has_changed():
-                raise
-            return None
+            descriptor = os.open(self._folder / DELIVERY_LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError:  # a gallery that cannot be written to
+            yield False
+            return
+        try:
+            try:
+                lock_file(descriptor)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
 
-    def _search(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
-    ) -> list[tuple[Candidate, ...]] | None:
-        with self.database.read() as connection:
-            active = models.active_model(connection)
-            if active is None:
-                return [() for _ in vectors]
-            models.require_made_by(active[1].model_id, model_id)
-            index = self._bound(connection, active)
-            return None if index is None else _found(connection, index, vectors, k, where)
+    def follow(self, connection: Connection) -> bool:
+        """Deliver to a vector database in the database itself, before a commit.
 
-    def _bound(self, connection: Connection, model: tuple[int, ModelInfo]) -> BoundIndex | None:
-        """Return its index of a model, as `connection` sees it; None where the index in the process is searched."""
+        Returns whether there is one, which may have to catch up after the commit.
+        """
         target = active_vector_database(connection)
-        if target is None:
-            return None
-        self._searched = target.row
-        row, info = model
-        index = self.opener.open(target, connection, row, info.dimension)
-        truth = DatabaseVectors(connection, row, info.dimension)
-        return BoundIndex(index, truth, pending_ids(connection, target, row))
-
-    def _has_changed(self) -> bool:
-        """Tell whether another index is to be searched than the one that was searched last."""
-        with self.database.read() as connection:
-            target = active_vector_database(connection)
-        return (target.row if target else None) != self._searched
-
-    def search_newest(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
-    ) -> tuple[list[tuple[Candidate, ...]], bool]:
-        """Search the newest templates without a vector database; return whether these are all, too."""
-        with self.database.read() as connection:
-            active = models.active_model(connection)
-            if active is None:
-                return [() for _ in vectors], True
-            models.require_made_by(active[1].model_id, model_id)
-            index = NewestTemplates(DatabaseVectors(connection, active[0], active[1].dimension))
-            return _found(connection, index, vectors, k, where), index.complete
-
-    def follow(self, connection: Connection) -> None:
-        """Deliver to vector databases in the database itself, before a commit."""
-        for target in vector_databases(connection):
-            if target.kind is VectorDatabaseKind.PGVECTOR and target.active:
-                deliver_within(connection, self.opener, target)
+        if target is not None and target.kind is VectorDatabaseKind.PGVECTOR:
+            self.deliver_within(connection, target)
+        return target is not None
 
     def catch_up(self, *, at_least: int = 1) -> None:
         """Deliver the backlog if it has `at_least` notes.
@@ -121,13 +236,11 @@ class VectorDatabases:
         """
         if time.monotonic() < self._wait_until:
             return
+        waiting = 0
         try:
-            with self.database.read() as connection:
-                target = active_vector_database(connection)
-                waiting = count_pending(connection, target) if target else 0
-            if target is None or waiting < max(at_least, 1):
-                return
-            self.deliver()
+            target, waiting = self.state()
+            if target is not None and waiting >= at_least:
+                self.deliver()
         except GalleryUnavailableError:  # the change is committed all the same, and the next one comes here again
             return
         except (VectorDatabaseError, ConfigError) as error:
@@ -136,70 +249,137 @@ class VectorDatabases:
 
     def deliver(self) -> bool:
         """Deliver the backlog unless another process is at it; return whether it was delivered."""
-        with delivery_lease(self.database, self.folder) as held:
-            if not held:
-                return False
+        with self.lease() as held:
+            if held:
+                target, _ = self.state()
+                if target is not None:
+                    self.deliver_to(target)
+            return held
+
+    def deliver_to(self, target: VectorDatabase) -> None:
+        """Deliver every waiting note of a vector database. The caller holds the lease.
+
+        Raises `VectorDatabaseError`; what was delivered until then is noted.
+        """
+        if target.kind is VectorDatabaseKind.PGVECTOR:
+            self.database.transact(lambda connection: self.deliver_within(connection, target))
+            return
+        while True:
             with self.database.read() as connection:
-                target = active_vector_database(connection)
-            if target is None:
-                return True
-            if target.kind is VectorDatabaseKind.PGVECTOR:
-                self.database.transact(lambda connection: deliver_within(connection, self.opener, target))
-            else:
-                deliver(self.database, self.opener, target)
-            return True
+                notes = _pending(connection, target)
+                if not notes:
+                    return
+                target = self._tell(connection, target, notes)
+            self.database.transact(lambda connection: _note_delivery(connection, target, notes))  # noqa: B023  # at once
+
+    def deliver_within(self, connection: Connection, target: VectorDatabase) -> None:
+        """Deliver to a vector database in the database itself, in the transaction under way."""
+        while notes := _pending(connection, target):
+            self._tell(connection, target, notes)
+            _remove_notes(connection, notes)
+
+    def _tell(
+        self, connection: Connection, target: VectorDatabase, notes: Sequence[Row[int, int, int]]
+    ) -> VectorDatabase:
+        """Put in and take out what the notes name, as `connection` sees it; return the target at its new position."""
+        position = target.position
+        dimensions = {model.row: model.info.dimension for model in all_models(connection)}
+        for model_row in sorted({note.model_id for note in notes}):
+            dimension = dimensions.get(model_row, 0)
+            index = self.open(target, connection, model_row, dimension)
+            if not dimension:  # the gallery does not know the model any more
+                index.drop()
+                continue
+            index.create()
+            ids = np.unique(np.array([note.template_id for note in notes if note.model_id == model_row], np.int64))
+            present = DatabaseVectors(connection, model_row, dimension).vectors(ids)
+            gone = np.setdiff1d(ids, present[0])
+            if len(present[0]):
+                index.add(*present)
+            if len(gone):
+                index.remove(gone)
+            position = max(position, index.position)
+        return replace(target, position=position)
+
+    def create_indexes(self, target: VectorDatabase) -> None:
+        """Make an index of every model, if only an empty one."""
+
+        def work(connection: Connection) -> None:
+            for model in all_models(connection):
+                self.open(target, connection, model.row, model.info.dimension).create()
+
+        self.database.transact(work)
 
     def prepare(self) -> None:
         """Make an index of every model and deliver the backlog, before another model is searched.
 
         Raises `VectorDatabaseError`, or `GalleryError` where another process is at it for long.
         """
-        with self.database.read() as connection:
-            target = active_vector_database(connection)
+        target, _ = self.state()
         if target is None:
             return
-        create_indexes(self.database, self.opener, target)
+        self.create_indexes(target)
         deadline = time.monotonic() + PATIENCE
         while not self.deliver():
             if time.monotonic() > deadline:
-                raise GalleryError(
-                    "Another process is telling the vector database what changed.", "Try again when it is done."
-                )
+                raise delivered_by_another()
             time.sleep(0.1)
 
-    def is_told(self) -> bool:
-        """Tell whether the backlog is empty."""
+    # -- telling people
+
+    def state(self) -> tuple[VectorDatabase | None, int]:
+        """Return the vector database that is searched, and how many notes wait for it."""
         with self.database.read() as connection:
             target = active_vector_database(connection)
-            return target is None or not count_pending(connection, target)
+            return target, count_pending(connection, target) if target else 0
 
     def remnants(self) -> list[str]:
         """Describe where vectors that were removed may still be."""
-        with self.database.read() as connection:
-            target = active_vector_database(connection)
+        target, waiting = self.state()
         if target is None or target.kind is not VectorDatabaseKind.MILVUS:
             return []
-        late = [] if self.is_told() else ["Milvus, which has not been told yet: it will be when it answers again"]
+        late = ["Milvus, which has not been told yet: it will be when it answers again"] if waiting else []
         return [*late, "Milvus's files, where removed vectors stay until it compacts them"]
 
     def describe(self) -> str | None:
         """Describe the vector database and its backlog; None where the index in the process is searched."""
-        with self.database.read() as connection:
-            target = active_vector_database(connection)
-            if target is None:
-                return None
-            waiting = count_pending(connection, target)
+        target, waiting = self.state()
+        if target is None:
+            return None
         return f"{target.kind}, {waiting} changes wait to be sent" if waiting else str(target.kind)
 
-    def close(self) -> None:
-        """Deliver the backlog, and close the connection."""
-        with suppress(GalleryError):  # a database that cannot be read: whoever closes it has heard of that
-            self.catch_up()
-        self.opener.close()
+
+def delivered_by_another() -> GalleryError:
+    """Return the error for a lease that another process holds."""
+    return GalleryError("Another process is telling the vector database what changed.", "Try again when it is done.")
 
 
-def _found(
-    connection: Connection, index: Searchable, vectors: Vectors, k: int, where: Mapping[str, str] | None
-) -> list[tuple[Candidate, ...]]:
-    allowed = templates_where(connection, where) if where else None
-    return search_subjects(index, vectors, k, allowed, partial(describe_templates, connection))
+@contextmanager
+def _advisory_lock(database: Database) -> Iterator[bool]:
+    outside = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with outside.connect() as connection:
+        # One per gallery: several may live in the schemas of one database.
+        key = "hashtext('facesearch.jobs'), hashtext(current_schema())"
+        held = bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar())  # constant
+        try:
+            yield held
+        finally:
+            if held:
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({key})")
+
+
+def _pending(connection: Connection, target: VectorDatabase) -> Sequence[Row[int, int, int]]:
+    """Return the oldest notes that wait."""
+    query = sa.select(BacklogRow.id, BacklogRow.template_id, BacklogRow.model_id)
+    query = query.where(BacklogRow.vector_database_id == target.row)
+    return connection.execute(query.order_by(BacklogRow.id).limit(TOGETHER)).all()
+
+
+def _remove_notes(connection: Connection, notes: Sequence[Row[int, int, int]]) -> None:
+    for chunk in chunks([note.id for note in notes]):
+        connection.execute(sa.delete(BacklogRow).where(BacklogRow.id.in_(chunk)))
+
+
+def _note_delivery(connection: Connection, target: VectorDatabase, notes: Sequence[Row[int, int, int]]) -> None:
+    _remove_notes(connection, notes)
+    change_vector_database(connection, target, position=target.position)

@@ -23,7 +23,6 @@ from sqlalchemy.engine import Engine
 
 from facesearch import files
 from facesearch.files import INDEX_CACHE_NAME
-from facesearch.index import base as index_base
 from facesearch.index import cache_file
 from facesearch.index.cache_file import CacheFile
 from facesearch.search import gallery, mirror
@@ -246,7 +245,7 @@ POINTS = {IndexKind.FLAT: FLAT, IndexKind.TWO_STAGE: TWO_STAGE}
 
 def always(kind: IndexKind) -> int:
     """`TWO_STAGE_FROM` that makes `auto` this kind."""
-    return 0 if kind == IndexKind.TWO_STAGE else index_base.TWO_STAGE_FROM
+    return 0 if kind == IndexKind.TWO_STAGE else mirror.TWO_STAGE_FROM
 
 
 def say(sign: str, number: int) -> None:
@@ -254,7 +253,7 @@ def say(sign: str, number: int) -> None:
 
 
 def main(base: Path, work: Path, kind: IndexKind) -> None:
-    index_base.TWO_STAGE_FROM = always(kind)  # type: ignore[misc]  # of this process
+    mirror.TWO_STAGE_FROM = always(kind)  # type: ignore[misc]  # of this process
     for number, run in enumerate(POINTS[kind].values()):
         shutil.copytree(base, work / str(number))
         child = os.fork()  # nothing was opened here, and no thread runs

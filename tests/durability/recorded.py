@@ -106,7 +106,7 @@ def use_two_stages(patch: pytest.MonkeyPatch) -> None:
 
     What comes is written at once, as where there is much of it.
     """
-    patch.setattr("facesearch.index.base.TWO_STAGE_FROM", 0)
+    patch.setattr("facesearch.search.mirror.TWO_STAGE_FROM", 0)
     patch.setattr("facesearch.search.mirror.IndexMirror._save_when_large", lambda index, _: index.save())
     patch.setattr("facesearch.index.two_stage.SPARSE", 0.75)
 

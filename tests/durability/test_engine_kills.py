@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesearch.search.backlog import VectorDatabaseKind
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
+from facesearch.search.vector_databases import VectorDatabaseKind
 from facesearch.store import subjects
 from facesearch.store.location import MilvusServer
 from tests.servers import (

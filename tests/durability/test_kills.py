@@ -32,7 +32,7 @@ def test_a_kill_at_any_named_point_loses_nothing_and_revives_nobody(
 ) -> None:
     from tests.durability.killed import POINTS, always
 
-    monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", always(kind))
+    monkeypatch.setattr("facesearch.search.mirror.TWO_STAGE_FROM", always(kind))
 
     base = tmp_path / "base"
     with make_gallery(base) as gallery:

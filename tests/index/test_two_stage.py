@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facesearch.index.base import TWO_STAGE_FROM, chosen_kind
 from facesearch.index.flat import FlatIndex
 from facesearch.index.quantizer import LOST, SLOPE, CodeScan
 from facesearch.index.two_stage import FETCH, FEW, FLOOR, PART, TwoStageIndex
+from facesearch.search.mirror import TWO_STAGE_FROM, chosen_kind
 from facesearch.types import IndexKind, Vectors
 from tests.store.makers import units
 

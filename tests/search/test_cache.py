@@ -42,7 +42,7 @@ ALWAYS = nullcontext(enter_result=True)
 @pytest.fixture(params=[IndexKind.FLAT, IndexKind.TWO_STAGE])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> IndexKind:
     """The kind of index that `auto` takes."""
-    monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", 0 if request.param == IndexKind.TWO_STAGE else 10**6)
+    monkeypatch.setattr("facesearch.search.mirror.TWO_STAGE_FROM", 0 if request.param == IndexKind.TWO_STAGE else 10**6)
     found: IndexKind = request.param
     return found
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facesearch.index import base
 from facesearch.search import mirror
 from facesearch.search.gallery import Gallery
-from facesearch.search.tracked_index import TrackedIndex
+from facesearch.search.mirror import TrackedIndex
 from facesearch.store import people
 from facesearch.types import IndexKind
 from tests.store.makers import DIMENSION, enroll, found_subject, make_gallery
@@ -53,7 +52,7 @@ def test_an_interrupted_refresh_costs_the_index_and_no_result(
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages from three templates on, written when there are four that no file has."""
-    monkeypatch.setattr(base, "TWO_STAGE_FROM", 3)
+    monkeypatch.setattr(mirror, "TWO_STAGE_FROM", 3)
     monkeypatch.setattr(mirror, "UNSAVED", 4 * 4 * DIMENSION)
 
 

@@ -68,7 +68,7 @@ def test_whatever_is_committed_meanwhile_a_search_answers_of_one_committed_state
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch, kind: IndexKind
 ) -> None:
     if kind == IndexKind.TWO_STAGE:
-        monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", 0)
+        monkeypatch.setattr("facesearch.search.mirror.TWO_STAGE_FROM", 0)
     enroll(gallery, "0", 0)
     enroll(gallery, "1", 1)
     states = [{0, 1}]

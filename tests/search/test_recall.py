@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from facesearch.search import mirror
+from facesearch.search import matching
 from facesearch.search.gallery import Gallery
 from facesearch.store import erasure, people, photos
 from tests.store.makers import ROOT, best, commit, enroll, found_subject, moved_photo, unit
@@ -83,7 +83,7 @@ def test_another_active_model_is_seen_by_the_next_search(gallery: Gallery, folde
 
 
 def test_what_is_remembered_is_bounded(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "MOST_KNOWN", 12)
+    monkeypatch.setattr(matching, "MOST_KNOWN", 12)
     for number in range(30):
         enroll(gallery, f"person {number}", number)
     for number in range(30):  # each takes eight templates from the index

@@ -125,7 +125,7 @@ def test_what_was_touched_outlasts_a_vacuum_in_plain_and_encrypted_galleries(
 def test_an_index_that_grows_by_what_others_enroll_becomes_of_the_kind_that_suits(
     gallery: Gallery, second: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", 3)
+    monkeypatch.setattr("facesearch.search.mirror.TWO_STAGE_FROM", 3)
     enroll(gallery, "anna", 1, 2)
     assert found_subject(second, 1) == "anna"
     assert index_kind(second) == IndexKind.FLAT
@@ -370,7 +370,7 @@ def erase_and_fail(mirror: IndexMirror, ids: Sequence[int], before: Revision, af
 def test_two_processes_hold_what_the_database_holds_whatever_was_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, first: int
 ) -> None:
-    monkeypatch.setattr("facesearch.index.base.TWO_STAGE_FROM", first)
+    monkeypatch.setattr("facesearch.search.mirror.TWO_STAGE_FROM", first)
     pair = Pair(folder, seed)
     try:
         for _ in range(50):

@@ -299,11 +299,8 @@ def test_a_subject_that_ties_with_the_last_hit_is_not_settled() -> None:
     """Its place belongs to the lowest template id, which may not have been fetched yet."""
     index = LastFirst(DIMENSION)
     index.add(np.arange(1, 21, dtype=np.int64), np.repeat(units(1, 1), 20, axis=0))
-
-    def describe(ids: Sequence[int]) -> dict[int, Described]:
-        return {each: Described(f"person {each}", f"{each}.jpg", each, each) for each in ids}
-
-    (candidates,) = search_subjects(index, units(1, 1), 2, None, describe)
+    known = {each: Described(f"person {each}", f"{each}.jpg", each, each) for each in range(1, 21)}
+    (candidates,) = search_subjects(index, units(1, 1), 2, None, known, None)
     assert [each.template_id for each in candidates[:2]] == [1, 2]
 
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch.index.cache_file import CacheFile
-from facesearch.search.tracked_index import TrackedIndex
+from facesearch.search.mirror import TrackedIndex
 from facesearch.store import models, templates
 from facesearch.store.changes import Effect
 from facesearch.store.revisions import read_revision
@@ -130,7 +130,7 @@ class Walk(ABC):
 
     def new_index(self, place: int) -> TrackedIndex:
         """With what is in its cache, if there is one."""
-        live = TrackedIndex(MODEL.model_id, self.model_row, DIMENSION, KINDS[place])
+        live = TrackedIndex(self.model_row, MODEL, KINDS[place])
         live.load(self._cache(place))
         return live
 

@@ -17,8 +17,8 @@ import pytest
 import uvicorn
 
 from facesearch import FaceSearch, VectorDatabaseError
-from facesearch.search.backlog import VectorDatabaseKind, add_vector_database, change_vector_database
-from facesearch.search.delivery import Opener
+from facesearch.search.moving import add_vector_database
+from facesearch.search.vector_databases import VectorDatabaseKind, VectorDatabases, change_vector_database
 from facesearch.server.app import create_app
 from facesearch.server.options import ServerOptions
 from tests.capabilities import require
@@ -76,7 +76,7 @@ def bereft(engine: FaceSearch, monkeypatch: pytest.MonkeyPatch) -> FaceSearch:
 
     with engine.gallery.database.write() as connection:
         change_vector_database(connection, add_vector_database(connection, VectorDatabaseKind.MILVUS), active=1)
-    monkeypatch.setattr(Opener, "open", unavailable)
+    monkeypatch.setattr(VectorDatabases, "open", unavailable)
     return engine
 
 

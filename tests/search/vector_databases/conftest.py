@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from facesearch.search.backlog import VectorDatabaseKind
 from facesearch.search.gallery import Gallery
+from facesearch.search.vector_databases import VectorDatabaseKind
 from facesearch.store.location import Location, MilvusServer, parse_location
 from tests.servers import new_database
 from tests.store.makers import MODEL

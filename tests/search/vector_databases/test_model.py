@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from facesearch.search.backlog import VectorDatabaseKind
 from facesearch.search.gallery import Gallery
+from facesearch.search.vector_databases import VectorDatabaseKind
 from facesearch.store.location import Location, MilvusServer, parse_location
 from tests.servers import new_database
 from tests.store.makers import MODEL
