@@ -20,10 +20,9 @@ from benchmarks.precisions import encode_photos, measure_networks, measure_photo
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.machine import usable_cores
 from facesearch.recognition.decoding import decode_guarded
-from facesearch.recognition.extractor import Extractor
-from facesearch.recognition.models import workers_for_many
+from facesearch.recognition.extractor import Extractor, workers_for_many
 from facesearch.recognition.packs.folder import read_pack_folder
-from facesearch.recognition.photo import decode_photo, read_photo_bytes
+from facesearch.recognition.photo import read_photo_bytes
 
 if TYPE_CHECKING:
     import argparse
@@ -106,7 +105,7 @@ def _measure_precisions(
 def _compare(extractor: Extractor, peer: InsightFace, paths: Sequence[Path], report: Report) -> None:
     differences = []
     for path in paths:
-        ours = [(each.face, each.vector) for each in extractor.encode(decode_photo(read_photo_bytes(path)))]
+        ours = [(each.face, each.vector) for each in extractor.encode(decode_guarded(read_photo_bytes(path)))]
         differences.append(networks.difference(ours, peer.faces(path)))
     report.add("largest difference of a box from insightface's", max(box for box, _ in differences), "px")
     report.add("lowest cosine with its vector, less than 1 by", 1 - min(cosine for _, cosine in differences), "")

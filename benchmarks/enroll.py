@@ -19,7 +19,7 @@ from benchmarks.peer import HOW, InsightFace, is_here
 from benchmarks.timing import Taken, alternate, resident_mebibytes, taken
 from facesearch import FaceSearch
 from facesearch.machine import usable_cores
-from facesearch.recognition.models import workers_for_many
+from facesearch.recognition.extractor import workers_for_many
 from facesearch.store import templates
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from unittest import mock
 
 import numpy as np
 
-from facesearch.recognition import models, runtime
-from facesearch.recognition.alignment import ARCFACE_TEMPLATE
+from facesearch.recognition import extractor, runtime
 from facesearch.recognition.detector import ANCHORS, STRIDES
+from facesearch.recognition.embedder import ARCFACE_TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def watched(*, one_face: bool) -> Iterator[Watch]:
     def open_watched(path: Path, provider: ProviderChoice, **options: Any) -> Session:
         return _Watched(original(path, provider, **options), watch, one_face=one_face)
 
-    with mock.patch.object(models, "open_session", open_watched):
+    with mock.patch.object(extractor, "open_session", open_watched):
         yield watch
 
 

@@ -16,14 +16,14 @@ import numpy as np
 
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.errors import FaceSearchError
-from facesearch.recognition.alignment import CROP_SIZE
+from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Letterbox
-from facesearch.recognition.embedder import as_input
+from facesearch.recognition.embedder import CROP_SIZE, as_input
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.packs.precision import in_precision
 from facesearch.recognition.packs.quantize import CalibrationSet, quantize_pack
-from facesearch.recognition.photo import decode_photo, read_photo_bytes
+from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy
 from facesearch.recognition.runtime import PRECISIONS, choose_provider, open_session
 from facesearch.types import Precision
@@ -189,7 +189,7 @@ def _copied(pack: ModelPack, source: Path, target: Path) -> ModelPack:
 
 def _inputs(paths: Sequence[Path], size: int, pack: ModelPack) -> CalibrationSet:
     box = Letterbox(size)
-    photos = [decode_photo(read_photo_bytes(path)) for path in paths]
+    photos = [decode_guarded(read_photo_bytes(path)) for path in paths]
     crops = [np.asarray(cv2.resize(photo, (CROP_SIZE, CROP_SIZE)), np.uint8)[None] for photo in photos]
     mean, std = pack.recognizer.input_mean, pack.recognizer.input_std
     return CalibrationSet(

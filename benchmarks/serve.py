@@ -19,7 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -55,11 +55,21 @@ class Stub(Extractor):
         self._vectors: Vectors = np.random.default_rng(0).standard_normal((64, real.info.dimension), dtype=np.float32)
         self._vectors /= np.linalg.norm(self._vectors, axis=1, keepdims=True)
 
+    @property
+    def detector(self) -> Any:
+        """This."""
+        return self
+
+    @property
+    def embedder(self) -> Any:
+        """This."""
+        return self
+
     def detect(self, _: Pixels) -> list[Face]:
         """Always the same."""
         return [self._face]
 
-    def embed_crops(self, crops: Sequence[Pixels]) -> list[Vector | Rejection]:
+    def embed(self, crops: Sequence[Pixels]) -> list[Vector | Rejection]:
         """Random directions."""
         return list(self._vectors[: len(crops)])
 

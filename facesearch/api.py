@@ -247,7 +247,7 @@ class FaceSearch(PeopleOperations):
 
     def detect(self, image: Image) -> list[Face]:
         """All faces of a photo, best detection first. Raises `PhotoError`, and `GalleryNotFoundError` as `verify`."""
-        return self.extractor.detect(self._load(image))
+        return self.extractor.detector.detect(self._load(image))
 
     def detect_many(
         self, photos: Iterable[Path | bytes], *, templates: bool = False
@@ -259,7 +259,7 @@ class FaceSearch(PeopleOperations):
         images = list(photos)
         probes.expect(images)
         self.require_named_gallery()
-        return self.extractor.extract_many(images, probes.photo_bytes, embed=templates)
+        return self.extractor.extract_many(images, probes.photo_bytes, limits=NO_LIMITS if templates else None)
 
     def encode(self, image: Image) -> list[Template]:
         """All faces of a photo with their vectors, best detection first.

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from facesearch import FaceSearch, InstallationError, versions
-from facesearch.recognition.alignment import ARCFACE_TEMPLATE, align
 from facesearch.recognition.decoding import PhotoDecoder
+from facesearch.recognition.embedder import ARCFACE_TEMPLATE, align
 from facesearch.recognition.runtime import choose_provider
 from facesearch.versions import LIBRARIES, SQLITE_MINIMUM, parse_version, require, require_sqlite
 

@@ -250,7 +250,7 @@ def open_engine(options: EngineOptions | None = None, *, gallery: str | None = N
 
     chosen = options or EngineOptions(gallery=gallery)
     if many and chosen.workers is None:
-        from facesearch.recognition.models import workers_for_many
+        from facesearch.recognition.extractor import workers_for_many
 
         chosen = replace(chosen, workers=workers_for_many())
     return FaceSearch(load_settings(chosen), progress=DownloadProgress(), notice=note, ask_key=ask_key)

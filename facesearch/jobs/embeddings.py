@@ -13,8 +13,8 @@ import numpy as np
 from facesearch.errors import ConfigError, EvaluationError, PhotoError
 from facesearch.evaluation.trials.table import listed
 from facesearch.jobs.embedding_cache import Embedding, EmbeddingCache
-from facesearch.recognition.alignment import ARCFACE_TEMPLATE, CROP_SIZE
 from facesearch.recognition.decoding import decode_guarded
+from facesearch.recognition.embedder import ARCFACE_TEMPLATE, CROP_SIZE
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy, Limits, judge, measure
 from facesearch.recognition.thumbnail import thumbnail
@@ -168,7 +168,7 @@ class PhotoEmbedder:
                 "Leave out --aligned: the detector then finds and aligns the faces.",
             )
         face = Face(np.array([0, 0, CROP_SIZE, CROP_SIZE], np.float32), ARCFACE_TEMPLATE, 1.0)
-        (vector,) = self._extractor.embed_crops([crop])
+        (vector,) = self._extractor.embedder.embed([crop])
         if isinstance(vector, Rejection):
             return Embedding(sha256, None, vector.reason.value, 1)
         return Embedding(sha256, Template(vector, self.model.model_id, face, measure(face, crop)), "", 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -134,23 +135,11 @@ class Enrolment:
         return {name for name, count in lost.items() if known.get(name) == count and name not in coming}
 
     def _embed(self, todos: Sequence[Todo]) -> Iterator[EnrollOutcome]:
-        if not todos:
-            return
         options = self._options
-        with self._extractor.open_pipeline(_load, policy=options.faces, limits=options.limits) as pipeline:
-            encoded: list[Extraction[Todo]] = []
-            for todo in todos:
-                pipeline.put(todo)
-                encoded += pipeline.ready()
-                if len(encoded) >= COMMIT:
-                    yield from self._commit(self._judge(encoded))
-                    encoded = []
-            for photo in pipeline.rest():
-                encoded.append(photo)
-                if len(encoded) >= COMMIT:
-                    yield from self._commit(self._judge(encoded))
-                    encoded = []
-            yield from self._commit(self._judge(encoded))
+        photos = self._extractor.extract_many(todos, _load, policy=options.faces, limits=options.limits)
+        with closing(photos):
+            while encoded := list(islice(photos, COMMIT)):
+                yield from self._commit(self._judge(encoded))
 
     # -- after the models
 

@@ -12,10 +12,10 @@ import numpy as np
 from facesearch import arguments
 from facesearch.errors import MultipleFacesError, NoFaceError, PhotoError
 from facesearch.names import path_text
-from facesearch.recognition.decoding import decode_guarded, start_decoding
-from facesearch.recognition.extractor import Decoded, Extraction, Prepared, refusal
-from facesearch.recognition.photo import note_on, read_photo_bytes
-from facesearch.recognition.quality import NO_LIMITS, PROBE_LIMITS, FaceChoice, FacePolicy, Limits
+from facesearch.recognition.decoding import decode_noted, start_decoding
+from facesearch.recognition.extractor import Extraction, Prepared
+from facesearch.recognition.photo import read_photo_bytes
+from facesearch.recognition.quality import NO_LIMITS, PROBE_LIMITS, FaceChoice, FacePolicy, Limits, refusal
 from facesearch.search.matching import DEFAULT_MARGIN, decide
 from facesearch.types import (
     Candidate,
@@ -77,8 +77,7 @@ def load_image(image: Image) -> Pixels:
 def load_noted(image: Image) -> tuple[Pixels, str | None]:
     """`load_image`, and what somebody should know of the photo although it can be used."""
     if isinstance(image, (str, Path, bytes)):
-        data = photo_bytes(image if isinstance(image, bytes) else Path(image))
-        return decode_guarded(data), note_on(data)
+        return decode_noted(photo_bytes(image if isinstance(image, bytes) else Path(image)))
     return _own_pixels(image), None
 
 
@@ -101,7 +100,7 @@ def prepare_probe(
     image: Image,
     *,
     policy: FaceChoice = FacePolicy.ALL,
-    limits: Limits = PROBE_LIMITS,
+    limits: Limits | None = PROBE_LIMITS,
     name: str | None = None,
 ) -> Prepared[str]:
     """The faces of a photo with their crops; a photo that cannot be used is a rejection, not an error."""
@@ -110,7 +109,7 @@ def prepare_probe(
         pixels, note = load_noted(image)
     except PhotoError as error:
         return Prepared(Extraction(called, rejection=refusal(error)))
-    return extractor.prepare(Decoded(called, "", pixels, note=note), policy=policy, limits=limits)
+    return extractor.prepare(Extraction(called, note=note), pixels, policy=policy, limits=limits)
 
 
 def prepare_single(extractor: Extractor, image: Image, policy: FacePolicy, *, name: str | None = None) -> Prepared[str]:
@@ -122,7 +121,7 @@ def prepare_single(extractor: Extractor, image: Image, policy: FacePolicy, *, na
     called = name or arguments.photo(image)
     with _naming(called):
         pixels, note = load_noted(image)
-    prepared = extractor.prepare(Decoded(called, "", pixels, note=note), policy=policy, limits=NO_LIMITS)
+    prepared = extractor.prepare(Extraction(called, note=note), pixels, policy=policy, limits=NO_LIMITS)
     refused = prepared.photo.rejection or next((each for each in prepared.crops if isinstance(each, Rejection)), None)
     if refused is None:
         return prepared

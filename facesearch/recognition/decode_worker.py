@@ -1,7 +1,7 @@
 """A process that decodes photos for another one: bytes in on stdin, pixels out on stdout, nothing else.
 
 It imports Pillow and no other library, so that it starts in a few hundredths of a second and there is little in it to
-attack or to lose. What goes through the pipes is in `decode_protocol`.
+attack or to lose. What goes through the pipes is in `photo`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import PhotoError
 from facesearch.machine import address_space
-from facesearch.recognition.decode_protocol import ANSWER, DECODED, LENGTH, READY, REFUSED
 from facesearch.recognition.formats import decode_image
+from facesearch.recognition.jpeg import lacks_end
+from facesearch.recognition.photo import ANSWER, DECODED, LENGTH, READY, REFUSED, WITHOUT_END
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,7 @@ def _answer(answers: FileIO, data: bytes) -> None:
         refusal = json.dumps([error.message, error.reason, error.hint]).encode()
         _write(answers, ANSWER.pack(REFUSED, len(refusal), 0) + refusal)
         return
-    header = ANSWER.pack(DECODED, *image.size)
+    header = ANSWER.pack(WITHOUT_END if lacks_end(data) else DECODED, *image.size)
     for strip in _strips(image):
         _write(answers, header + strip)
         header = b""

@@ -25,19 +25,21 @@ import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from facesearch.errors import InstallationError, PhotoError
 from facesearch.machine import usable_cores
-from facesearch.recognition.decode_protocol import ANSWER, DECODED, LENGTH, MAX_PIXELS, READY
+from facesearch.recognition.photo import ANSWER, LENGTH, MAX_PIXELS, READY, REFUSED, WITHOUT_END
 from facesearch.types import Pixels, Reason
 from facesearch.versions import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
+
+LACKS_END: Final = "The photo lacks its end marker, and none of its pixels."
 
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -72,6 +74,10 @@ class DecodeLimits:
 
 def nothing_to_take(size: int) -> None:
     """For whoever decodes one photo at a time: there is memory for that."""
+
+
+Noted: TypeAlias = tuple[Pixels, str | None]
+"""Upright RGB pixels (height, width, 3) uint8, read-only, and what somebody should know of the photo all the same."""
 
 
 class DiedError(Exception):
@@ -116,8 +122,8 @@ class DecodeProcess:
         """Whether it can be given a photo."""
         return self._process.poll() is None
 
-    def ask(self, data: bytes, take: Callable[[int], None] = nothing_to_take) -> Pixels | PhotoError:
-        """The photo's pixels, or why there are none; `DiedError` where the worker died of it.
+    def ask(self, data: bytes, take: Callable[[int], None] = nothing_to_take) -> Noted | PhotoError:
+        """The photo's pixels with a note, or why there are none; `DiedError` where the worker died of it.
 
         `take` is called with the number of bytes that the pixels need before they are read.
         """
@@ -140,18 +146,18 @@ class DecodeProcess:
             raise _does_not_start(lines[-1] if lines else f"exit code {self._process.wait()}") from None
         self._complaints.close()
 
-    def _exchange(self, data: bytes, take: Callable[[int], None]) -> Pixels | PhotoError:
+    def _exchange(self, data: bytes, take: Callable[[int], None]) -> Noted | PhotoError:
         self._write(LENGTH.pack(len(data)) + data[:_PIPE_BYTES])  # together: the worker wakes up once
         self._write(memoryview(data)[_PIPE_BYTES:])
         kind, first, second = ANSWER.unpack(self._read(ANSWER.size))
-        if kind == DECODED and 0 < first * second <= MAX_PIXELS:
+        if kind != REFUSED and 0 < first * second <= MAX_PIXELS:
             left, self.deadline = self.deadline - time.monotonic(), math.inf  # waiting for memory is not its fault
             take(first * second * 3)
             self.deadline = time.monotonic() + left
             pixels = np.empty((second, first, 3), np.uint8)
             self._read_into(pixels.data.cast("B"))
             pixels.flags.writeable = False
-            return pixels
+            return pixels, LACKS_END if kind == WITHOUT_END else None
         message, reason, hint = json.loads(self._read(min(first, 2**16)))
         return PhotoError(message, reason=reason, hint=hint)
 
@@ -236,8 +242,8 @@ class PhotoDecoder:
             if not self._idle and not self._busy:
                 self._idle.append(DecodeProcess(self._limits))
 
-    def decode(self, data: bytes, take: Callable[[int], None] = nothing_to_take) -> Pixels:
-        """As `photo.decode_photo`; what a decoder does in its despair is a `PhotoError` as well.
+    def decode(self, data: bytes, take: Callable[[int], None] = nothing_to_take) -> Noted:
+        """The pixels that `formats.decode_image` makes; what a decoder does in its despair is a `PhotoError` as well.
 
         `take` is told how many bytes of pixels there will be before this process has any of them, and may wait; it is
         told again where a second worker is tried.
@@ -296,7 +302,7 @@ class PhotoDecoder:
                     if worker.deadline < time.monotonic():
                         worker.expire()
 
-    def _ask(self, worker: DecodeProcess, data: bytes, take: Callable[[int], None]) -> Pixels:
+    def _ask(self, worker: DecodeProcess, data: bytes, take: Callable[[int], None]) -> Noted:
         """Keeps the worker only after a whole answer: after anything else the pipe holds the rest of one."""
         keep = False
         try:
@@ -345,12 +351,14 @@ def start_decoding() -> None:
     _shared().start()
 
 
-def decode_guarded(data: bytes, take: Callable[[int], None] = nothing_to_take) -> Pixels:
-    """Upright RGB pixels (height, width, 3) uint8, read-only, decoded in a worker that this process shares.
-
-    `take` and errors are those of `PhotoDecoder.decode`. This is how every photo that someone hands in is decoded.
-    """
+def decode_noted(data: bytes, take: Callable[[int], None] = nothing_to_take) -> Noted:
+    """`PhotoDecoder.decode` in workers that this process shares: how every photo that someone hands in is decoded."""
     return _shared().decode(data, take)
+
+
+def decode_guarded(data: bytes) -> Pixels:
+    """The pixels of `decode_noted`."""
+    return decode_noted(data)[0]
 
 
 def _arguments(limits: DecodeLimits) -> list[str]:

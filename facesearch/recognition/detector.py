@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from facesearch.errors import ConfigError, ModelError, PhotoError
+from facesearch.recognition.runtime import Trust
 from facesearch.types import DETECTION_THRESHOLD, Face, Reason
 from facesearch.versions import require
 
@@ -83,6 +84,9 @@ NMS_THRESHOLD: Final = 0.4
 MAX_SIZE: Final = 4096
 """Larger detection sizes ask for gigabytes."""
 
+_GREY: Final = np.full((64, 64, 3), 127, np.uint8)
+"""A photo that no detector has a reason to fail on."""
+
 _NAMED_SIZES: Final = {"auto": AUTO_SIZES, "fast": FAST_SIZES}
 _LANDMARKS: Final = 5
 
@@ -111,6 +115,7 @@ class Detector:
         det_sizes: tuple[int, ...],
         threshold: float = DETECTION_THRESHOLD,
         nms_threshold: float = NMS_THRESHOLD,
+        trust: Trust | None = None,
     ) -> None:
         """Checks that the model is an SCRFD and takes the sizes. `FAST_SIZES` are tried in turn, others all.
 
@@ -128,6 +133,7 @@ class Detector:
         self._det_sizes = det_sizes
         self._threshold = threshold
         self._nms_threshold = nms_threshold
+        self._trust = trust or Trust("The detector")
         self._buffers = threading.local()
         self.has_landmarks = outputs == 3 * len(STRIDES)
 
@@ -136,8 +142,17 @@ class Detector:
 
         Raises:
             PhotoError: `model_failure`, the model does not run on this photo, or its output is not finite.
-            ModelError: its outputs are not those of an SCRFD.
+            ModelError: its outputs are not those of an SCRFD, or it has failed on everything so far.
         """
+        try:
+            faces = self._find(pixels)
+        except PhotoError as error:
+            self._trust.failed(error.message, lambda: self._find(_GREY))
+            raise
+        self._trust.has_worked = True
+        return faces
+
+    def _find(self, pixels: Pixels) -> list[Face]:
         found = [self._candidates(pixels, self._det_sizes[0])]
         if self._det_sizes != FAST_SIZES or self._has_only_small_faces(found[0], pixels):
             found += [self._candidates(pixels, size) for size in self._det_sizes[1:]]

@@ -1,4 +1,4 @@
-"""Aligned crops -> unit vectors, with an ArcFace-style recogniser."""
+"""Five landmarks -> the crop that a recogniser was trained on -> a vector of unit length."""
 
 from __future__ import annotations
 
@@ -6,24 +6,106 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from facesearch.errors import ModelError, ModelIntegrityError
-from facesearch.recognition.alignment import CROP_SIZE
-from facesearch.types import Reason, Rejection
+from facesearch.errors import ModelError, ModelIntegrityError, PhotoError
+from facesearch.recognition.runtime import Trust
+from facesearch.types import Pixels, Reason, Rejection
+from facesearch.versions import require
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from facesearch.recognition.runtime import Session
     from facesearch.types import Vector
 
+CROP_SIZE: Final = 112
+"""Side of the crop in pixels."""
+ALIGNMENT_VERSION: Final = 1
+"""Part of the model id: to be raised with any change here that changes crops, as templates then no longer compare."""
+
+ARCFACE_TEMPLATE: Final[NDArray[np.float32]] = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
+    dtype=np.float32,
+)
+"""(5, 2): where the landmarks lie in the crop, in pixels; from ArcFace (Deng et al., CVPR 2019), after SphereFace."""
+ARCFACE_TEMPLATE.flags.writeable = False
 _UNUSABLE: Final = "The recogniser returned a vector that is zero or not finite."
+
+
+def similarity_transform(src: NDArray[np.floating], dst: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The rotation, uniform scale and shift that bring `src` (n, 2) closest to `dst` (n, 2), as a (2, 3) matrix.
+
+    The least-squares solution of Umeyama (PAMI 1991). In the plane, with points as complex numbers about their
+    means, it is the single factor sum(conj(s) d) / sum(|s|^2), which cannot mirror.
+
+    Raises:
+        ValueError: `src` has no extent or is not finite, so that no transform is best.
+    """
+    s = src.astype(np.float64) @ (1, 1j)
+    d = dst.astype(np.float64) @ (1, 1j)
+    s_mean, d_mean = s.mean(), d.mean()
+    s_centred = s - s_mean
+    extent = float(np.vdot(s_centred, s_centred).real)
+    if not extent > np.finfo(np.float32).eps * float(np.abs(s).max()) ** 2:
+        raise ValueError("The points coincide or are not finite.")
+    factor = np.vdot(s_centred, d - d_mean) / extent
+    shift = d_mean - factor * s_mean
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+
+
+def align(pixels: Pixels, landmarks: NDArray[np.float32]) -> Pixels:
+    """The face with these landmarks (5, 2) as a (112, 112, 3) uint8 crop; black where the photo ends.
+
+    Raises:
+        ModelError: there are no landmarks (NaN), as from a detector that finds boxes only.
+        PhotoError: `extreme_pose`, the landmarks coincide.
+    """
+    if not np.isfinite(landmarks).all():
+        raise ModelError(
+            "The detector gives no landmarks, so faces cannot be aligned for the recogniser.",
+            "Use a pack whose SCRFD detector has landmarks (nine outputs).",
+        )
+    try:
+        matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE)
+    except ValueError as error:
+        raise PhotoError("The landmarks of the face coincide.", reason=Reason.EXTREME_POSE) from error
+    require("cv2")
+    import cv2
+
+    return np.asarray(cv2.warpAffine(pixels, matrix, (CROP_SIZE, CROP_SIZE)), dtype=np.uint8)
+
+
+def work_in_calling_thread() -> None:
+    """Have OpenCV start no threads in this process.
+
+    For a crop they are not worth waking, and they wait for the next one in a loop: in a server that was measured to
+    cost as much processor time as aligning does. Sizing large photos takes a little longer alone.
+    """
+    require("cv2")
+    import cv2
+
+    cv2.setNumThreads(1)
 
 
 class Embedder:
     """A recogniser and how its input is made: RGB, NCHW, (pixel - mean) / std. Safe to use from several threads."""
 
-    def __init__(self, session: Session, mean: float, std: float, dimension: int | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        mean: float,
+        std: float,
+        dimension: int | None = None,
+        *,
+        batch: int = 8,
+        flip: bool = False,
+        trust: Trust | None = None,
+    ) -> None:
         """`dimension` is the length the vectors must have; None takes that of the model.
+
+        `batch` crops share a run. `flip` adds the model's output for the mirrored crop before the length is taken, as
+        InsightFace's verification does (recognition/arcface_torch/eval/verification.py).
 
         Raises:
             ModelError: the model does not take 112x112 RGB crops, or gives no usable vector for a grey one.
@@ -43,7 +125,9 @@ class Embedder:
         self._session = session
         self._mean = mean
         self._std = std
-        self._one_at_a_time = shape[0] == 1
+        self._batch = 1 if shape[0] == 1 else batch
+        self._flip = flip
+        self._trust = trust or Trust("The recogniser")
         grey = self._run(np.full((1, CROP_SIZE, CROP_SIZE, 3), 127, np.uint8))
         if not np.isfinite(grey).all():
             raise ModelError(f"The recogniser fails on a grey picture: {_UNUSABLE}", "Try --provider cpu.")
@@ -55,29 +139,33 @@ class Embedder:
                 "Correct the dimension in the pack's pack.toml.",
             )
 
-    def embed(self, crops: NDArray[np.uint8], *, flip: bool = False) -> list[Vector | Rejection]:
-        """(n, 112, 112, 3) uint8 RGB -> for each crop its vector (d,) float32 of unit length.
+    def embed(self, crops: Sequence[Pixels]) -> list[Vector | Rejection]:
+        """(112, 112, 3) uint8 RGB -> for each crop its vector (d,) float32 of unit length.
 
         A Rejection (`model_failure`) stands in the place of a crop for which the model does not run, or gives a vector
-        that is zero or not finite. `flip` adds the model's output for the mirrored crop before the length is taken, as
-        InsightFace's verification does (recognition/arcface_torch/eval/verification.py).
+        that is zero or not finite. Raises `ModelError` where the model has failed on everything so far.
         """
-        if not len(crops):
-            return []
+        vectors: list[Vector | Rejection] = []
+        for start in range(0, len(crops), self._batch):
+            vectors += self._together(np.stack(crops[start : start + self._batch]))
+        failures = [each for each in vectors if isinstance(each, Rejection)]
+        if len(failures) < len(vectors):
+            self._trust.has_worked = True
+        for each in failures:
+            self._trust.failed(each.detail)
+        return vectors
+
+    def _together(self, crops: NDArray[np.uint8]) -> list[Vector | Rejection]:
+        """Of one run, or of one each where that fails: one of them may be the cause, and costs itself only."""
         try:
-            raw = self._outputs(crops)
-            if flip:
-                raw = raw + self._outputs(np.ascontiguousarray(crops[:, :, ::-1]))
+            raw = self._run(crops)
+            if self._flip:
+                raw = raw + self._run(np.ascontiguousarray(crops[:, :, ::-1]))
         except ModelError as error:
-            if len(crops) > 1:  # one of them may be the cause, and costs itself only
-                return [self.embed(crops[i : i + 1], flip=flip)[0] for i in range(len(crops))]
+            if len(crops) > 1:
+                return [self._together(crops[i : i + 1])[0] for i in range(len(crops))]
             return [Rejection(Reason.MODEL_FAILURE, error.message)]
         return [_unit(row) for row in raw]
-
-    def _outputs(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self._one_at_a_time:
-            return np.concatenate([self._run(crops[i : i + 1]) for i in range(len(crops))])
-        return self._run(crops)
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         (output,) = self._session.run(as_input(crops, self._mean, self._std))

@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from facesearch.errors import PhotoError
 from facesearch.recognition import jpeg
-from facesearch.recognition.decode_protocol import MAX_PIXELS
+from facesearch.recognition.photo import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

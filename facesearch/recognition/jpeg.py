@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+_START: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"
 _SCAN: Final = 0xDA
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -59,8 +60,8 @@ def is_special(data: bytes) -> bool:
 
 
 def lacks_end(data: bytes) -> bool:
-    """Whether the file ends within a scan, without the marker that a JPEG ends with."""
-    return not data.endswith(_END) and not _read(data).ended
+    """Whether it is a JPEG that ends within a scan, without the marker that a JPEG ends with."""
+    return data.startswith(_START) and not data.endswith(_END) and not _read(data).ended
 
 
 def decode_without_end(data: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image | None:

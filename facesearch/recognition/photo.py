@@ -1,15 +1,20 @@
-"""A photo file -> its bytes -> pixels, guarded against files that are no photo or never end."""
+"""What a photo file may be, how it is read, and what a decoding worker and its parent process say to each other.
+
+The worker writes `READY` when it has started. A request is `LENGTH` and that many bytes of an encoded photo. The answer
+is `ANSWER` with `DECODED` or `WITHOUT_END` and the photo's size, followed by its pixels row by row, 3 bytes RGB each;
+or with `REFUSED` and the length of a JSON array of the three parts of a PhotoError: message, reason, hint.
+
+The worker imports this file, so that it takes no NumPy along.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+import struct
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from facesearch.errors import PhotoError
-from facesearch.types import Pixels, Reason
 from facesearch.walking import cause_of
 
 if TYPE_CHECKING:
@@ -17,6 +22,17 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 50 * 2**20
 """Larger files are refused unread."""
+MAX_PIXELS: Final = 50_000_000
+"""Larger photos are refused by their header: 50 Mpx are 150 MB of pixels and above any phone's default."""
+
+READY: Final = b"facesearch decoder 1\n"
+LENGTH: Final = struct.Struct("<Q")
+ANSWER: Final = struct.Struct("<BII")
+"""`DECODED` or `WITHOUT_END`, width, height; or `REFUSED`, length of the JSON, 0."""
+DECODED: Final = 0
+REFUSED: Final = 1
+WITHOUT_END: Final = 2
+"""Decoded, and a JPEG without its end marker."""
 
 
 def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -33,43 +49,19 @@ def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - a descriptor, not a path
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _unreadable("It is not a regular file.")
+                raise PhotoError("It is not a regular file.", reason="unreadable")
             data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
     except IsADirectoryError as error:
         message = "It is a folder, and the photos in it were not looked at."
-        raise PhotoError(message, reason=Reason.INACCESSIBLE) from error
+        raise PhotoError(message, reason="inaccessible") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise PhotoError(f"It cannot be read: {cause_of(error)}.", reason=Reason.INACCESSIBLE) from error
+        raise PhotoError(f"It cannot be read: {cause_of(error)}.", reason="inaccessible") from error
     if data is None or len(data) > max_bytes:
         raise PhotoError(
             f"The photo is larger than {max_bytes / 2**20:.0f} MB.",
-            reason=Reason.TOO_LARGE,
+            reason="too_large",
             hint="Save a smaller copy; 2 megapixels a face are plenty.",
         )
     if not data:
-        raise _unreadable("The file is empty.")
+        raise PhotoError("The file is empty.", reason="unreadable")
     return data
-
-
-def note_on(data: bytes) -> str | None:
-    """What somebody should know of a photo that can be decoded all the same, in words."""
-    from facesearch.recognition.jpeg import lacks_end
-
-    if data.startswith(b"\xff\xd8") and lacks_end(data):
-        return "The photo lacks its end marker, and none of its pixels."
-    return None
-
-
-def decode_photo(data: bytes) -> Pixels:
-    """Upright RGB pixels (height, width, 3) uint8 of an encoded photo, read-only, decoded in this process.
-
-    For photos that can be trusted; `decoding.decode_guarded` does the same where a decoder may crash or hang. Formats,
-    colours and errors are those of `formats.decode_image`.
-    """
-    from facesearch.recognition.formats import decode_image
-
-    return np.asarray(decode_image(data))
-
-
-def _unreadable(message: str) -> PhotoError:
-    return PhotoError(message, reason=Reason.UNREADABLE)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 
 ORDINARY: Final = 12_000_000 * 3
@@ -72,33 +72,14 @@ class PixelBudget:
         return not self.in_use or self.in_use + size <= most
 
 
-Source_contra = TypeVar("Source_contra", contravariant=True)
+Source = TypeVar("Source")
 Loaded = TypeVar("Loaded")
 Decoded = TypeVar("Decoded")
 Seen = TypeVar("Seen")
-Result_co = TypeVar("Result_co", covariant=True)
+Result = TypeVar("Result")
 
 AHEAD: Final = 32
 """Results that may be under way or waiting: what two workers make in the time of a slow commit, and small."""
-
-
-class Steps(Protocol[Source_contra, Loaded, Decoded, Seen, Result_co]):
-    """What is done to one thing; called by several threads at once. What is raised becomes the thing's result."""
-
-    def load(self, source: Source_contra, /) -> Loaded:
-        """Fetch it; may wait."""
-
-    def decode(self, loaded: Loaded, take: Callable[[int], None], /) -> Decoded:
-        """Make it large; may wait. `take` is told how many bytes it will be before it is, and waits for them."""
-
-    def look(self, decoded: Decoded, /) -> Seen:
-        """Compute what is small from what is large."""
-
-    def weight(self, seen: Seen, /) -> int:
-        """How much there is to be finished; 0 for nothing."""
-
-    def finish(self, seen: Sequence[Seen], /) -> Sequence[Result_co]:
-        """The results of several, in their order."""
 
 
 class _Place(Generic[Decoded]):
@@ -128,50 +109,68 @@ class _Place(Generic[Decoded]):
         self._budget.give_back(taken)
 
 
-class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
+class Pipeline(Generic[Source, Loaded, Decoded, Seen, Result]):
     """Fed and read by one thread, which is the only one to see `source`s wait: it decides when the next is put in."""
 
     def __init__(
         self,
-        steps: Steps[Source_contra, Loaded, Decoded, Seen, Result_co],
+        load: Callable[[Source], Loaded],
+        decode: Callable[[Loaded, Callable[[int], None]], Decoded],
+        look: Callable[[Decoded], Seen],
+        weight: Callable[[Seen], int],
+        finish: Callable[[Sequence[Seen]], Sequence[Result]],
         *,
         workers: int,
         batch: int,
         ahead: int = AHEAD,
         budget: PixelBudget | None = None,
     ) -> None:
-        """`workers` threads compute; as soon as `batch` of weight is there it is finished together.
+        """The steps are called by several threads at once; what one raises becomes the thing's result.
+
+        `load` fetches a thing and may wait. `decode` makes it large: it tells its second argument how many bytes it
+        will be before it is, and waits for them. `look` computes what is small from what is large, and `weight` says
+        how much of that there is to be finished, 0 for nothing. `finish` gives the results of several, in their order.
+
+        `workers` threads compute; as soon as `batch` of weight is there it is finished together.
 
         At most `ahead` results and `workers` + 1 decoded things are held, and of those no more bytes than `budget` has,
         which several pipelines may share. None gives this one a budget of its own.
         """
-        self._steps = steps
+        self._load, self._decode, self._look, self._weight, self._finish = load, decode, look, weight, finish
         self._batch = batch
         self._ahead = max(ahead, batch)
-        self._in_order: deque[Future[Result_co]] = deque()
+        self._in_order: deque[Future[Result]] = deque()
         self._lock = threading.Lock()
         self._to_be_looked_at = 0
-        self._seen: list[tuple[Seen, Future[Result_co]]] = []
+        self._seen: list[tuple[Seen, Future[Result]]] = []
         self._closed = False
         self._budget = budget or budget_for(workers + 1)
         self._room = threading.Semaphore(workers + 1)
         self._readers = ThreadPoolExecutor(workers + 1, thread_name_prefix="facesearch-photo-read")
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="facesearch-photo")
 
-    def put(self, source: Source_contra) -> None:
+    def run(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
+        """One result for every source, in their order; ends the threads when it is closed."""
+        with self:
+            for source in sources:
+                self.put(source)
+                yield from self.ready()
+            yield from self.rest()
+
+    def put(self, source: Source) -> None:
         """Send it on its way. Take what is `ready` after each: that is what bounds how much is held."""
-        done: Future[Result_co] = Future()
+        done: Future[Result] = Future()
         self._in_order.append(done)
         with self._lock:
             self._to_be_looked_at += 1
         self._readers.submit(self._fetch, source, done)
 
-    def ready(self) -> Iterator[Result_co]:
+    def ready(self) -> Iterator[Result]:
         """Results that are there, in the order of `put`; waits only while more are under way than may be."""
         while self._in_order and (len(self._in_order) > self._ahead or self._in_order[0].done()):
             yield self._in_order.popleft().result()
 
-    def rest(self) -> Iterator[Result_co]:
+    def rest(self) -> Iterator[Result]:
         """All other results."""
         while self._in_order:
             yield self._in_order.popleft().result()
@@ -188,15 +187,15 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fetch(self, source: Source_contra, done: Future[Result_co]) -> None:
+    def _fetch(self, source: Source, done: Future[Result]) -> None:
         try:
             self._go_on()
-            loaded = self._steps.load(source)
+            loaded = self._load(source)
             self._room.acquire()
             place: _Place[Decoded] = _Place(self._budget)
             try:
                 self._go_on()
-                place.put(self._steps.decode(loaded, place.take))
+                place.put(self._decode(loaded, place.take))
             except BaseException:
                 self._make_room(place)
                 raise
@@ -204,16 +203,16 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
             done.set_exception(error)
             self._looked_at(None)
         else:
-            self._workers.submit(self._look, place, done)
+            self._workers.submit(self._look_at, place, done)
 
     def _make_room(self, place: _Place[Decoded]) -> None:
         place.leave()
         self._room.release()
 
-    def _look(self, place: _Place[Decoded], done: Future[Result_co]) -> None:
+    def _look_at(self, place: _Place[Decoded], done: Future[Result]) -> None:
         try:
             self._go_on()
-            seen = self._steps.look(place.thing())
+            seen = self._look(place.thing())
         except BaseException as error:  # noqa: BLE001  # as above
             done.set_exception(error)
             self._looked_at(None)
@@ -222,26 +221,26 @@ class Pipeline(Generic[Source_contra, Loaded, Decoded, Seen, Result_co]):
         finally:
             self._make_room(place)
 
-    def _looked_at(self, one: tuple[Seen, Future[Result_co]] | None) -> None:
+    def _looked_at(self, one: tuple[Seen, Future[Result]] | None) -> None:
         """Finish what waits once it is enough, or once nothing is left that could come to it."""
-        group: list[tuple[Seen, Future[Result_co]]] = []
-        if one is not None and not self._steps.weight(one[0]):
-            self._finish([one])
+        group: list[tuple[Seen, Future[Result]]] = []
+        if one is not None and not self._weight(one[0]):
+            self._finish_group([one])
             one = None
         with self._lock:
             self._to_be_looked_at -= 1
             if one is not None:
                 self._seen.append(one)
-            enough = sum(self._steps.weight(seen) for seen, _ in self._seen) >= self._batch
+            enough = sum(self._weight(seen) for seen, _ in self._seen) >= self._batch
             if self._seen and (enough or not self._to_be_looked_at):
                 group, self._seen = self._seen, []
         if group and not self._closed:
-            self._workers.submit(self._finish, group)
+            self._workers.submit(self._finish_group, group)
 
-    def _finish(self, group: Sequence[tuple[Seen, Future[Result_co]]]) -> None:
+    def _finish_group(self, group: Sequence[tuple[Seen, Future[Result]]]) -> None:
         try:
             self._go_on()
-            results = self._steps.finish([seen for seen, _ in group])
+            results = self._finish([seen for seen, _ in group])
         except BaseException as error:  # noqa: BLE001  # as above
             for _, done in group:
                 done.set_exception(error)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from facesearch.errors import PhotoError
+from facesearch.recognition.embedder import align
 from facesearch.types import Face, Pixels, Quality, Reason, Rejection, told_apart
 from facesearch.versions import require
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from facesearch.types import Face
 
 
 NO_FACE: Final = "No face was found."
@@ -132,6 +132,21 @@ def choose_faces(
 def _distance_to_middle(face: Face, photo_size: tuple[int, int]) -> float:
     x1, y1, x2, y2 = face.box.tolist()
     return math.hypot((x1 + x2 - photo_size[0]) / 2, (y1 + y2 - photo_size[1]) / 2)
+
+
+def refusal(error: PhotoError) -> Rejection:
+    """The rejection that says what an error says."""
+    return Rejection(Reason(error.reason), error.message)
+
+
+def crop_face(pixels: Pixels, face: Face, limits: Limits) -> tuple[Pixels, Quality] | Rejection:
+    """The face's crop (112, 112, 3) uint8 RGB with its quality, or why it is not used."""
+    try:
+        crop = align(pixels, face.landmarks)
+    except PhotoError as error:
+        return refusal(error)
+    quality = measure(face, crop)
+    return judge(face, quality, limits) or (crop, quality)
 
 
 def judge(face: Face, quality: Quality, limits: Limits) -> Rejection | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -11,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError, ProviderError
+from facesearch.errors import (
+    ConfigError,
+    ModelError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+    PhotoError,
+    ProviderError,
+)
 from facesearch.machine import usable_cores
 from facesearch.recognition import openvino_session
 from facesearch.recognition.packs.graph import parse_model
@@ -20,7 +29,7 @@ from facesearch.types import Precision
 from facesearch.versions import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -60,6 +69,9 @@ _INSTALL: Final[Mapping[str, str]] = MappingProxyType(
 _FATAL: Final = 4
 """onnxruntime's log level for fatal errors only; everything else reaches us as an exception, not on stderr."""
 
+FEWEST: Final = 8
+"""Failures without any success after which a model is at fault, and not the photos."""
+
 # The smallest valid model, y = Identity(x) over one float: IR version 8, opset 13. Opening it on a provider shows
 # whether the provider works on this machine, which its being listed does not: onnxruntime-gpu lists CUDA on
 # machines without a GPU.
@@ -94,6 +106,49 @@ class Session(Protocol):
         Raises:
             ModelError: the model does not run on this input.
         """
+
+
+class Trust:
+    """What one model has shown so far. Safe to use from several threads."""
+
+    def __init__(self, model: str) -> None:
+        """`model` names it in errors, as in "The detector of the pack buffalo_l"."""
+        self._model = model
+        self._lock = threading.Lock()
+        self.has_worked = False
+        """Whether it gave a result that can be used: whatever fails from then on fails by itself."""
+        self._failures = 0
+        self._most_failures = float(FEWEST)
+
+    def prove(self) -> None:
+        """The model has worked elsewhere: however many photos it fails on, the photos are at fault."""
+        self._most_failures = math.inf
+
+    def failed(self, detail: str, try_another: Callable[[], object] | None = None) -> None:
+        """The model gave nothing usable for one photo or face.
+
+        `try_another` runs it on something that is surely sound.
+
+        Raises:
+            ModelError: it fails on that as well, or is not proven, has failed on `FEWEST` and worked on none.
+        """
+        if self.has_worked:
+            return
+        with self._lock:
+            self._failures += 1
+            failures = self._failures
+        if failures >= self._most_failures or (try_another is not None and _fails(try_another)):
+            raise ModelError(
+                f"{self._model} fails on everything it was given: {detail}", "Try --provider cpu, or another pack."
+            )
+
+
+def _fails(run: Callable[[], object]) -> bool:
+    try:
+        run()
+    except PhotoError:
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from facesearch.errors import ConfigError
-from facesearch.recognition.alignment import work_in_calling_thread
+from facesearch.recognition.embedder import work_in_calling_thread
 from facesearch.server import corrections, photos, probes, problems, service, subjects
 from facesearch.server.batching import Batcher
 from facesearch.server.following import ModelInForce

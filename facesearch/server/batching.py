@@ -30,9 +30,7 @@ from facesearch.jobs.probes import (
     vectors_of,
 )
 from facesearch.machine import usable_cores
-from facesearch.recognition.extractor import Extraction, Extractor, Prepared
-from facesearch.recognition.models import BATCH
-from facesearch.recognition.quality import NO_LIMITS
+from facesearch.recognition.extractor import BATCH, Extraction, Extractor, Prepared
 from facesearch.recognition.thumbnail import preview
 from facesearch.search.matching import DEFAULT_MARGIN
 from facesearch.server.problems import busy
@@ -142,7 +140,7 @@ class Batcher:
 
     async def detect(self, photos: Sequence[Upload]) -> list[Extraction[str]]:
         """The faces of each photo, without templates."""
-        find = partial(prepare_probe, (await self._models.current()).engine.extractor, limits=NO_LIMITS)
+        find = partial(prepare_probe, (await self._models.current()).engine.extractor, limits=None)
         jobs = [_Job(partial(find, photo.data, name=photo.name)) for photo in photos]
         return [prepared.photo for prepared in await self._run(jobs, self._only_prepare)]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from facesearch import FaceSearch
 from facesearch.demo.portraits import PEOPLE, draw_portrait, write_photo
-from facesearch.recognition.alignment import align
+from facesearch.recognition.embedder import align
 from facesearch.recognition.extractor import Extractor
 from facesearch.store import audit
 from tests.cli.conftest import Command

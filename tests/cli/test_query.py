@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facesearch.demo.portraits import PEOPLE, STRANGER, draw_portrait, write_photo
-from facesearch.recognition.photo import decode_photo
+from facesearch.recognition.decoding import decode_guarded
 from tests.cli.conftest import Command
 
 
@@ -102,7 +102,7 @@ def test_annotate_draws_into_a_file_or_a_folder(
     command: Command, gallery: Path, scenes_folder: Path, probe: Path, tmp_path: Path
 ) -> None:
     assert command("query", probe, "--annotate", tmp_path / "who.png").code == 0
-    drawn, plain = (decode_photo(path.read_bytes()) for path in (tmp_path / "who.png", probe))
+    drawn, plain = (decode_guarded(path.read_bytes()) for path in (tmp_path / "who.png", probe))
     assert drawn.shape == plain.shape
     assert (drawn != plain).any()
     assert stat.S_IMODE((tmp_path / "who.png").stat().st_mode) == 0o600

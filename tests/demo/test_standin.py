@@ -65,7 +65,7 @@ def test_landmarks_lie_where_they_were_drawn(standin_pack: Path, det_size: str) 
     extractor = Extractor(PackStore([standin_pack.parent]).find(standin_pack), provider="cpu", det_size=det_size)
     drawn = _drawn_landmarks()
     for person in range(len(PEOPLE)):
-        (face,) = extractor.detect(draw_portrait(person, 0))
+        (face,) = extractor.detector.detect(draw_portrait(person, 0))
         eye_distance = drawn[1, 0] - drawn[0, 0]
         off = np.linalg.norm(face.landmarks - drawn, axis=1) / eye_distance
         assert off[:3].max() < 0.08, PEOPLE[person]
@@ -86,13 +86,13 @@ def test_every_person_of_a_group_is_found_and_recognised(extractor: Extractor, v
 
 
 def test_a_landscape_has_no_face(extractor: Extractor) -> None:
-    assert extractor.detect(draw_landscape()) == []
+    assert extractor.detector.detect(draw_landscape()) == []
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_has_no_face(extractor: Extractor, seed: int) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, size=(240, 320, 3), dtype=np.uint8)
-    assert extractor.detect(noise) == []
+    assert extractor.detector.detect(noise) == []
 
 
 def test_the_threshold_separates_mated_from_non_mated_scores(vectors: Vectors) -> None:

@@ -22,7 +22,7 @@ from facesearch.demo.portraits import PEOPLE, STRANGER, draw_group, draw_landsca
 from facesearch.demo.standin import build_standin_pack
 from facesearch.jobs.sources import Sources
 from facesearch.names import path_text
-from facesearch.recognition.photo import decode_photo
+from facesearch.recognition.decoding import decode_guarded
 from facesearch.store import people
 
 
@@ -57,7 +57,7 @@ def test_paths_bytes_and_arrays_give_the_same_result(enrolled: FaceSearch, peopl
     path = people_folder / PEOPLE[0] / "1.jpg"
     scores = [
         enrolled.identify(image)[0].best
-        for image in (path, str(path), path.read_bytes(), decode_photo(path.read_bytes()))
+        for image in (path, str(path), path.read_bytes(), decode_guarded(path.read_bytes()))
     ]
     assert len({each.score for each in scores if each}) == 1
     assert scores[0] is not None

@@ -13,7 +13,7 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.jobs.reembedding import COMMIT
-from facesearch.recognition.models import MOST_WORKERS
+from facesearch.recognition.extractor import MOST_WORKERS
 from facesearch.recognition.pipeline import AHEAD
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL.")

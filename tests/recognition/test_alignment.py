@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facesearch.errors import ModelError, PhotoError
-from facesearch.recognition.alignment import ARCFACE_TEMPLATE, align, similarity_transform
+from facesearch.recognition.embedder import ARCFACE_TEMPLATE, align, similarity_transform
 from facesearch.types import Reason
 
 finite = st.floats(-1000, 1000)

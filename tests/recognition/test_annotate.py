@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from facesearch.errors import ConfigError
 from facesearch.recognition import fonts
 from facesearch.recognition.annotate import Rectangle, annotate, encode_photo, free_place
+from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.fonts import draw_text, without_unknown
-from facesearch.recognition.photo import decode_photo
 from facesearch.types import Face
 from tests.recognition.sessions import floats
 
@@ -226,7 +226,7 @@ def test_names_are_drawn_where_this_machine_has_fonts_for_them(text: str) -> Non
 def test_the_suffix_chooses_the_format(suffix: str, magic: bytes) -> None:
     data = encode_photo(picture(), suffix)
     assert data.startswith(magic)
-    assert np.abs(decode_photo(data).astype(int) - picture()).max() < 5
+    assert np.abs(decode_guarded(data).astype(int) - picture()).max() < 5
 
 
 @pytest.mark.parametrize("suffix", [".gif", ""])

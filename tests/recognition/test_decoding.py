@@ -23,10 +23,9 @@ import facesearch
 from facesearch.errors import InstallationError, PhotoError
 from facesearch.recognition import decoding
 from facesearch.recognition.decoding import DecodeLimits, PhotoDecoder, decode_guarded
-from facesearch.recognition.photo import decode_photo
 from facesearch.types import Reason
 from tests.capabilities import lacks
-from tests.recognition.test_photo import FORMATS, encoded, scene
+from tests.recognition.test_photo import FORMATS, decode_photo, encoded, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,13 +148,13 @@ def test_a_photo_that_ends_its_worker_costs_itself_alone(hostile: Callable[..., 
             error.message
             == f"The photo ends the process that decodes it ({'SIGABRT' if data == b'crash' else 'exit code 3'})."
         )
-        assert decoder.decode(PHOTO).shape == (40, 60, 3)
+        assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
 
 
 def test_a_crash_that_an_earlier_photo_left_behind_costs_nothing(hostile: Callable[..., PhotoDecoder]) -> None:
     decoder = hostile()
-    assert decoder.decode(LATER_CRASH).shape == (40, 61, 3)
-    assert decoder.decode(PHOTO).shape == (40, 60, 3)
+    assert decoder.decode(LATER_CRASH)[0].shape == (40, 61, 3)
+    assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
 
 
 def test_a_photo_that_computes_for_ever_is_too_large(hostile: Callable[..., PhotoDecoder]) -> None:
@@ -163,7 +162,7 @@ def test_a_photo_that_computes_for_ever_is_too_large(hostile: Callable[..., Phot
     error = refusal(decoder, b"spin")
     assert error.reason == Reason.TOO_LARGE
     assert "to decode" in error.message
-    assert decoder.decode(PHOTO).shape == (40, 60, 3)
+    assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
 
 
 def test_processor_time_is_counted_for_each_photo_alone(hostile: Callable[..., PhotoDecoder]) -> None:
@@ -179,7 +178,7 @@ def test_processor_time_is_counted_for_each_photo_alone(hostile: Callable[..., P
 def test_a_photo_that_hangs_is_too_large(hostile: Callable[..., PhotoDecoder]) -> None:
     decoder = hostile(seconds=2)  # of the clock: on a busy machine a worker takes one to start
     assert refusal(decoder, b"hang").reason == Reason.TOO_LARGE
-    assert decoder.decode(PHOTO).shape == (40, 60, 3)
+    assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
@@ -201,7 +200,7 @@ def test_a_large_photo_under_a_small_limit_is_too_large() -> None:
         assert refusal(decoder, encoded(Image.fromarray(scene(4000, 3000)), "PNG", compress_level=1)).reason == (
             Reason.TOO_LARGE
         )
-        assert decoder.decode(PHOTO).shape == (40, 60, 3)
+        assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
     finally:
         decoder.close()
 
@@ -219,7 +218,7 @@ def test_heic_is_decoded_where_the_extra_is_installed(
     decoder = PhotoDecoder(processes=1)
     try:
         if installed:
-            np.testing.assert_array_equal(decoder.decode(buffer.getvalue()), decode_photo(buffer.getvalue()))
+            np.testing.assert_array_equal(decoder.decode(buffer.getvalue())[0], decode_photo(buffer.getvalue()))
         else:
             error = refusal(decoder, buffer.getvalue())
             assert error.reason == Reason.UNSUPPORTED_FORMAT
@@ -231,7 +230,7 @@ def test_heic_is_decoded_where_the_extra_is_installed(
 def test_what_a_codec_prints_is_heard_by_nobody(
     hostile: Callable[..., PhotoDecoder], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    np.testing.assert_array_equal(hostile().decode(b"noise"), scene())
+    np.testing.assert_array_equal(hostile().decode(b"noise")[0], scene())
     assert capfd.readouterr() == ("", "")
 
 
@@ -253,7 +252,7 @@ def test_a_worker_that_somebody_ended_is_replaced(hostile: Callable[..., PhotoDe
         (worker,) = workers(decoder)
         os.kill(worker, signal.SIGKILL)
         time.sleep(rest)
-        assert decoder.decode(PHOTO).shape == (40, 60, 3)
+        assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
         assert worker not in workers(decoder)
 
 
@@ -262,7 +261,7 @@ def test_a_worker_ended_while_it_starts_is_replaced(hostile: Callable[..., Photo
     decoder.start()
     (worker,) = workers(decoder)
     os.kill(worker, signal.SIGKILL)
-    assert decoder.decode(PHOTO).shape == (40, 60, 3)
+    assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
 
 
 def test_workers_that_cannot_start_end_the_run_and_blame_no_photo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +280,7 @@ def test_threads_share_a_bounded_number_of_workers(hostile: Callable[..., PhotoD
 
     def outcome(data: bytes) -> str:
         try:
-            return str(decoder.decode(data).shape)
+            return str(decoder.decode(data)[0].shape)
         except PhotoError as error:
             return error.reason
 
@@ -305,7 +304,7 @@ def test_an_interrupted_caller_does_not_get_another_photo_s_answer(
         patch.setattr(decoding.DecodeProcess, "_read", interrupt)
         with pytest.raises(KeyboardInterrupt):
             decoder.decode(LATER_CRASH)
-    assert decoder.decode(PHOTO).shape == (40, 60, 3)
+    assert decoder.decode(PHOTO)[0].shape == (40, 60, 3)
 
 
 def test_nothing_starts_before_it_is_needed_and_nothing_stays_after_closing(
@@ -467,8 +466,8 @@ def test_a_worker_imports_no_models_no_database_and_no_numpy() -> None:
 
 
 def test_no_other_module_decodes_in_its_own_process() -> None:
-    unguarded = re.compile(r"\b(decode_photo|decode_image|Image\.open|imread|imdecode)\(")
+    unguarded = re.compile(r"\b(decode_image|Image\.open|imread|imdecode)\(")
     found = {
         path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if unguarded.search(path.read_text("utf-8"))
     }
-    assert found == {"recognition/photo.py", "recognition/formats.py", "recognition/decode_worker.py"}
+    assert found == {"recognition/formats.py", "recognition/decode_worker.py"}

@@ -16,6 +16,7 @@ from facesearch.recognition.detector import (
     nms,
     parse_det_size,
 )
+from facesearch.recognition.runtime import Trust
 from facesearch.types import Reason
 from tests.recognition.sessions import Floats, NumpySession, floats, scrfd_outputs
 
@@ -110,6 +111,13 @@ def test_no_face_is_an_empty_list() -> None:
     assert Detector(NumpySession(lambda _: scrfd_outputs(64, {}), 9), (64,)).detect(np.zeros((9, 9, 3), np.uint8)) == []
 
 
+def proven() -> Trust:
+    """Of a detector that has worked elsewhere."""
+    trust = Trust("The detector")
+    trust.has_worked = True
+    return trust
+
+
 def test_anchors_go_row_by_row_in_pairs() -> None:
     assert anchor_centres(64, 32).tolist() == [[0, 0], [0, 0], [32, 0], [32, 0], [0, 32], [0, 32], [32, 32], [32, 32]]
 
@@ -140,7 +148,7 @@ def test_outputs_of_another_shape_are_refused() -> None:
     outputs = scrfd_outputs(64, {})
     outputs[3], outputs[6] = outputs[6], outputs[3]
     with pytest.raises(ModelError, match="shape"):
-        Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+        Detector(NumpySession(lambda _: outputs, 9), (64,), trust=proven()).detect(np.zeros((64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -153,7 +161,7 @@ def test_an_output_that_is_not_finite_is_a_failure_of_this_photo(where: str, val
         (sides if where == "boxes" else offsets).flat[1] = value
     outputs = scrfd_outputs(64, {(8, 5): (score, sides, offsets)})
     with pytest.raises(PhotoError, match=f"{where} that are not finite") as caught:
-        Detector(NumpySession(lambda _: outputs, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+        Detector(NumpySession(lambda _: outputs, 9), (64,), trust=proven()).detect(np.zeros((64, 64, 3), np.uint8))
     assert caught.value.reason == Reason.MODEL_FAILURE
 
 
@@ -162,7 +170,7 @@ def test_a_run_that_fails_is_a_failure_of_this_photo() -> None:
         raise ModelError("finder.onnx does not run: out of memory")
 
     with pytest.raises(PhotoError, match="out of memory") as caught:
-        Detector(NumpySession(model, 9), (64,)).detect(np.zeros((64, 64, 3), np.uint8))
+        Detector(NumpySession(model, 9), (64,), trust=proven()).detect(np.zeros((64, 64, 3), np.uint8))
     assert caught.value.reason == Reason.MODEL_FAILURE
 
 

@@ -26,9 +26,9 @@ def recognizer(batch: int | None = None, outputs: int = 1) -> NumpySession:
     return NumpySession(linear, outputs, (batch, 3, 112, 112))
 
 
-def embedded(embedder: Embedder, crops: NDArray[np.uint8], *, flip: bool = False) -> Floats:
+def embedded(embedder: Embedder, crops: NDArray[np.uint8]) -> Floats:
     """(n, d); every crop has a vector."""
-    return np.stack([each for each in embedder.embed(crops, flip=flip) if not isinstance(each, Rejection)])
+    return np.stack([each for each in embedder.embed(list(crops)) if not isinstance(each, Rejection)])
 
 
 def test_vectors_are_the_models_outputs_at_unit_length() -> None:
@@ -47,6 +47,16 @@ def test_a_batch_equals_one_at_a_time() -> None:
     np.testing.assert_allclose(embedded(embedder, CROPS), singles, atol=1e-5)
 
 
+def test_crops_share_runs_of_at_most_a_batch() -> None:
+    session = recognizer()
+    np.testing.assert_allclose(
+        embedded(Embedder(session, 127.5, 127.5, batch=2), CROPS),
+        embedded(Embedder(recognizer(), 127.5, 127.5), CROPS),
+        atol=1e-5,
+    )
+    assert [shape[0] for shape in session.runs] == [1, 2, 2, 1]  # the first is the grey picture
+
+
 def test_a_model_with_a_fixed_batch_of_one_is_run_once_per_crop() -> None:
     session = recognizer(batch=1)
     vectors = embedded(Embedder(session, 127.5, 127.5), CROPS)
@@ -55,7 +65,7 @@ def test_a_model_with_a_fixed_batch_of_one_is_run_once_per_crop() -> None:
 
 
 def test_no_crops_give_no_vectors() -> None:
-    assert Embedder(recognizer(), 127.5, 127.5).embed(CROPS[:0]) == []
+    assert Embedder(recognizer(), 127.5, 127.5).embed([]) == []
 
 
 def test_the_dimension_is_that_of_the_model_and_must_be_that_of_the_pack() -> None:
@@ -74,7 +84,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_own_face_only(value: float, 
 
     crops = np.minimum(CROPS, 6)
     crops[2] = 7
-    vectors = Embedder(NumpySession(model, 1, (None, 3, 112, 112)), 0, 1).embed(crops, flip=flip)
+    vectors = Embedder(NumpySession(model, 1, (None, 3, 112, 112)), 0, 1, flip=flip).embed(list(crops))
     assert [isinstance(each, Rejection) for each in vectors] == [False, False, True, False, False]
     assert vectors[2] == Rejection(Reason.MODEL_FAILURE, "The recogniser returned a vector that is zero or not finite.")
 
@@ -88,7 +98,7 @@ def test_a_run_that_fails_costs_the_face_that_it_fails_on() -> None:
     crops = CROPS.copy()
     crops[3] = 7
     session = NumpySession(model, 1, (None, 3, 112, 112))
-    vectors = Embedder(session, 0, 1).embed(crops)
+    vectors = Embedder(session, 0, 1).embed(list(crops))
     assert [isinstance(each, Rejection) for each in vectors] == [False, False, False, True, False]
     assert vectors[3] == Rejection(Reason.MODEL_FAILURE, "face.onnx does not run: out of memory")
 

@@ -95,7 +95,7 @@ def test_a_template_is_the_models_vector_of_the_aligned_face(extractor: Extracto
 def test_given_faces_are_encoded_in_their_order(tmp_path: Path) -> None:
     extractor = with_faces(tmp_path, THREE_FACES)
     pixels = np.random.default_rng(2).integers(60, 256, (SIZE, SIZE, 3), np.uint8)
-    faces = extractor.detect(pixels)
+    faces = extractor.detector.detect(pixels)
     assert [round(face.width) for face in faces] == [30, 28, 10]
     backwards = extractor.encode(pixels, faces[::-1])
     for template, face, alone in zip(backwards, faces[::-1], extractor.encode(pixels)[::-1], strict=True):
@@ -265,7 +265,9 @@ def test_the_info_tells_the_settings_as_plain_json(extractor: Extractor, pack: M
 def test_files_that_changed_since_they_were_pinned_are_refused(pack: ModelPack) -> None:
     pixels = np.full((SIZE, SIZE, 3), 200, np.uint8)
     with pytest.raises(ModelIntegrityError):
-        Extractor(replace(pack, detector=replace(pack.detector, sha256="0" * 64)), provider="cpu").detect(pixels)
+        Extractor(replace(pack, detector=replace(pack.detector, sha256="0" * 64)), provider="cpu").detector.detect(
+            pixels
+        )
     wrong = Extractor(replace(pack, recognizer=replace(pack.recognizer, dimension=512)), provider="cpu", det_size="64")
     with pytest.raises(ModelIntegrityError, match="length 3, not 512"):
         wrong.encode(pixels)
@@ -281,6 +283,6 @@ def test_wrong_settings_are_refused_at_once(pack: ModelPack) -> None:
 def test_faces_without_landmarks_are_found_but_not_encoded(tmp_path: Path) -> None:
     detector = detector_model(ONE_FACE, landmarks=False)
     extractor = Extractor(write_pack(tmp_path, detector), provider="cpu", det_size=str(SIZE))
-    assert len(extractor.detect(np.full((SIZE, SIZE, 3), 200, np.uint8))) == 1
+    assert len(extractor.detector.detect(np.full((SIZE, SIZE, 3), 200, np.uint8))) == 1
     with pytest.raises(ModelError, match="no landmarks"):
         run(extractor, [photo(colour(1))])

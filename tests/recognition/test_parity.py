@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Detector
-from facesearch.recognition.embedder import Embedder
+from facesearch.recognition.embedder import Embedder, align
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
-from facesearch.recognition.photo import decode_photo, read_photo_bytes
+from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge, refind
 from facesearch.recognition.runtime import choose_provider, open_session
 from facesearch.types import Face, Reason, Rejection
@@ -51,7 +50,7 @@ def test_faces_and_vectors_are_those_of_insightface(
     vectors = np.load(assets / "golden" / "insightface.npy")
     assert golden[det_size]
     for photo, expected in golden[det_size].items():
-        templates = extractors[det_size].encode(decode_photo(read_photo_bytes(assets / photo)))
+        templates = extractors[det_size].encode(decode_guarded(read_photo_bytes(assets / photo)))
         assert len(templates) == len(expected), photo
         for index, (template, face) in enumerate(zip(templates, expected, strict=True)):
             assert face["face"] == index
@@ -63,22 +62,22 @@ def test_faces_and_vectors_are_those_of_insightface(
 
 def test_fast_finds_the_faces_that_640_finds(assets: Path, extractors: dict[str, Extractor]) -> None:
     for photo in sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[:12]:
-        pixels = decode_photo(read_photo_bytes(photo))
-        found, closer = extractors["fast"].detect(pixels), extractors["640"].detect(pixels)
+        pixels = decode_guarded(read_photo_bytes(photo))
+        found, closer = extractors["fast"].detector.detect(pixels), extractors["640"].detector.detect(pixels)
         (place,) = refind([tuple(closer[0].box.tolist())], found)
         assert isinstance(place, int), photo
 
 
 @pytest.fixture(scope="module")
 def group(assets: Path) -> Pixels:
-    return decode_photo(read_photo_bytes(assets / "faces" / "group" / "t1.jpg"))
+    return decode_guarded(read_photo_bytes(assets / "faces" / "group" / "t1.jpg"))
 
 
 def test_batched_vectors_equal_single_ones(testpack_dir: Path, extractors: dict[str, Extractor], group: Pixels) -> None:
     file = read_pack_folder(testpack_dir).recognizer
     session = open_session(file.path, choose_provider("cpu"), sha256=file.sha256, threads=None)
     embedder = Embedder(session, file.input_mean, file.input_std, file.dimension)
-    crops = np.stack([align(group, face.landmarks) for face in extractors["auto"].detect(group)])
+    crops = np.stack([align(group, face.landmarks) for face in extractors["auto"].detector.detect(group)])
     assert len(crops) > 4
     singles = np.concatenate([embedded(embedder, crops[i : i + 1]) for i in range(len(crops))])
     np.testing.assert_allclose(embedded(embedder, crops), singles, atol=1e-5, rtol=0)
@@ -93,7 +92,7 @@ def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, extr
     for result in results:
         alone = [
             template
-            for template in extractor.encode(decode_photo(read_photo_bytes(result.source)))
+            for template in extractor.encode(decode_guarded(read_photo_bytes(result.source)))
             if judge(template.face, template.quality, ENROLL_LIMITS) is None
         ]
         assert len(result.templates) == len(alone)
@@ -103,7 +102,7 @@ def test_many_at_once_equal_one_at_a_time(assets: Path, testpack_dir: Path, extr
 
 
 def best(extractor: Extractor, pixels: Pixels) -> Template:
-    chosen = choose_faces(extractor.detect(pixels), FacePolicy.LARGEST, (pixels.shape[1], pixels.shape[0]))
+    chosen = choose_faces(extractor.detector.detect(pixels), FacePolicy.LARGEST, (pixels.shape[1], pixels.shape[0]))
     assert not isinstance(chosen, Rejection)
     return extractor.encode(pixels, chosen)[0]
 
@@ -177,7 +176,7 @@ def test_another_scrfd_finds_the_same_faces(assets: Path, extractors: dict[str, 
         sha256="041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
         threads=None,
     )
-    ours, theirs = extractors["640"].detect(group), Detector(session, (640,)).detect(group)
+    ours, theirs = extractors["640"].detector.detect(group), Detector(session, (640,)).detect(group)
     assert len(ours) == len(theirs) == 6
     assert all(min(centre_distance(face, other) for other in theirs) < 15 for face in ours)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +43,10 @@ class Counting:
         """Of several things at once: one may be as large as it is."""
         self.decoded = self.most_decoded = self.loaded = 0
         self.groups: list[list[int]] = []
+
+    @property
+    def all(self) -> tuple[Any, ...]:
+        return self.load, self.decode, self.look, self.weight, self.finish
 
     def _step(self, name: str, number: int) -> None:
         if self._broken.get(number) == name:
@@ -95,7 +99,7 @@ def run(
     steps: Counting, count: int, *, workers: int, batch: int, ahead: int, budget: PixelBudget | None = None
 ) -> list[int]:
     results: list[int] = []
-    with Pipeline(steps, workers=workers, batch=batch, ahead=ahead, budget=budget) as pipeline:
+    with Pipeline(*steps.all, workers=workers, batch=batch, ahead=ahead, budget=budget) as pipeline:
         for number in range(count):
             pipeline.put(number)
             results += pipeline.ready()
@@ -130,7 +134,7 @@ def test_every_result_comes_once_in_order_and_little_is_held(
 
 @pytest.mark.parametrize("step", ["load", "decode", "look"])
 def test_an_error_is_the_result_of_its_own_thing(step: str) -> None:
-    with Pipeline(Counting(broken={5: step}), workers=2, batch=2) as pipeline:
+    with Pipeline(*Counting(broken={5: step}).all, workers=2, batch=2) as pipeline:
         for number in range(10):
             pipeline.put(number)
         rest = pipeline.rest()
@@ -142,7 +146,7 @@ def test_an_error_is_the_result_of_its_own_thing(step: str) -> None:
 
 
 def test_an_error_in_finishing_reaches_whoever_takes_the_result() -> None:
-    with Pipeline(Counting(broken={4: "finish"}), workers=1, batch=1) as pipeline:
+    with Pipeline(*Counting(broken={4: "finish"}).all, workers=1, batch=1) as pipeline:
         for number in (1, 4, 2):
             pipeline.put(number)
         assert next(pipeline.rest()) == 1
@@ -156,7 +160,7 @@ def test_an_error_in_finishing_reaches_whoever_takes_the_result() -> None:
 def test_closing_early_ends_the_threads(taken: int) -> None:
     steps = Counting(slow=frozenset(range(100)))
     budget = PixelBudget(6)
-    with Pipeline(steps, workers=2, batch=4, ahead=8, budget=budget) as pipeline:
+    with Pipeline(*steps.all, workers=2, batch=4, ahead=8, budget=budget) as pipeline:
         for number in range(taken + 8):
             pipeline.put(number)
         results = pipeline.rest()
@@ -169,8 +173,8 @@ def test_closing_early_ends_the_threads(taken: int) -> None:
 def test_several_pipelines_share_one_budget() -> None:
     steps, budget = Counting(slow=frozenset(range(20))), PixelBudget(8)
     with (
-        Pipeline(steps, workers=2, batch=4, budget=budget) as one,
-        Pipeline(steps, workers=2, batch=4, budget=budget) as other,
+        Pipeline(*steps.all, workers=2, batch=4, budget=budget) as one,
+        Pipeline(*steps.all, workers=2, batch=4, budget=budget) as other,
     ):
         for number in range(20):
             one.put(number)
@@ -182,7 +186,7 @@ def test_several_pipelines_share_one_budget() -> None:
 
 def test_results_that_nobody_takes_hinder_nobody_within_the_bound() -> None:
     steps = Counting()
-    with Pipeline(steps, workers=2, batch=1, ahead=8) as pipeline:
+    with Pipeline(*steps.all, workers=2, batch=1, ahead=8) as pipeline:
         for number in range(8):
             pipeline.put(number)
         deadline = time.monotonic() + 30

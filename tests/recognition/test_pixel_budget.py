@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facesearch.recognition.decode_protocol import MAX_PIXELS
+from facesearch.recognition.photo import MAX_PIXELS
 from facesearch.recognition.pipeline import IN_FLIGHT, ORDINARY, PixelBudget, budget_for
 
 

@@ -234,7 +234,7 @@ def test_an_int8_file_of_another_digest_is_not_opened(pack: ModelPack) -> None:
     write_record(pack, int8_record(pack, files={"recognizer": ("small.onnx", "0" * 64)}))
     extractor = Extractor(pack, provider="cpu", precision=Precision.INT8)
     with pytest.raises(ModelIntegrityError, match="SHA-256"):
-        extractor.embed_crops([np.zeros((112, 112, 3), np.uint8)])
+        extractor.embedder.embed([np.zeros((112, 112, 3), np.uint8)])
 
 
 # Which templates may meet

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facesearch.recognition.alignment import ARCFACE_TEMPLATE
+from facesearch.recognition.embedder import ARCFACE_TEMPLATE
 from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS, FacePolicy, Limits, choose_faces, judge, measure
 from facesearch.types import Face, Quality, Reason, Rejection
 from tests.recognition.sessions import floats

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.errors import ConfigError, ModelError, PhotoError
-from facesearch.recognition.alignment import align
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Letterbox, parse_det_size
-from facesearch.recognition.embedder import as_input
+from facesearch.recognition.embedder import align, as_input
 from facesearch.recognition.packs.folder import file_sha256
 from facesearch.recognition.packs.graph import parse_model
 from facesearch.recognition.packs.precision import PrecisionRecord, folder_of, write_record
@@ -73,7 +72,7 @@ def collect_calibration(extractor: Extractor, pack: ModelPack, photos: Iterable[
     for data in photos:
         try:
             pixels = decode_guarded(data)
-            aligned = [align(pixels, face.landmarks) for face in extractor.detect(pixels)]
+            aligned = [align(pixels, face.landmarks) for face in extractor.detector.detect(pixels)]
         except PhotoError:
             continue
         if len(found) < DETECTOR_PHOTOS * len(boxes):
