@@ -94,8 +94,8 @@ def _costs(folder: Path, size: int) -> Iterator[tuple[str, float]]:
         yield "first search after another's commit", statistics.median(follow() for _ in range(ROUNDS))
         following = iter(queries[:, None])
         yield "search", _median(lambda: search(other, next(following)), len(queries))
-        yield "save the cache after a commit", _milliseconds(gallery.save_cache)
-        other.save_cache()
+        yield "save the cache after a commit", _milliseconds(gallery.mirror.save)
+        other.mirror.save()
     with _opened(folder) as gallery:
         search(gallery)
         people = iter([f"person {number:09}" for number in range(size // 16, size // 16 + 2 * ROUNDS)])

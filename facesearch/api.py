@@ -145,7 +145,7 @@ class FaceSearch(PeopleOperations):
                 yield outcome
         finally:
             gallery.write(audit.record, "enroll", counts)
-            gallery.save_cache()
+            gallery.mirror.save()
 
     def enroll_uploads(
         self,

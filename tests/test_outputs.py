@@ -138,7 +138,7 @@ def test_every_file_of_a_gallery_is_known_as_such(tmp_path: Path) -> None:
     enroll(gallery, "Ada", 1, 2)
     gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["Ada"])  # makes the list of the erased
     enroll(gallery, "Ben", 3)
-    gallery.open_index()
+    gallery.mirror.open()
     while_open = names(folder)
     assert "gallery.db-wal" in while_open
     gallery.close()

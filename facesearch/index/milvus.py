@@ -23,7 +23,6 @@ from facesearch.errors import InstallationError, VectorDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
     from pymilvus import MilvusClient
@@ -51,7 +50,7 @@ def connect(address: str, token: str | None = None) -> MilvusClient:
 
 def drop_collections(client: MilvusClient, beginning: str) -> None:
     """Remove every collection whose name begins like that."""
-    with _translated("Milvus"):
+    with _translated():
         for name in client.list_collections(timeout=TIMEOUT):
             if name.startswith(beginning):
                 client.drop_collection(name, timeout=TIMEOUT)
@@ -76,7 +75,7 @@ class MilvusIndex:
         """Make the collection where there is none."""
         from pymilvus import DataType
 
-        with self._translated():
+        with _translated():
             if self.client.has_collection(self.collection):
                 return
             schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -88,7 +87,7 @@ class MilvusIndex:
 
     def __len__(self) -> int:
         """See `VectorIndex`."""
-        with self._translated():
+        with _translated():
             (row,) = self.client.query(self.collection, filter="", output_fields=["count(*)"], **self._consistency())
         return int(row["count(*)"])
 
@@ -99,7 +98,7 @@ class MilvusIndex:
             rows = [
                 {"id": key, "vector": vector} for key, vector in zip(ids[part].tolist(), vectors[part], strict=True)
             ]
-            with self._translated():
+            with _translated():
                 self.client.upsert(self.collection, rows)
             self._note_position()
 
@@ -107,9 +106,9 @@ class MilvusIndex:
         """See `VectorIndex.remove`."""
         present, _ = self.vectors(ids)
         for start in range(0, len(ids), BLOCK):
-            with self._translated():
+            with _translated():
                 self.client.delete(self.collection, ids=ids[start : start + BLOCK].tolist())
-        with self._translated():  # Milvus 2.3 gives no time stamp for a removal: wait until all there is was taken in
+        with _translated():  # Milvus 2.3 gives no time stamp for a removal: wait until all there is was taken in
             self.client.query(
                 self.collection, ids=[0], output_fields=["id"], consistency_level="Strong", timeout=TIMEOUT
             )
@@ -122,7 +121,7 @@ class MilvusIndex:
         if not len(queries) or not k:
             return scores, ids
         for expression in _expressions(allowed):
-            with self._translated():
+            with _translated():
                 found = self.client.search(
                     self.collection,
                     data=list(np.ascontiguousarray(queries, np.float32)),
@@ -142,7 +141,7 @@ class MilvusIndex:
         """See `ExternalIndex.ids`."""
         last = -1  # ids are above 0, and come in their order
         while True:
-            with self._translated():
+            with _translated():
                 rows = self.client.query(
                     self.collection,
                     filter=f"id > {last}",
@@ -160,7 +159,7 @@ class MilvusIndex:
         """See `ExternalIndex.vectors`."""
         found: dict[int, Any] = {}
         for start in range(0, len(ids), BLOCK):
-            with self._translated():
+            with _translated():
                 rows = self.client.query(
                     self.collection,
                     ids=ids[start : start + BLOCK].tolist(),
@@ -174,7 +173,7 @@ class MilvusIndex:
 
     def drop(self) -> None:
         """See `ExternalIndex.drop`."""
-        with self._translated():
+        with _translated():
             self.client.drop_collection(self.collection)
 
     def _consistency(self) -> dict[str, Any]:
@@ -189,9 +188,6 @@ class MilvusIndex:
         address = self.client._get_connection().server_address  # the key that it keeps it under
         self.position = max(self.position, get_collection_ts(self.collection, address) or 0)
 
-    def _translated(self) -> AbstractContextManager[None]:
-        return _translated("Milvus")
-
 
 def _expressions(allowed: Ids | None) -> Iterator[str]:
     if allowed is None:
@@ -202,7 +198,7 @@ def _expressions(allowed: Ids | None) -> Iterator[str]:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(what: str = "Milvus") -> Iterator[None]:
     import grpc
     from pymilvus.exceptions import MilvusException
 

@@ -16,7 +16,7 @@ import numpy as np
 from facesearch.errors import GalleryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection, CursorResult
@@ -101,15 +101,13 @@ class PgVectorIndex:
     def vectors(self, ids: Ids) -> tuple[Ids, Vectors]:
         """See `ExternalIndex.vectors`."""
         statement = "SELECT id, code::real[] AS code FROM CODES WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id"
-        return self._arrays(self._run(statement, ids=ids.tolist()).all())
+        rows = self._run(statement, ids=ids.tolist()).all()
+        found = np.array([row.code for row in rows], np.float32).reshape(len(rows), self.dimension)
+        return np.array([row.id for row in rows], np.int64), found
 
     def drop(self) -> None:
         """See `ExternalIndex.drop`."""
         self._run("DROP TABLE IF EXISTS CODES")
-
-    def _arrays(self, rows: Sequence[Any]) -> tuple[Ids, Vectors]:
-        ids = np.array([row.id for row in rows], np.int64)
-        return ids, np.array([row.code for row in rows], np.float32).reshape(len(rows), self.dimension)
 
     def _run(self, statement: str, *, stream: bool = False, **values: object) -> CursorResult[*tuple[Any, ...]]:
         """Run a statement in which CODES stands for the table."""

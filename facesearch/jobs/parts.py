@@ -285,7 +285,7 @@ class Parts:
         gallery = self.gallery
         if "extractor" not in self.__dict__:
             with ThreadPoolExecutor(1) as other:  # onnxruntime leaves the interpreter to others meanwhile
-                other.submit(gallery.open_index)  # what goes wrong there, the search meets again
+                other.submit(gallery.mirror.open)  # what goes wrong there, the search meets again
                 _ = self.extractor
         gallery.require_model(self.extractor.info)
         return gallery, self._threshold_for(threshold)

@@ -87,7 +87,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         """Write the index cache if it is behind, and close the database."""
         try:
             self.vector_databases.close()
-            self.save_cache()
+            self.mirror.save()
         finally:
             super().close()
 
@@ -207,10 +207,6 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
 
     # -- search
 
-    def open_index(self) -> None:
-        """Load or build the index now, not with the first search. Raises `CorruptGalleryError` as a search does."""
-        self.mirror.open()
-
     def search(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
     ) -> list[tuple[Candidate, ...]]:
@@ -239,10 +235,6 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
             return self.search(vectors, k, where, model_id), True
         except VectorDatabaseError:
             return exact.search_newest(self.vector_databases, vectors, k, where, model_id)
-
-    def save_cache(self) -> None:
-        """Write the index cache if this process holds a newer one; where that fails, it is a warning."""
-        self.mirror.save()
 
     def move_index(self, kind: VectorDatabaseKind | None, progress: Callable[[int, int], None] | None = None) -> int:
         """Have a vector database searched, or the mirror where `kind` is None; returns the templates.

@@ -70,10 +70,8 @@ class IndexMirror:
         """What searches read while the database was of the version `_known_at`. It spares them a transaction."""
         self._readers = Readers()
 
-    # -- searching
-
     def open(self) -> None:
-        """Load or build the index now, not with the first search. Raises `CorruptGalleryError` as a search does."""
+        """Load or build the index now, not with the first search. Raises `CorruptGalleryError`."""
         with self.lock, self._database.read() as connection:
             if active_vector_database(connection) is None:
                 self._refreshed(connection)
@@ -93,7 +91,7 @@ class IndexMirror:
             except ChangedRowError as error:
                 # Another process removes somebody, and its transaction is not over, or the files are damaged.
                 attempt += 1
-                if attempt > 2:
+                if attempt == 3:
                     raise
                 log.warning("%s They are read anew.", error.message)
                 with self.lock:
@@ -396,7 +394,6 @@ def _holds(
 ) -> NDArray[np.bool]:
     """Tell which of `some` (id, checksum) pairs are among `ids` (sorted) with `checksums`: (len(some_ids),) bool."""
     place = np.searchsorted(ids, some_ids)
-    same: NDArray[np.bool] = (np.append(ids, -1)[place] == some_ids) & (
-        np.append(checksums, 0)[place] == some_checksums
-    )
+    same: NDArray[np.bool] = np.append(ids, -1)[place] == some_ids
+    same &= np.append(checksums, 0)[place] == some_checksums
     return same

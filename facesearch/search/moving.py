@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -113,7 +114,7 @@ def _fill(databases: VectorDatabases, target: VectorDatabase, progress: Callable
         done = _count_to(connection, target.filled_to)
         total = _count_to(connection, last)
     while target.filled_to < last:
-        target, handed = _step(databases, target)
+        target, handed = databases.tell(target, partial(_hand_over, databases, target=target))
         done += handed
         if progress:
             progress(done, total)
@@ -124,20 +125,10 @@ def _count_to(connection: Connection, last: int) -> int:
     return connection.scalar(query) or 0
 
 
-def _step(databases: VectorDatabases, target: VectorDatabase) -> tuple[VectorDatabase, int]:
-    """Hand over the next templates, and note how far that is."""
-    database = databases.database
-    if target.kind is VectorDatabaseKind.PGVECTOR:
-        return database.transact(
-            lambda connection: _noted(connection, target, *_hand_over(databases, connection, target))
-        )
-    with database.read() as connection:
-        handed = _hand_over(databases, connection, target)
-    return database.transact(lambda connection: _noted(connection, target, *handed))
-
-
-def _hand_over(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> tuple[int, int, int]:
-    """Return (id of the last one, position, how many)."""
+def _hand_over(
+    databases: VectorDatabases, connection: Connection, target: VectorDatabase
+) -> tuple[VectorDatabase, int]:
+    """Hand over the next templates; return how far the target is then, and how many they were."""
     query = sa.select(TemplateRow.id, TemplateRow.model_id).where(TemplateRow.id > target.filled_to)
     rows = connection.execute(query.order_by(TemplateRow.id).limit(TOGETHER)).all()
     position = target.position
@@ -147,35 +138,19 @@ def _hand_over(databases: VectorDatabases, connection: Connection, target: Vecto
             index = databases.open(target, connection, model.row, model.info.dimension)
             index.add(*DatabaseVectors(connection, model.row, model.info.dimension).vectors(ids))
             position = max(position, index.position)
-    return max((row.id for row in rows), default=target.filled_to + 1), position, len(rows)
-
-
-def _noted(
-    connection: Connection, target: VectorDatabase, last: int, position: int, handed: int
-) -> tuple[VectorDatabase, int]:
-    change_vector_database(connection, target, filled_to=last, position=position)
-    return replace(target, filled_to=last, position=position), handed
+    last = max((row.id for row in rows), default=target.filled_to + 1)
+    return replace(target, filled_to=last, position=position), len(rows)
 
 
 def equalise(databases: VectorDatabases, target: VectorDatabase) -> None:
     """Deliver what waits, and mend what differs all the same. The caller holds the lease."""
     databases.create_indexes(target)
-    if target.kind is VectorDatabaseKind.PGVECTOR:
-        databases.database.transact(lambda connection: _equalise_within(databases, connection, target))
-        return
     databases.deliver_to(target)
-    with databases.database.read() as connection:
-        position = _mend(databases, connection, target)
-    databases.database.transact(lambda connection: change_vector_database(connection, target, position=position))
+    databases.tell(target, partial(_mend, databases, target=target))
 
 
-def _equalise_within(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> None:
-    databases.deliver_within(connection, target)
-    _mend(databases, connection, target)
-
-
-def _mend(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> int:
-    """Make every index equal to what `connection` sees; return the position.
+def _mend(databases: VectorDatabases, connection: Connection, target: VectorDatabase) -> tuple[VectorDatabase, None]:
+    """Make every index equal to what `connection` sees; return the target at its new position.
 
     Where one of the compared vectors was wrong, all are put in again.
     """
@@ -189,7 +164,7 @@ def _mend(databases: VectorDatabases, connection: Connection, target: VectorData
             for ids, vectors in truth.blocks():
                 index.add(ids, vectors)
         position = max(position, index.position)
-    return position
+    return replace(target, position=position), None
 
 
 def _switch(databases: VectorDatabases, connection: Connection, target: VectorDatabase | None) -> None:

@@ -13,7 +13,8 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ from facesearch.store.schema import BacklogRow, VectorDatabaseRow
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pymilvus import MilvusClient
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from facesearch.store.location import MilvusServer
     from facesearch.types import Ids, Vectors
 
+    Note: TypeAlias = Row[int, int, int]
+    """`id`, `template_id` and `model_id` of a row of the backlog."""
+
+Result = TypeVar("Result")
 log = logging.getLogger("facesearch.store")
 
 AFTER: Final = 256
@@ -261,27 +266,44 @@ class VectorDatabases:
 
         Raises `VectorDatabaseError`; what was delivered until then is noted.
         """
-        if target.kind is VectorDatabaseKind.PGVECTOR:
-            self.database.transact(lambda connection: self.deliver_within(connection, target))
-            return
         while True:
-            with self.database.read() as connection:
-                notes = _pending(connection, target)
-                if not notes:
-                    return
-                target = self._tell(connection, target, notes)
-            self.database.transact(lambda connection: _note_delivery(connection, target, notes))  # noqa: B023  # at once
+            target, notes = self.tell(target, partial(self._deliver_some, target=target), _remove_notes)
+            if len(notes) < TOGETHER:
+                return
 
     def deliver_within(self, connection: Connection, target: VectorDatabase) -> None:
         """Deliver to a vector database in the database itself, in the transaction under way."""
-        while notes := _pending(connection, target):
-            self._tell(connection, target, notes)
+        while notes := self._deliver_some(connection, target)[1]:
             _remove_notes(connection, notes)
 
-    def _tell(
-        self, connection: Connection, target: VectorDatabase, notes: Sequence[Row[int, int, int]]
-    ) -> VectorDatabase:
-        """Put in and take out what the notes name, as `connection` sees it; return the target at its new position."""
+    def tell(
+        self,
+        target: VectorDatabase,
+        work: Callable[[Connection], tuple[VectorDatabase, Result]],
+        then: Callable[[Connection, Result], None] | None = None,
+    ) -> tuple[VectorDatabase, Result]:
+        """Have `work` tell a vector database something, and note how far that is then; `then` is part of the note.
+
+        One in the database itself is told in the transaction that notes it, another before it.
+        """
+
+        def noted(connection: Connection, done: tuple[VectorDatabase, Result]) -> tuple[VectorDatabase, Result]:
+            change_vector_database(connection, done[0], filled_to=done[0].filled_to, position=done[0].position)
+            if then:
+                then(connection, done[1])
+            return done
+
+        if target.kind is VectorDatabaseKind.PGVECTOR:
+            return self.database.transact(lambda connection: noted(connection, work(connection)))
+        with self.database.read() as connection:
+            done = work(connection)
+        return self.database.transact(lambda connection: noted(connection, done))
+
+    def _deliver_some(self, connection: Connection, target: VectorDatabase) -> tuple[VectorDatabase, Sequence[Note]]:
+        """Put in and take out what the oldest notes name, as `connection` sees it; return the target then, and them."""
+        query = sa.select(BacklogRow.id, BacklogRow.template_id, BacklogRow.model_id)
+        query = query.where(BacklogRow.vector_database_id == target.row)
+        notes = connection.execute(query.order_by(BacklogRow.id).limit(TOGETHER)).all()
         position = target.position
         dimensions = {model.row: model.info.dimension for model in all_models(connection)}
         for model_row in sorted({note.model_id for note in notes}):
@@ -299,7 +321,7 @@ class VectorDatabases:
             if len(gone):
                 index.remove(gone)
             position = max(position, index.position)
-        return replace(target, position=position)
+        return replace(target, position=position), notes
 
     def create_indexes(self, target: VectorDatabase) -> None:
         """Make an index of every model, if only an empty one."""
@@ -368,18 +390,6 @@ def _advisory_lock(database: Database) -> Iterator[bool]:
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({key})")
 
 
-def _pending(connection: Connection, target: VectorDatabase) -> Sequence[Row[int, int, int]]:
-    """Return the oldest notes that wait."""
-    query = sa.select(BacklogRow.id, BacklogRow.template_id, BacklogRow.model_id)
-    query = query.where(BacklogRow.vector_database_id == target.row)
-    return connection.execute(query.order_by(BacklogRow.id).limit(TOGETHER)).all()
-
-
-def _remove_notes(connection: Connection, notes: Sequence[Row[int, int, int]]) -> None:
+def _remove_notes(connection: Connection, notes: Sequence[Note]) -> None:
     for chunk in chunks([note.id for note in notes]):
         connection.execute(sa.delete(BacklogRow).where(BacklogRow.id.in_(chunk)))
-
-
-def _note_delivery(connection: Connection, target: VectorDatabase, notes: Sequence[Row[int, int, int]]) -> None:
-    _remove_notes(connection, notes)
-    change_vector_database(connection, target, position=target.position)

@@ -42,7 +42,7 @@ def work(gallery: Gallery, rng: random.Random, number: int) -> None:
         if rng.random() < 0.3:
             look(gallery, rng.choice(enrolled))
         if rng.random() < 0.1:
-            gallery.save_cache()
+            gallery.mirror.save()
 
 
 def look(gallery: Gallery, number: int) -> None:

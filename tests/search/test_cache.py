@@ -173,8 +173,8 @@ def test_two_that_save_keep_what_both_know(saved: Path) -> None:
         for number, gallery in enumerate((one, two)):
             enroll(gallery, f"new {number}", 100 + number)
             found_subject(gallery, 100)
-        one.save_cache()
-        two.save_cache()
+        one.mirror.save()
+        two.mirror.save()
     cache = cache_of(saved)
     assert cache.ids[cache.rows].tolist() == list(range(1, PEOPLE + 3))
     with Gallery.open(saved) as gallery:

@@ -319,7 +319,7 @@ class Pair:
             renew_token(connection)
 
     def save(self) -> None:
-        self.one().save_cache()
+        self.one().mirror.save()
 
     def reopen(self) -> None:
         place = self.choose.randrange(2)

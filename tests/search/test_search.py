@@ -212,7 +212,7 @@ def test_removal_is_final_everywhere(place: Location, how: str) -> None:
         enroll(gallery, "anna", 1)
         (gone,) = enroll(gallery, "bob", 2)
         assert found_subject(gallery, 2) == found_subject(other, 2) == "bob"
-        gallery.save_cache()
+        gallery.mirror.save()
         stale = {name: (gallery.folder / name).read_bytes() for name in ("index.cache", "index.vectors")}
         match how:
             case "subject":

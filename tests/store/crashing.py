@@ -30,7 +30,7 @@ def work(gallery: Gallery, rng: random.Random, number: int) -> None:
             enrolled.append(number)
         if rng.random() < 0.3:
             found_subject(gallery, number)
-            gallery.save_cache()
+            gallery.mirror.save()
         if rng.random() < 0.2:
             gallery.rebuild_index()
 

@@ -103,7 +103,7 @@ def test_files_are_the_owners_alone(tmp_path: Path) -> None:
         with make_gallery(folder) as gallery:
             enroll(gallery, "anna", 1)
             gallery.search(unit(1)[None], 1)
-            gallery.save_cache()
+            gallery.mirror.save()
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             assert set(modes) >= {DATABASE_NAME, "index.cache"}

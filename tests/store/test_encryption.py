@@ -51,7 +51,7 @@ def test_nothing_on_disk_is_plain_not_even_while_it_is_open(locked: Path) -> Non
         assert gallery.is_encrypted
         enroll(gallery, "bob", 4)
         assert found_subject(gallery, 1) == NAME
-        gallery.save_cache()
+        gallery.mirror.save()
         gallery.rebuild_index()
         assert gallery.rebuild_index() == 4
         assert {path.name for path in locked.iterdir()} >= {"gallery.db", "gallery.db-wal"}

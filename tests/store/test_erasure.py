@@ -63,13 +63,13 @@ def fill(gallery: Gallery) -> None:
 def test_twenty_erased_people_are_in_no_file(gallery: Gallery, folder: Path) -> None:
     fill(gallery)
     gallery.search(unit(1)[None], 1)
-    gallery.save_cache()
+    gallery.mirror.save()
     erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, PEOPLE[10:30])
     assert (erased.photos, erased.templates, erased.rejections) == (60, 60, 20)
     assert gallery.database.checkpoint()
     assert hits(folder, erased) == 0
     gallery.search(unit(1)[None], 1)
-    gallery.save_cache()
+    gallery.mirror.save()
     assert hits(folder, erased) == 0
     assert found_subject(gallery, 95) is None
     assert found_subject(gallery, 305) is None

@@ -188,7 +188,7 @@ class GalleryMachine(RuleBasedStateMachine):
 
     @rule(second=st.booleans())
     def save_cache(self, second: bool) -> None:
-        self._by(second).save_cache()
+        self._by(second).mirror.save()
 
     @rule()
     def reopen(self) -> None:

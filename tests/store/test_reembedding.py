@@ -137,7 +137,7 @@ def test_who_is_enrolled_meanwhile_is_embedded_before_the_switch(people: Gallery
 def test_a_retired_model_leaves_no_vector_in_any_file(people: Gallery) -> None:
     vectors = [unit(seed).tobytes() for seed in range(1, 6)]
     search_all(people)
-    people.save_cache()
+    people.mirror.save()
     known = embed_all(people)
     with pytest.raises(GalleryError, match="in use"):
         known.retire(MODEL.model_id)
