@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.scale_gallery import MODEL, photos
 from benchmarks.scale_indexes import BLOCK, random_vectors
 from facesearch.search.gallery import Gallery
-from facesearch.store.revisions import renew_token
+from facesearch.store.models import renew_token
 from tests.store.makers import commit
 
 if TYPE_CHECKING:

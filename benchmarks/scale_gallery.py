@@ -17,7 +17,8 @@ from facesearch.jobs.erasure import forget_people
 from facesearch.search.gallery import Gallery
 from facesearch.store import erasure
 from facesearch.store import photos as stored_photos
-from facesearch.store.photos import NewPhoto, PhotoFile
+from facesearch.store.changes import NewPhoto
+from facesearch.store.photos import PhotoFile
 from facesearch.types import Face, IndexKind, ModelInfo, Quality, Template
 from tests.store.makers import commit
 

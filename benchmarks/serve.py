@@ -31,7 +31,7 @@ from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy
 from facesearch.server.app import serve
-from facesearch.server.state import ServerOptions
+from facesearch.server.options import ServerOptions
 from facesearch.types import Face
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import photos as stored_photos
 from facesearch.store import templates
+from facesearch.store.changes import NewPhoto
 from facesearch.store.location import parse_location
-from facesearch.store.photos import NewPhoto
 from tests.postgres_server import PostgresServer, find_binaries
 from tests.store.makers import MODEL, commit, photo_file, template, units
 

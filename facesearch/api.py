@@ -348,7 +348,7 @@ class FaceSearch(PeopleOperations):
             **gallery.read(templates.counts),
             "overdue": len(gallery.read(people.overdue)),
             "model": model.model_id if model else None,
-            "other_models": self.model_change.models.others(),
+            "other_models": gallery.read(models.other_models),
             "pack": self.pack_reference,
             "det_size": self.model.settings["det_size"],
             "precision": self.model.settings["precision"],

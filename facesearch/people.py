@@ -11,7 +11,6 @@ from facesearch.operations import Operations
 from facesearch.store import people, photos, templates
 from facesearch.store import subjects as stored_subjects
 from facesearch.store import undo as stored_undo
-from facesearch.store.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +89,7 @@ class PeopleOperations(Parts, Operations):
 
     def _path(self, photo_id: int, subject_id: int | None = None) -> Path:
         """Return the path under which a photo, of this person where one is given, is enrolled."""
-        photo = Directory(self.gallery.database).photo(arguments.whole("photo_id", photo_id, 0))
+        photo = self.gallery.read(photos.find_detail, arguments.whole("photo_id", photo_id, 0))
         if photo is None:
             raise UnknownPhotoError(
                 f"There is no photo {photo_id}.", "`facesearch people show NAME` lists a person's photos."

@@ -76,8 +76,7 @@ def reembed(
     with open_engine(options, many=True) as engine:
         change = engine.model_change
         if rollback:
-            before = change.models.find(change.models.previous())
-            missing = _follow(change.complete_previous(), before.missing, json=json)
+            missing = _follow(change.complete_previous(), change.previous().missing, json=json)
             _tell_switch(change.rollback(allow_missing=allow_missing), json=json)
         else:
             note(engine.extractor.provider.note)

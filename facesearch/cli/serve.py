@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,11 +18,6 @@ from facesearch.cli.options import (
 from facesearch.cli.output import emit, note, print_records, tell
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from facesearch.store.keys import KeyStore
 
 
 def register(app: typer.Typer) -> None:
@@ -75,18 +69,6 @@ def serve(
         run(engine, bounds, lambda url: tell({"url": url}, f"facesearch is at {url}", json=json))
 
 
-@contextmanager
-def _store(gallery: str | None, *, create: bool = False) -> Iterator[KeyStore]:
-    from facesearch.store.keys import KeyStore
-
-    with open_engine(gallery=gallery) as engine:
-        if not create:
-            yield KeyStore(engine.gallery.database)
-            return
-        with engine.whole_gallery() as opened:
-            yield KeyStore(opened.database)
-
-
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key in the audit log.")],
     scope: Annotated[
@@ -103,9 +85,11 @@ def create(
 
     Example: facesearch keys create web-shop --scope read --scope enroll
     """
+    from facesearch.store.keys import create_key
+
     scopes = scope or ["read"]
-    with _store(gallery, create=True) as store:
-        key = store.create(name, scopes)
+    with open_engine(gallery=gallery) as engine, engine.whole_gallery() as opened:
+        key = opened.write(create_key, name, scopes)
     if json:
         emit({"name": name, "scopes": sorted(scopes), "key": key})
         return
@@ -118,8 +102,10 @@ def list_keys(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 
     Example: facesearch keys list
     """
-    with _store(gallery) as store:
-        found = store.active()
+    from facesearch.store.keys import active_keys
+
+    with open_engine(gallery=gallery) as engine:
+        found = engine.gallery.read(active_keys)
     records = ({"name": key.name, "scopes": sorted(key.scopes), "created_at": key.created_at} for key in found)
     rows = ((key.name, " ".join(sorted(key.scopes)), key.created_at) for key in found)
     print_records(records, ("key", "scopes", "created"), rows, json=json)
@@ -134,8 +120,10 @@ def revoke(
 
     Example: facesearch keys revoke web-shop
     """
-    with _store(gallery) as store:
-        store.revoke(name)
+    from facesearch.store.keys import revoke_key
+
+    with open_engine(gallery=gallery) as engine:
+        engine.gallery.write(revoke_key, name)
     if json:
         emit({"revoked": name})
     note(f"The key {name} is revoked.")

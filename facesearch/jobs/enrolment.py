@@ -20,8 +20,8 @@ from facesearch.names import path_text
 from facesearch.recognition.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
 from facesearch.store import decisions, journal, people, subjects
 from facesearch.store import photos as stored_photos
+from facesearch.store.changes import NewPhoto
 from facesearch.store.erasure_list import vector_key
-from facesearch.store.photos import NewPhoto, StoredPhoto
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.walking import is_gone
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from facesearch.recognition.extractor import Extraction, Extractor
     from facesearch.search.gallery import Gallery
     from facesearch.store.changes import Applied
+    from facesearch.store.photos import StoredPhoto
     from facesearch.types import Candidate, Template
 
 COMMIT = 16

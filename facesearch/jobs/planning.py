@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from facesearch.errors import FaceSearchError, PhotoError
 from facesearch.names import path_text, printable
 from facesearch.store import decisions, photos, subjects, templates
+from facesearch.store.changes import MovedPhoto
 from facesearch.store.decisions import RefusedPhoto, StoredRejection
 from facesearch.store.erasure_list import name_key
-from facesearch.store.photos import MovedPhoto, PhotoFile, StoredPhoto, is_upload
+from facesearch.store.photos import PhotoFile, StoredPhoto, is_upload
 from facesearch.store.subjects import clean_name
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.walking import cause_of, is_gone

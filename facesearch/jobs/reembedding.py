@@ -15,10 +15,9 @@ from facesearch.recognition.quality import NO_LIMITS, FacePolicy, refind
 from facesearch.recognition.runtime import parse_precision
 from facesearch.recognition.thumbnail import box_in_thumbnail
 from facesearch.store import audit
+from facesearch.store import reembedding as stored
 from facesearch.store import templates as stored_templates
-from facesearch.store.directory import CropStore
-from facesearch.store.photos import is_upload
-from facesearch.store.reembedding import GalleryModels
+from facesearch.store.photos import find_crop, is_upload
 from facesearch.types import Reason, Rejection
 from facesearch.walking import is_gone
 
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 
     from facesearch.jobs.parts import Parts
     from facesearch.recognition.extractor import Extraction
-    from facesearch.store.reembedding import KnownFace, LackingPhoto, Retired
+    from facesearch.search.gallery import Gallery
+    from facesearch.store.reembedding import GalleryModel, KnownFace, LackingPhoto, Retired
     from facesearch.types import ModelInfo, Vector
 
 LOOKUP: Final = 512
@@ -81,14 +81,14 @@ class ModelChange:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.models: Final = GalleryModels(parts.gallery)
 
     @property
     def total(self) -> int:
         """Enrolled faces that lack a template of the engine's model; those of a new model all do."""
         model_id = self._parts.extractor.info.model_id
         faces = self._parts.gallery.read(stored_templates.counts)["faces"]
-        return {each.info.model_id: each.missing for each in self.models.all()}.get(model_id, faces)
+        known = self._parts.gallery.read(stored.gallery_models)
+        return {each.info.model_id: each.missing for each in known}.get(model_id, faces)
 
     def reembed(self) -> Iterator[ReembedOutcome]:
         """Make the templates of the engine's model that are missing: an outcome per photo that lacks some.
@@ -96,14 +96,14 @@ class ModelChange:
         An outcome is yielded when it is on disk: stop anywhere, and the next run goes on from there. Searches use the
         active model meanwhile. With the active model it completes what is missing.
         """
-        self.models.add(self._parts.model)
+        self._parts.gallery.write(stored.add_model, self._parts.model)
         yield from self._run(self._parts.extractor)
 
     def _run(self, extractor: Extractor) -> Iterator[ReembedOutcome]:
         counts = dict.fromkeys((status.value for status in ReembedStatus), 0)
         gallery = self._parts.gallery
         try:
-            for outcome in Reembedding(self.models, extractor, CropStore(gallery.database)).run():
+            for outcome in Reembedding(gallery, extractor).run():
                 counts[outcome.status] += 1
                 yield outcome
         finally:
@@ -121,17 +121,23 @@ class ModelChange:
 
         Where nobody was enrolled since, nothing is, and its pack is not needed.
         """
-        previous = self.models.find(self.models.previous())
+        previous = self.previous()
         if previous.missing:
             yield from self._run(self._encoder_of(previous.info))
 
+    def previous(self) -> GalleryModel:
+        """The model that was active before the one that is; `GalleryError` where there is none."""
+        gallery = self._parts.gallery
+        return gallery.read(stored.find_gallery_model, gallery.read(stored.previous_model))
+
     def rollback(self, *, allow_missing: bool = False) -> Switch:
         """Search with the model that was active before. Raises `GalleryError` as `activate` does."""
-        return self._switch(self.models.previous(), allow_missing=allow_missing)
+        return self._switch(self._parts.gallery.read(stored.previous_model), allow_missing=allow_missing)
 
     def _switch(self, model_id: str, *, allow_missing: bool) -> Switch:
-        previous = self.models.activate(model_id, allow_missing=allow_missing)
-        found = self.models.find(model_id)
+        gallery = self._parts.gallery
+        previous = stored.activate(gallery, model_id, allow_missing=allow_missing)
+        found = gallery.read(stored.find_gallery_model, model_id)
         return Switch(found.info, previous, found.missing)
 
     def _encoder_of(self, info: ModelInfo) -> Extractor:
@@ -153,25 +159,25 @@ class ModelChange:
 
     def retire(self, model: str, *, allow_missing: bool = False) -> Retired:
         """Remove a model, named by its id or its pack, with its templates for good. Raises `GalleryError`."""
-        text = path_text(model)
-        named = [each.info.model_id for each in self.models.all() if text in (each.info.model_id, each.info.pack)]
+        text, gallery = path_text(model), self._parts.gallery
+        known = [each.info for each in gallery.read(stored.gallery_models)]
+        named = [each.model_id for each in known if text in (each.model_id, each.pack)]
         if len(named) > 1:
             raise GalleryError(f"The pack {text} has several models here: {', '.join(named)}.", "Name one of them.")
-        return self.models.retire(named[0] if named else text, allow_missing=allow_missing)
+        return stored.retire(gallery, named[0] if named else text, allow_missing=allow_missing)
 
 
 class Reembedding:
     """One run over all photos that lack templates of the extractor's model."""
 
-    def __init__(self, models: GalleryModels, extractor: Extractor, crops: CropStore) -> None:
-        self._models = models
+    def __init__(self, gallery: Gallery, extractor: Extractor) -> None:
+        self._gallery = gallery
         self._extractor = extractor
-        self._crops = crops
 
     def run(self) -> Iterator[ReembedOutcome]:
         """An outcome per photo. Photos that are enrolled meanwhile come last, as their ids are higher."""
         model_id, after = self._extractor.info.model_id, 0
-        while group := self._models.lacking(model_id, after=after, limit=LOOKUP):
+        while group := self._gallery.read(stored.lacking_photos, model_id, after=after, limit=LOOKUP):
             after = group[-1].photo_id
             there: list[LackingPhoto] = []
             for photo in group:
@@ -195,14 +201,14 @@ class Reembedding:
         """Put the batch on disk, then report it."""
         vectors = [pair for _, pairs in batch for pair in pairs]
         if vectors:
-            self._models.add_templates(self._extractor.info.model_id, vectors)
+            self._gallery.change(stored.add_templates, self._extractor.info.model_id, vectors)
         for outcome, _ in batch:
             yield outcome
 
     def _load(self, photo: LackingPhoto) -> bytes:
         if not is_upload(photo.path):
             return read_photo_bytes(photo.path)
-        crop = self._crops.find(photo.photo_id)
+        crop = self._gallery.read(find_crop, photo.photo_id)
         if crop is None:
             raise PhotoError("It was removed meanwhile.", reason=Reason.INACCESSIBLE)
         return crop

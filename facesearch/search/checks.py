@@ -12,7 +12,7 @@ from facesearch.search.moving import RETIRED, differences, equalise, remove_reti
 from facesearch.search.vector_databases import count_pending, vector_databases
 from facesearch.store import models, templates
 from facesearch.store.check import check_database, check_erased, check_photos
-from facesearch.store.revisions import read_revision
+from facesearch.store.database import read_revision
 from facesearch.types import Finding
 
 if TYPE_CHECKING:

@@ -13,12 +13,11 @@ from facesearch.search.mirror import IndexMirror
 from facesearch.search.moving import move
 from facesearch.search.vector_databases import AFTER, VectorDatabases
 from facesearch.store import audit, journal, models, subjects, templates
-from facesearch.store.changes import Commit, Effect, apply_changes
+from facesearch.store.changes import Commit, Effect, MovedPhoto, NewPhoto, apply_changes
+from facesearch.store.database import read_revision, touched_since
 from facesearch.store.journal import Entry
 from facesearch.store.location import DatabaseUrl
 from facesearch.store.opening import Store, has_gallery, open_database, reserve_space, useless_key
-from facesearch.store.photos import MovedPhoto, NewPhoto
-from facesearch.store.revisions import read_revision, touched_since
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 
     from facesearch.search.vector_databases import VectorDatabaseKind
     from facesearch.store.changes import Change
-    from facesearch.store.database import Database
+    from facesearch.store.database import Database, Revision
     from facesearch.store.location import Location, MilvusServer
-    from facesearch.store.revisions import Revision
     from facesearch.types import Candidate, ModelInfo, Vectors
 
 Arguments = ParamSpec("Arguments")
@@ -120,7 +118,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         active = models.active_model(connection, hold=True)
         made_by = (template.model_id for each in changes if isinstance(each, NewPhoto) for template in each.templates)
         info = self._adopted.get(next(made_by, "")) if active is None else None
-        return (models.bind_model(self.database, connection, info), info) if info else active
+        return (models.bind_model(connection, info), info) if info else active
 
     def prepare_models(self) -> None:
         """Make the vector database ready for the templates of every model."""

@@ -27,7 +27,7 @@ from facesearch.index.vector_file import ChangedRowError
 from facesearch.search.matching import UnknownTemplateError, search_subjects
 from facesearch.search.vector_databases import active_vector_database
 from facesearch.store import models, templates
-from facesearch.store.revisions import Revision, read_revision, touched_since
+from facesearch.store.database import Revision, read_revision, touched_since
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -332,8 +332,10 @@ class TrackedIndex:
         The index lacks what others committed meanwhile, as before. An index that could not be told apart, or that is of
         another model than others have made the active one meanwhile, stays as it is.
         """
-        revision = self.revision and self.revision.with_change(before, after)
-        if revision is None or effect.model_row not in {None, self.model_row}:
+        swept = before.changes - after.changes
+        if self.revision is None or not swept <= self.revision.changes:
+            return
+        if effect.model_row not in {None, self.model_row}:
             return
         self._remove(np.array(effect.removed, np.int64))
         removed = set(effect.removed)
@@ -341,7 +343,7 @@ class TrackedIndex:
         if added:
             ids, checksums, vectors = zip(*added, strict=True)
             self._add(np.array(ids, np.int64), np.array(checksums, np.uint32), np.array(vectors, np.float32))
-        self.revision = revision
+        self.revision = Revision(self.revision.changes - swept | (after.changes - before.changes))
 
     def _compare(self, connection: Connection) -> Ids | None:
         """Remove what the database does not have; return what the index lacks, None for everything."""

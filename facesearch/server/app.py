@@ -26,8 +26,6 @@ from facesearch.server.options import ServerOptions
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
 from facesearch.store import templates
-from facesearch.store.directory import CropStore, Directory
-from facesearch.store.keys import KeyStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,8 +45,8 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     bounds = options or ServerOptions()
     gallery = engine.ensure_gallery()
     models = ModelInForce(engine)  # raises here, not at the first request
-    keys = KeyRing(KeyStore(gallery.database), bounds)
-    metrics, directory = Metrics(), Directory(gallery.database)
+    keys = KeyRing(gallery, bounds)
+    metrics = Metrics()
     batcher = Batcher(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: batcher.waiting)
     metrics.gauge(
@@ -77,8 +75,6 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         options=bounds,
         batcher=batcher,
         metrics=metrics,
-        directory=directory,
-        crops=CropStore(gallery.database),
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")

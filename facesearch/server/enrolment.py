@@ -13,8 +13,9 @@ from facesearch.server.schemas import Enrollments, SentPhoto
 from facesearch.server.security import demand, told
 from facesearch.server.uploads import parse_attributes
 from facesearch.store import people
-from facesearch.store.photos import is_upload
+from facesearch.store import photos as stored_photos
 from facesearch.store.subjects import clean_name
+from facesearch.store.templates import locate
 from facesearch.types import EnrollStatus, Reason
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from facesearch.server.security import Caller
     from facesearch.server.state import State
     from facesearch.server.uploads import Form
-    from facesearch.store.directory import PhotoDetail
+    from facesearch.store.photos import PhotoDetail
     from facesearch.store.subjects import SubjectKey
     from facesearch.types import EnrollOutcome, Subject
 
@@ -47,7 +48,7 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[E
         subject = state.gallery.read(people.find, who).name if isinstance(who, int) else clean_name(who)
         existed = _find(state, subject) is not None
         outcomes = state.models.run(lambda now: now.engine.enroll_uploads(photos, subject, **choices))
-    places = state.directory.locate(key for outcome in outcomes for key in outcome.template_ids[:1])
+    places = state.gallery.read(locate, [key for outcome in outcomes for key in outcome.template_ids[:1]])
     found = _find(state, subject)
     results = []
     for index, (photo, outcome) in enumerate(zip(form.photos, outcomes, strict=True)):
@@ -91,8 +92,8 @@ def _switch(form: Form, name: str) -> bool:
 
 def picture(state: State, photo: PhotoDetail) -> bytes | None:
     """A JPEG of the photo's first face; None where its file is gone or has other bytes now."""
-    if is_upload(photo.path):
-        return state.crops.find(photo.photo_id)
+    if stored_photos.is_upload(photo.path):
+        return state.gallery.read(stored_photos.find_crop, photo.photo_id)
     try:
         data = read_photo_bytes(photo.path)
         if hashlib.sha256(data).hexdigest() != photo.sha256:
@@ -106,6 +107,6 @@ def keep_crop(state: State, data: bytes, outcome: EnrollOutcome, photo_id: int |
     """Keep a crop of a photo that was just uploaded, where this server shows thumbnails."""
     if not state.options.thumbnails or outcome.status is not EnrollStatus.ENROLLED or photo_id is None:
         return
-    photo = state.directory.photo(photo_id)
-    if photo is not None and is_upload(photo.path):
-        state.crops.keep(photo_id, thumbnail(data, photo.faces[0].box))
+    photo = state.gallery.read(stored_photos.find_detail, photo_id)
+    if photo is not None and stored_photos.is_upload(photo.path):
+        state.gallery.write(stored_photos.keep_crop, photo_id, thumbnail(data, photo.faces[0].box))

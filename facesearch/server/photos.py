@@ -16,6 +16,7 @@ from facesearch.server.state import State, StateOf
 from facesearch.server.subjects import SubjectId
 from facesearch.server.uploads import read_form
 from facesearch.store import people
+from facesearch.store.photos import details_of_subject, find_detail
 
 router = APIRouter(tags=["photos"])
 
@@ -26,7 +27,8 @@ PhotoId = Annotated[int, Path(ge=1, description="Of the photo.", examples=[1])]
 def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # noqa: A002  # the name in the URL
     """The enrolled photos of a person with what was measured on each face."""
     shown = {"thumbnail": state.options.thumbnails}
-    return {"photos": [{**PhotoRecord.of(each).model_dump(), **shown} for each in state.directory.photos(id)]}
+    found = state.gallery.read(details_of_subject, id)
+    return {"photos": [{**PhotoRecord.of(each).model_dump(), **shown} for each in found]}
 
 
 @router.post(
@@ -71,7 +73,7 @@ def thumbnail(id: PhotoId, state: StateOf, _: Reader) -> Response:  # noqa: A002
 def _picture(state: State, photo_id: int) -> bytes:
     if not state.options.thumbnails:
         raise not_found("This server shows no thumbnails: it was started without --thumbnails.")
-    photo = state.directory.photo(photo_id)
+    photo = state.gallery.read(find_detail, photo_id)
     found = picture(state, photo) if photo is not None else None
     if found is None:
         raise not_found(f"There is no picture of the photo {photo_id}.")

@@ -18,13 +18,14 @@ from facesearch.records import SubjectRecord
 from facesearch.server.options import LOOPBACK
 from facesearch.server.problems import Problem
 from facesearch.server.schemas import Reference
-from facesearch.store.keys import ALL_SCOPES, hash_key
+from facesearch.store.keys import ALL_SCOPES, active_keys, hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from facesearch.search.gallery import Gallery
     from facesearch.server.options import ServerOptions
-    from facesearch.store.keys import KeyStore, StoredKey
+    from facesearch.store.keys import StoredKey
     from facesearch.types import Subject
 
 SECONDS: Final = 1.0
@@ -58,11 +59,11 @@ class Caller:
 class KeyRing:
     """The gallery's keys, read again every second. Once a key was asked for, it stays so as long as the server runs."""
 
-    def __init__(self, store: KeyStore, options: ServerOptions) -> None:
+    def __init__(self, gallery: Gallery, options: ServerOptions) -> None:
         """Raises `ConfigError` for an address that others reach while the gallery has no key."""
-        self._store = store
+        self._gallery = gallery
         self._lock = threading.Lock()
-        self._keys: list[StoredKey] = store.active()
+        self._keys: list[StoredKey] = gallery.read(active_keys)
         self._read_at = time.monotonic()
         public = options.host not in LOOPBACK
         if public and not self._keys:
@@ -96,7 +97,7 @@ class KeyRing:
     def _read(self) -> None:
         with self._lock:
             if time.monotonic() - self._read_at > SECONDS:
-                self._keys = self._store.active()
+                self._keys = self._gallery.read(active_keys)
                 self._read_at = time.monotonic()
                 self._required = self._required or bool(self._keys)
 

@@ -169,7 +169,8 @@ def audit_gallery(state: State, now: InForce) -> dict[str, Any]:
 
 def _records(state: State, known: LabelledTemplates, found: Audit) -> list[dict[str, Any]]:
     some = [each for findings in found.by_kind.values() for each in findings[:MOST]]
-    places = state.directory.locate(int(known.ids[row]) for each in some for row in (each.a, each.b))
+    ids = [int(known.ids[row]) for each in some for row in (each.a, each.b)]
+    places = state.gallery.read(stored_templates.locate, ids)
 
     def side(row: int) -> dict[str, Any]:
         template_id = int(known.ids[row])

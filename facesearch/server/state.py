@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 from fastapi import Depends, Request
 
 from facesearch.server.problems import busy
-from facesearch.store.directory import CropStore, Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +36,6 @@ class State:
     options: ServerOptions
     batcher: Batcher
     metrics: Metrics
-    directory: Directory
-    crops: CropStore
     checking: Lock = field(default_factory=Lock)
     enrolling: Lock = field(default_factory=Lock)
     """One enrolment at a time: each uses all threads, and conflicts are looked for among what is committed."""

@@ -27,7 +27,9 @@ from facesearch.server.schemas import (
 from facesearch.server.security import Enroller, Reader, Remover, told
 from facesearch.server.state import State, StateOf
 from facesearch.server.uploads import WHERE_EXAMPLE, read_form
-from facesearch.store import people
+from facesearch.store import people, templates
+from facesearch.store.photos import details_of_subject
+from facesearch.store.subjects import page_of_subjects
 
 if TYPE_CHECKING:
     from facesearch.server.following import InForce
@@ -48,7 +50,8 @@ def list_subjects(
     where: Annotated[list[str] | None, Query(description="`key=value`: only people with this attribute.")] = None,
 ) -> dict[str, Any]:
     """One page of people by name."""
-    page = state.directory.page(limit=limit, after=after, search=search, where=key_values(where, WHERE_EXAMPLE) or None)
+    wanted = key_values(where, WHERE_EXAMPLE) or None
+    page = state.gallery.read(page_of_subjects, limit=limit, after=after, search=search, where=wanted)
     return {"subjects": list(map(SubjectRecord.of, page.subjects)), "total": page.total, "next": page.after}
 
 
@@ -132,9 +135,9 @@ def look_alikes(
 
 def _find_look_alikes(state: State, now: InForce, subject_id: int, k: int) -> dict[str, Any]:
     """The `k` people whose templates come closest to one of this person's."""
-    faces = [face for photo in state.directory.photos(subject_id) for face in photo.faces]
+    faces = [face for photo in state.gallery.read(details_of_subject, subject_id) for face in photo.faces]
     own = [face.template_id for face in faces if face.template_id is not None]
-    vectors = state.directory.vectors(own)
+    vectors = state.gallery.read(templates.vectors_of, own)
     name = state.gallery.read(people.find, subject_id).name
     best: dict[str, tuple[Candidate, int]] = {}
     for template_id, candidates in zip(own, state.gallery.search(vectors, k + 1, model_id=now.model_id), strict=True):
@@ -142,7 +145,7 @@ def _find_look_alikes(state: State, now: InForce, subject_id: int, k: int) -> di
             if each.subject != name and (each.subject not in best or each.score > best[each.subject][0].score):
                 best[each.subject] = (each, template_id)
     closest = sorted(best.values(), key=lambda found: -found[0].score)[:k]
-    places = state.directory.locate(each.template_id for each, _ in closest)
+    places = state.gallery.read(templates.locate, [each.template_id for each, _ in closest])
     results = [
         {
             "subject_id": places[each.template_id][0],

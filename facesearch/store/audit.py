@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from facesearch.names import printable
-from facesearch.store.rows import insert, now, require_whole, stored_columns
+from facesearch.store.rows import fetch, insert, now
 from facesearch.store.schema import AuditRow
 
 if TYPE_CHECKING:
@@ -70,17 +70,13 @@ def events(
 
     `people` is the group of `people.set`, `people.forget` and so on. Raises `CorruptGalleryError` for a damaged event.
     """
-    query = sa.select(*stored_columns(AuditRow), AuditRow.detail.label("parsed")).order_by(AuditRow.id.desc())
-    if since is not None:
-        query = query.where(AuditRow.at >= since)
+    chosen = [] if since is None else [AuditRow.at >= since]
     if action is not None:
         action = printable(action)
         within = sa.func.substr(AuditRow.action, 1, len(action) + 1) == f"{action}."
-        query = query.where((AuditRow.action == action) | within)
-    rows = connection.execute(query.limit(last)).all()
-    for row in rows:
-        require_whole(AuditRow, row[:-1])
-    return [AuditEvent(row.id, row.at, row.actor, row.action, row.parsed) for row in reversed(rows)]
+        chosen.append((AuditRow.action == action) | within)
+    rows = fetch(connection, AuditRow, *chosen, order=AuditRow.id.desc(), limit=last)
+    return [AuditEvent(row.id, row.at, row.actor, row.action, row.detail) for row in reversed(rows)]
 
 
 def actor() -> str:

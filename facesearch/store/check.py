@@ -15,9 +15,9 @@ from facesearch.arguments import UNIT_TOLERANCE
 from facesearch.errors import CorruptGalleryError, FaceSearchError
 from facesearch.names import is_file
 from facesearch.store import models, photos, templates
+from facesearch.store.database import read_revision
 from facesearch.store.erasure import count_back, enforce
 from facesearch.store.photos import is_upload
-from facesearch.store.revisions import read_revision
 from facesearch.store.rows import Base, Sealed, column_names, is_whole
 from facesearch.store.schema import FaceRow, ModelRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Finding

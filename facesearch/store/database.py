@@ -1,7 +1,19 @@
-"""A gallery's database, whichever it is: transactions, the schema's revision, and what else differs between two kinds.
+"""A gallery's database, whichever it is: transactions, revisions, and what else differs between two kinds.
 
 `SqliteDatabase` is a file in the gallery's folder; `PostgresDatabase` is on a server. Everything else in this package
 takes one of these, or an open connection, and is the same for both.
+
+A **revision** is a state of the templates. Whoever changes templates gives the change a random token, by trigger, and
+notes the ids of the templates that it touched. So an index that equals an earlier revision has to read only those.
+
+In SQLite one change follows the other, and the newest token stands for all before it. The newest 4096 changes, each of
+one template, are kept in their order. An index whose token is not among them is too old, or of a state that a rollback
+or a restored backup took back: everything has to be compared.
+
+On PostgreSQL changes overlap. The newest hundred transactions are kept, each with the ids that it touched, and the
+oldest half is swept up now and then: the change of the transaction that does names what it swept up. A change is
+visible to a transaction exactly when its templates are. So an index that holds what some changes left has to look only
+at what the others touched, as long as it had seen all that was swept up, and nothing is gone in another way.
 """
 
 from __future__ import annotations
@@ -9,9 +21,13 @@ from __future__ import annotations
 import shlex
 import threading
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
 
 from facesearch.errors import CorruptGalleryError, SchemaOutdatedError
@@ -175,7 +191,7 @@ class Database(ABC):
 
     @abstractmethod
     def tokens(self, connection: Connection) -> frozenset[bytes]:
-        """The changes of templates that `connection` sees and that were not swept up: see `revisions`."""
+        """The changes of templates that `connection` sees and that were not swept up."""
 
     @abstractmethod
     def touched(self, connection: Connection, known: frozenset[bytes], now: frozenset[bytes]) -> Ids | None:
@@ -192,6 +208,39 @@ class Database(ABC):
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A state of the templates, by the changes that made it."""
+
+    changes: frozenset[bytes]
+    """The token of each that is not swept up."""
+
+    @cached_property
+    def token(self) -> bytes:
+        """16 bytes, equal for two states only if they are the same."""
+        if len(self.changes) == 1:
+            return next(iter(self.changes))
+        return sha256(b"".join(sorted(self.changes))).digest()[:TOKEN_BYTES]
+
+
+def read_revision(connection: Connection) -> Revision:
+    """The state of the templates that `connection` sees."""
+    found = Database.of(connection).tokens(connection)
+    if not found:
+        raise CorruptGalleryError("The gallery has no revision token.", "Restore the gallery from a backup.")
+    return Revision(found)
+
+
+def touched_since(connection: Connection, known: Revision, now: Revision) -> Ids | None:
+    """Ids of all templates, of any model, that may differ between two states; None where that is not known.
+
+    `now` is what `connection` sees. Sorted, each once.
+    """
+    if known.token == now.token:
+        return np.empty(0, np.int64)
+    return Database.of(connection).touched(connection, known.changes, now.changes)
 
 
 _one_at_a_time = threading.Lock()

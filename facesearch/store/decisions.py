@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from facesearch.store.erasure_list import ErasedEntries, content_key, name_key
-from facesearch.store.rows import below, chunks, insert_all, is_whole, now, require_whole, storable, stored_columns
+from facesearch.store.rows import (
+    below,
+    chunks,
+    delete_in,
+    fetch,
+    insert_all,
+    is_whole,
+    now,
+    select_in,
+    storable,
+    stored_columns,
+)
 from facesearch.store.schema import DecisionRow, RejectionRow, SubjectRow
 from facesearch.types import Reason, Rejection
 
@@ -42,18 +53,9 @@ def decide(entry: Entry, sha256: bytes, label: str, subject_id: int | None, *, o
 
 def find_decisions(connection: Connection, hashes: Collection[str]) -> dict[tuple[str, str], int | None]:
     """What was decided about contents (SHA-256 in hex), by content and label: a subject's id, or None for nobody."""
-    found: dict[tuple[str, str], int | None] = {}
-    for chunk in chunks([bytes.fromhex(each) for each in hashes]):
-        query = sa.select(*stored_columns(DecisionRow)).where(DecisionRow.sha256.in_(chunk)).order_by(DecisionRow.id)
-        for row in connection.execute(query):
-            require_whole(DecisionRow, row)
-            found[row.sha256.hex(), row.label] = row.subject_id
-    return found
-
-
-def any_decisions(connection: Connection) -> bool:
-    """Whether a person decided about any photo."""
-    return connection.scalar(sa.select(DecisionRow.id).limit(1)) is not None
+    contents = [bytes.fromhex(each) for each in hashes]
+    rows = [row for chunk in chunks(contents) for row in fetch(connection, DecisionRow, DecisionRow.sha256.in_(chunk))]
+    return {(row.sha256.hex(), row.label): row.subject_id for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +78,16 @@ class Standing:
 def read_standing(connection: Connection, listed: ErasureList) -> Standing:
     """What is decided and erased. Raises `CorruptGalleryError` for a damaged list."""
     erased = listed.read(connection)
-    return Standing(erased, listed.read_own(connection), bool(len(erased)) or any_decisions(connection))
+    decided = connection.scalar(sa.select(DecisionRow.id).limit(1)) is not None
+    return Standing(erased, listed.read_own(connection), is_any=bool(len(erased)) or decided)
 
 
 def name_decisions(connection: Connection, hashes: Collection[str]) -> dict[tuple[str, str], str | None]:
     """`find_decisions`, with the subjects' names."""
     found = find_decisions(connection, hashes)
-    names: dict[int, str] = {}
-    for chunk in chunks(list({key for key in found.values() if key is not None})):
-        query = sa.select(SubjectRow.id, SubjectRow.name).where(SubjectRow.id.in_(chunk))
-        names.update(iter(connection.execute(query)))
+    query = sa.select(SubjectRow.id, SubjectRow.name)
+    rows = select_in(connection, query, SubjectRow.id, {key for key in found.values() if key is not None})
+    names = {row.id: row.name for row in rows}
     return {key: None if subject_id is None else names.get(subject_id) for key, subject_id in found.items()}
 
 
@@ -113,15 +115,13 @@ class RefusedPhoto:
 def find_rejections(connection: Connection, paths: Sequence[Path]) -> dict[Path, StoredRejection]:
     """What was decided about the photos at these paths when they were last refused."""
     found: dict[Path, StoredRejection] = {}
-    for chunk in chunks([os.fsencode(path) for path in paths]):
-        query = sa.select(*stored_columns(RejectionRow)).where(RejectionRow.path.in_(chunk))
-        for row in connection.execute(query):
-            if not is_whole(row):
-                continue  # the photo is looked at again, and then the row is replaced
-            sha256 = row.sha256.hex() if row.sha256 is not None else None
-            rejection = Rejection(Reason(row.reason), row.detail)
-            path = Path(os.fsdecode(row.path))
-            found[path] = StoredRejection(sha256, row.size, row.mtime_ns, row.policy, rejection)
+    query = sa.select(*stored_columns(RejectionRow))
+    for row in select_in(connection, query, RejectionRow.path, [os.fsencode(path) for path in paths]):
+        if not is_whole(row):
+            continue  # the photo is looked at again, and then the row is replaced
+        sha256 = row.sha256.hex() if row.sha256 is not None else None
+        rejection = Rejection(Reason(row.reason), row.detail)
+        found[Path(os.fsdecode(row.path))] = StoredRejection(sha256, row.size, row.mtime_ns, row.policy, rejection)
     return found
 
 
@@ -161,7 +161,6 @@ def _rejection_values(refused: RefusedPhoto, moment: str) -> dict[str, object]:
     }
 
 
-def forget_rejections(connection: Connection, paths: Sequence[Path]) -> None:
+def forget_rejections(connection: Connection, paths: Collection[Path]) -> None:
     """The photos at these paths are no longer refused."""
-    for chunk in chunks([os.fsencode(path) for path in paths]):
-        connection.execute(sa.delete(RejectionRow).where(RejectionRow.path.in_(chunk)))
+    delete_in(connection, RejectionRow, RejectionRow.path, [os.fsencode(path) for path in paths])

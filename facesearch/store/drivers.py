@@ -1,11 +1,10 @@
-"""Database drivers: which SQLite is used, how commits are noticed, and what the drivers' errors mean for a person."""
+"""Database drivers: which SQLite is used, and what the drivers' errors mean for a person."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
-import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from facesearch.errors import (
     CorruptGalleryError,
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from sqlalchemy.engine import Engine
     from sqlalchemy.exc import DBAPIError
 
 _CONFLICTS: Final = frozenset({"40001", "40P01", "23505", "23503"})
@@ -105,34 +103,6 @@ def _first_line(origin: BaseException | None) -> str:
     """The server's own words, without the lines that quote a statement or the values of a row."""
     lines = [line for line in str(origin).splitlines() if line.strip()]
     return f"{lines[0].strip().rstrip('.')}." if lines else "it says nothing."
-
-
-class CommitWatch:
-    """A connection of its own that never writes: SQLite tells it of every commit, its own process's too. Thread-safe.
-
-    It holds no lock and no snapshot between two looks.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._connection: Any = None
-
-    def look(self, engine: Engine) -> int:
-        """A number that equals an earlier one only if nothing was committed in between. Raises the driver's errors."""
-        with self._lock:
-            if self._connection is None:
-                pooled = engine.raw_connection()
-                self._connection = pooled.driver_connection
-                pooled.detach()
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            return int(version)
-
-    def close(self) -> None:
-        """Until the next look. Numbers of before and after are not to be compared."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
 
 
 def sqlcipher_module() -> ModuleType:

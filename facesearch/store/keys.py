@@ -11,7 +11,6 @@ An API key is random and shown once; its SHA-256 and scopes are stored.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 import shlex
@@ -26,7 +25,7 @@ from facesearch.errors import ConfigError, GalleryError, GalleryLockedError
 from facesearch.files import read_pieces
 from facesearch.names import printable
 from facesearch.store import audit
-from facesearch.store.rows import insert, now, require_whole, stored_columns
+from facesearch.store.rows import fetch, insert, now
 from facesearch.store.schema import ApiKeyRow
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
-
-    from facesearch.store.database import Database
 
 ALL_SCOPES: Final = frozenset({"read", "enroll", "delete"})
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -56,64 +53,46 @@ class StoredKey:
     created_at: str
 
 
-def make_key() -> str:
-    """A new key: 256 random bits."""
-    return _PREFIX + secrets.token_urlsafe(_BYTES)
-
-
 def hash_key(key: str) -> bytes:
     """(32,) bytes."""
     return hashlib.sha256(key.encode(errors="replace")).digest()
 
 
-class KeyStore:
-    """The keys of one gallery."""
+def active_keys(connection: Connection) -> list[StoredKey]:
+    """Every key that works, by name. Raises `CorruptGalleryError` where one is damaged."""
+    return [
+        StoredKey(row.name, row.digest, frozenset(row.scopes), row.created_at)
+        for row in fetch(connection, ApiKeyRow, order=ApiKeyRow.name)
+    ]
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    def active(self) -> list[StoredKey]:
-        """Every key that works, by name. Raises `CorruptGalleryError` where one is damaged."""
-        query = sa.select(*stored_columns(ApiKeyRow)).order_by(ApiKeyRow.name)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        for row in rows:
-            require_whole(ApiKeyRow, row)
-        return [StoredKey(row.name, row.digest, frozenset(json.loads(row.scopes)), row.created_at) for row in rows]
+def create_key(connection: Connection, name: str, scopes: Iterable[str]) -> str:
+    """Store a new key of 256 random bits and return it: nobody can tell it again.
 
-    def create(self, name: str, scopes: Iterable[str]) -> str:
-        """Store a new key and return it: nobody can tell it again. Raises `GalleryError` for a name that is taken."""
-        wanted = frozenset(scopes)
-        if not NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is no name for a key.", "Use up to 64 letters, digits, '_', '-' and '.'.")
-        if not wanted or not wanted <= ALL_SCOPES:
-            raise ConfigError(
-                f"{', '.join(sorted(wanted - ALL_SCOPES)) or 'Nothing'} is no scope of a key.",
-                f"Use one or more of: {', '.join(sorted(ALL_SCOPES))}.",
-            )
-        key = make_key()
+    Raises `ConfigError` for a name or scopes that cannot be, `GalleryError` for a name that is taken.
+    """
+    wanted = frozenset(scopes)
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is no name for a key.", "Use up to 64 letters, digits, '_', '-' and '.'.")
+    if not wanted or not wanted <= ALL_SCOPES:
+        raise ConfigError(
+            f"{', '.join(sorted(wanted - ALL_SCOPES)) or 'Nothing'} is no scope of a key.",
+            f"Use one or more of: {', '.join(sorted(ALL_SCOPES))}.",
+        )
+    if connection.scalar(sa.select(ApiKeyRow.id).where(ApiKeyRow.name == name)) is not None:
+        raise GalleryError(f"There is a key called {name} already.", f"facesearch keys revoke {shlex.quote(name)}")
+    key = _PREFIX + secrets.token_urlsafe(_BYTES)
+    values = {"name": name, "digest": hash_key(key), "scopes": sorted(wanted), "created_at": now()}
+    insert(connection, ApiKeyRow, values)
+    audit.record(connection, "keys.create", {"key": name, "scopes": " ".join(sorted(wanted))})
+    return key
 
-        def create(connection: Connection) -> None:
-            if connection.scalar(sa.select(ApiKeyRow.id).where(ApiKeyRow.name == name)) is not None:
-                raise GalleryError(
-                    f"There is a key called {name} already.", f"facesearch keys revoke {shlex.quote(name)}"
-                )
-            values = {"name": name, "digest": hash_key(key), "scopes": sorted(wanted), "created_at": now()}
-            insert(connection, ApiKeyRow, values)
-            audit.record(connection, "keys.create", {"key": name, "scopes": " ".join(sorted(wanted))})
 
-        self._database.transact(create)
-        return key
-
-    def revoke(self, name: str) -> None:
-        """Remove a key; running servers refuse it within a second. Raises `GalleryError` where there is none."""
-
-        def revoke(connection: Connection) -> None:
-            if not connection.execute(sa.delete(ApiKeyRow).where(ApiKeyRow.name == printable(name))).rowcount:
-                raise GalleryError(f"There is no key called {name!r}.", "facesearch keys list")
-            audit.record(connection, "keys.revoke", {"key": name})
-
-        self._database.transact(revoke)
+def revoke_key(connection: Connection, name: str) -> None:
+    """Remove a key; running servers refuse it within a second. Raises `GalleryError` where there is none."""
+    if not connection.execute(sa.delete(ApiKeyRow).where(ApiKeyRow.name == printable(name))).rowcount:
+        raise GalleryError(f"There is no key called {name!r}.", "facesearch keys list")
+    audit.record(connection, "keys.revoke", {"key": name})
 
 
 ROUNDS: Final = 256_000

@@ -5,6 +5,7 @@ A model made the gallery's templates. One is active: its templates are searched.
 
 from __future__ import annotations
 
+import secrets
 import shlex
 from dataclasses import dataclass
 from math import isfinite
@@ -14,17 +15,15 @@ import sqlalchemy as sa
 
 from facesearch.errors import GalleryConflictError, GalleryError, ModelMismatchError
 from facesearch.store import audit
-from facesearch.store.revisions import renew_token
-from facesearch.store.rows import insert, now, require_whole, stored_columns, update
-from facesearch.store.schema import CalibrationRow, EvaluationRow, FaceRow, ModelRow, TemplateRow
+from facesearch.store.database import TOKEN_BYTES, Database
+from facesearch.store.rows import fetch, insert, now, update
+from facesearch.store.schema import CalibrationRow, EvaluationRow, FaceRow, ModelRow, RevisionRow, TemplateRow
 from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift, told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy.engine import Connection, Row
-
-    from facesearch.store.database import Database
+    from sqlalchemy.engine import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def active_model(connection: Connection, *, hold: bool = False) -> tuple[int, Mo
     `CorruptGalleryError` where it is damaged.
     """
     some_face = sa.exists(sa.select(FaceRow.id))
-    found = _models(connection, sa.and_(ModelRow.active == 1, some_face), hold=hold)
+    found = _models(connection, ModelRow.active == 1, some_face, hold=hold)
     return (found[0].row, found[0].info) if found else None
 
 
@@ -56,7 +55,15 @@ def last_model(connection: Connection) -> ModelInfo | None:
 
 def all_models(connection: Connection) -> list[StoredModel]:
     """Every model of the gallery, oldest first; `CorruptGalleryError` where one is damaged."""
-    return _models(connection, sa.true())
+    return _models(connection)
+
+
+def other_models(connection: Connection) -> dict[str, int]:
+    """How many templates there are of each model that is not active, by its id."""
+    counted = sa.func.count(TemplateRow.id)
+    query = sa.select(ModelRow.model_id, counted).outerjoin(TemplateRow, TemplateRow.model_id == ModelRow.id)
+    found = connection.execute(query.where(ModelRow.active == 0).group_by(ModelRow.id).order_by(ModelRow.id))
+    return {row[0]: row[1] for row in found}
 
 
 def find_model(connection: Connection, model_id: str) -> StoredModel | None:
@@ -65,25 +72,24 @@ def find_model(connection: Connection, model_id: str) -> StoredModel | None:
     return found[0] if found else None
 
 
-def _models(connection: Connection, condition: sa.ColumnElement[bool], *, hold: bool = False) -> list[StoredModel]:
-    query = sa.select(*stored_columns(ModelRow), ModelRow.settings.label("parsed")).where(condition)
-    query = query.order_by(ModelRow.id)
-    return [_stored(row) for row in connection.execute(query.with_for_update(read=True) if hold else query)]
-
-
-def _stored(row: Row[*tuple[Any, ...]]) -> StoredModel:
-    require_whole(ModelRow, row[:-1])
-    info = ModelInfo(
-        model_id=row.model_id,
-        pack=row.pack,
-        dimension=row.dimension,
-        detector_sha256=row.detector_sha256,
-        recognizer_sha256=row.recognizer_sha256,
-        settings=row.parsed,
-        threshold=row.threshold,
-        threshold_basis=row.threshold_basis,
-    )
-    return StoredModel(row.id, info, bool(row.active))
+def _models(connection: Connection, *conditions: sa.ColumnElement[bool], hold: bool = False) -> list[StoredModel]:
+    return [
+        StoredModel(
+            row.id,
+            ModelInfo(
+                model_id=row.model_id,
+                pack=row.pack,
+                dimension=row.dimension,
+                detector_sha256=row.detector_sha256,
+                recognizer_sha256=row.recognizer_sha256,
+                settings=row.settings,
+                threshold=row.threshold,
+                threshold_basis=row.threshold_basis,
+            ),
+            bool(row.active),
+        )
+        for row in fetch(connection, ModelRow, *conditions, hold=hold)
+    ]
 
 
 def of_active_model() -> sa.ColumnElement[bool]:
@@ -158,20 +164,21 @@ def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
     )
 
 
-def bind_model(database: Database, connection: Connection, info: ModelInfo) -> int:
+def bind_model(connection: Connection, info: ModelInfo) -> int:
     """Make `info` the active model of a gallery without a face; as `bind_row`. Returns its row id."""
     known = find_model(connection, info.model_id)
     row = known.row if known else insert_model(connection, info)
-    bind_row(database, connection, row)
+    bind_row(connection, row)
     return row
 
 
-def bind_row(database: Database, connection: Connection, row: int) -> None:
+def bind_row(connection: Connection, row: int) -> None:
     """Make a model the active one of a gallery without a face, in the transaction that adds its first face.
 
     Calibrations and evaluations of the model before it stay with that model. Raises `GalleryConflictError` where
     another process enrolled a face meanwhile.
     """
+    database = Database.of(connection)
     database.hold_models(connection)
     with database.read() as now_committed:  # a transaction that began before it had the lock may not see all faces
         if active_model(now_committed) is not None:
@@ -184,9 +191,13 @@ def make_active(connection: Connection, row: int) -> None:
     others = sa.and_(ModelRow.active == 1, ModelRow.id != row)
     if connection.scalar(sa.select(ModelRow.id).where(others)) is not None:
         update(connection, ModelRow, others, {"active": 0})
-        # No template changed, but what an index has to hold did: nobody may take one for the other.
         renew_token(connection)
     update(connection, ModelRow, ModelRow.id == row, {"active": 1})
+
+
+def renew_token(connection: Connection) -> None:
+    """Change the revision although no template changed: what an index has to hold did."""
+    connection.execute(sa.insert(RevisionRow), [{"token": secrets.token_bytes(TOKEN_BYTES)}])
 
 
 def insert_model(connection: Connection, info: ModelInfo) -> int:
@@ -218,13 +229,9 @@ def calibration(connection: Connection) -> dict[str, Any] | None:
     active = active_model(connection)
     if active is None:
         return None
-    query = sa.select(CalibrationRow.document.label("parsed"), *stored_columns(CalibrationRow))
-    query = query.where(CalibrationRow.model_id == active[0]).order_by(CalibrationRow.id.desc()).limit(1)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    require_whole(CalibrationRow, row[1:])
-    return dict(row[0])
+    of_model = CalibrationRow.model_id == active[0]
+    found = fetch(connection, CalibrationRow, of_model, order=CalibrationRow.id.desc(), limit=1)
+    return found[0].document if found else None
 
 
 def forget_calibrations(connection: Connection) -> int:
@@ -252,9 +259,4 @@ def evaluations(connection: Connection) -> dict[str, dict[str, Any]]:
     active = active_model(connection)
     if active is None:
         return {}
-    query = sa.select(EvaluationRow.document.label("parsed"), *stored_columns(EvaluationRow))
-    found: dict[str, dict[str, Any]] = {}
-    for row in connection.execute(query.where(EvaluationRow.model_id == active[0]).order_by(EvaluationRow.id)):
-        require_whole(EvaluationRow, row[1:])
-        found[row.kind] = dict(row[0])
-    return found
+    return {row.kind: row.document for row in fetch(connection, EvaluationRow, EvaluationRow.model_id == active[0])}

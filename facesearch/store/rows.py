@@ -15,6 +15,7 @@ import struct
 import zlib
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from facesearch.errors import CorruptGalleryError
 from facesearch.store.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
@@ -122,12 +123,16 @@ class Base(DeclarativeBase):
     )
 
 
+STRICT_NEVER_REUSED: Final = {"sqlite_strict": True, "sqlite_autoincrement": True}
+"""AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template."""
+
+
 class Sealed(Base):
-    """Rows with a CRC-32 over all their other columns, kept by `rows.insert` and `rows.update`."""
+    """Rows with a CRC-32 over all their other columns, kept by `insert` and `update`."""
 
     __abstract__ = True
-    if TYPE_CHECKING:
-        id: Mapped[int]
+    __table_args__: Any = (STRICT_NEVER_REUSED,)
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True, sort_order=-1)
     crc: Mapped[int] = mapped_column(BigInt, server_default=text("0"), sort_order=1000)
 
 
@@ -139,10 +144,34 @@ CHUNK: Final = 500
 """Values per IN (...) list: below every SQLite's limit of 999 bound values."""
 
 
-def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+def chunks(values: Collection[Value]) -> Iterator[list[Value]]:
     """`values` in pieces that fit into one IN (...) list."""
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+    listed = list(values)
+    for start in range(0, len(listed), CHUNK):
+        yield listed[start : start + CHUNK]
+
+
+def select_in(
+    connection: Connection,
+    query: sa.Select[*tuple[Any, ...]],
+    column: sa.SQLColumnExpression[Any],
+    values: Collection[object],
+) -> Iterator[Any]:
+    """Rows of a query whose column has one of these values, of which there may be any number."""
+    for chunk in chunks(values):
+        yield from connection.execute(query.where(column.in_(chunk)))
+
+
+def delete_in(
+    connection: Connection, row: type[Base], column: sa.SQLColumnExpression[Any], values: Collection[object]
+) -> int:
+    """Remove rows whose column has one of these values; returns how many."""
+    return sum(connection.execute(sa.delete(row).where(column.in_(chunk))).rowcount for chunk in chunks(values))
+
+
+def present(connection: Connection, column: sa.SQLColumnExpression[Any], values: Collection[Value]) -> set[Value]:
+    """Those of these values that a column has."""
+    return {row[0] for row in select_in(connection, sa.select(column), column, values)}
 
 
 def now() -> str:
@@ -181,6 +210,28 @@ def stored_columns(row: type[Sealed], prefix: str = "") -> list[sa.Label[Any]]:
 def column_names(row: type[Sealed]) -> str:
     """The same columns for a statement in plain SQL."""
     return ", ".join(f"{row.__tablename__}.{column.name}" for column in row.__table__.c)
+
+
+def fetch(
+    connection: Connection,
+    row: type[Sealed],
+    *conditions: ColumnElement[bool],
+    order: Any = None,
+    limit: int | None = None,
+    hold: bool = False,
+) -> list[Any]:
+    """Read rows of a sealed table, JSON parsed, by id unless in another order; `CorruptGalleryError` for a damaged one.
+
+    `hold` lets nobody change them until the transaction ends.
+    """
+    query = sa.select(*stored_columns(row)).where(*conditions).limit(limit)
+    query = query.order_by(row.id if order is None else order)
+    found = connection.execute(query.with_for_update(read=True) if hold else query).all()
+    for each in found:
+        require_whole(row, each)
+    texts = [column.name for column in row.__table__.c if isinstance(column.type, JsonText)]
+    parsed = ({name: json.loads(each._mapping[name]) for name in texts} for each in found)
+    return [SimpleNamespace(**{**each._mapping, **values}) for each, values in zip(found, parsed, strict=True)]
 
 
 def is_whole(values: Sequence[object]) -> bool:

@@ -32,19 +32,14 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from facesearch.store.rows import Base, BigInt, JsonText, Real, Sealed, Words
+from facesearch.store.rows import STRICT_NEVER_REUSED, Base, BigInt, JsonText, Real, Sealed, Words
 
 COLLECTION_PREFIX = "facesearch_"
 """What the tables and collections in vector databases begin with."""
 
 
-STRICT = {"sqlite_strict": True}
-# AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template.
-STRICT_NEVER_REUSED = {"sqlite_strict": True, "sqlite_autoincrement": True}
-
-
 class RevisionRow(Base):
-    """A change of templates, in the same transaction: random bytes, and the ids that it touched. See `revisions`.
+    """A change of templates, in the same transaction: random bytes, and the ids that it touched. See `database`.
 
     In SQLite a row is the change of one template and all before it: the newest token is the database's. On PostgreSQL
     it is a transaction, and all rows that a transaction sees are the token (`postgres.py`).
@@ -58,7 +53,7 @@ class RevisionRow(Base):
     __table_args__ = (
         CheckConstraint("length(token) = 16", name="token_length"),
         CheckConstraint("substr(touched, 1, 16) = substr(touched, 17)", name="touched_twice").ddl_if(dialect="sqlite"),
-        STRICT,
+        {"sqlite_strict": True},
     )
 
 
@@ -70,7 +65,6 @@ class ModelRow(Sealed):
     """A recogniser with its preprocessing; templates compare within one model only."""
 
     __tablename__ = "models"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     model_id: Mapped[str] = mapped_column(Words, unique=True)
     pack: Mapped[str] = mapped_column(Words)
     dimension: Mapped[int] = mapped_column(BigInt)
@@ -93,7 +87,6 @@ class SubjectRow(Sealed):
     """A person."""
 
     __tablename__ = "subjects"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     name: Mapped[str] = mapped_column(Words, unique=True)
     attributes: Mapped[dict[str, str]] = mapped_column(JsonText)
     said: Mapped[dict[str, str]] = mapped_column(JsonText, server_default=text("'{}'"))
@@ -106,7 +99,6 @@ class AliasRow(Sealed):
     """Another name of a subject. No subject has it as its own name."""
 
     __tablename__ = "aliases"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(Words, unique=True)
     created_at: Mapped[str] = mapped_column(Words)
@@ -117,7 +109,6 @@ class PhotoRow(Sealed):
     """A photo file that faces were enrolled from. `path` is `os.fsencode`d: file names need not be Unicode."""
 
     __tablename__ = "photos"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
     size: Mapped[int] = mapped_column(BigInt, index=True)
@@ -142,7 +133,6 @@ class FaceRow(Sealed):
     """A face found in a photo, enrolled as a subject. Box and landmarks in pixels of the upright photo."""
 
     __tablename__ = "faces"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), index=True)
     subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
     box: Mapped[bytes] = mapped_column(LargeBinary)
@@ -181,7 +171,6 @@ class RejectionRow(Sealed):
     """A photo that was looked at and refused under a policy; looked at again only when file or policy change."""
 
     __tablename__ = "rejections"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     size: Mapped[int] = mapped_column(BigInt)
@@ -190,14 +179,12 @@ class RejectionRow(Sealed):
     reason: Mapped[str] = mapped_column(Words)
     detail: Mapped[str] = mapped_column(Words)
     rejected_at: Mapped[str] = mapped_column(Words)
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class DecisionRow(Sealed):
     """Whose photo a content is, of which a source says `label`, since a person said otherwise."""
 
     __tablename__ = "decisions"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
     label: Mapped[str] = mapped_column(Words)
     subject_id: Mapped[int | None] = mapped_column(BigInt, index=True)
@@ -213,20 +200,17 @@ class JournalRow(Sealed):
     """A correction: what a person did to the gallery, in words and numbers. It may hold names."""
 
     __tablename__ = "journal"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     at: Mapped[str] = mapped_column(Words)
     actor: Mapped[str] = mapped_column(Words)
     action: Mapped[str] = mapped_column(Words)
     detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
     undone_by: Mapped[int | None] = mapped_column(BigInt)
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class JournalChangeRow(Sealed):
     """One row that a correction changed. See `journal`."""
 
     __tablename__ = "journal_rows"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     entry_id: Mapped[int] = mapped_column(ForeignKey("journal.id", ondelete="CASCADE"), index=True)
     table_name: Mapped[str] = mapped_column(Words)
     row_id: Mapped[int] = mapped_column(BigInt)
@@ -237,49 +221,41 @@ class JournalChangeRow(Sealed):
     subject_id: Mapped[int] = mapped_column(BigInt, index=True)
     other_id: Mapped[int | None] = mapped_column(BigInt, index=True)
     """Subjects that the row belongs to: before, and after where that is another."""
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class CalibrationRow(Sealed):
     """A calibrated threshold: the whole `calibration.json`, bound to a model."""
 
     __tablename__ = "calibrations"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     document: Mapped[dict[str, Any]] = mapped_column(JsonText)
     created_at: Mapped[str] = mapped_column(Words)
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class EvaluationRow(Sealed):
     """Figures of an evaluation with a model: no scores, no names, no photos."""
 
     __tablename__ = "evaluations"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(Words)
     document: Mapped[dict[str, Any]] = mapped_column(JsonText)
     created_at: Mapped[str] = mapped_column(Words)
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class AuditRow(Sealed):
     """Who did what and when, in counts; never a vector, a face or a name."""
 
     __tablename__ = "audit_events"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     at: Mapped[str] = mapped_column(Words)
     actor: Mapped[str] = mapped_column(Words)
     action: Mapped[str] = mapped_column(Words)
     detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class ApiKeyRow(Sealed):
     """A key to the server: its hash, and what it may do. The key itself is nowhere."""
 
     __tablename__ = "api_keys"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     name: Mapped[str] = mapped_column(Words, unique=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary)
     scopes: Mapped[list[str]] = mapped_column(JsonText)
@@ -291,17 +267,14 @@ class CropRow(Sealed):
     """A small JPEG of the first face of a photo that has no file; it goes with the photo."""
 
     __tablename__ = "crops"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), unique=True)
     jpeg: Mapped[bytes] = mapped_column(LargeBinary)
-    __table_args__ = (STRICT_NEVER_REUSED,)
 
 
 class ErasedRow(Sealed):
     """Entries of the erasure list, those of one erasure: see `erasure_list`."""
 
     __tablename__ = "erased"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     at: Mapped[str] = mapped_column(Words)
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     digests: Mapped[bytes] = mapped_column(LargeBinary)
@@ -320,7 +293,6 @@ class VectorDatabaseRow(Sealed):
     """A vector database; a gallery without an active one is searched in its mirror."""
 
     __tablename__ = "vector_databases"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     kind: Mapped[str] = mapped_column(Words)
     name: Mapped[str] = mapped_column(Words, unique=True)
     active: Mapped[int] = mapped_column(BigInt)

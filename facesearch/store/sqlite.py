@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from contextlib import contextmanager
 from functools import cache
@@ -31,7 +32,6 @@ from facesearch.names import path_text
 from facesearch.store.database import DATABASE, Database, run_migrations
 from facesearch.store.drivers import (
     BUSY_TIMEOUT_MS,
-    CommitWatch,
     damaged,
     explain_sqlite,
     has_safe_wal,
@@ -70,7 +70,9 @@ class SqliteDatabase(Database):
         self.module = sqlcipher_module() if cipher else sqlite_module()
         self.journal_mode = "WAL" if has_safe_wal(self.module.sqlite_version_info) else "DELETE"
         self.engine = self._make_engine()
-        self._watch = CommitWatch()
+        self._watch: Any = None
+        """A connection that never writes, so that SQLite tells it of every commit, its own process's too."""
+        self._watching = threading.Lock()
 
     @property
     def place(self) -> str:
@@ -169,9 +171,20 @@ class SqliteDatabase(Database):
             yield connection
 
     def version(self) -> int | None:
-        """By SQLite's own count of what others committed."""
-        with self._translated():
-            return self._watch.look(self.engine)
+        """By SQLite's own count of what others committed. No lock and no snapshot is held between two looks."""
+        with self._translated(), self._watching:
+            if self._watch is None:
+                pooled = self.engine.raw_connection()
+                self._watch = pooled.driver_connection
+                pooled.detach()
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+
+    def _stop_watching(self) -> None:
+        """Until the next look. Numbers of before and after are not to be compared."""
+        with self._watching:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -234,7 +247,7 @@ class SqliteDatabase(Database):
     def require_sole_use(self) -> None:
         """Fold the log in and leave a single file behind; `GalleryError` where somebody else has it open."""
         outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
-        self._watch.close()
+        self._stop_watching()
         self.engine.dispose()
         try:
             with self._translated(), outside.begin() as connection:
@@ -266,7 +279,7 @@ class SqliteDatabase(Database):
 
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""
-        self._watch.close()
+        self._stop_watching()
         self.engine.dispose()
 
     def faults(self, connection: Connection, most: int) -> Iterator[str]:

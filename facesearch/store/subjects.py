@@ -17,7 +17,18 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
 from facesearch.store.models import of_active_model
-from facesearch.store.rows import chunks, insert_all, member, now, require_whole, stored_columns, update
+from facesearch.store.rows import (
+    chunks,
+    delete_in,
+    fetch,
+    insert_all,
+    member,
+    now,
+    require_whole,
+    select_in,
+    stored_columns,
+    update,
+)
 from facesearch.store.schema import AliasRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Subject
 
@@ -121,7 +132,7 @@ def _require_id(connection: Connection, subject_id: int) -> int:
 def ensure_subjects(connection: Connection, wanted: Sequence[str]) -> list[int]:
     """The row ids of subjects by name or alias, created if new."""
     names = [clean_name(name) for name in wanted]
-    found = ids_by_name(connection, list(dict.fromkeys(names)))
+    found = ids_by_name(connection, set(names))
     # In one order for all writers, so that none waits for another that waits for it.
     new, moment = sorted(set(names) - found.keys()), now()
     rows: list[dict[str, object]] = [{"name": name, "attributes": {}, "said": {}, "created_at": moment} for name in new]
@@ -129,13 +140,10 @@ def ensure_subjects(connection: Connection, wanted: Sequence[str]) -> list[int]:
     return [found[name] for name in names]
 
 
-def ids_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+def ids_by_name(connection: Connection, names: Collection[str]) -> dict[str, int]:
     """The row ids of the subjects that have these (clean) names or aliases."""
-    found: dict[str, int] = {}
-    for chosen in chunks(names):
-        for name, key in ((SubjectRow.name, SubjectRow.id), (AliasRow.name, AliasRow.subject_id)):
-            found.update(iter(connection.execute(sa.select(name, key).where(name.in_(chosen)))))
-    return found
+    columns = ((SubjectRow.name, SubjectRow.id), (AliasRow.name, AliasRow.subject_id))
+    return {row[0]: row[1] for name, key in columns for row in select_in(connection, sa.select(name, key), name, names)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +157,10 @@ class KnownSubject:
 
 def known_subjects(connection: Connection, names: Collection[str]) -> dict[str, KnownSubject]:
     """The subjects that have these (clean) names or aliases, by them."""
-    ids = ids_by_name(connection, list(names))
-    known: dict[int, KnownSubject] = {}
-    for chunk in chunks(list(set(ids.values()))):
-        chosen = SubjectRow.id.in_(chunk)
-        query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.said).where(chosen)
-        known.update((row.id, KnownSubject(row.name, row.said)) for row in connection.execute(query))
+    ids = ids_by_name(connection, names)
+    query = sa.select(SubjectRow.id, SubjectRow.name, SubjectRow.said)
+    rows = select_in(connection, query, SubjectRow.id, set(ids.values()))
+    known = {row.id: KnownSubject(row.name, row.said) for row in rows}
     return {name: known[key] for name, key in ids.items()}
 
 
@@ -230,14 +236,46 @@ def list_subjects(
     return [_subject(row, also.get(row.id, ())) for row in found]
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectPage:
+    """Some subjects in the order of their names."""
+
+    subjects: tuple[Subject, ...]
+    total: int
+    """How many there are on all pages."""
+    after: str | None
+    """The name to ask the next page with; None on the last."""
+
+
+def page_of_subjects(
+    connection: Connection,
+    *,
+    limit: int,
+    after: str | None = None,
+    search: str | None = None,
+    where: Mapping[str, str] | None = None,
+) -> SubjectPage:
+    """Up to `limit` subjects behind the name `after`, of whom a name or alias contains `search` in any case.
+
+    Raises `ConfigError` for attributes that cannot be.
+    """
+    query = sa.select(SubjectRow.id, SubjectRow.name).where(*has_attributes(where or {})).order_by(SubjectRow.name)
+    rows = connection.execute(query).all()
+    if search:  # here, not by LIKE: SQLite folds the case of ASCII only
+        wanted = search.casefold()
+        aliases = connection.execute(sa.select(AliasRow.subject_id, AliasRow.name))
+        also = {key for key, name in aliases if wanted in name.casefold()}
+        rows = [row for row in rows if wanted in row.name.casefold() or row.id in also]
+    behind = [row for row in rows if after is None or row.name.encode() > after.encode()]
+    found = list_subjects(connection, ids=[row.id for row in behind[:limit]])
+    return SubjectPage(tuple(found), len(rows), behind[limit - 1].name if len(behind) > limit else None)
+
+
 def _all_aliases(connection: Connection, ids: Sequence[int] | None) -> dict[int, tuple[str, ...]]:
     """The other names of all subjects, or of those of these row ids, in order."""
-    query = sa.select(*stored_columns(AliasRow)).order_by(AliasRow.name)
-    if ids is not None:
-        query = query.where(AliasRow.subject_id.in_(ids))
+    chosen = [] if ids is None else [AliasRow.subject_id.in_(ids)]
     found: dict[int, tuple[str, ...]] = {}
-    for row in connection.execute(query):
-        require_whole(AliasRow, row)
+    for row in fetch(connection, AliasRow, *chosen, order=AliasRow.name):
         found[row.subject_id] = (*found.get(row.subject_id, ()), row.name)
     return found
 
@@ -291,9 +329,7 @@ def remove_faceless_subjects(connection: Connection, entry: Entry | None = None)
     """Remove `faceless_subjects`; returns how many there were."""
     ids = faceless_subjects(connection)
     if entry is None:
-        for chunk in chunks(ids):
-            connection.execute(sa.delete(SubjectRow).where(SubjectRow.id.in_(chunk)))
-        return len(ids)
+        return delete_in(connection, SubjectRow, SubjectRow.id, ids)
     for key in ids:
         entry.delete(SubjectRow, SubjectRow.id == key, of=key)
     return len(ids)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
-from facesearch.errors import CorruptGalleryError
+from facesearch.errors import CorruptGalleryError, GalleryError
 from facesearch.names import path_text
 from facesearch.store.database import Database
 from facesearch.store.models import active_model, of_active_model
-from facesearch.store.rows import chunks, column_names, require_joined
+from facesearch.store.rows import chunks, column_names, require_joined, select_in
 from facesearch.store.schema import FaceRow, PhotoRow, RejectionRow, SubjectRow, TemplateRow
 from facesearch.store.subjects import has_attributes
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection, Row
 
-    from facesearch.types import Ids, Vectors
+    from facesearch.types import Ids, Vector, Vectors
 
 PACKED = 1 << 22
 """Keys that a database packs into one value: 64 MB on PostgreSQL; in SQLite, which has digits only, 128 MB."""
@@ -53,6 +53,18 @@ class TemplateBlock:
 def checksum(face_id: int, model_row: int, vector: bytes) -> int:
     """CRC-32 over a template's vector and what it belongs to: a flipped bit in either is noticed."""
     return zlib.crc32(vector, zlib.crc32(struct.pack("<qq", face_id, model_row)))
+
+
+def template_values(face_id: int, model_row: int, vector: Vector | bytes) -> dict[str, Any]:
+    """A template as the database keeps it; a vector of bytes is as it keeps vectors."""
+    stored = vector if isinstance(vector, bytes) else np.asarray(vector, "<f4").tobytes()
+    return {
+        "face_id": face_id,
+        "model_id": model_row,
+        "dimension": len(stored) // 4,
+        "vector": stored,
+        "crc": checksum(face_id, model_row, stored),
+    }
 
 
 def is_whole(row: Row[*tuple[Any, ...]], model_row: int) -> bool:
@@ -136,6 +148,28 @@ def describe_templates(connection: Connection, ids: Iterable[int], *, proven: bo
     return found
 
 
+def locate(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """(subject id, photo id) by template id; ids that are gone are missing.
+
+    The rows are not proven again: whoever has a template's id has had them proven when it was found.
+    """
+    query = sa.select(TemplateRow.id, FaceRow.subject_id, FaceRow.photo_id).join(FaceRow)
+    return {row[0]: (row[1], row[2]) for row in select_in(connection, query, TemplateRow.id, set(ids))}
+
+
+def vectors_of(connection: Connection, ids: Sequence[int]) -> Vectors:
+    """Vectors (n, d) float32 of these templates, in their order. Raises `GalleryError` where one is gone or damaged."""
+    active = active_model(connection)
+    if active is None or not ids:
+        return np.empty((0, active[1].dimension if active else 0), np.float32)
+    blocks = list(templates(connection, active[0], active[1].dimension, np.array(ids, np.int64)))
+    rows = {key: vector for block in blocks for key, vector in zip(block.ids.tolist(), block.vectors, strict=True)}
+    try:
+        return np.array([rows[key] for key in ids], np.float32)
+    except KeyError as error:
+        raise GalleryError(f"Template {error} is gone.", "Somebody changed the gallery meanwhile: try again.") from None
+
+
 def all_templates(connection: Connection) -> tuple[Ids, Vectors]:
     """Every template of the active model in order of id: ids (n,) and vectors (n, d), their checksums proven."""
     active = active_model(connection)
@@ -147,12 +181,8 @@ def all_templates(connection: Connection) -> tuple[Ids, Vectors]:
 
 def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, float, float, float]]:
     """The face's box by template id: x1, y1, x2, y2 in pixels of the upright photo."""
-    query = sa.select(TemplateRow.id, FaceRow.box).join(FaceRow, FaceRow.id == TemplateRow.face_id)
-    found: dict[int, tuple[float, float, float, float]] = {}
-    for chunk in chunks(sorted(set(ids))):
-        for row in connection.execute(query.where(TemplateRow.id.in_(chunk))):
-            found[row.id] = struct.unpack("<4f", row.box)
-    return found
+    query = sa.select(TemplateRow.id, FaceRow.box).join(FaceRow)
+    return {row.id: struct.unpack("<4f", row.box) for row in select_in(connection, query, TemplateRow.id, set(ids))}
 
 
 def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:

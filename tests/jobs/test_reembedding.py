@@ -20,7 +20,9 @@ from facesearch.recognition.packs.store import file_sha256
 from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
 from facesearch.store import templates
-from facesearch.store.directory import CropStore, Directory
+from facesearch.store.photos import details_of_subject, find_detail, keep_crop
+from facesearch.store.reembedding import find_gallery_model
+from facesearch.store.templates import locate
 from facesearch.types import SearchResult
 
 Open = Callable[..., FaceSearch]
@@ -131,7 +133,7 @@ def test_photos_that_are_gone_or_changed_are_reported_and_keep_the_switch_from_h
     assert new.identify(whole)[0].best is not None
     outcomes = {outcome.photo: outcome.status.value for outcome in new.enroll(people, faces="largest")}
     assert outcomes[str(changed)] == "enrolled"  # what has no template is looked at again
-    assert change.models.find(new.model.model_id).missing == 2
+    assert new.gallery.read(find_gallery_model, new.model.model_id).missing == 2
 
 
 def test_who_is_enrolled_after_the_switch_is_embedded_before_the_way_back(
@@ -169,7 +171,8 @@ def test_every_face_of_a_photo_gets_its_own_template(
     assert embedded.templates == 3
     new.model_change.activate()
     ids, vectors = new.gallery.read(templates.all_templates)
-    boxes = new.gallery.read(templates.boxes, ids.tolist())
+    (photo,) = new.gallery.read(details_of_subject, "group")
+    boxes = {face.template_id: face.box for face in photo.faces}
     for template in new.encode(tmp_path / "group.jpg"):
         best = int((vectors @ template.vector).argmax())
         assert boxes[int(ids[best])] == pytest.approx(template.face.box.tolist(), abs=1)
@@ -182,13 +185,12 @@ def test_an_upload_is_embedded_from_the_small_picture_that_was_kept(
     engine = reopen(standin_pack)
     photos = [large(people_folder / name / "1.jpg") for name in PEOPLE[:4]]
     outcomes = [engine.enroll_uploads([data], name)[0] for data, name in zip(photos, PEOPLE, strict=False)]
-    directory, crops = Directory(engine.gallery.database), CropStore(engine.gallery.database)
     pictures = [*photos[:2], (scenes_folder / "landscape.jpg").read_bytes()]
     for data, outcome in zip(pictures, outcomes, strict=False):
-        photo_id = directory.locate(outcome.template_ids)[outcome.template_ids[0]][1]
-        photo = directory.photo(photo_id)
+        photo_id = engine.gallery.read(locate, outcome.template_ids)[outcome.template_ids[0]][1]
+        photo = engine.gallery.read(find_detail, photo_id)
         assert photo is not None
-        crops.keep(photo_id, thumbnail(data, photo.faces[0].box))
+        engine.gallery.write(keep_crop, photo_id, thumbnail(data, photo.faces[0].box))
     new = reopen(new_pack)
     found = {outcome.photo: outcome for outcome in new.model_change.reembed()}
     told = [found[each.photo] for each in outcomes]

@@ -15,6 +15,7 @@ from facesearch import FaceSearch
 from facesearch.jobs.reembedding import COMMIT
 from facesearch.recognition.extractor import MOST_WORKERS
 from facesearch.recognition.pipeline import AHEAD
+from facesearch.store.reembedding import gallery_models, lacking_photos
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL.")
 DETECTOR = "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9"
@@ -31,8 +32,9 @@ def run_killed(gallery: Path, pack: Path, kills: int) -> int:
     for left in range(kills, -1, -1):
         with FaceSearch.open(gallery, pack=pack, provider="cpu") as engine:
             model_id = engine.extractor.info.model_id
-            known = {each.info.model_id for each in engine.model_change.models.all()}
-            lacking = engine.model_change.models.lacking(model_id, after=0, limit=10_000) if model_id in known else None
+            known = {each.info.model_id for each in engine.gallery.read(gallery_models)}
+            wanting = {"after": 0, "limit": 10_000}
+            lacking = engine.gallery.read(lacking_photos, model_id, **wanting) if model_id in known else None
             total = engine.model_change.total
         wanted = {str(photo.path) for photo in lacking} if lacking is not None else None
         kill_after = chance.randint(total // (2 * left) + 1, total // left) if left and total > 1 else None

@@ -19,7 +19,7 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.search.mirror import IndexMirror
 from facesearch.store import people, templates
-from facesearch.store.revisions import read_revision
+from facesearch.store.database import read_revision
 from facesearch.types import IndexKind
 from tests.index.test_cache_file import mutate
 from tests.store.makers import DIMENSION, MODEL, best, enroll, found_subject, make_gallery, unit, units
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from facesearch.store.revisions import Revision
+    from facesearch.store.database import Revision
     from facesearch.types import Ids, Vectors
 
 PEOPLE = 12

@@ -10,8 +10,8 @@ import pytest
 from facesearch.search.gallery import Gallery
 from facesearch.store import models, people, templates
 from facesearch.store.changes import Effect
+from facesearch.store.database import Revision
 from facesearch.store.location import DatabaseUrl
-from facesearch.store.revisions import Revision
 from tests.search.walking import Walk
 from tests.store.makers import OTHER_MODEL, enroll, found_subject, units
 

@@ -14,7 +14,8 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.search.mirror import IndexMirror
 from facesearch.store import people, templates
-from facesearch.store.revisions import read_revision, renew_token, touched_since
+from facesearch.store.database import read_revision, touched_since
+from facesearch.store.models import renew_token
 from facesearch.store.sqlite import DATABASE_NAME, OUTSIDE, SqliteDatabase, create_database_file
 from facesearch.types import IndexKind
 from tests.search.walking import Walk
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from facesearch.store.database import Database
-    from facesearch.store.revisions import Revision
+    from facesearch.store.database import Database, Revision
 
 MOST = 4096 + 1024
 """Changes that are ever kept."""

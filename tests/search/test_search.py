@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from facesearch.store.changes import NewPhoto
     from facesearch.store.location import Location
-    from facesearch.store.photos import NewPhoto
     from facesearch.types import Candidate, Ids, Vector, Vectors
 
 pytestmark = pytest.mark.both_databases

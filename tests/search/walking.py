@@ -15,7 +15,7 @@ from facesearch.index.cache_file import CacheFile
 from facesearch.search.mirror import TrackedIndex
 from facesearch.store import models, templates
 from facesearch.store.changes import Effect
-from facesearch.store.revisions import read_revision
+from facesearch.store.database import read_revision
 from facesearch.store.schema import TemplateRow
 from facesearch.types import IndexKind
 from tests.store.makers import DIMENSION, MODEL, enroll, units

@@ -24,7 +24,7 @@ from facesearch import (
 from facesearch.client import Client
 from facesearch.server.options import ServerOptions
 from facesearch.store import audit, people, photos, templates
-from facesearch.store.keys import KeyStore
+from facesearch.store.keys import create_key
 from tests.server.conftest import serve_on_socket
 from tests.server.test_report import evaluate_something, put_calibration_in_force
 
@@ -175,7 +175,7 @@ def test_errors_are_the_engines(client: Client, scenes_folder: Path, people_fold
 
 
 def test_a_key_is_sent(engine: FaceSearch) -> None:
-    key = KeyStore(engine.gallery.database).create("client", ["read"])
+    key = engine.gallery.write(create_key, "client", ["read"])
     with serve_on_socket(engine) as url:
         with Client(url, key=key) as client:
             assert client.describe()["scopes"] == ["read"]

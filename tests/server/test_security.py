@@ -14,9 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from facesearch import ConfigError, FaceSearch
+from facesearch.search.gallery import Gallery
 from facesearch.server.app import create_app
 from facesearch.server.options import MAX_PHOTOS, ServerOptions
-from facesearch.store.keys import KeyStore, hash_key
+from facesearch.store.keys import create_key, hash_key, revoke_key
 from facesearch.store.schema import ApiKeyRow, AuditRow
 from tests.server.conftest import serve_here, serve_on_socket
 from tests.server.test_probes import photos
@@ -35,12 +36,12 @@ def with_key(key: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def keys(engine: FaceSearch) -> KeyStore:
-    return KeyStore(engine.gallery.database)
+def keys(engine: FaceSearch) -> Gallery:
+    return engine.gallery
 
 
-def test_a_key_does_what_its_scopes_say(engine: FaceSearch, keys: KeyStore, people_folder: Path) -> None:
-    reader, enroller = keys.create("reader", ["read"]), keys.create("enroller", ["enroll"])
+def test_a_key_does_what_its_scopes_say(engine: FaceSearch, keys: Gallery, people_folder: Path) -> None:
+    reader, enroller = keys.write(create_key, "reader", ["read"]), keys.write(create_key, "enroller", ["enroll"])
     photo = photos(people_folder / "Mira Quill" / "1.jpg")
     with serve_here(engine) as api:
         assert refusal(api.get("/v1/info")) == (401, "unauthorized")
@@ -61,9 +62,12 @@ def test_a_key_does_what_its_scopes_say(engine: FaceSearch, keys: KeyStore, peop
     assert actors == ["key:enroller"]
 
 
-def test_undoing_takes_the_scope_of_what_is_undone(engine: FaceSearch, keys: KeyStore, people_folder: Path) -> None:
-    reader, enroller = keys.create("reader", ["read"]), keys.create("enroller", ["read", "enroll"])
-    remover = keys.create("remover", ["read", "enroll", "delete"])
+def test_undoing_takes_the_scope_of_what_is_undone(engine: FaceSearch, keys: Gallery, people_folder: Path) -> None:
+    reader, enroller = (
+        keys.write(create_key, "reader", ["read"]),
+        keys.write(create_key, "enroller", ["read", "enroll"]),
+    )
+    remover = keys.write(create_key, "remover", ["read", "enroll", "delete"])
     ask, change, remove = with_key(reader), with_key(enroller), with_key(remover)
     photo = photos(people_folder / "Mira Quill" / "1.jpg")
     with serve_here(engine) as api:
@@ -85,39 +89,39 @@ def test_undoing_takes_the_scope_of_what_is_undone(engine: FaceSearch, keys: Key
 
 
 def test_a_revoked_key_stops_working_and_the_server_does_not_open_up(
-    engine: FaceSearch, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+    engine: FaceSearch, keys: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facesearch.server.security.SECONDS", 0.0)
-    key = keys.create("only", ["read"])
+    key = keys.write(create_key, "only", ["read"])
     with serve_here(engine) as api:
         assert api.get("/v1/info", headers=with_key(key)).status_code == 200
-        keys.revoke("only")
+        keys.write(revoke_key, "only")
         assert refusal(api.get("/v1/info", headers=with_key(key))) == (401, "unauthorized")
         assert refusal(api.get("/v1/info")) == (401, "unauthorized")
 
 
 def test_the_first_key_closes_a_server_that_runs(
-    engine: FaceSearch, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+    engine: FaceSearch, keys: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facesearch.server.security.SECONDS", 0.0)
     with serve_here(engine) as api:
         assert api.get("/v1/info").status_code == 200
-        keys.create("first", ["read"])
+        keys.write(create_key, "first", ["read"])
         assert refusal(api.get("/v1/info")) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
-def test_an_address_others_reach_needs_a_key(engine: FaceSearch, keys: KeyStore, host: str) -> None:
+def test_an_address_others_reach_needs_a_key(engine: FaceSearch, keys: Gallery, host: str) -> None:
     with pytest.raises(ConfigError, match="without a key") as caught:
         create_app(engine, ServerOptions(host=host))
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("facesearch keys create")
-    keys.create("one", ["read"])
+    keys.write(create_key, "one", ["read"])
     create_app(engine, ServerOptions(host=host)).state.facesearch.batcher.close()
 
 
-def test_a_key_is_random_and_only_its_hash_is_kept(engine: FaceSearch, keys: KeyStore) -> None:
-    key, other = keys.create("a", ["read"]), keys.create("b", ["read"])
+def test_a_key_is_random_and_only_its_hash_is_kept(engine: FaceSearch, keys: Gallery) -> None:
+    key, other = keys.write(create_key, "a", ["read"]), keys.write(create_key, "b", ["read"])
     assert key != other
     assert len(key) >= 4 + 43  # 256 bits in base64
     with engine.gallery.database.read() as connection:
@@ -128,9 +132,9 @@ def test_a_key_is_random_and_only_its_hash_is_kept(engine: FaceSearch, keys: Key
 
 
 @pytest.mark.parametrize(("name", "scopes"), [("a b", ["read"]), ("", ["read"]), ("a", []), ("a", ["root"])])
-def test_a_key_needs_a_plain_name_and_known_scopes(keys: KeyStore, name: str, scopes: list[str]) -> None:
+def test_a_key_needs_a_plain_name_and_known_scopes(keys: Gallery, name: str, scopes: list[str]) -> None:
     with pytest.raises(ConfigError):
-        keys.create(name, scopes)
+        keys.write(create_key, name, scopes)
 
 
 def test_every_answer_carries_the_headers_that_keep_browsers_safe(read_only: httpx.Client) -> None:

@@ -32,7 +32,7 @@ def make(folder: Path, count: int) -> None:
     """`count` photos with a template each, every four of one person."""
     with Gallery.open(folder, create=True) as gallery:
         model = ModelInfo("model-a", "a-pack", DIMENSION, "d" * 64, "e" * 64, {"det_size": "640"})
-        gallery.change(lambda connection: bind_model(gallery.database, connection, model))
+        gallery.change(bind_model, model)
         for start in range(1, count + 1, MADE_AT_ONCE):
             with gallery.database.write() as connection:
                 put(connection, range(start, min(start + MADE_AT_ONCE, count + 1)))

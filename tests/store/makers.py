@@ -10,8 +10,9 @@ import numpy as np
 
 from facesearch.search.gallery import Gallery
 from facesearch.store import photos as stored_photos
+from facesearch.store.changes import MovedPhoto, NewPhoto
 from facesearch.store.decisions import RefusedPhoto, StoredRejection
-from facesearch.store.photos import MovedPhoto, NewPhoto, PhotoFile
+from facesearch.store.photos import PhotoFile
 from facesearch.store.sqlite import SqliteDatabase
 from facesearch.types import Face, ModelInfo, Quality, Reason, Rejection, Template
 

@@ -18,7 +18,7 @@ from facesearch.store import audit, erasure, models, people, subjects, undo
 from facesearch.store import photos as stored_photos
 from facesearch.store.backups import restore_backup, write_backup
 from facesearch.store.erasure_list import ERASURE_LIST_NAME, ErasedEntries
-from facesearch.store.keys import KeyStore
+from facesearch.store.keys import create_key
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import MODEL, ROOT, commit, enroll, found_subject, make_gallery, new_photo, unit
 
@@ -44,7 +44,7 @@ def faults(folder: Path) -> list[str]:
 def test_a_backup_brings_everything_back(gallery: Gallery, tmp_path: Path) -> None:
     fill(gallery)
     gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
-    KeyStore(gallery.database).create("door", ["read"])
+    gallery.write(create_key, "door", ["read"])
     size = write_backup(gallery, tmp_path / "b")
     assert size == (tmp_path / "b").stat().st_size
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600

@@ -26,7 +26,7 @@ from facesearch.errors import (
 )
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery, new_gallery
-from facesearch.store import audit, erasure, models, subjects
+from facesearch.store import audit, erasure, models, reembedding, subjects
 from facesearch.store import decisions as stored_decisions
 from facesearch.store import people as stored_people
 from facesearch.store import photos as stored_photos
@@ -35,13 +35,11 @@ from facesearch.store.bundle.file import ERASED, MANIFEST, SIGNATURE, BundleRead
 from facesearch.store.bundle.reading import read_bundle
 from facesearch.store.bundle.tables import BY_NAME, TABLES, template_columns, to_arrow
 from facesearch.store.bundle.writing import write_bundle
-from facesearch.store.directory import CropStore
+from facesearch.store.changes import NewPhoto
 from facesearch.store.erasure_list import ERASURE_LIST_NAME
 from facesearch.store.location import DatabaseUrl, Location
 from facesearch.store.opening import has_gallery
-from facesearch.store.photos import NewPhoto
 from facesearch.store.postgres import PostgresDatabase
-from facesearch.store.reembedding import GalleryModels
 from facesearch.store.schema import TemplateRow
 from facesearch.store.templates import checksum
 from facesearch.types import Candidate
@@ -95,9 +93,8 @@ def fill(gallery: Gallery) -> None:
     commit(gallery, [new_photo("Cleo", "4.jpg", [unit(4), unit(5)], {"team": "a"}, content=4)])
     commit(gallery, [moved_photo(gallery, "3.jpg", odd, "Ben"), refused_photo("blurred.jpg")])
     gallery.write(models.put_calibration, {"threshold": 0.5}, MODEL)
-    CropStore(gallery.database).keep(
-        gallery.read(stored_photos.photos_of_subject, "Ada")[0].photo_id, b"\xff\xd8a picture"
-    )
+    (photo, *_) = gallery.read(stored_photos.photos_of_subject, "Ada")
+    gallery.write(stored_photos.keep_crop, photo.photo_id, b"\xff\xd8a picture")
     gallery.remove(
         erasure.erase_subjects,
         gallery.erasure_list,
@@ -122,9 +119,9 @@ def other(tmp_path: Path) -> Gallery:
 
 
 def test_an_empty_gallery_takes_everything_over_as_it_was(people: Gallery, other: Gallery, tmp_path: Path) -> None:
-    GalleryModels(people).add(OTHER_MODEL)
-    (photo, *_) = GalleryModels(people).lacking("model-b", after=0, limit=1)
-    GalleryModels(people).add_templates("model-b", [(photo.faces[0].face_id, unit(40))])
+    people.write(reembedding.add_model, OTHER_MODEL)
+    (photo, *_) = people.read(reembedding.lacking_photos, "model-b", after=0, limit=1)
+    people.change(reembedding.add_templates, "model-b", [(photo.faces[0].face_id, unit(40))])
     counts = write_bundle(people, tmp_path / "b", crops=True)
     assert (counts["subjects"], counts["photos"], counts["templates"]) == (3, 4, 6)
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
@@ -228,7 +225,7 @@ def test_a_bundle_of_other_people_is_added_to_those_there_are(people: Gallery, o
         assert other.read(stored_people.find, "Ada").attributes == {"team": "a", "é": "ü"}
         assert other.read(stored_decisions.find_rejections, [ROOT / "blurred.jpg"]) == {}
         assert (
-            CropStore(other.database).find(other.read(stored_photos.photos_of_subject, "Ada")[0].photo_id)
+            other.read(stored_photos.find_crop, other.read(stored_photos.photos_of_subject, "Ada")[0].photo_id)
             == b"\xff\xd8a picture"
         )
         assert all(finding.ok for finding in check_gallery(other))
@@ -308,7 +305,7 @@ def test_templates_of_the_model_before_come_along(people: Gallery, other: Galler
         other.adopt(MODEL)
         enroll(other, "Dan", 6)
         read_bundle(other, tmp_path / "b")
-        found = {each.info.model_id: (each.active, each.templates) for each in GalleryModels(other).all()}
+        found = {each.info.model_id: (each.active, each.templates) for each in other.read(reembedding.gallery_models)}
         assert found == {"model-a": (True, 6), "model-w": (False, 5)}
         assert all(finding.ok for finding in check_gallery(other))
 

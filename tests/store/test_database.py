@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
 from facesearch.search.gallery import Gallery
 from facesearch.store import models, people, sqlite, subjects, templates
+from facesearch.store.database import Revision, read_revision, touched_since
 from facesearch.store.drivers import has_safe_wal
-from facesearch.store.revisions import Revision, read_revision, renew_token, touched_since
+from facesearch.store.models import renew_token
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase
 from tests.store.makers import commit, enroll, found_subject, make_gallery, new_photo, sqlite_of, unit
 

@@ -17,7 +17,6 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import decisions, erasure
 from facesearch.store import photos as stored_photos
-from facesearch.store.directory import CropStore
 from facesearch.store.erasure_list import ERASURE_LIST_NAME
 from facesearch.store.rows import checksum_of
 from facesearch.store.schema import AuditRow
@@ -113,7 +112,7 @@ def test_photos_of_others_stay_without_the_picture_of_the_face(gallery: Gallery,
     with gallery.database.write() as connection:  # bob's second face is in anna's photo
         connection.exec_driver_sql("UPDATE faces SET photo_id = ?, crc = crc WHERE subject_id = 2", (photo.photo_id,))
     crop = os.urandom(9000)
-    CropStore(gallery.database).keep(photo.photo_id, crop)
+    gallery.write(stored_photos.keep_crop, photo.photo_id, crop)
     erased = gallery.remove(erasure.erase_subjects, gallery.erasure_list, ["anna"])
     gallery.database.checkpoint()
     assert (erased.photos, erased.photos_of_others) == (0, 1)
@@ -121,7 +120,7 @@ def test_photos_of_others_stay_without_the_picture_of_the_face(gallery: Gallery,
     assert len(erased.traces.crops) == 9
     (found,) = {sum(each.hits) for each in scan_files([folder], [erased.traces.crops])}
     assert found == 0
-    assert CropStore(gallery.database).find(photo.photo_id) is None
+    assert gallery.read(stored_photos.find_crop, photo.photo_id) is None
 
 
 @pytest.mark.needs("unicode_names")

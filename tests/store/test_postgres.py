@@ -27,11 +27,12 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import audit, models, people, postgres, subjects, templates
 from facesearch.store.backups import write_backup
-from facesearch.store.database import SCHEMA_VERSION, migrations_folder, run_migrations
+from facesearch.store.changes import Effect, NewPhoto, apply_changes
+from facesearch.store.database import SCHEMA_VERSION, migrations_folder, read_revision, run_migrations
 from facesearch.store.drivers import sqlite_module
+from facesearch.store.journal import ENROLL, Entry
 from facesearch.store.location import DatabaseUrl, parse_location
 from facesearch.store.opening import upgrade_gallery
-from facesearch.store.revisions import read_revision
 from facesearch.store.rows import Base
 from facesearch.store.sqlite import DATABASE_NAME
 from tests.store.makers import enroll, found_subject, make_gallery, new_photo, unit
@@ -73,15 +74,14 @@ def test_a_face_of_somebody_who_is_being_removed_is_enrolled_as_a_new_person(gal
     assert gallery.read(people.find, "anna").templates == 1
 
 
+def enroll_within(connection: Connection, photo: NewPhoto) -> None:
+    apply_changes(connection, [photo], models.active_model(connection), Effect(), Entry(connection, ENROLL))
+
+
 def test_removing_somebody_removes_the_face_that_was_being_enrolled(gallery: Gallery, second: Gallery) -> None:
     enroll(gallery, "anna", 1)
     with gallery.database.write() as connection:
-        from facesearch.store import models, photos
-
-        row = models.active_model(connection)
-        assert row is not None
-        key = subjects.require_subject(connection, "anna")
-        photos.insert_photos(connection, [new_photo("anna", "2.jpg", [unit(2)], content=2)], [key], row[0])
+        enroll_within(connection, new_photo("anna", "2.jpg", [unit(2)], content=2))
         thread = in_a_thread(lambda: second.remove(people.remove, "anna"))
         thread.join(0.3)
         assert thread.is_alive()
@@ -111,12 +111,7 @@ def test_two_who_enroll_the_same_name_at_once_enroll_one_person(gallery: Gallery
 def test_writers_of_different_people_do_not_wait_for_each_other(gallery: Gallery, second: Gallery) -> None:
     enroll(gallery, "carl", 3)  # the first face binds the gallery to its model, alone
     with gallery.database.write() as connection:
-        from facesearch.store import models, photos
-
-        row = models.active_model(connection)
-        assert row is not None
-        (key,) = subjects.ensure_subjects(connection, ["anna"])
-        photos.insert_photos(connection, [new_photo("anna", "1.jpg", [unit(1)])], [key], row[0])
+        enroll_within(connection, new_photo("anna", "1.jpg", [unit(1)]))
         enroll(second, "bob", 2)  # would wait for ever for a token of one row
         assert found_subject(second, 1) is None
     assert found_subject(gallery, 1) == found_subject(second, 1) == "anna"

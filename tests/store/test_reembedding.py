@@ -9,13 +9,11 @@ import pytest
 from facesearch.errors import GalleryError, ModelMismatchError
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.store import erasure, models, templates
+from facesearch.store import erasure, models, reembedding, templates
 from facesearch.store import people as stored_people
 from facesearch.store import photos as stored_photos
 from facesearch.store import subjects as stored_subjects
-from facesearch.store.directory import Directory
 from facesearch.store.location import Location
-from facesearch.store.reembedding import GalleryModels
 from facesearch.types import Candidate, ModelInfo, Vector
 from tests.store.makers import MODEL, ROOT, commit, enroll, new_photo, unit, units
 
@@ -28,15 +26,14 @@ def wide(seed: int) -> Vector:
     return unit(seed, WIDE.dimension)
 
 
-def embed_all(gallery: Gallery, *, but: int | None = None) -> GalleryModels:
+def embed_all(gallery: Gallery, *, but: int | None = None) -> None:
     """Give every face the vector `wide(its photo's name)` of `WIDE`."""
-    known = GalleryModels(gallery)
-    known.add(WIDE)
-    for photo in known.lacking(WIDE.model_id, after=0, limit=1000):
+    gallery.write(reembedding.add_model, WIDE)
+    for photo in gallery.read(reembedding.lacking_photos, WIDE.model_id, after=0, limit=1000):
         seed = int(photo.path.stem)
         if seed != but:
-            known.add_templates(WIDE.model_id, [(face.face_id, wide(seed)) for face in photo.faces])
-    return known
+            pairs = [(face.face_id, wide(seed)) for face in photo.faces]
+            gallery.change(reembedding.add_templates, WIDE.model_id, pairs)
 
 
 def search_all(gallery: Gallery) -> list[tuple[Candidate, ...]]:
@@ -53,19 +50,19 @@ def people(gallery: Gallery) -> Gallery:
 
 def test_templates_of_another_model_change_nothing_until_they_are_activated(people: Gallery) -> None:
     found, subjects = search_all(people), people.read(stored_subjects.list_subjects)
-    listed, counts = Directory(people.database).photos("Ada"), people.read(templates.counts)
+    listed, counts = people.read(stored_photos.details_of_subject, "Ada"), people.read(templates.counts)
     enrolled = people.read(stored_photos.find_photos, [ROOT / "1.jpg"])
-    known = embed_all(people)
+    embed_all(people)
     assert search_all(people) == found
     assert (people.read(stored_subjects.list_subjects), people.read(templates.counts)) == (subjects, counts)
-    assert (Directory(people.database).photos("Ada"), people.read(stored_photos.find_photos, [ROOT / "1.jpg"])) == (
-        listed,
-        enrolled,
-    )
+    assert people.read(stored_photos.details_of_subject, "Ada") == listed
+    assert people.read(stored_photos.find_photos, [ROOT / "1.jpg"]) == enrolled
     assert [*people.read(stored_photos.photos_of_contents, {enrolled[ROOT / "1.jpg"].file.sha256}).values()] == [
         [*enrolled.values()]
     ]
-    assert [(each.info, each.active, each.templates, each.missing) for each in known.all()] == [
+    assert [
+        (each.info, each.active, each.templates, each.missing) for each in people.read(reembedding.gallery_models)
+    ] == [
         (MODEL, True, 5, 0),
         (WIDE, False, 5, 0),
     ]
@@ -75,10 +72,10 @@ def test_templates_of_another_model_change_nothing_until_they_are_activated(peop
 def test_activating_and_rolling_back_leave_searches_exactly_as_before(people: Gallery, place: Location) -> None:
     people.write(models.put_calibration, {"threshold": 0.5}, MODEL)
     found = search_all(people)
-    known = embed_all(people)
+    embed_all(people)
     with Gallery.open(place) as other:  # of another process, with an index of its own
         assert search_all(other) == found
-        assert known.activate(WIDE.model_id) == MODEL.model_id
+        assert reembedding.activate(people, WIDE.model_id) == MODEL.model_id
         for each in (people, other):
             (candidates,) = each.search(wide(3)[None], 2)
             assert candidates[0].subject == "Ben"
@@ -86,20 +83,20 @@ def test_activating_and_rolling_back_leave_searches_exactly_as_before(people: Ga
             assert each.read(models.calibration) is None
             with pytest.raises(GalleryError):
                 each.search(unit(3)[None], 2)
-        assert known.previous() == MODEL.model_id
-        known.activate(known.previous())
+        assert people.read(reembedding.previous_model) == MODEL.model_id
+        reembedding.activate(people, people.read(reembedding.previous_model))
         assert search_all(people) == search_all(other) == found
         assert people.read(models.calibration) == {"threshold": 0.5}
-    assert known.previous() == WIDE.model_id  # back and forth
+    assert people.read(reembedding.previous_model) == WIDE.model_id  # back and forth
     assert all(finding.ok for finding in check_gallery(people))
 
 
 def test_an_enrolment_that_a_switch_overtakes_is_refused(people: Gallery, place: Location) -> None:
-    known = embed_all(people)
+    embed_all(people)
     search_all(people)
     with Gallery.open(place) as other:
         search_all(other)
-        known.activate(WIDE.model_id)
+        reembedding.activate(people, WIDE.model_id)
         with pytest.raises(ModelMismatchError):
             enroll(other, "Dan", 6)
         other.remove(stored_people.remove, "Ben")  # by an index that is still of the old model
@@ -107,67 +104,65 @@ def test_an_enrolment_that_a_switch_overtakes_is_refused(people: Gallery, place:
 
 
 def test_no_switch_loses_a_face_unless_told_to(people: Gallery) -> None:
-    known = embed_all(people, but=3)
+    embed_all(people, but=3)
     with pytest.raises(GalleryError, match="1 enrolled faces have no template"):
-        known.activate(WIDE.model_id)
+        reembedding.activate(people, WIDE.model_id)
     assert people.model() == MODEL
-    known.activate(WIDE.model_id, allow_missing=True)
+    reembedding.activate(people, WIDE.model_id, allow_missing=True)
     details = [finding.detail for finding in check_gallery(people) if finding.subject == "models"]
     assert any("1 faces have no template of it" in detail for detail in details)
     assert people.read(stored_photos.find_photos, [ROOT / "3.jpg"]) == {}  # so that `enroll` looks at it again
     assert [photo.template_ids for photo in people.read(stored_photos.photos_of_subject, "Ben")] == [()]
-    assert [face.template_id for face in Directory(people.database).photos("Ben")[0].faces] == [None]
+    assert [face.template_id for face in people.read(stored_photos.details_of_subject, "Ben")[0].faces] == [None]
     with pytest.raises(GalleryError, match="would go with it"):
-        known.retire(MODEL.model_id)
-    assert known.retire(MODEL.model_id, allow_missing=True).subjects == 1
+        reembedding.retire(people, MODEL.model_id)
+    assert reembedding.retire(people, MODEL.model_id, allow_missing=True).subjects == 1
     assert [subject.name for subject in people.read(stored_subjects.list_subjects)] == ["Ada", "Cleo"]
     assert all(finding.ok for finding in check_gallery(people))
 
 
 def test_who_is_enrolled_meanwhile_is_embedded_before_the_switch(people: Gallery) -> None:
-    known = embed_all(people)
+    embed_all(people)
     enroll(people, "Dan", 6)
     with pytest.raises(GalleryError):
-        known.activate(WIDE.model_id)
+        reembedding.activate(people, WIDE.model_id)
     embed_all(people)
-    known.activate(WIDE.model_id)
-    assert known.find(WIDE.model_id).templates == 6
+    reembedding.activate(people, WIDE.model_id)
+    assert people.read(reembedding.find_gallery_model, WIDE.model_id).templates == 6
 
 
 def test_a_retired_model_leaves_no_vector_in_any_file(people: Gallery) -> None:
     vectors = [unit(seed).tobytes() for seed in range(1, 6)]
     search_all(people)
     people.mirror.save()
-    known = embed_all(people)
+    embed_all(people)
     with pytest.raises(GalleryError, match="in use"):
-        known.retire(MODEL.model_id)
-    known.activate(WIDE.model_id)
-    assert known.retire(MODEL.model_id).templates == 5
+        reembedding.retire(people, MODEL.model_id)
+    reembedding.activate(people, WIDE.model_id)
+    assert reembedding.retire(people, MODEL.model_id).templates == 5
     files = [path.read_bytes() for path in people.folder.iterdir()]
     assert wide(1).tobytes() in b"".join(files) or not people.database.owns_folder
     assert not [vector for vector in vectors for data in files if vector in data]
     with pytest.raises(GalleryError, match="no model to roll back to"):
-        known.previous()
+        people.read(reembedding.previous_model)
     with pytest.raises(GalleryError):
-        known.activate(MODEL.model_id)
+        reembedding.activate(people, MODEL.model_id)
 
 
 def test_templates_come_once_and_only_to_faces_that_are_there(people: Gallery) -> None:
-    known = GalleryModels(people)
-    known.add(WIDE)
-    known.add(WIDE)
-    photos = known.lacking(WIDE.model_id, after=0, limit=2)
+    people.write(reembedding.add_model, WIDE)
+    people.write(reembedding.add_model, WIDE)
+    photos = people.read(reembedding.lacking_photos, WIDE.model_id, after=0, limit=2)
     assert [photo.path for photo in photos] == [ROOT / "1.jpg", ROOT / "2.jpg"]
     faces = [face.face_id for photo in photos for face in photo.faces]
     people.remove(stored_people.remove_photos, [ROOT / "2.jpg"])
     pairs = [(face, wide(9)) for face in faces]
-    assert [known.add_templates(WIDE.model_id, pairs) for _ in range(2)] == [1, 0]
-    assert known.lacking(WIDE.model_id, after=0, limit=1)[0].path == ROOT / "3.jpg"
-    assert known.lacking(WIDE.model_id, after=photos[-1].photo_id + 3, limit=1) == []
+    assert [people.change(reembedding.add_templates, WIDE.model_id, pairs) for _ in range(2)] == [1, 0]
+    assert people.read(reembedding.lacking_photos, WIDE.model_id, after=0, limit=1)[0].path == ROOT / "3.jpg"
+    assert people.read(reembedding.lacking_photos, WIDE.model_id, after=photos[-1].photo_id + 3, limit=1) == []
+    (photo,) = people.read(reembedding.lacking_photos, WIDE.model_id, after=0, limit=1)
     with pytest.raises(GalleryError):
-        known.add_templates(
-            WIDE.model_id, [(known.lacking(WIDE.model_id, after=0, limit=1)[0].faces[0].face_id, unit(1))]
-        )
+        people.change(reembedding.add_templates, WIDE.model_id, [(photo.faces[0].face_id, unit(1))])
 
 
 def test_a_person_goes_with_the_templates_of_all_models(people: Gallery) -> None:
@@ -177,10 +172,10 @@ def test_a_person_goes_with_the_templates_of_all_models(people: Gallery) -> None
     assert erased.templates == 4
     assert set(erased.traces.vectors) == {each.tobytes() for each in (unit(7), unit(8), wide(7))}
     people.remove(stored_people.remove, "Ada")
-    assert {each.templates for each in GalleryModels(people).all()} == {3}
+    assert {each.templates for each in people.read(reembedding.gallery_models)} == {3}
     assert all(finding.ok for finding in check_gallery(people))
 
 
 def test_an_empty_gallery_has_nothing_to_embed(folder: Path) -> None:
     with Gallery.open(folder, create=True) as gallery, pytest.raises(GalleryError, match="empty"):
-        GalleryModels(gallery).add(WIDE)
+        gallery.write(reembedding.add_model, WIDE)

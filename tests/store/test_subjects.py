@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
 from facesearch.store import decisions, people, photos, sqlite, subjects
-from facesearch.store.photos import MovedPhoto
+from facesearch.store.changes import MovedPhoto
 from facesearch.store.subjects import clean_name
 from facesearch.types import Reason
 from tests.store.makers import ROOT, commit, enroll, found_subject, make_gallery, refused_photo, unit

@@ -208,7 +208,7 @@ class Import:
             key = known.row if known else self._insert("models", [{**row, "active": 0}])[0]
             self._models[row["id"]] = (key, row["dimension"], bool(row["active"]))
             if row["active"] and stored is None:
-                models.bind_row(self._database, self._connection, key)
+                models.bind_row(self._connection, key)
         if sum(active for *_, active in self._models.values()) != 1:
             raise ValueError("it has no active model")
 

@@ -8,9 +8,9 @@ import pytest
 
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
+from facesearch.store import reembedding
 from facesearch.store.bundle.reading import read_bundle
 from facesearch.store.bundle.writing import write_bundle
-from facesearch.store.reembedding import GalleryModels
 from tests.search.vector_databases.conftest import Place
 from tests.store.makers import MODEL, enroll, found_subject, make_gallery
 from tests.store.test_reembedding import WIDE, embed_all, wide
@@ -25,16 +25,16 @@ def people(gallery: Gallery) -> None:
 
 def test_a_model_comes_into_use_and_goes(place: Place) -> None:
     with place.make(people) as gallery:
-        known: GalleryModels = embed_all(gallery)
+        embed_all(gallery)
         assert found_subject(gallery, 3) == "3"
-        known.activate(WIDE.model_id)
+        reembedding.activate(gallery, WIDE.model_id)
         (candidates,) = gallery.search(wide(3)[None], 1)
         assert (candidates[0].subject, len(candidates)) == ("3", 2)
         assert candidates[0].score == pytest.approx(1)
-        known.activate(MODEL.model_id)
+        reembedding.activate(gallery, MODEL.model_id)
         assert found_subject(gallery, 3) == "3"
-        known.activate(WIDE.model_id)
-        assert known.retire(MODEL.model_id).templates == 5
+        reembedding.activate(gallery, WIDE.model_id)
+        assert reembedding.retire(gallery, MODEL.model_id).templates == 5
         (candidates,) = gallery.search(wide(4)[None], 1)
         assert candidates[0].subject == "4"
         assert "wait" not in gallery.describe_index()  # the engine was told at once

@@ -11,7 +11,7 @@ from PIL import Image
 
 from facesearch import FaceSearch
 from facesearch.store import templates
-from facesearch.store.directory import Directory
+from facesearch.store.photos import details_of_subject
 from tests.server.page.conftest import Open, Tab, serving
 
 
@@ -86,7 +86,8 @@ def test_a_folder_is_planned_enrolled_and_its_refusals_mended(
         "photos": 8,
         "templates": 8,
     }
-    (of_group,) = [each for each in Directory(engine.gallery.database).photos("Kofi Ember") if each.width > each.height]
+    photos = engine.gallery.read(details_of_subject, "Kofi Ember")
+    (of_group,) = [each for each in photos if each.width > each.height]
     left, _, right, _ = of_group.faces[0].box
     assert (left + right) / 2 > 0.8 * of_group.width, "not the face on the right, which was chosen"
     kofi = engine.identify(people_folder / "Kofi Ember" / "4.jpg")[0]

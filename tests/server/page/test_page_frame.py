@@ -15,7 +15,7 @@ from facesearch.errors import FaceSearchError, PhotoError
 from facesearch.server.app import PAGE
 from facesearch.server.options import ServerOptions
 from facesearch.store import people as stored_people
-from facesearch.store.keys import KeyStore
+from facesearch.store.keys import create_key
 from facesearch.types import Reason
 from tests.server.page.conftest import Open, Tab, serving
 from tests.server.test_report import evaluate_something, put_calibration_in_force
@@ -180,8 +180,7 @@ def test_an_evaluation_that_cannot_be_read_leaves_the_rest_of_the_report(still: 
 
 
 def test_a_key_is_asked_for_only_where_the_server_wants_one(engine: FaceSearch, open_tab: Open) -> None:
-    keys = KeyStore(engine.gallery.database)
-    reader = keys.create("reader", ["read"])
+    reader = engine.gallery.write(create_key, "reader", ["read"])
     with serving(engine, ServerOptions(thumbnails=True, require_key=True)) as url:
         tab = open_tab(url)
         page = tab.page
@@ -209,7 +208,7 @@ def test_a_key_is_asked_for_only_where_the_server_wants_one(engine: FaceSearch, 
 
 
 def test_a_dismissed_key_leaves_an_error_that_can_be_retried(engine: FaceSearch, open_tab: Open) -> None:
-    key = KeyStore(engine.gallery.database).create("reader", ["read"])
+    key = engine.gallery.write(create_key, "reader", ["read"])
     with serving(engine) as url:
         page = open_tab(url).page
         page.goto(f"{url}/#/report")

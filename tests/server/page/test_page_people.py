@@ -10,7 +10,7 @@ import pytest
 
 from facesearch import FaceSearch
 from facesearch.store import templates
-from facesearch.store.photos import NewPhoto
+from facesearch.store.changes import NewPhoto
 from tests.server.page.conftest import Open, Tab, serving
 from tests.store.makers import commit, photo_file, template, units
 
