@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facesearch.jobs.planning import LOOKUP, Batch, Planner, Todo, groups_of, stored_outcome
+from facesearch.jobs.knowledge import Knowledge, Todo
+from facesearch.jobs.planning import LOOKUP, Batch, Planner, groups_of, stored_outcome
 from facesearch.names import path_text
 from facesearch.recognition.quality import ENROLL_LIMITS, FaceChoice, FacePolicy, Limits
 from facesearch.store import decisions, journal, people, subjects
@@ -69,13 +70,11 @@ class Enrolment:
         self._gallery = gallery
         self._extractor = extractor
         self._options = options
-        self._planner = Planner(
-            gallery,
-            options.fingerprint(extractor.info.settings),
-            strict=options.strict,
-            bring_back_erased=options.bring_back_erased,
-            bring_back_removed=options.bring_back_removed,
+        self._knows = Knowledge(
+            gallery, bring_back_erased=options.bring_back_erased, bring_back_removed=options.bring_back_removed
         )
+        policy = options.fingerprint(extractor.info.settings)
+        self._planner = Planner(gallery, self._knows, policy, strict=options.strict)
         self._pending: list[tuple[str, Template, Path]] = []
         """Templates of the batch under way, which the index does not know yet, with their subjects and photos."""
         self._run: int | None = None
@@ -137,10 +136,12 @@ class Enrolment:
 
     def _embed(self, todos: Sequence[Todo]) -> Iterator[EnrollOutcome]:
         options = self._options
-        photos = self._extractor.extract_many(todos, _load, policy=options.faces, limits=options.limits)
+        photos = self._extractor.extract_many(
+            todos, lambda todo: todo.source.read(), policy=options.faces, limits=options.limits
+        )
         with closing(photos):
-            while encoded := list(islice(photos, COMMIT)):
-                yield from self._commit(self._judge(encoded))
+            while group := list(islice(photos, COMMIT)):
+                yield from self._commit(self._judge(group))
 
     # -- after the models
 
@@ -168,7 +169,7 @@ class Enrolment:
             assert photo.rejection is not None
             self._refuse(todo, photo.rejection, photo.sha256, batch)
             return
-        refusal, subject = self._planner.standing_of(todo, photo.sha256)
+        refusal, subject = self._knows.standing_of(todo, photo.sha256)
         conflict = self._conflict(subject, photo.templates, candidates)
         if refusal is None and conflict is not None and self._options.strict:
             refusal = conflict.rejection
@@ -179,7 +180,7 @@ class Enrolment:
         change = NewPhoto(
             todo.file(photo.sha256),
             subject,
-            self._planner.attributes_of(todo),
+            self._knows.attributes_of(todo),
             width,
             height,
             photo.templates,
@@ -196,7 +197,7 @@ class Enrolment:
             note=photo.note,
         )
         batch.add(outcome, change)
-        lifted = self._planner.erased_entries(todo, photo.sha256)
+        lifted = self._knows.erased_entries(todo, photo.sha256)
         if lifted:  # an import must not keep out what this brings back
             vectors = (np.asarray(template.vector, "<f4").tobytes() for template in photo.templates)
             batch.lift += [*lifted, *map(vector_key, vectors)]
@@ -258,7 +259,3 @@ def _acknowledged(outcome: EnrollOutcome, applied: Applied) -> EnrollOutcome:
     text = f"It is the same photo as {path_text(applied.twin.file.path)}."
     duplicate = Rejection(Reason.DUPLICATE, text)
     return EnrollOutcome(outcome.photo, outcome.subject, EnrollStatus.REJECTED, duplicate)
-
-
-def _load(todo: Todo) -> bytes:
-    return todo.source.read()

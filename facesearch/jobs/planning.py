@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from facesearch.errors import FaceSearchError, PhotoError
+from facesearch.jobs.knowledge import Knowledge, Todo
 from facesearch.names import path_text, printable
-from facesearch.store import decisions, photos, subjects, templates
+from facesearch.store import decisions, photos, templates
 from facesearch.store.changes import MovedPhoto
 from facesearch.store.decisions import RefusedPhoto, StoredRejection
 from facesearch.store.erasure_list import name_key
@@ -27,12 +28,11 @@ from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
 from facesearch.walking import cause_of, is_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from facesearch.jobs.sources import Source
     from facesearch.search.gallery import Gallery
     from facesearch.store.changes import Change
-    from facesearch.store.subjects import KnownSubject
 
 Item = TypeVar("Item")
 
@@ -45,29 +45,6 @@ RESTING: Final = {Reason.DUPLICATE, Reason.ERASED, Reason.REMOVED}
 NOT_REMEMBERED: Final = {Reason.ERASED, Reason.INACCESSIBLE, Reason.MODEL_FAILURE}
 """Refusals that the gallery does not keep: of people who were forgotten it keeps no path, and a file that could not be
 read, or that a model failed on, may be sound the next time with the same size and time of change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """A photo that has not been settled yet."""
-
-    source: Source
-    label: str
-    """Whom its source says that it shows; empty where nobody said."""
-    name: str
-    """Whom it shows where nothing else is known: the name of that person, or else the label or the file's name."""
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-    """In hex; None where the content was not looked at yet, or cannot be read."""
-    enrolled: StoredPhoto | None = None
-    """What is enrolled from its path."""
-    refused: StoredRejection | None = None
-    """How its path was refused, under the same policy."""
-
-    def file(self, sha256: str) -> PhotoFile:
-        """The file with its content."""
-        return PhotoFile(self.source.path, sha256, self.size, self.mtime_ns)
 
 
 @dataclass(slots=True)
@@ -86,21 +63,12 @@ class Batch:
 class Planner:
     """Plans one run of `enroll` over one gallery."""
 
-    def __init__(
-        self, gallery: Gallery, policy: str, *, strict: bool, bring_back_erased: bool, bring_back_removed: bool
-    ) -> None:
+    def __init__(self, gallery: Gallery, knowledge: Knowledge, policy: str, *, strict: bool) -> None:
         """`policy` names what refusals rest on; `strict` repeats conflicts of photos that are enrolled already."""
         self._gallery = gallery
+        self._knows = knowledge
         self._policy = policy
         self._strict = strict
-        self._bring_back_erased, self._bring_back_removed = bring_back_erased, bring_back_removed
-        self._standing = gallery.read(decisions.read_standing, gallery.erasure_list)
-        self._known: dict[str, KnownSubject] = {}
-        """Subjects by the names and aliases that sources say."""
-        self._decisions: dict[tuple[str, str], str | None] = {}
-        self._by_person: dict[tuple[str, str], str | None] = {}
-        """Decisions by content and label, and by content and the person whom the label means."""
-        self._attributes: dict[str, dict[str, str]] = {}
         self._found: list[Todo] = []
         self._holders: dict[tuple[str, str], str] = {}
         """Which photo has a content, by subject and SHA-256, as this run knows it."""
@@ -111,33 +79,18 @@ class Planner:
 
     def look(self, sources: Sequence[Source]) -> Iterator[Batch]:
         """Settle photos whose files have not changed, and keep the others for `settle`."""
-        self._gather_attributes(sources)
+        self._knows.gather_attributes(sources)
         for group in groups_of(sources, LOOKUP):
             batch = Batch()
             self._look_up(group, batch)
             yield batch
         self._hash_found()
 
-    def _gather_attributes(self, sources: Sequence[Source]) -> None:
-        """What the sources say of each subject as a whole: rows of one manifest may say it in parts."""
-        for source in sources:
-            if source.attributes:
-                self._attributes.setdefault(source.subject, {}).update(source.attributes)
-
     def _look_up(self, sources: Sequence[Source], batch: Batch) -> None:
         paths = [source.path for source in sources]
-        enrolled, refused = (
-            self._gallery.read(photos.find_photos, paths),
-            self._gallery.read(decisions.find_rejections, paths),
-        )
-        self._learn_names(sources)
-        news = [
-            stored
-            for source in sources
-            if (stored := enrolled.get(source.path)) and source.said and stored.label != source.subject
-        ]
-        self._learn({stored.label for stored in news if stored.label})
-        self._decide({stored.file.sha256 for stored in news})
+        enrolled = self._gallery.read(photos.find_photos, paths)
+        refused = self._gallery.read(decisions.find_rejections, paths)
+        self._knows.learn_sources(sources, enrolled)
         for source in sources:
             try:
                 todo = self._todo(source, enrolled.get(source.path), refused.get(source.path))
@@ -151,48 +104,13 @@ class Planner:
             if not self._settle_unchanged(todo, batch):
                 self._found.append(todo)
 
-    def _learn_names(self, sources: Sequence[Source]) -> None:
-        said = set()
-        for source in sources:
-            try:
-                said.add(clean_name(source.subject))
-            except FaceSearchError:
-                continue  # told with the photo
-        self._learn(said)
-
-    def _learn(self, names: Collection[str]) -> None:
-        """Look up whose names these (clean) ones are."""
-        self._known.update(self._gallery.read(subjects.known_subjects, set(names) - self._known.keys()))
-
-    def _decide(self, hashes: Collection[str]) -> None:
-        """Look up what people decided about contents."""
-        if hashes and self._standing.is_any:
-            found = self._gallery.read(decisions.name_decisions, hashes)
-            self._decisions.update(found)
-            self._learn({label for _, label in found if label})
-            for (sha256, label), name in found.items():
-                self._by_person[sha256, self._person_of(label)] = name
-
-    def _person_of(self, label: str) -> str:
-        """The person whom a label means: a renamed one has several."""
-        known = self._known.get(label)
-        return known.name if known else label
-
-    def decision(self, sha256: str, label: str, otherwise: str) -> str | None:
-        """Whose a content of a label is by a person's decision, else `otherwise`; None for nobody's."""
-        if (sha256, label) in self._decisions:
-            return self._decisions[sha256, label]
-        return self._by_person.get((sha256, self._person_of(label)), otherwise)
-
     def _todo(self, source: Source, enrolled: StoredPhoto | None, refused: StoredRejection | None) -> Todo:
         subject = clean_name(source.subject)
         size, mtime_ns = source.status()
         if refused is not None and refused.policy != self._policy:
             refused = None
         label = subject if source.said else ""
-        known = self._known.get(subject)
-        name = known.name if known else subject
-        return Todo(source, label, name, size, mtime_ns, None, enrolled, refused)
+        return Todo(source, label, self._knows.person_of(subject), size, mtime_ns, None, enrolled, refused)
 
     def _settle_unchanged(self, todo: Todo, batch: Batch) -> bool:
         """Whether a photo is done with, by size and time of its file alone."""
@@ -212,7 +130,7 @@ class Planner:
         sizes = Counter(todo.size for todo in self._found)
         known = self._gallery.read(photos.known_sizes, sizes)
         for index, todo in enumerate(self._found):
-            wanted = todo.enrolled or todo.refused or self._standing.is_any or todo.source.data is not None
+            wanted = todo.enrolled or todo.refused or self._knows.is_any or todo.source.data is not None
             if wanted or todo.size in known or sizes[todo.size] > 1:
                 self._found[index] = replace(todo, sha256=self._read_hash(todo))
 
@@ -231,7 +149,7 @@ class Planner:
         """Settle what needs no model. Photos that change places do so in one batch: they may need each other's."""
         hashes = {todo.sha256 for todo in self._found if todo.sha256 is not None}
         copies = self._gallery.read(photos.photos_of_contents, hashes)
-        self._decide(hashes)
+        self._knows.decide(hashes)
         self._notice_replaced()
         moves, rest, left = Batch(), Batch(), list[Todo]()
         for todo in sorted(self._found, key=_is_elsewhere):
@@ -265,7 +183,7 @@ class Planner:
             return True
         if self._settle_renamed(todo, file, copies, moves):
             return True
-        refusal, name = self.standing_of(todo, sha256)
+        refusal, name = self._knows.standing_of(todo, sha256)
         if refusal is not None:
             self._refuse(todo, refusal, rest, sha256)
             return True
@@ -314,7 +232,7 @@ class Planner:
     def _settle_renamed(self, todo: Todo, file: PhotoFile, copies: list[StoredPhoto], moves: Batch) -> bool:
         """Whether the file is that of an enrolled photo, in another place, of which its source says nothing new."""
         for copy in copies:
-            same = not self._says_something(todo, copy)
+            same = not self._knows.says_something(todo, copy)
             if same and todo.source.data is None and not is_upload(copy.file.path) and not self._still_holds(copy):
                 held = self._held_by(todo, copy.subjects[0], copies)
                 if held is None and (copy.subjects[0], file.sha256) not in self._holders:
@@ -323,55 +241,23 @@ class Planner:
                     return True
         return False
 
-    def standing_of(self, todo: Todo, sha256: str | None) -> tuple[Rejection | None, str]:
-        """Why a photo may not be enrolled, by what people decided and erased; and whose it is."""
-        if self.erased_entries(todo, sha256) and not self._bring_back_erased:
-            text = "This person was forgotten. Only `bring_back_erased` (--bring-back-erased) enrolls the photo."
-            return Rejection(Reason.ERASED, text), todo.name
-        name: str | None = todo.name
-        if sha256 is not None and todo.source.data is None:  # an upload is a new statement each time
-            name = self.decision(sha256, todo.label, todo.name)
-        if name is None and not self._bring_back_removed:
-            text = "It was removed from the gallery. `facesearch undo` or --bring-back-removed bring it back."
-            return Rejection(Reason.REMOVED, text), todo.name
-        return None, name or todo.name
-
-    def erased_entries(self, todo: Todo, sha256: str | None) -> list[str]:
-        """The entries of the list of the erased that a photo meets."""
-        label = clean_name(todo.source.subject)
-        found = self._standing.entries_of(label, sha256)
-        # Somebody who is called so by now was enrolled, or named, after the other person was forgotten.
-        return [entry for entry in found if entry != name_key(label)] if label in self._known else found
-
     def _still_holds(self, photo: StoredPhoto) -> bool:
         """Whether the file at an enrolled photo's path has the photo's content."""
         if photo.photo_id not in self._holds:
             self._holds[photo.photo_id] = _has_content(photo.file)
         return self._holds[photo.photo_id]
 
-    def _says_something(self, todo: Todo, stored: StoredPhoto) -> bool:
-        """Whether the source says of an enrolled photo what it did not say before.
-
-        Another name of the same person says nothing, nor does the name of somebody who was forgotten.
-        """
-        if not todo.label or todo.label == stored.label:
-            return False
-        if stored.label and self._person_of(todo.label) == self._person_of(stored.label):
-            return False
-        forgotten = name_key(todo.label) in self.erased_entries(todo, None)
-        return not forgotten and (todo.source.data is None or not stored.label)
-
     def _keep(self, stored: StoredPhoto, file: PhotoFile, todo: Todo, batch: Batch, *, name: str | None = None) -> None:
         """The templates are there already; take over a new place, time or statement where there is one."""
         self._holds[stored.photo_id] = True
         owner, label = stored.subjects[0], todo.label or stored.label
-        if self._says_something(todo, stored):
+        if self._knows.says_something(todo, stored):
             # A person may have said nobody of what is said now: then it says nothing of a photo that is somebody's.
-            owner = name or self.decision(stored.file.sha256, todo.label, todo.name) or owner
-        elif todo.source.data is not None or name_key(todo.label) in self.erased_entries(todo, None):
+            owner = name or self._knows.decision(stored.file.sha256, todo.label, todo.name) or owner
+        elif todo.source.data is not None or name_key(todo.label) in self._knows.erased_entries(todo, None):
             label = stored.label
         self._holders[owner, file.sha256] = path_text(file.path)
-        attributes = self.attributes_of(todo)
+        attributes = self._knows.attributes_of(todo)
         status = EnrollStatus.UNCHANGED if owner in stored.subjects else EnrollStatus.MOVED
         note = f"It was enrolled as {stored.subjects[0]}." if status is EnrollStatus.MOVED else None
         outcome = stored_outcome(stored, owner, status, photo=path_text(todo.source.path))
@@ -390,12 +276,6 @@ class Planner:
             return None
         text = f"It matches {found[0]}, and was enrolled all the same. `facesearch audit` says what can be done."
         return Rejection(Reason.IDENTITY_CONFLICT, text)
-
-    def attributes_of(self, todo: Todo) -> Mapping[str, str]:
-        """What the run's sources say that is new of the photo's subject; once, with the subject's first photo."""
-        said = self._attributes.pop(todo.source.subject, {}) if self._attributes else {}
-        known = self._known.get(clean_name(todo.source.subject))
-        return {key: value for key, value in said.items() if known is None or known.said.get(key) != value}
 
     def _refuse(self, todo: Todo, rejection: Rejection, batch: Batch, sha256: str | None) -> None:
         outcome = _rejected(todo.source, rejection)

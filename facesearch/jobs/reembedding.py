@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION
@@ -189,21 +191,15 @@ class Reembedding:
             yield from self._embed(there)
 
     def _embed(self, photos: list[LackingPhoto]) -> Iterator[ReembedOutcome]:
-        batch: list[tuple[ReembedOutcome, list[tuple[int, Vector]]]] = []
-        for encoded in self._extractor.extract_many(photos, self._load, policy=FacePolicy.ALL, limits=NO_LIMITS):
-            batch.append(_assign(encoded))
-            if len(batch) >= COMMIT:
-                yield from self._commit(batch)
-                batch = []
-        yield from self._commit(batch)
-
-    def _commit(self, batch: list[tuple[ReembedOutcome, list[tuple[int, Vector]]]]) -> Iterator[ReembedOutcome]:
-        """Put the batch on disk, then report it."""
-        vectors = [pair for _, pairs in batch for pair in pairs]
-        if vectors:
-            self._gallery.change(stored.add_templates, self._extractor.info.model_id, vectors)
-        for outcome, _ in batch:
-            yield outcome
+        """Embed photos, and report each group once it is on disk."""
+        extracted = self._extractor.extract_many(photos, self._load, policy=FacePolicy.ALL, limits=NO_LIMITS)
+        with closing(extracted):
+            while group := [_assign(each) for each in islice(extracted, COMMIT)]:
+                vectors = [pair for _, pairs in group for pair in pairs]
+                if vectors:
+                    self._gallery.change(stored.add_templates, self._extractor.info.model_id, vectors)
+                for outcome, _ in group:
+                    yield outcome
 
     def _load(self, photo: LackingPhoto) -> bytes:
         if not is_upload(photo.path):
