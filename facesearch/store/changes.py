@@ -303,7 +303,7 @@ def _storable_vectors(photo: NewPhoto, model: ModelInfo) -> list[Vector]:
 def remove_photos(connection: Connection, paths: Sequence[Path]) -> list[int]:
     """Remove enrolled photos with their faces and templates. Returns the removed template ids."""
     raw = [os.fsencode(path) for path in paths]
-    of_photos = sa.select(TemplateRow.id).join(FaceRow).join(PhotoRow)
+    of_photos = sa.select(TemplateRow.id).select_from(TemplateRow).join(FaceRow).join(PhotoRow)
     removed = [row.id for row in select_in(connection, of_photos, PhotoRow.path, raw)]
     delete_in(connection, PhotoRow, PhotoRow.path, raw)
     return removed

@@ -18,7 +18,7 @@ from facesearch.store import models, photos, templates
 from facesearch.store.database import read_revision
 from facesearch.store.erasure import count_back, enforce
 from facesearch.store.photos import is_upload
-from facesearch.store.rows import Base, Sealed, column_names, is_whole
+from facesearch.store.rows import Sealed, column_names, is_whole
 from facesearch.store.schema import FaceRow, ModelRow, PhotoRow, SubjectRow, TemplateRow
 from facesearch.types import Finding
 
@@ -202,7 +202,7 @@ def check_records(connection: Connection) -> Iterator[Finding]:
     """Look at the checksum of every row but the templates'."""
     damaged = 0
     counts: dict[str, int] = {}
-    for row in sorted(_sealed_rows(), key=lambda each: each.__tablename__):
+    for row in sorted(Sealed.__subclasses__(), key=lambda each: each.__tablename__):
         count = 0
         query = f"SELECT {column_names(row)} FROM {row.__tablename__}"  # noqa: S608  # names of columns
         for values in connection.exec_driver_sql(query, execution_options={"yield_per": 4096}):
@@ -214,10 +214,6 @@ def check_records(connection: Connection) -> Iterator[Finding]:
     if not damaged:
         detail = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         yield Finding(ok=True, subject="records", detail=f"all match their checksums: {detail}")
-
-
-def _sealed_rows() -> list[type[Sealed]]:
-    return [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, Sealed)]
 
 
 def _is_whole(values: Sequence[object]) -> bool:

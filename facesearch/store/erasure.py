@@ -182,9 +182,10 @@ def _find(connection: Connection, ids: list[int], asked: list[int]) -> _Found:
     found.since = min(created for *_, created in rows)
     found.keys = [subject_key(key, created) for key, _, created in rows]
     of_subjects = FaceRow.subject_id.in_(ids)
-    found.vectors.update(connection.scalars(sa.select(TemplateRow.vector).join(FaceRow).where(of_subjects)))
+    vectors = sa.select(TemplateRow.vector).select_from(TemplateRow).join(FaceRow).where(of_subjects)
+    found.vectors.update(connection.scalars(vectors))
     found.vectors.update(row["vector"] for row in known["templates"])
-    pictures = sa.select(PhotoRow.path, PhotoRow.sha256).join(FaceRow).where(of_subjects)
+    pictures = sa.select(PhotoRow.path, PhotoRow.sha256).select_from(PhotoRow).join(FaceRow).where(of_subjects)
     for path, sha256 in [*connection.execute(pictures), *((row["path"], row["sha256"]) for row in known["photos"])]:
         found.paths.add(path)
         found.contents.add(sha256)
@@ -339,9 +340,8 @@ def remove_faces(connection: Connection, template_ids: Sequence[int]) -> int:
     """Remove the faces of these templates, and photos and subjects left without any; returns how many there were."""
     removed = 0
     for chunk in chunks(template_ids):
-        faces = connection.execute(
-            sa.select(FaceRow.id, FaceRow.photo_id).join(TemplateRow).where(TemplateRow.id.in_(chunk)).distinct()
-        ).all()
+        of_templates = sa.select(FaceRow.id, FaceRow.photo_id).select_from(FaceRow).join(TemplateRow).distinct()
+        faces = connection.execute(of_templates.where(TemplateRow.id.in_(chunk))).all()
         connection.execute(sa.delete(FaceRow).where(FaceRow.id.in_([face.id for face in faces])))
         subjects.remove_orphan_photos(connection, list({face.photo_id for face in faces}))
         removed += len(faces)

@@ -168,6 +168,7 @@ def _template_rows(
 ) -> Iterator[tuple[str, int]]:
     query = (
         sa.select(TemplateRow.id, TemplateRow.crc, PhotoRow.enrolled_at)
+        .select_from(TemplateRow)
         .join(FaceRow, FaceRow.id == TemplateRow.face_id)
         .join(PhotoRow, PhotoRow.id == FaceRow.photo_id)
     )

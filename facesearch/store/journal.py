@@ -218,7 +218,8 @@ def _removal() -> sa.ColumnElement[bool]:
 def images(connection: Connection, subject_ids: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
     """The rows of these subjects that were removed and did not come back, as they were, by table."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    query = sa.select(JournalChangeRow.table_name, JournalChangeRow.before).join(JournalRow)
+    changes = sa.select(JournalChangeRow.table_name, JournalChangeRow.before)
+    query = changes.select_from(JournalChangeRow).join(JournalRow)
     gone = sa.and_(JournalChangeRow.after.is_(None), JournalRow.undone_by.is_(None))
     for subject_id in subject_ids:
         for row in connection.execute(query.where(_concerns(subject_id), gone)):

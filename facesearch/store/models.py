@@ -61,7 +61,8 @@ def all_models(connection: Connection) -> list[StoredModel]:
 def other_models(connection: Connection) -> dict[str, int]:
     """How many templates there are of each model that is not active, by its id."""
     counted = sa.func.count(TemplateRow.id)
-    query = sa.select(ModelRow.model_id, counted).outerjoin(TemplateRow, TemplateRow.model_id == ModelRow.id)
+    of_model = TemplateRow.model_id == ModelRow.id
+    query = sa.select(ModelRow.model_id, counted).select_from(ModelRow).outerjoin(TemplateRow, of_model)
     found = connection.execute(query.where(ModelRow.active == 0).group_by(ModelRow.id).order_by(ModelRow.id))
     return {row[0]: row[1] for row in found}
 

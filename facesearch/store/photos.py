@@ -179,6 +179,7 @@ def _faces_by_photo(connection: Connection, condition: sa.ColumnElement[bool]) -
             *stored_columns(SubjectRow, "subject_"),
             TemplateRow.id.label("template_id"),
         )
+        .select_from(PhotoRow)
         .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
         .join(SubjectRow, SubjectRow.id == FaceRow.subject_id)
         .outerjoin(TemplateRow, sa.and_(TemplateRow.face_id == FaceRow.id, of_active_model()))

@@ -239,6 +239,7 @@ def _lacking_photos(connection: Connection, model_row: int, photo_ids: Sequence[
             _lacks(model_row).label("lacking"),
             CropRow.id.label("crop_id"),
         )
+        .select_from(PhotoRow)
         .join(FaceRow, FaceRow.photo_id == PhotoRow.id)
         .outerjoin(CropRow, CropRow.photo_id == PhotoRow.id)
         .where(PhotoRow.id.in_(photo_ids))

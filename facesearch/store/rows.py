@@ -16,14 +16,26 @@ import zlib
 from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy import REAL, BigInteger, ColumnElement, Double, Integer, MetaData, Text, literal, text
-from sqlalchemy import types as sa_types
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    literal,
+    text,
+)
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from facesearch.errors import CorruptGalleryError
 from facesearch.store.database import Database
@@ -33,17 +45,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
-    from sqlalchemy.orm import InstrumentedAttribute
+
+Value = TypeVar("Value")
 
 # Escapes in keys would hide them from the JSON functions of older SQLites.
 to_json = partial(json.dumps, ensure_ascii=False)
 
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
-Real: sa_types.TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+Real: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 Words = Text().with_variant(Text(collation="C"), "postgresql")
 
 
-class JsonText(sa_types.TypeDecorator[Any]):
+class JsonText(TypeDecorator[Any]):
     """JSON kept in a column of text; `CorruptGalleryError` where a value read is none."""
 
     impl = Words
@@ -109,10 +122,14 @@ def contains(column: Any, part: str | bytes) -> ColumnElement[bool]:
     return _Contains(column, literal(part)) > 0
 
 
-class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can refer to them."""
+STRICT_NEVER_REUSED: Final = {"sqlite_strict": True, "sqlite_autoincrement": True}
+"""AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template."""
 
-    metadata = MetaData(
+
+class Base:
+    """A table: columns are attributes of its class. SQLAlchemy's own classes for it cost 0.1 s at each start."""
+
+    metadata: ClassVar = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_name)s",
             "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -121,22 +138,53 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+    """Names every constraint, so that migrations can refer to them."""
+    __tablename__: ClassVar[str]
+    __table_args__: ClassVar[tuple[Any, ...]] = (STRICT_NEVER_REUSED,)
+    """Constraints and indexes, then a dictionary of options."""
+    __table__: ClassVar[Table]
+    id: ClassVar[ColumnElement[int]]
 
+    def __init_subclass__(cls) -> None:
+        """Make the table of a class that names one."""
+        if "__tablename__" in vars(cls):
+            cls.id = Column(BigInt, primary_key=True)
+            if issubclass(cls, Sealed):
+                cls.crc = column(BigInt, server_default=text("0"))
+            declared = {name: value for name, value in vars(cls).items() if isinstance(value, Column)}
+            for name, each in declared.items():
+                each.name = each.key = name
+            columns = sorted(declared.values(), key=lambda each: (not each.primary_key, each.name == "crc"))
+            *constraints, options = cls.__table_args__
+            cls.__table__ = Table(cls.__tablename__, cls.metadata, *columns, *constraints, **options)
 
-STRICT_NEVER_REUSED: Final = {"sqlite_strict": True, "sqlite_autoincrement": True}
-"""AUTOINCREMENT never hands out an id again: a stale index cannot point to another person's template."""
+    @classmethod
+    def __clause_element__(cls) -> Table:
+        """Let statements name the class where they mean its table."""
+        return cls.__table__
 
 
 class Sealed(Base):
     """Rows with a CRC-32 over all their other columns, kept by `insert` and `update`."""
 
-    __abstract__ = True
-    __table_args__: Any = (STRICT_NEVER_REUSED,)
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True, sort_order=-1)
-    crc: Mapped[int] = mapped_column(BigInt, server_default=text("0"), sort_order=1000)
+    crc: ClassVar[ColumnElement[int]]
 
 
-Value = TypeVar("Value")
+def column(kind: TypeEngine[Value], **options: Any) -> ColumnElement[Value]:
+    """A column with a value in each row. `options` are `Column`'s, whose type is not for attributes of a class."""
+    return Column(kind, nullable=False, **options)
+
+
+def optional(kind: TypeEngine[Value], **options: Any) -> ColumnElement[Value | None]:
+    """A column that may be without a value."""
+    return cast("ColumnElement[Value | None]", Column(kind, nullable=True, **options))
+
+
+def reference(target: str, **options: Any) -> ColumnElement[int]:
+    """A column that refers to another table's id; the row goes with the other."""
+    return Column(ForeignKey(target, ondelete="CASCADE"), nullable=False, **options)
+
+
 _pack_double = struct.Struct("<d").pack
 
 
@@ -279,7 +327,7 @@ def _put(connection: Connection, row: type[Base], rows: Sequence[dict[str, objec
         for values in rows:
             values["crc"] = checksum_of(_as_stored(column, values[column.name]) for column in content)
     # As parameters, not as .values(): SQLAlchemy then compiles the statement once, not once a row.
-    connection.execute(sa.insert(_table(row)), rows)
+    connection.execute(sa.insert(row.__table__), rows)
 
 
 def update(
@@ -298,10 +346,6 @@ def update(
         seal = checksum_of(sealed[column.name] for column in _content(row))
         connection.execute(sa.update(row).where(row.id == sealed["id"]).values({**values, "crc": seal}))
     return len(rows)
-
-
-def _table(row: type[Base]) -> sa.Table:
-    return cast("sa.Table", row.__table__)
 
 
 def _content(row: type[Sealed]) -> list[sa.ColumnElement[Any]]:
@@ -325,7 +369,7 @@ def keep_ids(connection: Connection, row: type[Base], rows: Sequence[Mapping[str
     return keys
 
 
-def below(column: InstrumentedAttribute[bytes], folder: Path) -> sa.ColumnElement[bool]:
+def below(column: ColumnElement[bytes], folder: Path) -> sa.ColumnElement[bool]:
     """That a path is in `folder` or anywhere below it."""
     prefix = os.fsencode(folder).rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
     return sa.func.substr(column, 1, len(prefix)) == prefix

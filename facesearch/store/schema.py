@@ -1,4 +1,4 @@
-"""The tables of a gallery, as SQLAlchemy ORM classes. Migrations under `migrations/` create them; `alembic check`
+"""The tables of a gallery. Migrations under `migrations/` create them; `alembic check`
 proves that the two agree.
 
     subjects --< faces >-- photos          a face belongs to one photo and to one subject
@@ -27,12 +27,20 @@ the backlog: whoever reads it looks the template up.
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import CheckConstraint, Index, LargeBinary, text
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
-from sqlalchemy.orm import Mapped, mapped_column
-
-from facesearch.store.rows import STRICT_NEVER_REUSED, Base, BigInt, JsonText, Real, Sealed, Words
+from facesearch.store.rows import (
+    STRICT_NEVER_REUSED,
+    Base,
+    BigInt,
+    JsonText,
+    Real,
+    Sealed,
+    Words,
+    column,
+    optional,
+    reference,
+)
 
 COLLECTION_PREFIX = "facesearch_"
 """What the tables and collections in vector databases begin with."""
@@ -46,9 +54,8 @@ class RevisionRow(Base):
     """
 
     __tablename__ = "revision"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    token: Mapped[bytes] = mapped_column(LargeBinary)
-    touched: Mapped[bytes | None] = mapped_column(LargeBinary)
+    token = column(LargeBinary())
+    touched = optional(LargeBinary())
     """SQLite: the id as 16 hexadecimal digits, twice. PostgreSQL: ids as int64, big-endian. None: any may be."""
     __table_args__ = (
         CheckConstraint("length(token) = 16", name="token_length"),
@@ -65,16 +72,16 @@ class ModelRow(Sealed):
     """A recogniser with its preprocessing; templates compare within one model only."""
 
     __tablename__ = "models"
-    model_id: Mapped[str] = mapped_column(Words, unique=True)
-    pack: Mapped[str] = mapped_column(Words)
-    dimension: Mapped[int] = mapped_column(BigInt)
-    detector_sha256: Mapped[str] = mapped_column(Words)
-    recognizer_sha256: Mapped[str] = mapped_column(Words)
-    settings: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    threshold: Mapped[float] = mapped_column(Real)
-    threshold_basis: Mapped[str] = mapped_column(Words)
-    active: Mapped[int] = mapped_column(BigInt)
-    created_at: Mapped[str] = mapped_column(Words)
+    model_id = column(Words, unique=True)
+    pack = column(Words)
+    dimension = column(BigInt)
+    detector_sha256 = column(Words)
+    recognizer_sha256 = column(Words)
+    settings = column(JsonText())
+    threshold = column(Real)
+    threshold_basis = column(Words)
+    active = column(BigInt)
+    created_at = column(Words)
     __table_args__ = (
         CheckConstraint("dimension > 0", name="dimension_positive"),
         CheckConstraint("active in (0, 1)", name="active_boolean"),
@@ -87,11 +94,11 @@ class SubjectRow(Sealed):
     """A person."""
 
     __tablename__ = "subjects"
-    name: Mapped[str] = mapped_column(Words, unique=True)
-    attributes: Mapped[dict[str, str]] = mapped_column(JsonText)
-    said: Mapped[dict[str, str]] = mapped_column(JsonText, server_default=text("'{}'"))
+    name = column(Words, unique=True)
+    attributes = column(JsonText())
+    said = column(JsonText(), server_default=text("'{}'"))
     """Attributes as sources said them last: a manifest's value counts when it changes, not each time it is read."""
-    created_at: Mapped[str] = mapped_column(Words)
+    created_at = column(Words)
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
 
 
@@ -99,9 +106,9 @@ class AliasRow(Sealed):
     """Another name of a subject. No subject has it as its own name."""
 
     __tablename__ = "aliases"
-    subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str] = mapped_column(Words, unique=True)
-    created_at: Mapped[str] = mapped_column(Words)
+    subject_id = reference("subjects.id", index=True)
+    name = column(Words, unique=True)
+    created_at = column(Words)
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_present"), STRICT_NEVER_REUSED)
 
 
@@ -109,18 +116,18 @@ class PhotoRow(Sealed):
     """A photo file that faces were enrolled from. `path` is `os.fsencode`d: file names need not be Unicode."""
 
     __tablename__ = "photos"
-    path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    size: Mapped[int] = mapped_column(BigInt, index=True)
-    mtime_ns: Mapped[int] = mapped_column(BigInt)
-    width: Mapped[int] = mapped_column(BigInt)
-    height: Mapped[int] = mapped_column(BigInt)
-    enrolled_at: Mapped[str] = mapped_column(Words)
-    owner_id: Mapped[int] = mapped_column(BigInt, server_default=text("0"))
+    path = column(LargeBinary(), unique=True)
+    sha256 = column(LargeBinary())
+    size = column(BigInt, index=True)
+    mtime_ns = column(BigInt)
+    width = column(BigInt)
+    height = column(BigInt)
+    enrolled_at = column(Words)
+    owner_id = column(BigInt, server_default=text("0"))
     """The subject whose photo it is. One content is one photo of a person: the index below says so."""
-    label: Mapped[str] = mapped_column(Words, server_default=text("''"))
+    label = column(Words, server_default=text("''"))
     """Whom the photo's source said last that it shows; empty where nobody said."""
-    conflict: Mapped[int | None] = mapped_column(BigInt)
+    conflict = optional(BigInt)
     """A template of another subject that the photo matched when it was enrolled."""
     __table_args__ = (
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
@@ -133,16 +140,16 @@ class FaceRow(Sealed):
     """A face found in a photo, enrolled as a subject. Box and landmarks in pixels of the upright photo."""
 
     __tablename__ = "faces"
-    photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), index=True)
-    subject_id: Mapped[int] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
-    box: Mapped[bytes] = mapped_column(LargeBinary)
-    landmarks: Mapped[bytes] = mapped_column(LargeBinary)
-    detection_score: Mapped[float] = mapped_column(Real)
-    size: Mapped[float] = mapped_column(Real)
-    sharpness: Mapped[float] = mapped_column(Real)
-    yaw: Mapped[float] = mapped_column(Real)
-    roll: Mapped[float] = mapped_column(Real)
-    origin: Mapped[str] = mapped_column(Words, server_default=text("'enrolled'"))
+    photo_id = reference("photos.id", index=True)
+    subject_id = reference("subjects.id", index=True)
+    box = column(LargeBinary())
+    landmarks = column(LargeBinary())
+    detection_score = column(Real)
+    size = column(Real)
+    sharpness = column(Real)
+    yaw = column(Real)
+    roll = column(Real)
+    origin = column(Words, server_default=text("'enrolled'"))
     """Who said whose face it is: a source (`enrolled`), or a person who `confirmed` or `moved` it."""
     __table_args__ = (
         CheckConstraint("length(box) = 16", name="box_length"),
@@ -155,12 +162,11 @@ class TemplateRow(Base):
     """One face's vector by one model: float32, little-endian, with a checksum over the vector and what owns it."""
 
     __tablename__ = "templates"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    face_id: Mapped[int] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), index=True)
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    dimension: Mapped[int] = mapped_column(BigInt)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc: Mapped[int] = mapped_column(BigInt)
+    face_id = reference("faces.id", index=True)
+    model_id = reference("models.id", index=True)
+    dimension = column(BigInt)
+    vector = column(LargeBinary())
+    crc = column(BigInt)
     __table_args__ = (
         CheckConstraint("length(vector) = 4 * dimension", name="vector_length"),
         STRICT_NEVER_REUSED,
@@ -171,23 +177,23 @@ class RejectionRow(Sealed):
     """A photo that was looked at and refused under a policy; looked at again only when file or policy change."""
 
     __tablename__ = "rejections"
-    path: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
-    size: Mapped[int] = mapped_column(BigInt)
-    mtime_ns: Mapped[int] = mapped_column(BigInt)
-    policy: Mapped[str] = mapped_column(Words)
-    reason: Mapped[str] = mapped_column(Words)
-    detail: Mapped[str] = mapped_column(Words)
-    rejected_at: Mapped[str] = mapped_column(Words)
+    path = column(LargeBinary(), unique=True)
+    sha256 = optional(LargeBinary())
+    size = column(BigInt)
+    mtime_ns = column(BigInt)
+    policy = column(Words)
+    reason = column(Words)
+    detail = column(Words)
+    rejected_at = column(Words)
 
 
 class DecisionRow(Sealed):
     """Whose photo a content is, of which a source says `label`, since a person said otherwise."""
 
     __tablename__ = "decisions"
-    sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    label: Mapped[str] = mapped_column(Words)
-    subject_id: Mapped[int | None] = mapped_column(BigInt, index=True)
+    sha256 = column(LargeBinary())
+    label = column(Words)
+    subject_id = optional(BigInt, index=True)
     """None: nobody's, since a person removed it."""
     __table_args__ = (
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
@@ -200,26 +206,26 @@ class JournalRow(Sealed):
     """A correction: what a person did to the gallery, in words and numbers. It may hold names."""
 
     __tablename__ = "journal"
-    at: Mapped[str] = mapped_column(Words)
-    actor: Mapped[str] = mapped_column(Words)
-    action: Mapped[str] = mapped_column(Words)
-    detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    undone_by: Mapped[int | None] = mapped_column(BigInt)
+    at = column(Words)
+    actor = column(Words)
+    action = column(Words)
+    detail = column(JsonText())
+    undone_by = optional(BigInt)
 
 
 class JournalChangeRow(Sealed):
     """One row that a correction changed. See `journal`."""
 
     __tablename__ = "journal_rows"
-    entry_id: Mapped[int] = mapped_column(ForeignKey("journal.id", ondelete="CASCADE"), index=True)
-    table_name: Mapped[str] = mapped_column(Words)
-    row_id: Mapped[int] = mapped_column(BigInt)
-    before: Mapped[bytes | None] = mapped_column(LargeBinary)
+    entry_id = reference("journal.id", index=True)
+    table_name = column(Words)
+    row_id = column(BigInt)
+    before = optional(LargeBinary())
     """Columns as they were; None where the row was added."""
-    after: Mapped[bytes | None] = mapped_column(LargeBinary)
+    after = optional(LargeBinary())
     """The same columns as they became; None where the row was removed."""
-    subject_id: Mapped[int] = mapped_column(BigInt, index=True)
-    other_id: Mapped[int | None] = mapped_column(BigInt, index=True)
+    subject_id = column(BigInt, index=True)
+    other_id = optional(BigInt, index=True)
     """Subjects that the row belongs to: before, and after where that is another."""
 
 
@@ -227,39 +233,39 @@ class CalibrationRow(Sealed):
     """A calibrated threshold: the whole `calibration.json`, bound to a model."""
 
     __tablename__ = "calibrations"
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    document: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Words)
+    model_id = reference("models.id", index=True)
+    document = column(JsonText())
+    created_at = column(Words)
 
 
 class EvaluationRow(Sealed):
     """Figures of an evaluation with a model: no scores, no names, no photos."""
 
     __tablename__ = "evaluations"
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    kind: Mapped[str] = mapped_column(Words)
-    document: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Words)
+    model_id = reference("models.id", index=True)
+    kind = column(Words)
+    document = column(JsonText())
+    created_at = column(Words)
 
 
 class AuditRow(Sealed):
     """Who did what and when, in counts; never a vector, a face or a name."""
 
     __tablename__ = "audit_events"
-    at: Mapped[str] = mapped_column(Words)
-    actor: Mapped[str] = mapped_column(Words)
-    action: Mapped[str] = mapped_column(Words)
-    detail: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    at = column(Words)
+    actor = column(Words)
+    action = column(Words)
+    detail = column(JsonText())
 
 
 class ApiKeyRow(Sealed):
     """A key to the server: its hash, and what it may do. The key itself is nowhere."""
 
     __tablename__ = "api_keys"
-    name: Mapped[str] = mapped_column(Words, unique=True)
-    digest: Mapped[bytes] = mapped_column(LargeBinary)
-    scopes: Mapped[list[str]] = mapped_column(JsonText)
-    created_at: Mapped[str] = mapped_column(Words)
+    name = column(Words, unique=True)
+    digest = column(LargeBinary())
+    scopes = column(JsonText())
+    created_at = column(Words)
     __table_args__ = (CheckConstraint("length(digest) = 32", name="digest_length"), STRICT_NEVER_REUSED)
 
 
@@ -267,19 +273,19 @@ class CropRow(Sealed):
     """A small JPEG of the first face of a photo that has no file; it goes with the photo."""
 
     __tablename__ = "crops"
-    photo_id: Mapped[int] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), unique=True)
-    jpeg: Mapped[bytes] = mapped_column(LargeBinary)
+    photo_id = reference("photos.id", unique=True)
+    jpeg = column(LargeBinary())
 
 
 class ErasedRow(Sealed):
     """Entries of the erasure list, those of one erasure: see `erasure_list`."""
 
     __tablename__ = "erased"
-    at: Mapped[str] = mapped_column(Words)
-    salt: Mapped[bytes] = mapped_column(LargeBinary)
-    digests: Mapped[bytes] = mapped_column(LargeBinary)
+    at = column(Words)
+    salt = column(LargeBinary())
+    digests = column(LargeBinary())
     """32 bytes each, one after the other."""
-    of_others: Mapped[int] = mapped_column(BigInt)
+    of_others = column(BigInt)
     """Whether they came with people of another gallery, whose ids mean others here: only vectors count."""
     __table_args__ = (
         CheckConstraint("length(salt) = 32", name="salt_length"),
@@ -293,12 +299,12 @@ class VectorDatabaseRow(Sealed):
     """A vector database; a gallery without an active one is searched in its mirror."""
 
     __tablename__ = "vector_databases"
-    kind: Mapped[str] = mapped_column(Words)
-    name: Mapped[str] = mapped_column(Words, unique=True)
-    active: Mapped[int] = mapped_column(BigInt)
-    filled_to: Mapped[int] = mapped_column(BigInt)
-    position: Mapped[int] = mapped_column(BigInt)
-    created_at: Mapped[str] = mapped_column(Words)
+    kind = column(Words)
+    name = column(Words, unique=True)
+    active = column(BigInt)
+    filled_to = column(BigInt)
+    position = column(BigInt)
+    created_at = column(Words)
     __table_args__ = (
         CheckConstraint("active in (0, 1)", name="active_boolean"),
         Index("uq_vector_databases_one_active", "active", unique=True, sqlite_where=_ACTIVE),
@@ -310,8 +316,6 @@ class BacklogRow(Base):
     """A template that came or went, for one vector database. Triggers write it, in the transaction of the change."""
 
     __tablename__ = "backlog"
-    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
-    vector_database_id: Mapped[int] = mapped_column(BigInt, index=True)
-    template_id: Mapped[int] = mapped_column(BigInt)
-    model_id: Mapped[int] = mapped_column(BigInt)
-    __table_args__ = (STRICT_NEVER_REUSED,)
+    vector_database_id = column(BigInt, index=True)
+    template_id = column(BigInt)
+    model_id = column(BigInt)

@@ -224,6 +224,7 @@ def list_subjects(
             sa.func.count(sa.distinct(FaceRow.photo_id)).label("photos"),
             sa.func.count(TemplateRow.id).label("templates"),
         )
+        .select_from(SubjectRow)
         .outerjoin(FaceRow, FaceRow.subject_id == SubjectRow.id)
         .outerjoin(TemplateRow, sa.and_(TemplateRow.face_id == FaceRow.id, of_active_model()))
         .group_by(SubjectRow.id)

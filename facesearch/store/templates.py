@@ -153,7 +153,8 @@ def locate(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[int, i
 
     The rows are not proven again: whoever has a template's id has had them proven when it was found.
     """
-    query = sa.select(TemplateRow.id, FaceRow.subject_id, FaceRow.photo_id).join(FaceRow)
+    columns = (TemplateRow.id, FaceRow.subject_id, FaceRow.photo_id)
+    query = sa.select(*columns).select_from(TemplateRow).join(FaceRow)
     return {row[0]: (row[1], row[2]) for row in select_in(connection, query, TemplateRow.id, set(ids))}
 
 
@@ -181,13 +182,14 @@ def all_templates(connection: Connection) -> tuple[Ids, Vectors]:
 
 def boxes(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[float, float, float, float]]:
     """The face's box by template id: x1, y1, x2, y2 in pixels of the upright photo."""
-    query = sa.select(TemplateRow.id, FaceRow.box).join(FaceRow)
+    query = sa.select(TemplateRow.id, FaceRow.box).select_from(TemplateRow).join(FaceRow)
     return {row.id: struct.unpack("<4f", row.box) for row in select_in(connection, query, TemplateRow.id, set(ids))}
 
 
 def templates_where(connection: Connection, attributes: Mapping[str, str]) -> Ids:
     """Ids of the active model's templates whose subject has all these; `ConfigError` for what can be no attribute."""
-    query = sa.select(TemplateRow.id).join(FaceRow).join(SubjectRow).where(of_active_model()).order_by(TemplateRow.id)
+    owned = sa.select(TemplateRow.id).select_from(TemplateRow).join(FaceRow).join(SubjectRow)
+    query = owned.where(of_active_model()).order_by(TemplateRow.id)
     return np.array(connection.scalars(query.where(*has_attributes(attributes))).all(), np.int64)
 
 

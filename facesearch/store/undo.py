@@ -142,6 +142,7 @@ def _require_not_enrolled(connection: Connection, photo: Mapping[str, Any], entr
     same_content = sa.and_(PhotoRow.sha256 == photo["sha256"], PhotoRow.owner_id == photo["owner_id"])
     query = (
         sa.select(PhotoRow.path, SubjectRow.name)
+        .select_from(PhotoRow)
         .outerjoin(SubjectRow, SubjectRow.id == PhotoRow.owner_id)
         .where((PhotoRow.path == photo["path"]) | same_content)
     )
