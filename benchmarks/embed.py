@@ -18,11 +18,11 @@ from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.peer import HOW, InsightFace, is_here
 from benchmarks.precisions import encode_photos, measure_networks, measure_photos, open_precisions
 from benchmarks.timing import Taken, alternate, taken
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.machine import usable_cores
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.extractor import Extractor, workers_for_many
 from facesearch.recognition.packs.folder import read_pack_folder
-from facesearch.recognition.photo import read_photo_bytes
 
 if TYPE_CHECKING:
     import argparse

@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.timing import Taken, alternate, taken
 from facesearch.errors import FaceSearchError
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Letterbox
 from facesearch.recognition.embedder import CROP_SIZE, as_input
@@ -23,7 +24,6 @@ from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.packs.precision import in_precision
 from facesearch.recognition.packs.quantize import CalibrationSet, quantize_pack
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy
 from facesearch.recognition.runtime import PRECISIONS, choose_provider, open_session
 from facesearch.types import Precision

@@ -19,9 +19,9 @@ from benchmarks.laws import fit
 from benchmarks.networks import watched
 from benchmarks.scale_contenders import CONTENDERS, DIMENSION, SERVERS, is_here
 from benchmarks.timing import taken
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from benchmarks.inputs import add_input_options, find_inputs
 from benchmarks.timing import processor_seconds, resident_mebibytes
 from facesearch import FaceSearch
 from facesearch.jobs.parts import Parts
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.extractor import Extractor
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import PROBE_LIMITS, FacePolicy
 from facesearch.server.app import serve
 from facesearch.server.options import ServerOptions

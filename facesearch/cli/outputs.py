@@ -57,10 +57,10 @@ def place_drawings(out: Path | None, given: Sequence[Path], photos: Sequence[Pat
     that equal names do not meet. Raises `ConfigError` for a file where a folder is needed, and for a suffix that no
     drawing has.
     """
-    from facesearch.recognition.annotate import can_draw_as
-
     if out is None:
         return {}
+    from facesearch.recognition.annotate import can_draw_as
+
     one_photo = len(given) == 1 and not is_folder(given[0])
     if one_photo and out.suffix and not is_folder(out):
         if not can_draw_as(out.suffix):

@@ -13,9 +13,9 @@ import numpy as np
 from facesearch.errors import ConfigError, EvaluationError, PhotoError
 from facesearch.evaluation.trials.table import listed
 from facesearch.jobs.embedding_cache import Embedding, EmbeddingCache
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.embedder import ARCFACE_TEMPLATE, CROP_SIZE
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy, Limits, judge, measure
 from facesearch.recognition.thumbnail import thumbnail
 from facesearch.types import Face, ModelInfo, Reason, Rejection, Template

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import ConfigError
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.names import person_name
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy
 from facesearch.store import subjects
 from facesearch.store.subjects import clean_name

@@ -12,12 +12,12 @@ from facesearch.errors import ConfigError, EvaluationError, FaceSearchError
 from facesearch.evaluation.trials import Trials, read_trials
 from facesearch.jobs.embeddings import Embedded, PhotoEmbedder
 from facesearch.jobs.evaluate import VerificationOptions, evaluate, photos_of
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.names import is_folder
 from facesearch.outputs import Outputs
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.precision import Measurement, PrecisionRecord, folder_of, read_record, write_record
 from facesearch.recognition.packs.quantize import collect_calibration, quantize_pack
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.runtime import PRECISIONS, choose_provider
 from facesearch.types import Precision, Vectors
 from facesearch.walking import is_photo_name, walk

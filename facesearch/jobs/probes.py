@@ -11,10 +11,10 @@ import numpy as np
 
 from facesearch import arguments
 from facesearch.errors import MultipleFacesError, NoFaceError, PhotoError
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.names import path_text
 from facesearch.recognition.decoding import decode_noted, start_decoding
 from facesearch.recognition.extractor import Extraction, Prepared
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, PROBE_LIMITS, FaceChoice, FacePolicy, Limits, refusal
 from facesearch.search.matching import DEFAULT_MARGIN, decide
 from facesearch.types import (

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION
 from facesearch.errors import GalleryError, ModelMismatchError, PhotoError
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.names import path_text
 from facesearch.recognition.extractor import Extractor
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import NO_LIMITS, FacePolicy, refind
 from facesearch.recognition.runtime import parse_precision
 from facesearch.recognition.thumbnail import box_in_thumbnail

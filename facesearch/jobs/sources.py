@@ -1,4 +1,4 @@
-"""What to enroll: photos with the subject each belongs to, from folders, single photos or a CSV manifest."""
+"""Photo files: how one is read, and those to enroll with the subject of each, from folders, files or a manifest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facesearch.errors import ConfigError
+from facesearch.errors import ConfigError, PhotoError
 from facesearch.names import listed_path, path_text, person_name
-from facesearch.recognition.photo import read_photo_bytes
+from facesearch.recognition.photo import MAX_BYTES
 from facesearch.store.photos import upload_path
 from facesearch.store.subjects import clean_attributes, clean_name
 from facesearch.types import EnrollOutcome, EnrollStatus, Reason, Rejection
@@ -20,6 +20,38 @@ from facesearch.walking import Unread, cause_of, is_gone, is_photo_name, is_syst
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+
+def read_photo_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a regular file of at most `max_bytes`.
+
+    Never blocks on a pipe or a device, and never follows a file that grows while it is read beyond the limit.
+
+    Raises:
+        PhotoError: `inaccessible` (missing, no permission, the disk fails), `unreadable` (no regular file, empty) or
+            `too_large`.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PhotoError("It is not a regular file.", reason="unreadable")
+            data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
+    except IsADirectoryError as error:
+        message = "It is a folder, and the photos in it were not looked at."
+        raise PhotoError(message, reason="inaccessible") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise PhotoError(f"It cannot be read: {cause_of(error)}.", reason="inaccessible") from error
+    if data is None or len(data) > max_bytes:
+        raise PhotoError(
+            f"The photo is larger than {max_bytes / 2**20:.0f} MB.",
+            reason="too_large",
+            hint="Save a smaller copy; 2 megapixels a face are plenty.",
+        )
+    if not data:
+        raise PhotoError("The file is empty.", reason="unreadable")
+    return data
 
 
 @dataclass(frozen=True, slots=True)

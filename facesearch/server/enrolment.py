@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.api import parse_policy
 from facesearch.errors import ConfigError, PhotoError, UnknownSubjectError
-from facesearch.recognition.photo import read_photo_bytes
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
 from facesearch.server.schemas import Enrollments, SentPhoto
 from facesearch.server.security import demand, told

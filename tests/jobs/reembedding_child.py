@@ -11,7 +11,7 @@ from pathlib import Path
 
 from facesearch import FaceSearch
 from facesearch.jobs import reembedding
-from facesearch.recognition.photo import read_photo_bytes
+from facesearch.jobs.sources import read_photo_bytes
 
 
 def tell(sign: str, photo: object) -> None:

@@ -16,8 +16,8 @@ from facesearch import FaceSearch
 from facesearch.demo.portraits import PEOPLE, draw_group, write_photo
 from facesearch.errors import GalleryError, ModelNotFoundError
 from facesearch.jobs import reembedding
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.packs.store import file_sha256
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
 from facesearch.store import templates
 from facesearch.store.photos import details_of_subject, find_detail, keep_crop

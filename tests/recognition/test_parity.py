@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import Detector
 from facesearch.recognition.embedder import Embedder, align
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
-from facesearch.recognition.photo import read_photo_bytes
 from facesearch.recognition.quality import ENROLL_LIMITS, FacePolicy, choose_faces, judge, refind
 from facesearch.recognition.runtime import choose_provider, open_session
 from facesearch.types import Face, Reason, Rejection

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facesearch.errors import PhotoError
+from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.formats import decode_image
 from facesearch.recognition.jpeg import lacks_end
-from facesearch.recognition.photo import MAX_PIXELS, read_photo_bytes
+from facesearch.recognition.photo import MAX_PIXELS
 from facesearch.types import Reason
 from facesearch.walking import is_photo_name
 
