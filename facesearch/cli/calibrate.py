@@ -24,14 +24,18 @@ from facesearch.cli.outputs import guard_outputs
 from facesearch.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from facesearch.api import FaceSearch
+    from facesearch.evaluation.calibrating import Request
     from facesearch.evaluation.calibration import Metric
     from facesearch.evaluation.trials.types import PhotoSet
-    from facesearch.jobs.calibrate import Calibrated, Request
+    from facesearch.jobs.calibrate import Calibrated
     from facesearch.jobs.embeddings import Embedded
 
 WORK = (
-    "people", "unknown", "subjects", "split", "extrapolate", "out", "dry_run", "faces", "seed", "no_cache", "provider",
+    "people", "unknown", "subjects", "confidence", "leave_out", "split", "extrapolate", "out", "dry_run", "faces",
+    "seed", "no_cache", "provider",
 )  # fmt: skip
 """Parameters that say how a new threshold is found."""
 
@@ -63,6 +67,16 @@ def calibrate(
         int | None,
         typer.Option("--subjects", metavar="N", help="The gallery size it is to hold for [the gallery's own]."),
     ] = None,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            "--confidence", metavar="SHARE", help="How sure the rate is kept; 0.5 keeps the estimate, a coin flip."
+        ),
+    ] = 0.9,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option("--leave-out", metavar="PHOTO", help="A photo with a wrong label, as audit names it; repeatable."),
+    ] = None,
     split: Annotated[
         bool, typer.Option("--split/--no-split", help="Fit on half of the people, check on the others.")
     ] = True,
@@ -91,7 +105,8 @@ def calibrate(
     Example: facesearch calibrate --fpir 0.001
     """
     from facesearch.cli.evaluate_output import print_calibration
-    from facesearch.jobs.calibrate import Request, describe
+    from facesearch.evaluation.calibrating import Request
+    from facesearch.jobs.calibrate import describe
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError(
@@ -107,8 +122,8 @@ def calibrate(
         with guard_outputs(engine, paths_in(people, unknown), force=force).optional_file(out) as file:
             engine.gallery.require_model(engine.extractor.info)
             metric, target, size = _target(engine, fpir, far, subjects, extrapolate=extrapolate)
-            request = Request(metric, target, size, split=split, extrapolate=extrapolate, seed=asked.seed)
-            found = _calibrated(engine, request, people, unknown, asked)
+            request = Request(metric, target, size, confidence, split, extrapolate, asked.seed)
+            found = _calibrated(engine, request, people, unknown, asked, leave_out or ())
             if not dry_run:
                 engine.adopt_calibration(found.calibration)
             if file is not None:
@@ -169,7 +184,12 @@ def _target(
 
 
 def _calibrated(
-    engine: FaceSearch, request: Request, people: Path | None, unknown: Path | None, asked: EvaluationOptions
+    engine: FaceSearch,
+    request: Request,
+    people: Path | None,
+    unknown: Path | None,
+    asked: EvaluationOptions,
+    leave_out: Sequence[str],
 ) -> Calibrated:
     from facesearch.evaluation.trials.folders import read_people, read_strangers
     from facesearch.jobs.calibrate import (
@@ -179,6 +199,7 @@ def _calibrated(
         labelled_templates,
         require_unknown,
         stranger_templates,
+        without,
     )
 
     info, gallery = engine.extractor.info, engine.gallery
@@ -190,10 +211,9 @@ def _calibrated(
         strangers = read_strangers(unknown)
         require_unknown(strangers, gallery)
         probes = stranger_templates(strangers, embedded(strangers), gallery, info.dimension)
-        known = gallery_templates(gallery)
-        found = calibrate_on_strangers(known.vectors, known.subject, probes.vectors, probes.subject, request)
+        found = calibrate_on_strangers(without(gallery_templates(gallery), leave_out), probes, request)
     else:
         labelled = None if people is None else read_people(people)
         known = gallery_templates(gallery) if labelled is None else labelled_templates(labelled, embedded(labelled))
-        found = calibrate_on_labelled(known.vectors, known.subject, request)
+        found = calibrate_on_labelled(without(known, leave_out), request)
     return replace(found, calibration=found.calibration.bound_to(info))

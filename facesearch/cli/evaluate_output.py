@@ -200,27 +200,44 @@ def print_differences(a: str, b: str, rows: Sequence[PairedDifference]) -> None:
 
 
 def print_calibration(found: Calibrated) -> None:
-    """The threshold, what it promises and to whom, and what it costs."""
-    each = found.calibration
+    """The threshold, what it promises and to whom, what it costs, and which photos decide it."""
+    each, held_out = found.calibration, found.held_out
     far = each.metric is Metric.FAR
     promise = f"FAR {each.target:g}" if far else f"FPIR {each.target:g} in a gallery of {each.subjects:,} people"
-    say(f"Threshold {each.threshold:g} for {promise}.")
+    say(f"Threshold {each.threshold:g} for at most {promise}.")
     kind = "comparisons" if far else f"searches against {each.measured_subjects:,} people"
+    sure = "the estimate is kept, not a limit" if each.confidence <= 0.5 else f"{each.confidence:.0%} sure"
     rows = [
         ("basis", "EXTRAPOLATED" if each.basis is Basis.EXTRAPOLATED else each.basis.value),
         ("measured", f"{each.errors:,} errors in {each.trials:,} {kind}, {each.people:,} independent people"),
-        ("expected", f"{format_rate(each.estimate)}, 95 % interval {interval_text(each.interval)}"),
+        ("expected", f"{format_rate(each.estimate)}, at most {format_rate(each.limit)} ({sure})"),
     ]
-    if found.held_out is not None:
-        rows.append(("on people left out of the fit", _with_interval(found.held_out)))
-    if found.missed is not None:
-        kind = "mated comparisons" if far else "mated searches, one photo each left out"
-        rows.append(("missed at this threshold", _with_interval(found.missed, f" {kind}")))
+    if isinstance(held_out, Rate):
+        rows.append(("on people left out of the fit", _with_interval(held_out)))
+    elif held_out is not None:
+        rows.append(
+            (
+                "on people left out of the fit",
+                f"{format_rate(held_out.value)} for {held_out.subjects:,} people ({held_out.errors:,} errors in "
+                f"{held_out.trials:,}), 95 % interval {interval_text(held_out.interval)}",
+            )
+        )
+    kind = "mated comparisons" if far else "mated searches, one photo each left out"
+    known = "not known: nobody has two photos" if found.missed is None else _with_interval(found.missed, f" {kind}")
+    rows.append(("missed at this threshold", known))
     rows.append(("holds for", "any gallery size (1:1 comparisons)" if far else f"up to {each.valid_up_to:,} people"))
     for name, value in rows:
         say(f"  {name:30} {value}")
     if each.flag is Flag.LOW_SUPPORT:
         say(f"This rests on fewer than {LOW_SUPPORT} errors; the interval shows how far off it may be.")
+    say(
+        "Photos of different people that decide it. A wrong label looks like this: facesearch audit, --leave-out PHOTO."
+    )
+    columns = ("score", "person", "photo", "person", "photo")
+    rows_of_pairs = [
+        (f"{pair.score:.4f}", pair.subject_a, pair.photo_a, pair.subject_b, pair.photo_b) for pair in found.tail
+    ]
+    print_table(columns, rows_of_pairs)
     if not far:
         say("To plan for a gallery that grows: --subjects N.")
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.pairwise import PairSummary
-from facesearch.evaluation.rates import Counts, Floats, surrounded
+from facesearch.evaluation.rates import REPLICATES, Counts, Floats, Rate, surrounded
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import OperatingPoint
 
@@ -281,3 +281,36 @@ class _Run:
         fmr, fnmr = rates(after)
         before = after if fmr == fnmr or not after else after - 1
         return float(min(sum(rates(before)), fmr + fnmr)) / (2 * total * mated_total)
+
+
+def rates_at(
+    sample: Sample, threshold: float, *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[Rate | None, Rate | None]:
+    """TAR and FAR at one threshold for all replicates, with intervals; None for a class without comparisons.
+
+    Raises EvaluationError: the kept tail ends above the threshold.
+    """
+    if not sample.complete and threshold < sample.tail_score[-1]:
+        raise EvaluationError("The kept tail of non-mated scores ends above this threshold.")
+    accepted = int(np.searchsorted(-sample.mated_score, -threshold, side="right"))
+    false = int(np.searchsorted(-sample.tail_score, -threshold, side="right"))
+    tars, fars = np.full((2, replicates), math.nan)
+    row = 0
+    for weights in subject_weights(sample.subjects, replicates, seed):
+        totals, mated = sample.non_mated_of(weights), weights @ sample.planned_mated
+        for drawn, total, mated_total in zip(weights, totals.tolist(), mated.tolist(), strict=True):
+            if mated_total:
+                tars[row] = drawn.take(sample.mated_subject[:accepted]).sum() / mated_total
+            if total:
+                fars[row] = sample.weights(drawn, false).sum() / total
+            row += 1
+    mated_total = int(sample.planned_mated.sum())
+    tar = (
+        surrounded(Rate(accepted, mated_total), sample.mated_units, tars, flawless=mated_total) if mated_total else None
+    )
+    far = (
+        surrounded(Rate(false, sample.non_mated), sample.non_mated_units, fars, flawless=0)
+        if sample.non_mated
+        else None
+    )
+    return tar, far

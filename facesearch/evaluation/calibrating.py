@@ -1,296 +1,78 @@
 """A threshold for an error target and a gallery size, with what it rests on; or a refusal that says why.
 
 The decision rule is accept iff `score >= threshold`. Thresholds are rounded up, so a rounded one never errs more often.
+"At most" means it: the upper confidence limit of the rate is kept at the target, not the estimate.
 
     basis         holds for          rests on
     empirical     n <= N, or FAR     the errors counted at the threshold itself
-    scaled        n > N              FPIR(n) <= n/N FPIR(N), or n FMR, at the upper 95 % confidence limit
+    scaled        n > N              FPIR(n) <= n/N FPIR(N)
     extrapolated  beyond the data    a generalised Pareto tail of the best score per probe, at its upper limit
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.assessment import VerificationResult
-from facesearch.evaluation.bootstrap import subject_weights
+from facesearch.evaluation.bootstrap import Sample, replicate
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
-from facesearch.evaluation.identification import ONE_SIDED, alarming_subjects, fpir_of_subsets
-from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Flag, Flags, Floats, Interval, clustered_interval
+from facesearch.evaluation.identification import alarming_subjects, fpir_of_subsets
+from facesearch.evaluation.rates import (
+    LOW_SUPPORT,
+    REPLICATES,
+    Counts,
+    Flag,
+    Flags,
+    Floats,
+    Interval,
+    clustered_interval,
+    effective_trials,
+    surrounded,
+    upper_limit,
+)
 from facesearch.evaluation.searches import SearchScores
-
-SHARE = 0.1
-"""Of the probes whose best scores make the fitted tail."""
-FEWEST = 50
-"""Scores a fit needs."""
-_FITS = 100
-_LIMIT = 0.95
+from facesearch.evaluation.tails import conservative_threshold
+from facesearch.evaluation.verification import ErrorCurve, tar_at_far
 
 
 @dataclass(frozen=True, slots=True)
-class TailThreshold:
-    """A threshold beyond the data, and the rate the fitted tail gives there."""
+class Request:
+    """What is to be calibrated."""
 
-    threshold: float
-    """Upper one-sided 95 % limit of the threshold for the rate asked for."""
-    rate: float
-    """At the threshold, by the fit to all probes."""
-    upper: float
-    """At the threshold, one-sided 95 % limit. There is no lower one: the true tail may end before."""
+    metric: Metric
+    target: float
+    """In (0, 1): at most this rate."""
+    subjects: int
+    """n, the gallery size the threshold is to hold for."""
+    confidence: float = 0.9
+    """One-sided, in [0.5, 1): of the limit that is kept at the target. 0.5 takes the estimate itself."""
+    split: bool = True
+    """Fit on half of the people and check on the others."""
+    extrapolate: bool = False
+    seed: int = 0
 
-
-def conservative_threshold(best: Floats, clusters: Counts, rate: float) -> TailThreshold:
-    """Fit the tail of the best scores in replicates that draw people; return the 95 % limit of their thresholds.
-
-    Args:
-        best: (q,) best score per probe; NaN counts as below everything.
-        clusters: (q,) who is on the probes.
-        rate: share of probes that may reach the threshold, below `SHARE`.
-
-    Raises EvaluationError: too few probes for a fit, or a rate that needs no extrapolation.
-    """
-    best = np.where(np.isnan(best), -math.inf, best)
-    count = math.floor(SHARE * best.size)
-    start = np.partition(best, best.size - count - 1)[best.size - count - 1] if 0 < count < best.size else math.nan
-    exceeding = best > start
-    if np.count_nonzero(exceeding) < FEWEST or not math.isfinite(start):
-        raise EvaluationError(
-            f"{best.size} searches are too few for a fitted tail.",
-            hint=f"Search with {math.ceil(FEWEST / SHARE)} photos or more.",
-        )
-    if rate >= SHARE:
-        raise EvaluationError(f"A rate of {rate:g} needs no extrapolation.")
-    excess = (best[exceeding] - start).astype(np.float64)
-    names, codes = np.unique(clusters, return_inverse=True)
-    thresholds, parameters = [], []
-    for weights in subject_weights(names.size, _FITS, seed=0):
-        for weight in weights:
-            drawn = weight[codes]
-            reached = float(drawn[exceeding].sum() / drawn.sum())
-            if reached <= rate:
-                continue
-            shape, scale = _fit(np.repeat(excess, drawn[exceeding]))
-            thresholds.append(start + _quantile(rate / reached, shape, scale))
-            parameters.append((reached, shape, scale))
-    threshold = float(np.quantile(thresholds, _LIMIT))
-    reached, (shape, scale) = excess.size / best.size, _fit(excess)
-    rates = [part * _survival(threshold - start, *rest) for part, *rest in parameters]
-    rate = reached * _survival(threshold - start, shape, scale)
-    return TailThreshold(threshold, rate, upper=float(np.quantile(rates, _LIMIT)))
-
-
-def _fit(excess: Floats) -> tuple[float, float]:
-    from scipy.stats import genpareto
-
-    shape, _, scale = genpareto.fit(excess, floc=0)
-    return (float(shape), float(scale)) if shape > 0 else (0.0, float(excess.mean()))
-
-
-def _quantile(share: float, shape: float, scale: float) -> float:
-    """The excess that a share of excesses reaches."""
-    return -scale * math.log(share) if shape == 0 else scale / shape * (share**-shape - 1)
-
-
-def _survival(excess: float, shape: float, scale: float) -> float:
-    if shape == 0:
-        return math.exp(-excess / scale)
-    return float((1 + shape * excess / scale) ** (-1 / shape))
+    def __post_init__(self) -> None:
+        """Raise EvaluationError for numbers out of their range."""
+        if not 0 < self.target < 1 or self.subjects < 1 or not 0.5 <= self.confidence < 1:
+            raise EvaluationError(
+                f"{self.metric.upper()} {self.target:g} for {self.subjects} subjects at confidence "
+                f"{self.confidence:g} cannot be calibrated.",
+                "Give a rate between 0 and 1, at least 1 subject, and a confidence from 0.5 up to below 1.",
+            )
 
 
 DECIMALS = 6
 """Thresholds are rounded up to so many decimals: as far as float32 cosines agree between machines."""
-REACH = 10
-"""Extrapolation is refused for rates below 1 / (REACH * probes)."""
-EXTRAPOLATED = "EXTRAPOLATED: generalised Pareto tail, people drawn"
-"""Names the interval of a fitted tail, whose upper end alone is informative."""
-
-
-def calibrate_far(result: VerificationResult, target: float) -> Calibration:
-    """Return the threshold for FAR <= target from an evaluation that holds that target.
-
-    Raises EvaluationError: the target was not evaluated or is not supported; says how many comparisons are needed.
-    """
-    found = [point for point in result.points if point.target_far == target]
-    if not found:
-        raise EvaluationError(f"FAR {target:g} was not evaluated.", hint="Evaluate with this target first.")
-    point, counts = found[0], result.counts
-    if point.threshold is None or point.far is None or not math.isfinite(point.threshold):
-        needed = math.ceil(1 / target)
-        raise EvaluationError(
-            f"FAR {target:g} cannot be calibrated on {counts.non_mated} non-mated comparisons.",
-            hint=f"At least {needed} are needed, and {LOW_SUPPORT * needed} for {LOW_SUPPORT} errors. All pairs of "
-            f"{math.ceil(math.sqrt(2 * needed)) + 1} people with one photo each give {needed}.",
-        )
-    interval = point.far.best_interval
-    assert interval is not None
-    return Calibration(
-        threshold=round_up(point.threshold),
-        metric=Metric.FAR,
-        target=target,
-        basis=Basis.EMPIRICAL,
-        errors=point.far.count,
-        trials=point.far.total,
-        people=counts.subjects or 0,
-        estimate=point.far.value,
-        interval=interval,
-        measured_subjects=0,
-        subjects=0,
-        valid_up_to=0,
-        flag=point.flag,
-    )
+STEP = 10.0**-DECIMALS
 
 
 def round_up(threshold: float) -> float:
     """To `DECIMALS` decimals, never down."""
     nearest = round(threshold, DECIMALS)
-    return nearest if nearest >= threshold else round(nearest + 10.0**-DECIMALS, DECIMALS)
-
-
-def calibrate_fpir(
-    scores: SearchScores, target: float, *, subjects: int | None = None, extrapolate: bool = False
-) -> Calibration:
-    """Return the lowest threshold for FPIR(n) <= target, from non-mated searches against N subjects.
-
-    For n <= N, FPIR(n) is exact over all subsets of the gallery. For n > N, n/N times the upper confidence limit of
-    FPIR(N) is kept below the target. Where the data cannot show that, it is refused, or extrapolated if asked for.
-
-    Args:
-        scores: searches against N subjects; failed ones count as searches without an alarm.
-        target: in (0, 1).
-        subjects: n; by default N.
-        extrapolate: allow a fitted tail, down to rates of 1 / (10 * probes).
-
-    Raises EvaluationError: the data do not support the target; says how many people on probes would.
-    """
-    size = scores.subjects if subjects is None else subjects
-    if not 0 < target < 1 or size < 1:
-        raise EvaluationError(
-            f"FPIR {target:g} for {size} subjects is not a target.",
-            hint="Give an FPIR between 0 and 1 and at least 1 subject.",
-        )
-    if not len(scores.top):
-        raise EvaluationError("There is no non-mated search.", hint="Search for people who are not in the gallery.")
-    clusters = scores.non_mate_id if scores.non_mate_id is not None else np.arange(len(scores.top))
-    basis = Basis.EMPIRICAL if size <= scores.subjects else Basis.SCALED
-    threshold = _lowest_threshold(scores, lambda candidate: _holds(scores, clusters, candidate, size, target))
-    if threshold is None and extrapolate:
-        return _extrapolated(scores, clusters, size, target)
-    if threshold is None:
-        raise _refusal(scores, clusters, size, target)
-    chances = fpir_of_subsets(alarming_subjects(scores, threshold), scores.subjects, min(size, scores.subjects))
-    return _describe(scores, clusters, threshold, target, size, basis, interval=clustered_interval(chances, clusters))
-
-
-def _holds(scores: SearchScores, clusters: Counts, threshold: float, size: int, target: float) -> bool:
-    chances = fpir_of_subsets(alarming_subjects(scores, threshold), scores.subjects, min(size, scores.subjects))
-    if size <= scores.subjects:
-        return float(chances.mean()) <= target
-    limit = clustered_interval(chances, clusters, level=ONE_SIDED).high
-    return size / scores.subjects * limit <= target
-
-
-def _lowest_threshold(scores: SearchScores, holds: Callable[[float], bool]) -> float | None:
-    """The lowest rounded observed score that holds and still raises an alarm; None where only silence holds.
-
-    The alarm ties the threshold to the data: above the last score nothing says where to stop.
-    """
-    best = scores.top[:, 0]
-    candidates = np.unique(best[np.isfinite(best)])
-    low, high = 0, candidates.size
-    while low < high:
-        middle = (low + high) // 2
-        if _truncated(scores, candidates[middle]) or not holds(round_up(float(candidates[middle]))):
-            low = middle + 1
-        else:
-            high = middle
-    if low == candidates.size:
-        return None
-    threshold = round_up(float(candidates[low]))
-    return threshold if np.any(best >= threshold) else None
-
-
-def _truncated(scores: SearchScores, threshold: float) -> bool:
-    """Whether more subjects alarm than `top` shows: then far too many do."""
-    return scores.top.shape[1] < scores.subjects and bool(np.any(scores.top[:, -1] >= round_up(threshold)))
-
-
-def _describe(
-    scores: SearchScores,
-    clusters: Counts,
-    threshold: float,
-    target: float,
-    size: int,
-    basis: Basis,
-    *,
-    interval: Interval,
-    estimate: float | None = None,
-) -> Calibration:
-    alarming = alarming_subjects(scores, threshold)
-    factor = max(1.0, size / scores.subjects)
-    if estimate is None:
-        chances = fpir_of_subsets(alarming, scores.subjects, min(size, scores.subjects))
-        estimate = min(1.0, factor * float(chances.mean()))
-        interval = replace(interval, low=min(1.0, factor * interval.low), high=min(1.0, factor * interval.high))
-    errors = int(np.count_nonzero(alarming))
-    return Calibration(
-        threshold=threshold,
-        metric=Metric.FPIR,
-        target=target,
-        basis=basis,
-        errors=errors,
-        trials=alarming.size,
-        people=int(np.unique(clusters).size),
-        estimate=estimate,
-        interval=interval,
-        measured_subjects=scores.subjects,
-        subjects=size,
-        valid_up_to=size,
-        flag=Flag.LOW_SUPPORT if errors < LOW_SUPPORT else None,
-    )
-
-
-def _refusal(scores: SearchScores, clusters: Counts, size: int, target: float) -> EvaluationError:
-    rate = target * min(1.0, scores.subjects / size)
-    # One alarm must be allowed. Its upper limit, scaled, is that of 4.75 expected alarms (Poisson, 95 %).
-    needed = math.ceil(1 / target if size <= scores.subjects else 4.75 / rate)
-    people = int(np.unique(clusters).size)
-    return EvaluationError(
-        f"FPIR {target:g} for {size} subjects cannot be calibrated on {len(scores.top)} searches for {people} people "
-        f"against {scores.subjects} subjects.",
-        hint=f"Search for about {needed} people who are not enrolled, or choose a larger target.",
-    )
-
-
-def _extrapolated(scores: SearchScores, clusters: Counts, size: int, target: float) -> Calibration:
-    rate = target * min(1.0, scores.subjects / size)
-    if rate * REACH * len(scores.top) < 1:
-        raise EvaluationError(
-            f"FPIR {target:g} for {size} subjects lies more than {REACH} times beyond {len(scores.top)} searches.",
-            hint=f"Extrapolation needs at least {math.ceil(1 / (REACH * rate))} searches.",
-        )
-    tail = conservative_threshold(scores.top[:, 0], clusters, rate)
-    factor = max(1.0, size / scores.subjects)
-    threshold = round_up(tail.threshold)
-    if threshold > 1:
-        raise EvaluationError(
-            f"The limit for FPIR {target:g} lies above 1: no face could ever match.", hint="Search for more people."
-        )
-    interval = Interval(0.0, min(1.0, factor * tail.upper), EXTRAPOLATED, assumes_independence=False, level=ONE_SIDED)
-    return _describe(
-        scores,
-        clusters,
-        threshold,
-        target,
-        size,
-        Basis.EXTRAPOLATED,
-        interval=interval,
-        estimate=min(1.0, factor * tail.rate),
-    )
+    return nearest if nearest >= threshold else round(nearest + STEP, DECIMALS)
 
 
 def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
@@ -304,3 +86,211 @@ def split_people(people: Counts, share: float = 0.5, seed: int = 0) -> Flags:
         raise EvaluationError(f"{names.size} people cannot be split.", hint="Give at least two people.")
     chosen = np.random.default_rng(seed).permutation(names)[:count]
     return np.isin(people, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class FpirEstimate:
+    """FPIR of a gallery of n people at one threshold, from non-mated searches against N."""
+
+    errors: int
+    """Searches that alarm among all N."""
+    trials: int
+    people: int
+    subjects: int
+    """n."""
+    value: float
+    """Exact over all galleries of n <= N people; for more, the bound n/N FPIR(N)."""
+    interval: Interval
+    limit: float
+    """One-sided upper limit at the confidence asked for."""
+
+
+def estimate_fpir(scores: SearchScores, threshold: float, request: Request) -> FpirEstimate:
+    """FPIR(n) at `threshold`. Raises EvaluationError: see `alarming_subjects`."""
+    alarming = alarming_subjects(scores, threshold)
+    chances = fpir_of_subsets(alarming, scores.subjects, min(request.subjects, scores.subjects))
+    units = scores.units(threshold)
+    factor = max(1.0, request.subjects / scores.subjects)
+    value, interval = float(chances.mean()), clustered_interval(chances, units)
+    # Few alarms show little of how they cluster: no limit lies below that of as many people without any alarm.
+    silent = upper_limit(0.0, np.unique(units).size, request.confidence) * min(1.0, request.subjects / scores.subjects)
+    limit = max(silent, upper_limit(value, effective_trials(chances, units), request.confidence))
+    low, high, value, limit = (min(1.0, factor * each) for each in (interval.low, interval.high, value, limit))
+    people = scores.non_mate_id if scores.non_mate_id is not None else units
+    return FpirEstimate(
+        errors=int(np.count_nonzero(alarming)),
+        trials=alarming.size,
+        people=int(np.unique(people).size),
+        subjects=request.subjects,
+        value=value,
+        interval=Interval(low, high, interval.method, assumes_independence=False),
+        limit=limit,
+    )
+
+
+def calibrate_fpir(scores: SearchScores, request: Request) -> Calibration:
+    """Return the lowest threshold whose upper limit of FPIR(n) is at most the target.
+
+    `scores` are non-mated searches against N subjects; failed ones count as searches without an alarm. Where the data
+    cannot show that, it is refused, or extrapolated if asked for, down to rates of 1 / (10 * probes).
+
+    Raises EvaluationError: the data do not support the target; says how many people on probes would.
+    """
+    if not len(scores.top):
+        raise EvaluationError("There is no non-mated search.", hint="Search for people who are not in the gallery.")
+    threshold = _lowest_threshold(scores, request)
+    if threshold is not None:
+        # Searches for the gallery's own people are made in a gallery of one less.
+        measured = scores.subjects + (scores.partner is not None)
+        basis = Basis.EMPIRICAL if request.subjects <= measured else Basis.SCALED
+        return _calibration(estimate_fpir(scores, threshold, request), threshold, basis, scores, request)
+    if request.extrapolate:
+        return _extrapolated(scores, request)
+    raise _refusal(scores, request)
+
+
+def _lowest_threshold(scores: SearchScores, request: Request) -> float | None:
+    """The lowest rounded observed score that holds, or just above the highest; None where neither does.
+
+    Above the last score only a limit says how many alarms may go unseen: the estimate, 0, says nothing.
+    """
+    best = scores.top[:, 0]
+    candidates = [round_up(each) for each in np.unique(best[np.isfinite(best)]).tolist()]
+    if candidates and request.confidence > 0.5:
+        candidates.append(round(candidates[-1] + STEP, DECIMALS))
+    low, high = 0, len(candidates)
+    while low < high:
+        middle = (low + high) // 2
+        if _holds(scores, candidates[middle], request):
+            high = middle
+        else:
+            low = middle + 1
+    if low == len(candidates) or candidates[low] > 1:
+        return None
+    silent = request.confidence <= 0.5 and not np.any(best >= candidates[low])
+    return None if silent else candidates[low]
+
+
+def _holds(scores: SearchScores, threshold: float, request: Request) -> bool:
+    if scores.top.shape[1] < scores.subjects and np.any(scores.top[:, -1] >= threshold):
+        return False  # more subjects alarm than `top` shows: far too many
+    return estimate_fpir(scores, threshold, request).limit <= request.target
+
+
+def _calibration(
+    found: FpirEstimate, threshold: float, basis: Basis, scores: SearchScores, request: Request
+) -> Calibration:
+    return Calibration(
+        threshold=threshold,
+        metric=Metric.FPIR,
+        target=request.target,
+        basis=basis,
+        confidence=request.confidence,
+        errors=found.errors,
+        trials=found.trials,
+        people=found.people,
+        estimate=found.value,
+        limit=found.limit,
+        interval=found.interval,
+        measured_subjects=scores.subjects,
+        subjects=request.subjects,
+        valid_up_to=request.subjects,
+        flag=Flag.LOW_SUPPORT if found.errors < LOW_SUPPORT else None,
+    )
+
+
+def _refusal(scores: SearchScores, request: Request) -> EvaluationError:
+    rate = request.target * min(1.0, scores.subjects / request.subjects)
+    # Without a single alarm the limit is 1 - (1 - confidence)^(1/people); the estimate needs one alarm.
+    allowed = 1 - request.confidence
+    needed = math.ceil(1 / rate if request.confidence <= 0.5 else math.log(allowed) / math.log1p(-rate))
+    people = int(np.unique(scores.units(math.inf)).size)
+    halved = ": half of the people are kept for the check, --no-split uses all" if request.split else ""
+    return EvaluationError(
+        f"FPIR {request.target:g} for {request.subjects:,} people cannot be calibrated on {len(scores.top):,} searches "
+        f"for {people:,} people{halved}.",
+        hint=f"Search for about {needed:,} people who are not enrolled, or choose a larger target.",
+    )
+
+
+REACH = 10
+"""Extrapolation is refused for rates below 1 / (REACH * probes)."""
+EXTRAPOLATED = "EXTRAPOLATED: generalised Pareto tail, people drawn"
+"""Names the interval of a fitted tail, whose upper end alone is informative."""
+
+
+def _extrapolated(scores: SearchScores, request: Request) -> Calibration:
+    factor = max(1.0, request.subjects / scores.subjects)
+    rate = request.target / factor
+    named = f"FPIR {request.target:g} for {request.subjects:,} people"
+    if rate * REACH * len(scores.top) < 1:
+        raise EvaluationError(
+            f"{named} lies more than {REACH} times beyond {len(scores.top):,} searches.",
+            hint=f"Extrapolation needs at least {math.ceil(1 / (REACH * rate)):,} searches.",
+        )
+    tail = conservative_threshold(scores.top[:, 0], scores.units(math.inf), rate, request.confidence)
+    threshold = round_up(tail.threshold)
+    if threshold > 1:
+        raise EvaluationError(
+            f"The limit for {named} lies above 1: no face could ever match.", hint="Search for more people."
+        )
+    upper = min(1.0, factor * tail.upper)
+    level = 2 * request.confidence - 1
+    interval = Interval(0.0, upper, EXTRAPOLATED, assumes_independence=False, level=level)
+    counted = estimate_fpir(scores, threshold, request)
+    fitted = replace(counted, value=min(1.0, factor * tail.rate), interval=interval, limit=upper)
+    return _calibration(fitted, threshold, Basis.EXTRAPOLATED, scores, request)
+
+
+def calibrate_far(curve: ErrorCurve, sample: Sample | None, request: Request) -> Calibration:
+    """Return the lowest threshold whose upper limit of the FAR is at most the target.
+
+    `sample` gives the limit of comparisons that share people; without it they count as independent. Raises
+    EvaluationError: the comparisons do not support the target; says how many are needed.
+    """
+    shares = request.target * np.linspace(1, 0.02, 50)
+    points = [each for each in (tar_at_far(curve, float(share)) for share in shares) if each.far is not None]
+    points = [each for each in points if each.threshold is not None and math.isfinite(each.threshold)]
+    drawn = None
+    if sample is not None and points:
+        fars = [each.target_far for each in points]
+        drawn = replicate(sample, fars, None, replicates=REPLICATES, seed=request.seed).far
+    for column, point in enumerate(points):
+        assert point.far is not None
+        assert point.threshold is not None
+        units = curve.non_mated if sample is None else sample.non_mated_units
+        far = surrounded(point.far, units, None if drawn is None else drawn[:, column])
+        interval = far.best_interval
+        assert interval is not None
+        limit = upper_limit(far.value, _trials_of(far.value, drawn, column, curve.non_mated), request.confidence)
+        if limit <= request.target:
+            return Calibration(
+                threshold=round_up(point.threshold),
+                metric=Metric.FAR,
+                target=request.target,
+                basis=Basis.EMPIRICAL,
+                confidence=request.confidence,
+                errors=far.count,
+                trials=far.total,
+                people=0 if sample is None else sample.subjects,
+                estimate=far.value,
+                limit=limit,
+                interval=interval,
+                measured_subjects=0,
+                subjects=0,
+                valid_up_to=0,
+                flag=point.flag,
+            )
+    # One false match must be allowed; its limit at 0.9 is that of 3.9 expected ones.
+    needed = math.ceil((1.0 if request.confidence <= 0.5 else 3.9) / request.target)
+    raise EvaluationError(
+        f"FAR {request.target:g} cannot be calibrated on {curve.non_mated:,} non-mated comparisons.",
+        hint=f"At least {needed:,} are needed. All pairs of {math.ceil(math.sqrt(2 * needed)) + 1:,} people with one "
+        f"photo each give {needed:,}.",
+    )
+
+
+def _trials_of(rate: float, drawn: Floats | None, column: int, trials: int) -> float:
+    """Independent comparisons with the variance of the replicates."""
+    variance = 0.0 if drawn is None else float(np.nanvar(drawn[:, column], ddof=1))
+    return min(trials, rate * (1 - rate) / variance) if variance > 0 else float(trials)

@@ -44,6 +44,8 @@ class Calibration:
     metric: Metric
     target: float
     basis: Basis
+    confidence: float
+    """One-sided, of the limit that was kept at the target; 0.5: the estimate was kept there."""
     errors: int
     """Counted at the threshold: probes that alarm (FPIR) or comparisons (FAR)."""
     trials: int
@@ -51,6 +53,8 @@ class Calibration:
     """Independent people behind the trials."""
     estimate: float
     """The metric at the threshold; for a scaled one the bound, for an extrapolated one the fitted tail."""
+    limit: float
+    """The metric's upper limit at the threshold, at this confidence: at most the target."""
     interval: Interval
     measured_subjects: int
     """N of the searches measured; 0 for a FAR."""
@@ -114,6 +118,8 @@ def _require_consistent(calibration: Calibration) -> None:
         and 0 <= calibration.errors <= calibration.trials
         and 0 <= calibration.interval.low <= calibration.interval.high <= 1
         and 0 <= calibration.estimate <= 1
+        and 0 <= calibration.limit <= 1
+        and 0.5 <= calibration.confidence < 1
         and min(calibration.people, calibration.measured_subjects, calibration.subjects, calibration.valid_up_to) >= 0
         and calibration.rank >= 1
     )

@@ -6,20 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.assessment import RocBand
 from facesearch.evaluation.bootstrap import replicate, sample_of_pairs
-from facesearch.evaluation.charts import SERIES, least_rate, log_rate_axis, new_axes, nice_floor, note, styled
 from facesearch.evaluation.markup import badged, element, page, paragraph, plot, section, table, text
 from facesearch.evaluation.rates import (
     _MISSING,
     BOOTSTRAP,
     LEVEL,
-    LOW_SUPPORT,
     REPLICATES,
     Counts,
     Floats,
@@ -29,13 +25,10 @@ from facesearch.evaluation.rates import (
 )
 from facesearch.evaluation.report import VerificationReport, read_report_scores, read_verification_report
 from facesearch.evaluation.trials.types import ScoredPairs
-from facesearch.evaluation.verification import ErrorCurve, equal_error_rate, error_curve, tar_at_far
+from facesearch.evaluation.verification import equal_error_rate, error_curve, tar_at_far
 from facesearch.evaluation.verification_page import POINT_COLUMNS, point_rows
-from facesearch.evaluation.verification_plots import draw_ribbon, drawn_roc
+from facesearch.evaluation.verification_plots import roc
 from facesearch.names import path_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,40 +161,6 @@ def _supported(reports: Sequence[VerificationReport]) -> list[float]:
     return sorted(set.intersection(*by_report), reverse=True)
 
 
-LEGEND = 32
-"""Characters of a name in the legend: longer ones leave no room for the curves."""
-
-
-@styled
-def roc_overlay(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]]) -> Figure:
-    """Up to five ROC curves, each from its own 1/M up, told apart by colour and dash; (name, curve, ribbon) each."""
-    figure, axes = new_axes(
-        "Receiver operating characteristic", x="false accept rate (FAR = FMR)", y="true accept rate (TAR = 1 - FNMR)"
-    )
-    log_rate_axis(axes, "x", min(least_rate(curve.non_mated) for _, curve, _ in curves))
-    lowest = 1.0
-    for (name, curve, band), (colour, dash, _) in zip(curves, SERIES, strict=False):
-        far, tar = drawn_roc(curve)
-        lowest = min(lowest, float(tar.min()) if tar.size else 0.0)
-        edge = min(LOW_SUPPORT / curve.non_mated, 1.0)
-        split = int(np.searchsorted(far, edge))
-        # The pale part ends where the full one begins.
-        axes.step(far[: split + 1], tar[: split + 1], where="post", color=colour, linestyle=dash, alpha=0.4)
-        axes.step(far[split:], tar[split:], where="post", color=colour, linestyle=dash, label=_fitting(name))
-        if band is not None:
-            lowest = min(lowest, draw_ribbon(axes, far, band, colour, alpha=0.12))
-    floor = nice_floor(lowest)
-    axes.set_ylim(floor, 1 + 0.02 * (1 - floor))
-    note(axes, f"pale: fewer than {LOW_SUPPORT} errors")
-    axes.legend(loc="lower right")
-    return figure
-
-
-def _fitting(name: str) -> str:
-    """A name, or its end, as short as a legend needs it."""
-    return name if len(name) <= LEGEND else f"...{name[3 - LEGEND :]}"
-
-
 LOWER_IS_BETTER = ("EER", "FNMR", "FNIR", "FPIR", "minDCF")
 
 
@@ -244,7 +203,7 @@ def comparison_page(
 
     `reports` are (name, report) each, of which five are drawn; `differences` (A, B, B minus A in every figure).
     """
-    overlay = roc_overlay([(name, report.result.curve, report.result.band) for name, report in reports])
+    overlay = roc([(name, report.result.curve, report.result.band) for name, report in reports])
     names = " and ".join(name for name, _ in reports) if len(reports) == 2 else f"{len(reports)} reports"
     title = f"Comparison of {names}"
     points = [(name, *row) for name, report in reports for row in point_rows(report.result.points)]

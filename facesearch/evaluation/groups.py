@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.bootstrap import disjoint_pairs, subject_weights
-from facesearch.evaluation.rates import REPLICATES, Counts, Flags, Rate, surrounded
+from facesearch.evaluation.bootstrap import rates_at, sample_of_pairs
+from facesearch.evaluation.rates import REPLICATES, Rate
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, refuse, repeated
 from facesearch.evaluation.trials.types import ScoredPairs
 
@@ -37,45 +36,18 @@ def group_rates(
     """
     if pairs.id_a is None or pairs.id_b is None:
         raise EvaluationError("Rates by group need to know who is in each pair.", hint="Add the columns id_a and id_b.")
-    completed = ~np.isnan(pairs.score)
     rates = []
     for name in sorted(set(groups.values())):
         members = np.array([person for person, group in groups.items() if group == name])
-        inside = completed & np.isin(pairs.id_a, members) & np.isin(pairs.id_b, members)
-        people = np.unique(np.append(pairs.id_a[inside], pairs.id_b[inside]))
-        accepted = pairs.score >= threshold
-        sides = np.searchsorted(people, pairs.id_a), np.searchsorted(people, pairs.id_b)
-        drawn = [
-            _rate_of_pairs(accepted[kind], (sides[0][kind], sides[1][kind]), people.size, replicates, seed)
-            for kind in (inside & pairs.mated, inside & ~pairs.mated)
-        ]
-        if drawn[0] or drawn[1]:
-            rates.append(GroupRates(name, tar=drawn[0], far=drawn[1]))
+        inside = ~pairs.failed & np.isin(pairs.id_a, members) & np.isin(pairs.id_b, members)
+        if inside.any():
+            own = ScoredPairs(pairs.score[inside], pairs.mated[inside], pairs.id_a[inside], pairs.id_b[inside])
+            rates.append(GroupRates(name, *rates_at(sample_of_pairs(own), threshold, replicates=replicates, seed=seed)))
     if not rates:
         raise EvaluationError(
             "No group has a completed comparison.", hint="Name people in the groups as the trials do."
         )
     return tuple(rates)
-
-
-def _rate_of_pairs(
-    accepted: Flags, sides: tuple[Counts, Counts], people: int, replicates: int, seed: int
-) -> Rate | None:
-    if not accepted.size:
-        return None
-    a, b = sides
-    mated = a == b
-    drawn = np.full(replicates, math.nan)
-    row = 0
-    for weights in subject_weights(people, replicates, seed):
-        for weight in weights:
-            heavy = np.where(mated, weight[a], weight[a] * weight[b])
-            total = heavy.sum()
-            if total:
-                drawn[row] = heavy[accepted].sum() / total
-            row += 1
-    units = np.unique(a).size if mated.all() else disjoint_pairs(a, b)
-    return surrounded(Rate(int(accepted.sum()), accepted.size), units, drawn)
 
 
 def read_groups(path: Path) -> dict[str, str]:

@@ -188,18 +188,34 @@ def clustered_rate(hits: Flags, clusters: Counts) -> Rate:
 def clustered_interval(values: Floats, clusters: Counts, level: float = LEVEL) -> Interval:
     """Interval of the mean of (n,) values in 0..1 that come in clusters, as several probes of one person.
 
-    Wilson's, with the effective number of trials that the variance between clusters implies (Liang & Zeger's variance
-    of a ratio). Where values do not vary, every cluster is one trial. The upper end at level=0.9 is a one-sided 95 %
+    Wilson's, with the effective number of trials of `effective_trials`. The upper end at level=0.9 is a one-sided 95 %
     limit.
+    """
+    low, high = _wilson(float(values.mean()), effective_trials(values, clusters), level)
+    return Interval(low, high, method="people as units", assumes_independence=False, level=level)
+
+
+def effective_trials(values: Floats, clusters: Counts) -> float:
+    """How many independent trials have the variance of the mean of (n,) values in 0..1 that come in clusters.
+
+    The variance is that between clusters (Liang & Zeger's of a ratio). Where values do not vary, every cluster is one
+    trial.
     """
     names, codes = np.unique(clusters, return_inverse=True)
     mean = float(values.mean())
     spread = mean * (1 - mean)
     sums = np.bincount(codes, weights=values - mean)
     variance = float((sums**2).sum()) / values.size**2 * names.size / max(1, names.size - 1)
-    effective = spread / variance if variance > 0 and spread > 0 else float(names.size)
-    low, high = _wilson(mean, max(1.0, effective), level)
-    return Interval(low, high, method="people as units", assumes_independence=False, level=level)
+    return max(1.0, spread / variance if variance > 0 and spread > 0 else float(names.size))
+
+
+def upper_limit(rate: float, trials: float, confidence: float) -> float:
+    """The one-sided limit above a rate of `trials` independent trials, Clopper and Pearson's; 0.5: the rate itself."""
+    if confidence <= 0.5 or rate >= 1:
+        return rate
+    from scipy.special import betaincinv
+
+    return float(betaincinv(rate * trials + 1, (1 - rate) * trials, confidence))
 
 
 def format_rate(value: float) -> str:

@@ -41,9 +41,35 @@ class SearchScores:
     """(p,) int64 subject codes of mated probes, for the subject bootstrap."""
     non_mate_id: Counts | None = None
     """(q,) int64 subject codes of non-mated probes; codes differ from mated ones unless it is the same person."""
+    partner: Counts | None = None
+    """(q,) code of the person with the best score, where the people searched for are also searched in: look-alikes
+    then raise alarms in twos."""
     failed_enrolments: int = 0
     attempted_enrolments: int = 0
     """0: not known."""
+
+    def units(self, threshold: float) -> Counts:
+        """(q,) which non-mated searches belong together: those of one person, and of people who alarm for each other.
+
+        Without identities every search stands alone.
+        """
+        people = np.arange(len(self.top)) if self.non_mate_id is None else self.non_mate_id
+        if self.partner is None:
+            return people
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        alarm = self.top[:, 0] >= threshold
+        ends = people[alarm], self.partner[alarm]
+        size = 1 + max(int(people.max()), int(self.partner.max()))
+        _, units = connected_components(coo_array((np.ones(ends[0].size), ends), (size, size)))
+        return np.asarray(units[people], np.int64)
+
+    def select(self, rows: Flags) -> SearchScores:
+        """Some of the non-mated searches."""
+        pick = (None if each is None else each[rows] for each in (self.non_mate_id, self.partner))
+        people, partner = pick
+        return replace(self, top=self.top[rows], non_mate_id=people, partner=partner)
 
     def found(self, rank: int) -> Flags:
         """(p,) whether the mate is among the first `rank`, whatever its score."""
@@ -101,6 +127,7 @@ def join(blocks: Sequence[SearchScores]) -> SearchScores:
         top=np.concatenate([block.top for block in blocks]),
         mate_id=gather("mate_id"),
         non_mate_id=gather("non_mate_id"),
+        partner=gather("partner"),
     )
 
 

@@ -74,7 +74,7 @@ def verification_figures(report: VerificationReport) -> dict[str, Figure]:
     threshold = point.threshold if point else None
     basis = f"for FAR {point.target_far:g}" if point else ""
     figures = {
-        "roc": roc(result.curve, result.band, result.points),
+        "roc": roc([("", result.curve, result.band)], result.points),
         "scores": score_histograms(result.curve, threshold, basis),
         "error_rates": error_rates_against_threshold(result.curve, threshold),
         "det": det(result.curve),

@@ -14,6 +14,7 @@ from facesearch.evaluation.charts import (
     DRAWN,
     INK,
     MUTED,
+    SERIES,
     VERMILION,
     annotate,
     kept_rows,
@@ -25,7 +26,7 @@ from facesearch.evaluation.charts import (
     styled,
 )
 from facesearch.evaluation.groups import GroupRates
-from facesearch.evaluation.rates import LOW_SUPPORT, Counts, Floats, format_rate, threshold_text
+from facesearch.evaluation.rates import LOW_SUPPORT, Floats, format_rate, threshold_text
 from facesearch.evaluation.verification import ErrorCurve, OperatingPoint
 
 if TYPE_CHECKING:
@@ -45,14 +46,6 @@ def drawn_roc(curve: ErrorCurve) -> tuple[Floats, Floats]:
     return far[last], tar[last]
 
 
-def draw_ribbon(axes: Axes, far: Floats, band: RocBand, colour: str, alpha: float) -> float:
-    """The interval as a staircase like the curve's own, and the lowest point it reaches."""
-    low, high = band.at(far)
-    known = np.isfinite(low)
-    axes.fill_between(far, low, high, where=known.tolist(), step="post", color=colour, alpha=alpha, linewidth=0)
-    return float(low[known].min()) if known.any() else 1.0
-
-
 def shade_low_support(axes: Axes, trials: int, low: float) -> None:
     """Grey what rests on fewer than 30 errors out of `trials`, from `low` up, and say so in the plot."""
     edge = min(LOW_SUPPORT / trials, 1.0)
@@ -64,37 +57,51 @@ def shade_low_support(axes: Axes, trials: int, low: float) -> None:
     )
 
 
+LEGEND = 32
+"""Characters of a name in the legend: longer ones leave no room for the curves."""
+
+
 @styled
-def roc(curve: ErrorCurve, band: RocBand | None, points: Sequence[OperatingPoint]) -> Figure:
-    """TAR against FAR on a logarithmic axis from 1/M up, with the 95 % ribbon and the operating points."""
+def roc(curves: Sequence[tuple[str, ErrorCurve, RocBand | None]], points: Sequence[OperatingPoint] = ()) -> Figure:
+    """TAR against FAR on a logarithmic axis from 1/M up, with 95 % ribbons: one curve with its points, or up to five.
+
+    `curves` are (name, curve, ribbon) each. Colour and dash tell several apart.
+    """
     figure, axes = new_axes(
         "Receiver operating characteristic", x="false accept rate (FAR = FMR)", y="true accept rate (TAR = 1 - FNMR)"
     )
-    far, tar = drawn_roc(curve)
-    low = least_rate(curve.non_mated)
+    low, lowest = min(least_rate(curve.non_mated) for _, curve, _ in curves), 1.0
     log_rate_axis(axes, "x", low)
-    lowest = float(tar.min()) if tar.size else 0.0
-    if band is not None:
-        lowest = min(lowest, draw_ribbon(axes, far, band, BLUE, alpha=0.18))
-    axes.step(far, tar, where="post", color=BLUE)
+    for (name, curve, band), (colour, dash, _) in zip(curves, SERIES, strict=False):
+        far, tar = drawn_roc(curve)
+        lowest = min(lowest, float(tar.min()) if tar.size else 0.0)
+        # The pale part of several curves ends where 30 errors begin; one curve has a grey ground instead.
+        split = 0 if len(curves) == 1 else int(np.searchsorted(far, min(LOW_SUPPORT / curve.non_mated, 1.0)))
+        axes.step(far[: split + 1], tar[: split + 1], where="post", color=colour, linestyle=dash, alpha=0.4)
+        label = name if len(name) <= LEGEND else f"...{name[3 - LEGEND :]}"
+        axes.step(far[split:], tar[split:], where="post", color=colour, linestyle=dash, label=label)
+        if band is not None:
+            bounds = band.at(far)
+            known = np.isfinite(bounds[0])
+            alpha = 0.18 if len(curves) == 1 else 0.12
+            axes.fill_between(far, *bounds, where=known.tolist(), step="post", color=colour, alpha=alpha, linewidth=0)
+            lowest = min(lowest, float(bounds[0][known].min(initial=1.0)))
     floor = nice_floor(lowest)
     axes.set_ylim(floor, 1 + 0.02 * (1 - floor))
-    shade_low_support(axes, curve.non_mated, low)
     for point in points:
         if point.far is not None and point.tar is not None and point.far.count > 0:
-            _mark_point(axes, point.far.value, point.tar.value)
-    if band is not None:
-        note(axes, f"ribbon: {band.level:.0%} {band.method}" + _independence(band.assumes_independence))
+            at = point.far.value, point.tar.value
+            axes.plot(*at, "o", color=BLUE, markeredgecolor="white", markeredgewidth=0.8, markersize=6, zorder=5)
+            annotate(axes, format_rate(at[1]), at, (5, -11), 8, zorder=6)
+    if len(curves) > 1:
+        note(axes, f"pale: fewer than {LOW_SUPPORT} errors")
+        axes.legend(loc="lower right")
+    else:
+        shade_low_support(axes, curves[0][1].non_mated, low)
+        if band := curves[0][2]:
+            assumed = ", assumes independence" if band.assumes_independence else ""
+            note(axes, f"ribbon: {band.level:.0%} {band.method}{assumed}")
     return figure
-
-
-def _independence(assumed: bool) -> str:
-    return ", assumes independence" if assumed else ""
-
-
-def _mark_point(axes: Axes, far: float, tar: float) -> None:
-    axes.plot([far], [tar], "o", color=BLUE, markeredgecolor="white", markeredgewidth=0.8, markersize=6, zorder=5)
-    annotate(axes, format_rate(tar), (far, tar), (5, -11), 8, zorder=6)
 
 
 @styled
@@ -113,8 +120,10 @@ def det(curve: ErrorCurve) -> Figure:
     axes.plot(ndtri(curve.fmr[rows]), ndtri(curve.fnmr[rows]), color=BLUE, drawstyle="steps-pre")
     lowest = (least_rate(curve.non_mated) * 0.9, least_rate(curve.mated) * 0.9)
     for axis, low in zip((axes.xaxis, axes.yaxis), lowest, strict=True):
-        ticks = _apart([tick for tick in _PROBIT_TICKS if tick >= low])
-        axis.set_ticks(ndtri(np.array(ticks)).tolist(), [format_percent(tick) for tick in ticks])
+        ticks = [tick for tick in _PROBIT_TICKS if tick >= low]
+        # Of many, every other one, counted from the large rates.
+        ticks = ticks if len(ticks) <= _MOST_TICKS else ticks[::-1][::2][::-1]
+        axis.set_ticks(ndtri(np.array(ticks)).tolist(), [f"{100 * tick:.4g} %" for tick in ticks])
     axes.set_xlim(float(ndtri(lowest[0])), float(ndtri(0.5)))
     axes.set_ylim(float(ndtri(lowest[1])), float(ndtri(0.5)))
     diagonal = ndtri(np.array([max(lowest), 0.5]))
@@ -122,26 +131,6 @@ def det(curve: ErrorCurve) -> Figure:
     end = float(diagonal[-1])
     annotate(axes, "equal error", (end, end), (-6, -4), 7.5, ha="right", va="top", color=MUTED)
     return figure
-
-
-def _apart(ticks: list[float]) -> list[float]:
-    """Every tick, or where there are many every other one, counted from the large rates."""
-    return ticks if len(ticks) <= _MOST_TICKS else ticks[::-1][::2][::-1]
-
-
-def format_percent(rate: float) -> str:
-    """0.05 -> "5 %"."""
-    return f"{100 * rate:.4g} %"
-
-
-def _masses(accepted: Counts) -> Counts:
-    """Comparisons at each row of a curve out of the counts accepted there."""
-    return -np.diff(accepted, append=0)
-
-
-def _bins(fewest: int) -> int:
-    """More bins for more scores, as their cube root (Freedman, Diaconis 1981), within what can be told apart."""
-    return int(np.clip(4 * fewest ** (1 / 3), 16, 80))
 
 
 @styled
@@ -152,13 +141,15 @@ def score_histograms(curve: ErrorCurve, threshold: float | None, basis: str = ""
     scores = curve.threshold[finite]
     if not scores.size:
         return figure
-    edges = np.linspace(scores[0], max(scores[-1], scores[0] + 1e-6), _bins(min(curve.mated, curve.non_mated)) + 1)
+    # More bins for more scores, as their cube root (Freedman, Diaconis 1981), within what can be told apart.
+    bins = int(np.clip(4 * min(curve.mated, curve.non_mated) ** (1 / 3), 16, 80))
+    edges = np.linspace(scores[0], max(scores[-1], scores[0] + 1e-6), bins + 1)
     top = 0.0
     for name, accepted, colour, dash in (
         ("non-mated (impostor)", curve.false_matches, VERMILION, "--"),
         ("mated (genuine)", curve.true_matches, BLUE, "-"),
     ):
-        counts, _ = np.histogram(scores, bins=edges, weights=_masses(accepted)[finite])
+        counts, _ = np.histogram(scores, bins=edges, weights=-np.diff(accepted, append=0)[finite])
         used = np.flatnonzero(counts)
         if not used.size:
             continue
@@ -172,17 +163,13 @@ def score_histograms(curve: ErrorCurve, threshold: float | None, basis: str = ""
         annotate(axes, name, top_of_peak, (0, 5), 8.5, ha="center", color=colour, fontweight="bold")
     axes.set_ylim(0, 1.2 * top)
     if threshold is not None and math.isfinite(threshold):
-        _mark_threshold(axes, threshold, basis)
+        axes.axvline(threshold, color=INK, linewidth=1.2)
+        left, right = axes.get_xlim()
+        turned = threshold > left + 0.65 * (right - left)
+        said = f"threshold {threshold_text(threshold)}" + (f"\n{basis}" if basis else "")
+        side = {"ha": "right" if turned else "left", "va": "top", "xycoords": axes.get_xaxis_transform()}
+        annotate(axes, said, (threshold, 1), (-5 if turned else 5, -2), 8, **side)
     return figure
-
-
-def _mark_threshold(axes: Axes, threshold: float, basis: str) -> None:
-    axes.axvline(threshold, color=INK, linewidth=1.2)
-    low, high = axes.get_xlim()
-    right = threshold > low + 0.65 * (high - low)
-    said = f"threshold {threshold_text(threshold)}" + (f"\n{basis}" if basis else "")
-    side = {"ha": "right" if right else "left", "va": "top", "xycoords": axes.get_xaxis_transform()}
-    annotate(axes, said, (threshold, 1), (-5 if right else 5, -2), 8, **side)
 
 
 @styled

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.assessment import evaluate_summary
 from facesearch.evaluation.audit import LabelledTemplates
-from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, split_people
+from facesearch.evaluation.bootstrap import rates_at, sample_of_summary
+from facesearch.evaluation.calibrating import (
+    FpirEstimate,
+    Request,
+    calibrate_far,
+    calibrate_fpir,
+    estimate_fpir,
+    split_people,
+)
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.documents import to_json
-from facesearch.evaluation.pairwise import compare_all
-from facesearch.evaluation.rates import Flags, Rate, clustered_rate, counted_rate
-from facesearch.evaluation.searches import NON_MATED, SearchScores, join, summarise
+from facesearch.evaluation.pairwise import compare_all, curve_of_summary
+from facesearch.evaluation.rates import Flags, Rate, clustered_rate, counted
+from facesearch.evaluation.searches import NON_MATED, SearchScores
+from facesearch.evaluation.searching import Searched, mate_scores, search_everybody, search_others
 from facesearch.evaluation.trials.table import encode, refuse
-from facesearch.jobs.evaluate import search_everybody
 from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS
 from facesearch.store import photos as stored_photos
 from facesearch.store import subjects as stored_subjects
 from facesearch.store import templates as stored_templates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,7 +41,6 @@ if TYPE_CHECKING:
     from facesearch.evaluation.trials.types import PhotoSet
     from facesearch.jobs.embeddings import Embedded
     from facesearch.search.gallery import Gallery
-    from facesearch.types import Vectors
 
 
 def gallery_templates(gallery: Gallery) -> LabelledTemplates:
@@ -91,22 +98,19 @@ def stranger_templates(strangers: PhotoSet, embedded: Embedded, gallery: Gallery
 SEARCHES: Final = 20_000
 """Templates that are searched with at most, drawn by the seed: they support an FPIR of 1e-3 with 20 errors, and keep
 the work for a large gallery at minutes."""
-_CELLS: Final = 4_000_000
-"""Scores looked at together: 16 MB."""
+TAIL: Final = 5
+"""Non-mated pairs that are shown: those that decide the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be calibrated."""
+class TailPair:
+    """Two photos of different people whose score decides the threshold; a wrong label looks like this."""
 
-    metric: Metric
-    target: float
-    subjects: int
-    """n, the gallery size the threshold is to hold for."""
-    split: bool = True
-    """Fit on half of the people and check on the others."""
-    extrapolate: bool = False
-    seed: int = 0
+    score: float
+    subject_a: str
+    photo_a: str
+    subject_b: str
+    photo_b: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,138 +118,98 @@ class Calibrated:
     """A calibration, and what it does to people it was not fitted on."""
 
     calibration: Calibration
-    held_out: Rate | None
-    """The false positives (FPIR) or false matches (FAR) on the people left out of the fit; None without a split."""
+    held_out: FpirEstimate | Rate | None
+    """FPIR at the size asked for, or false matches (FAR), on people left out of the fit; None without a split."""
     missed: Rate | None
-    """Mated searches (FPIR) or comparisons (FAR) below the threshold; None where there are none to count."""
+    """Mated searches (FPIR) or comparisons (FAR) below the threshold; None where nobody has a second photo."""
+    tail: tuple[TailPair, ...]
+    """The non-mated pairs with the highest scores."""
 
 
-def calibrate_on_labelled(vectors: Vectors, subject: NDArray[np.int64], request: Request) -> Calibrated:
+def without(known: LabelledTemplates, photos: Collection[str]) -> LabelledTemplates:
+    """The templates but those of these photos. EvaluationError for a photo that is not among them."""
+    absent = sorted(set(photos) - set(known.photos))
+    refuse("--leave-out", "photos that have no part in this calibration", absent, "Name them as `audit` does.")
+    rows = [row for row, photo in enumerate(known.photos) if photo not in photos]
+    codes: dict[str, int] = {}
+    subject = encode((known.names[known.subject[row]] for row in rows), codes)
+    return replace(
+        known,
+        vectors=known.vectors[rows],
+        subject=subject,
+        names=tuple(codes),
+        photos=tuple(known.photos[row] for row in rows),
+        ids=known.ids[rows] if known.ids.size else known.ids,
+    )
+
+
+def calibrate_on_labelled(known: LabelledTemplates, request: Request) -> Calibrated:
     """Calibrate on templates of known people: those of the gallery, or of labelled photos.
 
     For an FPIR every template is searched among everybody else's, which a stranger's search is like; for a FAR all
     templates are compared. The people searched with are split, the people searched are not.
 
-    Args:
-        vectors: (n, d). subject: (n,) codes 0 ... S-1.
-
-    Raises EvaluationError: the data do not support the target; says how much data would.
+    Raises EvaluationError: the data do not support the target, with how much data would; or more than half of the
+    mates would be missed.
     """
-    people = int(np.unique(subject).size)
+    people = len(known.names)
     if people < 2:
         raise EvaluationError(
             f"The photos show {people} person{'' if people == 1 else 's'}, so nobody can be compared with others.",
             "Enroll more people, or use --unknown.",
         )
     if request.metric is Metric.FAR:
-        return _calibrate_far(vectors, subject, request)
-    rows = _drawn(subject.size, request.seed)
-    fit = _fit_rows(subject[rows], request)
-    scores, mates = search_others(vectors, subject, rows)
-    chosen = _select(scores, fit)
-    calibration = _for_others(chosen, people - 1, request)
-    held_out = None if fit.all() else _alarms(_select(scores, ~fit), calibration.threshold)
-    return Calibrated(calibration, held_out, _missed(mates, subject[rows], calibration.threshold))
+        return _accepted(_calibrate_far(known, request))
+    rows = _drawn(known.subject.size, request.seed)
+    found = search_others(known.vectors, known.subject, rows)
+    calibration, held_out = _fit_and_check(found.scores, request)
+    missed = _missed(known, rows, calibration.threshold)
+    return _accepted(Calibrated(calibration, held_out, missed, _tail(found, known, rows, known)))
 
 
-def calibrate_on_strangers(
-    gallery: Vectors, subject: NDArray[np.int64], strangers: Vectors, people: NDArray[np.int64], request: Request
-) -> Calibrated:
+def calibrate_on_strangers(known: LabelledTemplates, strangers: LabelledTemplates, request: Request) -> Calibrated:
     """Calibrate on photos of people who are not enrolled, searched in the gallery.
 
-    Args:
-        gallery: (t, d) templates. subject: (t,) codes 0 ... N-1.
-        strangers: (q, d); a row of NaN is a photo without a usable face, which raises no alarm.
-        people: (q,) codes of who they show.
-
-    Raises EvaluationError: the target is a FAR, or is not supported.
+    A row of NaN in `strangers` is a photo without a usable face, which raises no alarm. Raises EvaluationError: the
+    target is a FAR, or is not supported; or more than half of the mates would be missed.
     """
     if request.metric is Metric.FAR:
         raise EvaluationError(
             "Strangers are searched for, which gives an FPIR.", "Use --fpir with --unknown, or --far without it."
         )
-    scores = search_everybody(gallery, subject, strangers, np.full(len(strangers), NON_MATED), people)
-    fit = _fit_rows(people, request)
-    calibration = calibrate_fpir(
-        _select(scores, fit), request.target, subjects=request.subjects, extrapolate=request.extrapolate
-    )
-    held_out = None if fit.all() else _alarms(_select(scores, ~fit), calibration.threshold)
-    return Calibrated(calibration, held_out, None)
+    nobody = np.full(len(strangers.vectors), NON_MATED)
+    found = search_everybody(known.vectors, known.subject, strangers.vectors, nobody, strangers.subject)
+    calibration, held_out = _fit_and_check(found.scores, request)
+    missed = _missed(known, _drawn(known.subject.size, request.seed), calibration.threshold)
+    tail = _tail(found, strangers, np.arange(nobody.size), known)
+    return _accepted(Calibrated(calibration, held_out, missed, tail))
 
 
-def search_others(
-    vectors: Vectors, subject: NDArray[np.int64], rows: NDArray[np.int64]
-) -> tuple[SearchScores, NDArray[np.float64]]:
-    """Search templates among everybody else's, and find the best score with the person's own other templates.
-
-    Returns the non-mated searches against S - 1 people, and (r,) mate scores, NaN for a person's only template.
-    """
-    order = np.argsort(subject, kind="stable")
-    arranged, owner = vectors[order], subject[order]
-    starts = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    step = max(1, _CELLS // len(order))
-    parts, mates = [], []
-    for first in range(0, rows.size, step):
-        chosen = rows[first : first + step]
-        line = np.arange(chosen.size)
-        scores = vectors[chosen] @ arranged.T
-        # A template matches itself perfectly: that says nothing.
-        scores[line, place[chosen]] = -np.inf
-        best = np.maximum.reduceat(scores, starts, axis=1).astype(np.float64)
-        own = np.searchsorted(owner[starts], subject[chosen])
-        mate = best[line, own]
-        mates.append(np.where(np.isneginf(mate), np.nan, mate))
-        others = np.ones(best.shape, np.bool_)
-        others[line, own] = False
-        block = best[others].reshape(chosen.size, starts.size - 1)
-        parts.append(summarise(block, np.full(chosen.size, NON_MATED), subject[chosen]))
-    return join(parts), np.concatenate(mates)
+def _fit_and_check(scores: SearchScores, request: Request) -> tuple[Calibration, FpirEstimate | None]:
+    """Calibrate on the people of the fit, and estimate the same rate on the others."""
+    assert scores.non_mate_id is not None
+    fit = _fit_rows(scores.non_mate_id, request)
+    calibration = calibrate_fpir(scores.select(fit), request)
+    if fit.all():
+        return calibration, None
+    return calibration, estimate_fpir(scores.select(~fit), calibration.threshold, request)
 
 
-def _for_others(scores: SearchScores, others: int, request: Request) -> Calibration:
-    """Calibrate for n people on searches among S - 1.
-
-    For n = S the bound FPIR(S) <= S / (S - 1) FPIR(S - 1) stands in: it costs little, and keeps what was counted
-    as the basis. Other sizes are subsets of the S - 1, or are
-    scaled up from them.
-    """
-    if request.subjects != others + 1:
-        return calibrate_fpir(scores, request.target, subjects=request.subjects, extrapolate=request.extrapolate)
-    people = scores.non_mate_id
-    assert people is not None
-    factor = (others + 1) / others
-    try:
-        found = calibrate_fpir(scores, request.target / factor, subjects=others, extrapolate=request.extrapolate)
-    except EvaluationError as error:
-        halved = ": half of the people are kept for the check, --no-split uses all" if request.split else ""
-        raise EvaluationError(
-            f"FPIR {request.target:g} for {request.subjects:,} people cannot be calibrated on {len(scores.top):,} "
-            f"searches for {np.unique(people).size:,} people{halved}.",
-            error.hint,
-        ) from error
-    interval = replace(
-        found.interval, low=min(1.0, found.interval.low * factor), high=min(1.0, found.interval.high * factor)
-    )
-    size = request.subjects
-    estimate = min(1.0, found.estimate * factor)
-    return replace(found, target=request.target, subjects=size, valid_up_to=size, estimate=estimate, interval=interval)
-
-
-def _calibrate_far(vectors: Vectors, subject: NDArray[np.int64], request: Request) -> Calibrated:
+def _calibrate_far(known: LabelledTemplates, request: Request) -> Calibrated:
+    vectors, subject, target = known.vectors, known.subject, request.target
     rows = _fit_rows(subject, request)
-    target = request.target
     fitted = compare_all(vectors[rows], subject[rows], largest_far=target)
-    result = evaluate_summary(fitted, targets=[target], seed=request.seed)
-    calibration = calibrate_far(result, target)
-    tar = result.points[0].tar
-    missed = tar and counted_rate(tar.total - tar.count, tar.total)
-    if rows.all():
-        return Calibrated(calibration, None, missed)
-    checked = compare_all(vectors[~rows], subject[~rows], largest_far=min(1.0, 10 * target))
-    errors = int(np.count_nonzero(checked.tail_score >= calibration.threshold))
-    return Calibrated(calibration, counted_rate(errors, checked.non_mated), missed)
+    sample = sample_of_summary(fitted)
+    calibration = calibrate_far(curve_of_summary(fitted), sample, request)
+    tar, _ = rates_at(sample, calibration.threshold, seed=request.seed)
+    places = np.flatnonzero(rows)
+    pairs = zip(fitted.tail_score.tolist(), places[fitted.tail_a], places[fitted.tail_b], strict=True)
+    tail = tuple(_tail_pair(score, known, int(a), known, int(b)) for score, a, b in islice(pairs, TAIL))
+    held_out = None
+    if not rows.all():
+        checked = compare_all(vectors[~rows], subject[~rows], largest_far=min(1.0, 10 * target))
+        _, held_out = rates_at(sample_of_summary(checked), calibration.threshold, seed=request.seed)
+    return Calibrated(calibration, held_out, tar and tar.complement, tail)
 
 
 def _drawn(templates: int, seed: int) -> NDArray[np.int64]:
@@ -258,20 +222,47 @@ def _fit_rows(people: NDArray[np.int64], request: Request) -> Flags:
     return split_people(people, seed=request.seed) if request.split else np.ones(people.size, np.bool_)
 
 
-def _select(scores: SearchScores, rows: Flags) -> SearchScores:
-    assert scores.non_mate_id is not None
-    return replace(scores, top=scores.top[rows], non_mate_id=scores.non_mate_id[rows])
-
-
-def _alarms(scores: SearchScores, threshold: float) -> Rate:
-    """FPIR of these searches against all the people searched."""
-    assert scores.non_mate_id is not None
-    return clustered_rate(scores.top[:, 0] >= threshold, scores.non_mate_id)
-
-
-def _missed(mates: NDArray[np.float64], people: NDArray[np.int64], threshold: float) -> Rate | None:
+def _missed(known: LabelledTemplates, rows: NDArray[np.int64], threshold: float) -> Rate | None:
+    """The share of mated searches below the threshold, each photo searched among its person's others."""
+    mates = mate_scores(known.vectors, known.subject, rows)
     mated = ~np.isnan(mates)
-    return clustered_rate(mates[mated] < threshold, people[mated]) if mated.any() else None
+    return clustered_rate(mates[mated] < threshold, known.subject[rows[mated]]) if mated.any() else None
+
+
+MOST_MISSED: Final = 0.5
+"""A threshold that misses more of the mates is refused: recognition would be off without a word."""
+
+
+def _accepted(found: Calibrated) -> Calibrated:
+    """Refuse a threshold that switches recognition off."""
+    if found.missed is None or found.missed.value <= MOST_MISSED:
+        return found
+    pairs = "; ".join(f"{each.score:.3f} {each.photo_a} with {each.photo_b}" for each in found.tail)
+    raise EvaluationError(
+        f"The threshold would be {found.calibration.threshold:g} and miss {counted(found.missed)} of the mates: these "
+        f"photos of different people decide it: {pairs}.",
+        "Look for wrong labels: facesearch audit. Leave them out with --leave-out PHOTO, or choose a larger target.",
+    )
+
+
+def _tail(
+    found: Searched, probes: LabelledTemplates, rows: NDArray[np.int64], known: LabelledTemplates
+) -> tuple[TailPair, ...]:
+    """The highest of the non-mated searches, each pair of photos once."""
+    best = np.nan_to_num(found.scores.top[:, 0], nan=-np.inf)
+    pairs: dict[frozenset[str], TailPair] = {}
+    for line in np.argsort(-best, kind="stable")[: 2 * TAIL].tolist():
+        pair = _tail_pair(float(best[line]), probes, int(rows[line]), known, int(found.nearest[line]))
+        if np.isfinite(pair.score):
+            pairs.setdefault(frozenset((pair.photo_a, pair.photo_b)), pair)
+    return tuple(pairs.values())[:TAIL]
+
+
+def _tail_pair(score: float, a: LabelledTemplates, row_a: int, b: LabelledTemplates, row_b: int) -> TailPair:
+    sides = (
+        text for each, row in ((a, row_a), (b, row_b)) for text in (each.names[each.subject[row]], each.photos[row])
+    )
+    return TailPair(score, *sides)
 
 
 def read_calibration_file(path: Path) -> Calibration:
@@ -289,8 +280,7 @@ def read_calibration_file(path: Path) -> Calibration:
 def describe(found: Calibrated) -> Mapping[str, object]:
     """The record that `calibrate --json` prints."""
     return {
+        **to_json(found),
         **to_json(found.calibration),
-        "held_out": to_json(found.held_out),
-        "missed": to_json(found.missed),
         "extrapolated": found.calibration.basis is Basis.EXTRAPOLATED,
     }

@@ -22,24 +22,22 @@ from facesearch.evaluation.assessment import (
 from facesearch.evaluation.groups import GroupRates, coded_groups, group_rates, read_groups
 from facesearch.evaluation.pairwise import compare_all
 from facesearch.evaluation.report import WORST, About, VerificationReport, WorstPair, worst_pairs
-from facesearch.evaluation.searches import NON_MATED, NOT_ENROLLED, TOP, SearchScores, join, summarise
+from facesearch.evaluation.searches import NON_MATED, NOT_ENROLLED, SearchScores
+from facesearch.evaluation.searching import search_everybody
 from facesearch.evaluation.trials.pairs import all_pairs
 from facesearch.evaluation.trials.table import encode, refuse
 from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoredPairs, SearchTrials
 from facesearch.evaluation.verification import TARGETS
-from facesearch.index.flat import FlatIndex
 from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from facesearch.evaluation.trials import Trials
     from facesearch.jobs.embedding_cache import Embedding
     from facesearch.jobs.embeddings import Embedded
-    from facesearch.types import Vector, Vectors
+    from facesearch.types import Vector
 
 
 def score_pairs(trials: PairTrials, vectors: Sequence[Vector | None], reasons: Sequence[str]) -> ScoredPairs:
@@ -255,57 +253,6 @@ def describe(source: str, model: Mapping[str, Any], protocol: str = "", title: s
     )
 
 
-_CELLS: Final = 4_000_000
-"""Scores of probes with templates looked at together: 16 MB of them, and as much again for their ids."""
-
-
-def search_everybody(
-    gallery: Vectors,
-    subject: NDArray[np.int64],
-    probes: Vectors,
-    mate: NDArray[np.int64],
-    identity: NDArray[np.int64] | None,
-) -> SearchScores:
-    """Search probes among enrolled templates and keep of each search what the rates need.
-
-    Args:
-        gallery: (t, d) templates. subject: (t,) codes 0 ... N-1 of who they show.
-        probes: (q, d); a row of NaN is a failed probe.
-        mate: (q,) the probe's own subject, or `NON_MATED` or `NOT_ENROLLED`.
-        identity: (q,) codes of the people on the probes.
-
-    Raises EvaluationError: nobody is enrolled.
-    """
-    if not len(gallery):
-        raise EvaluationError(
-            "Nobody could be enrolled, so nothing can be searched.", "Give photos with a usable face."
-        )
-    index = FlatIndex(gallery.shape[1])
-    index.add(np.arange(len(gallery), dtype=np.int64), gallery)
-    subjects = int(subject.max()) + 1
-    step = max(1, _CELLS // len(gallery))
-    parts = []
-    for start in range(0, max(len(probes), 1), step):
-        rows = slice(start, start + step)
-        block = _best_per_subject(index, subject, subjects, probes[rows])
-        own = mate[rows]
-        people = None if identity is None else identity[rows]
-        parts.append(summarise(block.astype(np.float64), own, people, keep=TOP))
-    return join(parts)
-
-
-def _best_per_subject(
-    index: FlatIndex, subject: NDArray[np.int64], subjects: int, probes: Vectors
-) -> NDArray[np.float32]:
-    """(q, N) each probe's best score per subject, as the index gives it; a failed probe is NaN throughout."""
-    failed = np.isnan(probes[:, 0])
-    scores, ids = index.search(np.where(failed[:, None], np.float32(0), probes), len(index))
-    best = np.full((len(probes), subjects), -np.inf, np.float32)
-    np.maximum.at(best, (np.arange(len(probes))[:, None], subject[ids]), scores)
-    best[failed] = np.nan
-    return best
-
-
 def score_searches(trials: SearchTrials, enrolled: Embedded, probes: Embedded) -> SearchScores:
     """The planned searches of `trials`, every one accounted for.
 
@@ -330,7 +277,7 @@ def score_searches(trials: SearchTrials, enrolled: Embedded, probes: Embedded) -
         raise EvaluationError("No photo of the gallery could be enrolled.", f"Reasons: {enrolled.said}")
     nothing = np.full(gallery.shape[1], np.nan, np.float32)
     vectors = np.array([nothing if each.vector is None else each.vector for each in probes.photos], np.float32)
-    scores = search_everybody(gallery, subject, vectors, mate, identity)
+    scores = search_everybody(gallery, subject, vectors, mate, identity).scores
     return replace(scores, failed_enrolments=len(planned) - len(codes), attempted_enrolments=len(planned))
 
 

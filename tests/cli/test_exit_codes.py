@@ -246,7 +246,7 @@ def test_what_changes_something_prints_one_record_of_it(command: Command, galler
         (("people", "remove", third, "--yes"), {"subject": third, "photos": 4}),
         (("keys", "create", "shop"), {"name": "shop"}),
         (("keys", "revoke", "shop"), {"revoked": "shop"}),
-        (("calibrate", "--fpir", "0.1", "--out", file), {"metric": "fpir"}),
+        (("calibrate", "--fpir", "0.1", "--confidence", "0.5", "--out", file), {"metric": "fpir"}),
         (("calibrate", "--use", file), {}),
         (("calibrate", "--forget"), {"removed": 2, "threshold": 0.48}),
         (("db", "upgrade"), {"gallery": str(gallery)}),

@@ -126,7 +126,7 @@ def test_a_calibration_whose_threshold_is_no_cosine_is_refused(
     value: float, command: Command, gallery: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "calibration.json"
-    assert command("calibrate", "--fpir", "0.1", "--dry-run", "--out", file).code == 0
+    assert command("calibrate", "--fpir", "0.1", "--confidence", "0.5", "--dry-run", "--out", file).code == 0
     sound = Calibration.from_json(file.read_text(encoding="utf-8"))
     (before,) = command("info", "--json").records
     with pytest.raises(EvaluationError, match="not a cosine"):

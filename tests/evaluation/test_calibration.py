@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import betaincinv, ndtr
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.assessment import evaluate_pairs
-from facesearch.evaluation.calibrating import calibrate_far, calibrate_fpir, round_up, split_people
+from facesearch.evaluation.calibrating import Request, calibrate_far, calibrate_fpir, round_up, split_people
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.rates import Flag
 from facesearch.evaluation.searches import NON_MATED, summarise
 from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.evaluation.verification import error_curve
 from facesearch.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SUBJECTS = 40
 OWN, PAIR, MEAN = 0.08, 0.1, 0.1
+ESTIMATE = Request(Metric.FPIR, 0.05, SUBJECTS, 0.5, split=False)
 
 
 def strangers(seed: int, people: int, photos: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -45,26 +46,54 @@ def true_fpir(threshold: float, subjects: int) -> float:
 
 
 def calibrated(
-    seed: int, people: int, target: float, subjects: int = SUBJECTS, *, extrapolate: bool = False
+    seed: int,
+    people: int,
+    target: float,
+    subjects: int = SUBJECTS,
+    confidence: float = 0.9,
+    *,
+    extrapolate: bool = False,
 ) -> Calibration:
     block, identity = strangers(seed, people)
     scores = summarise(block, np.full(len(block), NON_MATED), identity)
-    return calibrate_fpir(scores, target, subjects=subjects, extrapolate=extrapolate)
+    request = Request(Metric.FPIR, target, subjects, confidence, split=False, extrapolate=extrapolate)
+    return calibrate_fpir(scores, request)
 
 
 @pytest.mark.parametrize("subjects", [10, SUBJECTS])
 def test_the_stated_interval_holds_the_fpir_of_other_people(subjects: int) -> None:
-    runs = [calibrated(seed, 400, 0.05, subjects) for seed in range(100)]
+    runs = [calibrated(seed, 400, 0.05, subjects, 0.5) for seed in range(100)]
     held = [run.interval.covers(true_fpir(run.threshold, subjects)) for run in runs]
     assert {run.basis for run in runs} == {Basis.EMPIRICAL}
     assert np.mean(held) >= 0.88
     assert np.mean([true_fpir(run.threshold, subjects) for run in runs]) == pytest.approx(0.05, rel=0.15)
 
 
+@pytest.mark.parametrize(("people", "target"), [(300, 0.05), (150, 0.02)])
+def test_at_most_means_it_in_as_many_studies_as_the_confidence_says(people: int, target: float) -> None:
+    runs = [calibrated(seed, people, target) for seed in range(80)]
+    assert all(run.limit <= target for run in runs)
+    kept = np.mean([true_fpir(run.threshold, SUBJECTS) <= target for run in runs])
+    assert kept >= 0.9 - 2.5 * math.sqrt(0.09 / 80)
+    guesses = [calibrated(seed, people, target, confidence=0.5) for seed in range(80)]
+    assert np.mean([true_fpir(run.threshold, SUBJECTS) <= target for run in guesses]) < 0.75
+
+
+def test_no_alarm_at_all_supports_a_rate_by_the_number_of_people() -> None:
+    block, identity = strangers(1, 240, photos=1)
+    scores = summarise(block, np.full(240, NON_MATED), identity)
+    silent = calibrate_fpir(scores, replace(ESTIMATE, target=0.01, confidence=0.9))
+    assert silent.errors == 0
+    assert block.max() < silent.threshold <= block.max() + 2.1e-6
+    assert silent.limit == pytest.approx(1 - 0.1 ** (1 / 240))
+    with pytest.raises(EvaluationError):
+        calibrate_fpir(scores, replace(ESTIMATE, target=0.009, confidence=0.9))
+
+
 def test_a_scaled_threshold_keeps_its_target_in_the_larger_gallery() -> None:
     runs = [calibrated(seed, 800, 0.05, 5 * SUBJECTS) for seed in range(50)]
     assert {run.basis for run in runs} == {Basis.SCALED}
-    assert all(run.estimate <= run.interval.high and run.valid_up_to == 5 * SUBJECTS for run in runs)
+    assert all(run.estimate <= run.limit <= 0.05 and run.valid_up_to == 5 * SUBJECTS for run in runs)
     assert np.mean([true_fpir(run.threshold, 5 * SUBJECTS) <= 0.05 for run in runs]) >= 0.95
 
 
@@ -83,7 +112,7 @@ def test_what_the_data_cannot_support_is_refused_with_what_would() -> None:
     with pytest.raises(EvaluationError) as caught:
         calibrated(0, 100, 0.001)
     assert caught.value.hint is not None
-    assert "1000 people" in caught.value.hint
+    assert "2,302 people" in caught.value.hint
     with pytest.raises(EvaluationError):
         calibrated(0, 100, 0.01, 100 * SUBJECTS)
     with pytest.raises(EvaluationError, match="10 times beyond"):
@@ -93,7 +122,7 @@ def test_what_the_data_cannot_support_is_refused_with_what_would() -> None:
 def test_the_threshold_is_the_lowest_that_holds() -> None:
     block, identity = strangers(3, 300)
     best = np.sort(block.max(axis=1))[::-1]
-    found = calibrate_fpir(summarise(block, np.full(600, NON_MATED), identity), 0.05)
+    found = calibrate_fpir(summarise(block, np.full(600, NON_MATED), identity), ESTIMATE)
     assert np.mean(best >= found.threshold) <= 0.05
     assert found.errors == np.count_nonzero(best >= found.threshold) >= 29
     assert best[30] < found.threshold <= best[28]
@@ -102,7 +131,7 @@ def test_the_threshold_is_the_lowest_that_holds() -> None:
 def test_failed_searches_count_without_an_alarm() -> None:
     block, identity = strangers(3, 300)
     block[:100] = math.nan
-    found = calibrate_fpir(summarise(block, np.full(600, NON_MATED), identity), 0.05)
+    found = calibrate_fpir(summarise(block, np.full(600, NON_MATED), identity), ESTIMATE)
     assert found.trials == 600
     assert found.errors in (29, 30)
 
@@ -111,13 +140,25 @@ def test_a_far_threshold_comes_with_its_point() -> None:
     rng = np.random.default_rng(0)
     mated = np.arange(2000) < 500
     pairs = ScoredPairs(rng.normal(0.1 + 0.4 * mated, 0.1), mated)
-    found = calibrate_far(evaluate_pairs(pairs, targets=[0.02, 1e-5]), 0.02)
+    curve = error_curve(pairs.score[mated], pairs.score[~mated])
+    request = Request(Metric.FAR, 0.02, 1, 0.5)
+    found = calibrate_far(curve, None, request)
     assert (found.metric, found.basis, found.errors, found.trials) == (Metric.FAR, Basis.EMPIRICAL, 30, 1500)
     assert np.mean(pairs.score[~mated] >= found.threshold) <= 0.02
     assert found.interval.assumes_independence
+    sure = calibrate_far(curve, None, replace(request, confidence=0.9))
+    assert sure.errors == 22  # the most whose 90 % limit is 30 in 1,500
+    assert betaincinv(23, 1478, 0.9) == pytest.approx(sure.limit)
+    assert sure.limit <= 0.02 < betaincinv(24, 1477, 0.9)
     with pytest.raises(EvaluationError) as caught:
-        calibrate_far(evaluate_pairs(pairs, targets=[0.02, 1e-5]), 1e-5)
-    assert "100000" in (caught.value.hint or "")
+        calibrate_far(curve, None, replace(request, target=1e-5))
+    assert "100,000" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("changed", [{"target": 1.0}, {"subjects": 0}, {"confidence": 0.4}, {"confidence": 1.0}])
+def test_a_request_out_of_range_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(EvaluationError):
+        replace(ESTIMATE, **changed)
 
 
 @given(st.floats(-1, 1))
@@ -168,6 +209,8 @@ def test_a_calibration_survives_its_file() -> None:
         lambda values: values.update(errors=1.5),
         lambda values: values.update(errors=10**9),
         lambda values: values.update(target=0),
+        lambda values: values.update(limit=1.1),
+        lambda values: values.update(confidence=1.0),
         lambda values: values.update(settings=[]),
         lambda values: values.update(interval=None),
         lambda values: values["interval"].update(low=2.0),

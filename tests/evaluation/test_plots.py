@@ -10,7 +10,6 @@ import pytest
 
 from facesearch.evaluation.assessment import RocBand
 from facesearch.evaluation.charts import inline_svg, nice_floor, save
-from facesearch.evaluation.comparison import roc_overlay
 from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.rates import Rate, format_rate, threshold_text
 from facesearch.evaluation.verification import error_curve, tar_at_far
@@ -45,12 +44,12 @@ def _band(curve: ErrorCurve) -> RocBand:
 def _all(curve: ErrorCurve) -> list[Figure]:
     points = [tar_at_far(curve, target) for target in (0.1, 0.01, 1e-6)]
     return [
-        roc(curve, _band(curve), points),
-        roc(curve, None, points),
+        roc([("", curve, _band(curve))], points),
+        roc([("", curve, None)], points),
         det(curve),
         score_histograms(curve, 0.3, "for FAR 0.01"),
         error_rates_against_threshold(curve, 0.3),
-        roc_overlay([("a", curve, _band(curve)), ("b", curve, None)]),
+        roc([("a", curve, _band(curve)), ("b", curve, None)]),
         tar_by_group([GroupRates("a", Rate(9, 10), None), GroupRates("b", None, None)], 0.3),
     ]
 
@@ -70,7 +69,7 @@ def test_every_plot_renders_as_svg_and_png_without_pyplot(tmp_path: Path, monkey
 
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
-        save(roc(_curve(), None, []), tmp_path / name)
+        save(roc([("", _curve(), None)]), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
@@ -80,7 +79,7 @@ def test_nothing_is_drawn_below_one_false_match() -> None:
     assert far[0] == 1 / curve.non_mated
     assert np.all(np.diff(far) > 0)
     assert np.all(np.diff(tar) >= 0)
-    for axes in roc(curve, None, []).axes:
+    for axes in roc([("", curve, None)]).axes:
         assert axes.get_xlim()[0] == pytest.approx(1 / curve.non_mated)
 
 
