@@ -58,6 +58,8 @@ def decode_image(data: bytes) -> Image.Image:
         PhotoError: `unsupported_format`, `too_large` (by the header, before anything is decoded, or for want of
             memory) or `unreadable` (truncated or damaged).
     """
+    if not data:
+        raise _unreadable("The photo is empty.", "Copy or export it again.")
     kind = _sniff(data)
     try:
         return _decode_heif(data) if kind == "HEIF" else _decode(data, kind)

@@ -23,8 +23,10 @@ from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
 from facesearch.server.metrics import Measured, Metrics
 from facesearch.server.options import ServerOptions
+from facesearch.server.protocol import BoundedProtocol
 from facesearch.server.security import KeyRing
 from facesearch.server.state import State
+from facesearch.server.trail import Trail
 from facesearch.store import templates
 
 if TYPE_CHECKING:
@@ -46,9 +48,9 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     gallery = engine.ensure_gallery()
     models = ModelInForce(engine)  # raises here, not at the first request
     keys = KeyRing(gallery, bounds)
-    metrics = Metrics()
+    metrics, trail = Metrics(), Trail(gallery.database)
     batcher = Batcher(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
-    metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: batcher.waiting)
+    metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: batcher.room.held)
     metrics.gauge(
         "facesearch_templates", "Templates of the gallery.", lambda: gallery.read(templates.counts)["templates"]
     )
@@ -58,6 +60,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         batcher.close()
+        trail.close()
 
     app = FastAPI(
         title="facesearch",
@@ -75,6 +78,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
         options=bounds,
         batcher=batcher,
         metrics=metrics,
+        trail=trail,
     )
     problems.install(app)
     api = APIRouter(prefix="/v1")
@@ -98,20 +102,26 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
     work_in_calling_thread()  # requests are what runs side by side here
     gc.collect()
     gc.freeze()  # else a collection now and then looks at all that was imported: a request waits 80 ms for it
-    config = uvicorn.Config(
+    # uvicorn repeats the signal that stopped it, when it is done: the engine is to be closed after that, not skipped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listener, suppress(KeyboardInterrupt):
+        uvicorn.Server(configure(app)).run(sockets=[listener])
+
+
+def configure(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    return uvicorn.Config(
         app,
+        http=BoundedProtocol,
+        ws="none",
         access_log=False,  # lines would hold what people searched for
-        log_level="warning",
+        log_level="error",  # not a line for each request that is no HTTP
         server_header=False,
         proxy_headers=False,  # nobody may say where a request comes from
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=10,
         lifespan="on",
     )
-    # uvicorn repeats the signal that stopped it, when it is done: the engine is to be closed after that, not skipped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with listener, suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listen(options: ServerOptions) -> socket.socket:

@@ -2,6 +2,8 @@
 
     request -> queue -> threads: decode, detect, align -> one thread: embed, search, decide -> request
 
+The queue is fair to clients (`fairness`).
+
 The last thread takes whatever waits when it becomes free: alone a photo waits for nobody, under load the crops of many
 requests share one run of the recogniser and one look into the database. The queue is bounded; whoever finds it full is
 told to come back.
@@ -11,8 +13,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from asyncio import wrap_future
-from concurrent.futures import Future, ThreadPoolExecutor
+from asyncio import CancelledError, gather, wrap_future
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -32,19 +34,20 @@ from facesearch.jobs.probes import (
 from facesearch.machine import usable_cores
 from facesearch.recognition.extractor import BATCH, Extraction, Extractor, Prepared
 from facesearch.recognition.thumbnail import preview
-from facesearch.search.matching import DEFAULT_MARGIN
-from facesearch.server.problems import busy
-from facesearch.types import Comparison, Threshold
+from facesearch.server.fairness import FairPool, Room, departed, noticing_departure
+from facesearch.server.security import client_of
+from facesearch.types import Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from fastapi import Request
     from prometheus_client import Histogram
 
     from facesearch.api import FaceSearch
     from facesearch.recognition.quality import FacePolicy
     from facesearch.server.following import InForce, ModelInForce
-    from facesearch.types import Candidate, SearchResult
+    from facesearch.types import Candidate, SearchResult, Threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,18 +57,6 @@ class Upload:
     name: str
     """As the client calls it; shown, never opened."""
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """How a request wants its faces searched."""
-
-    k: int = 5
-    threshold: float | None = None
-    """None takes the gallery's."""
-    margin: float = DEFAULT_MARGIN
-    where: Mapping[str, str] | None = None
-    degraded: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +80,7 @@ class _FaceJob(_Job):
     """One whose faces are to be embedded."""
 
     now: InForce
-    ask: Ask | None = None
+    options: SearchOptions | None = None
     """None: only the vector of its one face is wanted."""
     probe: Prepared[str] | None = field(default=None, init=False)
 
@@ -111,86 +102,73 @@ class Batcher:
     ) -> None:
         self._engine = engine
         self._models = models
-        self._capacity = capacity
         self._batches = batches
-        self._waiting = 0
-        self._lock = threading.Lock()
+        self.room = Room(capacity, max(1, capacity // 2), "Too many photos wait for the models.")
+        """Photos that were accepted and not answered yet. One client holds half, or one request."""
         self._ready: queue.SimpleQueue[_FaceJob | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(workers or min(4, usable_cores()), thread_name_prefix="facesearch-request")
+        self._pool = FairPool(workers or min(4, usable_cores()))
         self._finisher = threading.Thread(target=self._finish, name="facesearch-batches", daemon=True)
         self._finisher.start()
 
-    @property
-    def waiting(self) -> int:
-        """Photos that were accepted and not answered yet."""
-        return self._waiting
-
-    def require_room(self) -> None:
-        """429 while the queue is full: asked before a body is read."""
-        if self._waiting >= self._capacity:
-            raise busy("Too many photos wait for the models.")
-
     def close(self) -> None:
         """Finish what was accepted."""
-        self._pool.shutdown(wait=True)
+        self._pool.close()
         self._ready.put(None)
         self._finisher.join()
 
     # -- what requests ask for
 
-    async def detect(self, photos: Sequence[Upload]) -> list[Extraction[str]]:
+    async def detect(self, request: Request, photos: Sequence[Upload]) -> list[Extraction[str]]:
         """The faces of each photo, without templates."""
         find = partial(prepare_probe, (await self._models.current()).engine.extractor, limits=None)
         jobs = [_Job(partial(find, photo.data, name=photo.name)) for photo in photos]
-        return [prepared.photo for prepared in await self._run(jobs, self._only_prepare)]
+        return [prepared.photo for prepared in await self._run(request, jobs, self._only_prepare)]
 
-    async def preview(self, photo: Upload) -> tuple[bytes, int, int]:
+    async def preview(self, request: Request, photo: Upload) -> tuple[bytes, int, int]:
         """What `thumbnail.preview` gives. Raises `PhotoError`."""
-        (made,) = await self._run([_Job(partial(preview, photo.data))], self._only_prepare)
+        (made,) = await self._run(request, [_Job(partial(preview, photo.data))], self._only_prepare)
         return cast("tuple[bytes, int, int]", made)
 
-    async def identify(self, photos: Sequence[Upload], ask: Ask) -> list[list[SearchResult]]:
-        """What `FaceSearch.identify` gives for each photo."""
+    async def identify(
+        self, request: Request, photos: Sequence[Upload], options: Callable[[Threshold], SearchOptions]
+    ) -> list[list[SearchResult]]:
+        """What `FaceSearch.identify` gives for each photo; `options` is given the threshold in force."""
 
         async def work(now: InForce) -> list[list[SearchResult]]:
-            prepare = partial(prepare_probe, now.engine.extractor)
-            jobs = [_FaceJob(partial(prepare, photo.data, name=photo.name), now, ask) for photo in photos]
-            return await self._run(jobs, self._prepare)
+            prepare, wanted = partial(prepare_probe, now.engine.extractor), options(now.threshold)
+            jobs = [_FaceJob(partial(prepare, photo.data, name=photo.name), now, wanted) for photo in photos]
+            return await self._run(request, jobs, self._prepare)
 
         return await self._models.answer(work)
 
-    async def verify(self, a: Upload, b: Upload, policy: FacePolicy, threshold: Threshold | None) -> Comparison:
+    async def verify(
+        self, request: Request, a: Upload, b: Upload, policy: FacePolicy, threshold: Threshold | None
+    ) -> Comparison:
         """What `FaceSearch.verify` gives; no `threshold` takes the one in force."""
         now = await self._models.current()
         prepare = partial(prepare_single, now.engine.extractor)
         names = zip((a, b), pair_names(a.name, b.name), strict=True)
         jobs = [_FaceJob(partial(prepare, photo.data, policy, name=name), now) for photo, name in names]
-        first, second = await self._run(jobs, self._prepare)
+        first, second = await self._run(request, jobs, self._prepare)
         notes = tuple(job.probe.photo.note if job.probe else None for job in jobs)
         assert len(notes) == 2
         return Comparison(a.name, b.name, float(np.dot(first, second)), threshold or now.threshold, notes)
 
-    async def _run(self, jobs: Sequence[Job], step: Callable[[Job], None]) -> list[Any]:
-        with self._lock:
-            self.require_room()
-            self._waiting += len(jobs)
+    async def _run(self, request: Request, jobs: Sequence[Job], step: Callable[[Job], None]) -> list[Any]:
+        """What becomes of the jobs; those that did not begin when the client leaves are dropped."""
+        client = client_of(request)
+        self.room.take(client, len(jobs), need=1)
         for job in jobs:
-            job.future.add_done_callback(self._done)
-            self._pool.submit(step, job)
-        outcomes: list[Any] = []
-        error: BaseException | None = None
-        for job in jobs:  # to the last one, also after an error: each counts against the capacity
-            try:
-                outcomes.append(await wrap_future(job.future))
-            except FaceSearchError as failure:
-                error = error or failure
+            job.future.add_done_callback(lambda _: self.room.give_back(client))
+            self._pool.submit(client, partial(step, job))
+        async with noticing_departure(request, lambda: [job.future.cancel() for job in jobs]):
+            outcomes = await gather(*(wrap_future(job.future) for job in jobs), return_exceptions=True)
+        if any(isinstance(each, CancelledError) for each in outcomes):
+            raise departed()
+        error = next((each for each in outcomes if isinstance(each, BaseException)), None)
         if error is not None:
             raise error
         return outcomes
-
-    def _done(self, _: Future[Any]) -> None:
-        with self._lock:
-            self._waiting -= 1
 
     # -- first step, in several threads
 
@@ -244,16 +222,16 @@ class Batcher:
         probes = [job.probe for job in group if job.probe is not None]
         searches: dict[tuple[object, ...], list[tuple[_FaceJob, Extraction[str]]]] = {}
         for job, photo in zip(group, extractor.finish(probes), strict=True):
-            if job.ask is None:
+            if job.options is None:
                 job.settle(partial(single_vector, photo))
             else:
-                where = tuple(sorted((job.ask.where or {}).items()))
-                searches.setdefault((job.ask.k, where, job.ask.degraded), []).append((job, photo))
+                where = tuple(sorted((job.options.where or {}).items()))
+                searches.setdefault((job.options.k, where, job.options.degraded), []).append((job, photo))
         for together in searches.values():
             self._search(together)
 
     def _search(self, together: Sequence[tuple[_FaceJob, Extraction[str]]]) -> None:
-        asked, model_id = together[0][0].ask, together[0][0].now.model_id
+        asked, model_id = together[0][0].options, together[0][0].now.model_id
         assert asked is not None
         found: list[tuple[Candidate, ...]] = []
         complete = True
@@ -271,14 +249,10 @@ class Batcher:
             return
         start = 0
         for job, photo in together:
-            assert job.ask is not None
-            given = job.ask.threshold
-            threshold = job.now.threshold if given is None else Threshold(given, "given")
-            options = SearchOptions(threshold, job.ask.k, job.ask.margin, job.ask.where)
+            assert job.options is not None
             count = len(photo.templates)
-            results = decide_photo(photo, found[start : start + count], options)
+            results = decide_photo(photo, found[start : start + count], job.options)
             if not complete and count:
                 results = [replace(result, complete=False) for result in results]
-            self._engine.count_query(results)
             job.future.set_result(results)
             start += count

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
+
+from anyio.to_thread import run_sync
 
 from facesearch.api import parse_policy
 from facesearch.errors import ConfigError, PhotoError, UnknownSubjectError
 from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
+from facesearch.server.fairness import departed, noticing_departure
 from facesearch.server.schemas import Enrollments, SentPhoto
-from facesearch.server.security import demand, told
+from facesearch.server.security import client_of, demand, told
 from facesearch.server.uploads import parse_attributes
 from facesearch.store import people
 from facesearch.store import photos as stored_photos
@@ -19,6 +23,8 @@ from facesearch.store.templates import locate
 from facesearch.types import EnrollStatus, Reason
 
 if TYPE_CHECKING:
+    from fastapi import Request
+
     from facesearch.recognition.quality import FaceChoice
     from facesearch.server.security import Caller
     from facesearch.server.state import State
@@ -32,8 +38,20 @@ _ABOUT_OTHERS: Final = {None, Reason.IDENTITY_CONFLICT, Reason.DUPLICATE, Reason
 SWITCHES = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
-def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[Enrollments, bool]:
-    """Enroll the form's photos as the person of that name or id: the answer, and whether the person is new."""
+async def enroll(
+    request: Request, state: State, caller: Caller, form: Form, who: SubjectKey
+) -> tuple[Enrollments, bool]:
+    """Enroll the form's photos as the person of that name or id: the answer, and whether the person is new.
+
+    Enrolments wait for each other. A client that leaves while its waits enrolls nothing.
+    """
+    left = Event()
+    with state.enrolments.place(client_of(request)):
+        async with noticing_departure(request, left.set):
+            return await run_sync(_enroll, state, caller, form, who, left)
+
+
+def _enroll(state: State, caller: Caller, form: Form, who: SubjectKey, left: Event) -> tuple[Enrollments, bool]:
     choices: dict[str, Any] = {
         "attributes": parse_attributes(form.fields.get("attributes")),
         "faces": _faces(form.fields.get("faces", "")),
@@ -44,7 +62,9 @@ def enroll(state: State, caller: Caller, form: Form, who: SubjectKey) -> tuple[E
     if choices["bring_back_erased"]:
         demand(caller, "delete")
     photos = [photo.data for photo in form.photos]
-    with state.in_turn():
+    with state.enrolling:
+        if left.is_set():
+            raise departed()
         subject = state.gallery.read(people.find, who).name if isinstance(who, int) else clean_name(who)
         existed = _find(state, subject) is not None
         outcomes = state.models.run(lambda now: now.engine.enroll_uploads(photos, subject, **choices))

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
+from fastapi import Request
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers, MutableHeaders
 
+from facesearch.server.fairness import Room
 from facesearch.server.options import LOOPBACK
-from facesearch.server.problems import Problem, busy
-from facesearch.server.security import OPEN_TO_ALL, Caller
+from facesearch.server.problems import Problem
+from facesearch.server.security import OPEN_TO_ALL, Caller, client_of
 from facesearch.store.audit import acting_as
 
 if TYPE_CHECKING:
@@ -50,9 +52,13 @@ class Guard:
     def __init__(self, app: ASGIApp, options: ServerOptions, keys: KeyRing) -> None:
         self._app = app
         self._keys = keys
-        self._held = 0
-        """Bytes of bodies in memory, over all requests."""
         self.options = options
+        self.memory = Room(
+            options.body_memory,
+            max(options.body_memory // 2, options.max_body),
+            "Too much is being uploaded at the moment.",
+        )
+        """Bytes of bodies, over all requests."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +67,6 @@ class Guard:
         headers = Headers(scope=scope)
         is_api = scope["path"].startswith("/v1/")
         kept = "no-store" if is_api else "no-cache"
-        body = Body(self, headers, receive)
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -80,15 +85,14 @@ class Guard:
             self._require_small(headers)
             self._require_same_origin(scope["method"], headers)
             caller = await self._caller(scope["path"], headers) if is_api else Caller(None, frozenset())
-            scope.setdefault("state", {}).update(caller=caller, body=body)
-            with acting_as(caller.actor):
+            scope.setdefault("state", {})["caller"] = caller
+            with Body(self, Request(scope), receive) as body, acting_as(caller.actor):
+                scope["state"]["body"] = body
                 await self._app(scope, body.receive, send_with_headers)
         except Problem as problem:
             if started:
                 raise
             await problem.response()(scope, receive, send_with_headers)
-        finally:
-            self._held -= body.held
 
     async def _caller(self, path: str, headers: Headers) -> Caller:
         """Who asks; 401 before a byte of the body is read."""
@@ -96,12 +100,6 @@ class Guard:
             return Caller(None, frozenset())
         scheme, key = get_authorization_scheme_param(headers.get("authorization"))
         return await self._keys.caller(key if scheme.lower() == "bearer" else None)
-
-    def hold(self, size: int) -> None:
-        """Account for bytes of a body; 429 where all bodies together take too much."""
-        if self._held + size > self.options.body_memory:
-            raise busy("Too much is being uploaded at the moment.")
-        self._held += size
 
     def _require_small(self, headers: Headers) -> None:
         if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADERS:
@@ -138,14 +136,22 @@ def _parsed(url: str) -> tuple[str, str]:
 class Body:
     """The body of one request, counted and timed as it arrives."""
 
-    def __init__(self, guard: Guard, headers: Headers, receive: Receive) -> None:
+    def __init__(self, guard: Guard, request: Request, receive: Receive) -> None:
         self._guard = guard
-        self._headers = headers
+        self._client = client_of(request)
+        self._announced = request.headers.get("content-length", "")
         self._receive = receive
         self._deadline: float | None = None
         self._complete = False
         self._limit = MAX_JSON
-        self.held = 0
+        self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free what was held."""
+        self._guard.memory.give_back(self._client, self._held)
 
     def expect_photos(self) -> None:
         """Take as many bytes as photos need. To be called before anything is read."""
@@ -156,16 +162,15 @@ class Body:
             return await self._receive()
         if self._deadline is None:
             self._deadline = time.monotonic() + self._guard.options.body_seconds
-            announced = self._headers.get("content-length", "")
-            self._require_size(int(announced) if announced.isdigit() else 0)
+            self._require_size(int(self._announced) if self._announced.isdigit() else 0)
         message = await self._timed(self._deadline - time.monotonic())
         if message["type"] != "http.request":
             raise Problem(HTTPStatus.BAD_REQUEST, "incomplete", "The request ended before its body did.")
         self._complete = not message.get("more_body", False)
         size = len(message.get("body", b""))
-        self._require_size(self.held + size)
-        self._guard.hold(size)
-        self.held += size
+        self._require_size(self._held + size)
+        self._guard.memory.take(self._client, size)
+        self._held += size
         return message
 
     async def _timed(self, seconds_left: float) -> Message:

@@ -11,7 +11,7 @@ from facesearch.records import PhotoRecord
 from facesearch.server.enrolment import enroll, picture
 from facesearch.server.problems import not_found, photos_body, problems
 from facesearch.server.schemas import Enrollments, PhotoList, Removed
-from facesearch.server.security import Enroller, Reader, Remover
+from facesearch.server.security import Enroller, Reader, Remover, client_of
 from facesearch.server.state import State, StateOf
 from facesearch.server.subjects import SubjectId
 from facesearch.server.uploads import read_form
@@ -44,10 +44,10 @@ async def add_photos(
     caller: Enroller,
 ) -> Enrollments:
     """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
-    state.batcher.require_room()
+    state.enrolments.require(client_of(request))
     await run_sync(state.gallery.read, people.find, id)  # before a body is read for nobody
     form = await read_form(request)
-    answer, _ = await run_sync(enroll, state, caller, form, id)
+    answer, _ = await enroll(request, state, caller, form, id)
     return answer
 
 
@@ -67,7 +67,9 @@ def remove_photo(id: SubjectId, photo_id: PhotoId, state: StateOf, _: Remover) -
 )
 def thumbnail(id: PhotoId, state: StateOf, _: Reader) -> Response:  # noqa: A002
     """The first face of an enrolled photo, where this server shows them (`facesearch serve --thumbnails`)."""
-    return Response(_picture(state, id), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
+    found = _picture(state, id)
+    state.trail.put("thumbnail", {"photos": 1}).result()
+    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
 
 
 def _picture(state: State, photo_id: int) -> bytes:

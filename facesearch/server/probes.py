@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import wrap_future
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,14 +11,14 @@ from fastapi.responses import JSONResponse
 
 from facesearch.arguments import key_values
 from facesearch.errors import ConfigError
+from facesearch.jobs.probes import SearchOptions
 from facesearch.recognition.quality import FacePolicy
 from facesearch.recognition.thumbnail import PREVIEW_SIDE
 from facesearch.records import ComparisonRecord
 from facesearch.search.matching import DEFAULT_MARGIN
-from facesearch.server.batching import Ask
 from facesearch.server.problems import PAIR_BODY, photos_body, problems
 from facesearch.server.schemas import Detections, Identifications, SentFace, SentSearch
-from facesearch.server.security import Reader
+from facesearch.server.security import Reader, client_of
 from facesearch.server.state import StateOf
 from facesearch.server.uploads import WHERE_EXAMPLE, read_form
 from facesearch.types import Face, Threshold
@@ -36,10 +38,12 @@ ThresholdQuery = Annotated[
 )
 async def detect(request: Request, state: StateOf, _: Reader) -> Detections:
     """All faces of the photos, best detection first."""
-    state.batcher.require_room()
+    state.batcher.room.require(client_of(request))
     form = await read_form(request)
     results = []
-    for index, probe in enumerate(await state.batcher.detect(form.photos)):
+    found = await state.batcher.detect(request, form.photos)
+    await wrap_future(state.trail.put("detect", {"photos": len(found)}))
+    for index, probe in enumerate(found):
         faces: list[tuple[int | None, Face | None]] = [*enumerate(probe.faces, 1)] or [(None, None)]
         results += [
             SentFace.of_face(probe.source, number, face, probe.rejection, probe.note, photo_index=index)
@@ -76,10 +80,17 @@ async def identify(
     ] = False,
 ) -> JSONResponse:
     """Search every face of the photos among everybody enrolled."""
-    state.batcher.require_room()
-    ask = Ask(k, threshold, margin, key_values(where, WHERE_EXAMPLE) or None, degraded)
+    state.batcher.room.require(client_of(request))
+    wanted = key_values(where, WHERE_EXAMPLE) or None
+
+    def options(in_force: Threshold) -> SearchOptions:
+        chosen = in_force if threshold is None else Threshold(threshold, "given")
+        return SearchOptions(chosen, k, margin, wanted, degraded)
+
     form = await read_form(request)
-    answers = await state.batcher.identify(form.photos, ask)
+    answers = await state.batcher.identify(request, form.photos, options)
+    counts = Counter(result.decision.value for results in answers for result in results)
+    await wrap_future(state.trail.put("query", {**counts, "photos": len(answers)}))
     records = [
         SentSearch.of(result, photo_index=index).model_dump(mode="json")
         for index, results in enumerate(answers)
@@ -107,12 +118,14 @@ async def verify(
     """Compare the faces of two photos 1:1."""
     if faces is FacePolicy.ALL:
         raise ConfigError("verify compares one face with one face.", "Use faces=single or faces=largest.")
-    state.batcher.require_room()
+    state.batcher.room.require(client_of(request))
     form = await read_form(request)
     if len(form.photos) != 2:
         raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
     given = None if threshold is None else Threshold(threshold, "given")
-    return ComparisonRecord.of(await state.batcher.verify(*form.photos, faces, given))
+    compared = await state.batcher.verify(request, *form.photos, faces, given)
+    await wrap_future(state.trail.put("verify", {"photos": 2}))
+    return ComparisonRecord.of(compared)
 
 
 @router.post(
@@ -129,7 +142,7 @@ async def picture(request: Request, state: StateOf, _: Reader) -> Response:
     """The photo that was sent, as something every browser can show; `Photo-Width` and `Photo-Height` are its own size
     in pixels, which boxes of faces refer to. Of several photos the first is taken.
     """
-    state.batcher.require_room()
+    state.batcher.room.require(client_of(request))
     form = await read_form(request)
-    jpeg, width, height = await state.batcher.preview(form.photos[0])
+    jpeg, width, height = await state.batcher.preview(request, form.photos[0])
     return Response(jpeg, media_type="image/jpeg", headers={"Photo-Width": str(width), "Photo-Height": str(height)})

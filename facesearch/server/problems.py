@@ -118,7 +118,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("Unexpected: %s", type(error).__name__)
-        return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The server failed.").response()
+        closing = {"Connection": "close"}  # uvicorn closes it, which clients are to know
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return Problem(status, "internal_error", "The server failed.", headers=closing).response()
 
 
 def _validation_text(error: Mapping[str, Any]) -> str:

@@ -102,6 +102,12 @@ class KeyRing:
                 self._required = self._required or bool(self._keys)
 
 
+def client_of(request: Request) -> str:
+    """Who is to share with others: a key, or without keys an address."""
+    caller: Caller = request.state.caller
+    return caller.actor if caller.name is not None or request.client is None else request.client.host
+
+
 def told(caller: Caller, subject: Subject) -> SubjectRecord | Reference:
     """The person as a key with the scope `read` sees it; for others the id."""
     return SubjectRecord.of(subject) if caller.reads else Reference(id=subject.subject_id)

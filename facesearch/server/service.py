@@ -144,7 +144,7 @@ def audit(state: StateOf, _: Reader) -> dict[str, Any]:
     """What `facesearch audit` finds. It compares all templates, so one audit or check runs at a time."""
     with state.alone(state.checking, "A check or an audit"):
         found = state.models.run(lambda now: audit_gallery(state, now))
-        state.engine.record_use("audit", {"templates": found["templates"], "pages": 0})
+        state.trail.put("audit", {"templates": found["templates"], "pages": 0}).result()
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from fastapi import Depends, Request
 
+from facesearch.server.fairness import Room
 from facesearch.server.problems import busy
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from facesearch.server.following import ModelInForce
     from facesearch.server.metrics import Metrics
     from facesearch.server.options import ServerOptions
+    from facesearch.server.trail import Trail
 
 
 ENROLMENTS: Final = 16
@@ -36,27 +38,17 @@ class State:
     options: ServerOptions
     batcher: Batcher
     metrics: Metrics
+    trail: Trail
     checking: Lock = field(default_factory=Lock)
     enrolling: Lock = field(default_factory=Lock)
     """One enrolment at a time: each uses all threads, and conflicts are looked for among what is committed."""
-    enrolments: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(ENROLMENTS))
+    enrolments: Room = field(default_factory=lambda: Room(ENROLMENTS, ENROLMENTS // 2, "Too many enrolments wait."))
     """Enrolments that run or wait: each holds a thread, and others need some too."""
 
     @property
     def gallery(self) -> Gallery:
         """The gallery."""
         return self.engine.gallery
-
-    @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """Wait for the enrolments before this one, or answer 429 where too many wait."""
-        if not self.enrolments.acquire(blocking=False):
-            raise busy("Too many enrolments wait.")
-        try:
-            with self.enrolling:
-                yield
-        finally:
-            self.enrolments.release()
 
     @contextmanager
     def alone(self, lock: Lock, what: str) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from facesearch.arguments import key_values
@@ -24,7 +23,7 @@ from facesearch.server.schemas import (
     Rename,
     SubjectList,
 )
-from facesearch.server.security import Enroller, Reader, Remover, told
+from facesearch.server.security import Enroller, Reader, Remover, client_of, told
 from facesearch.server.state import State, StateOf
 from facesearch.server.uploads import WHERE_EXAMPLE, read_form
 from facesearch.store import people, templates
@@ -67,11 +66,11 @@ async def create(request: Request, response: Response, state: StateOf, caller: E
     """The person is created if new: 201. Photos that cannot be used are told with their reasons; without any that can,
     nobody is created. What is reported as enrolled is on disk.
     """
-    state.batcher.require_room()
+    state.enrolments.require(client_of(request))
     form = await read_form(request)
     if "subject" not in form.fields:
         raise ConfigError("The form has no field `subject`.", "Send the person's name in it.")
-    answer, created = await run_sync(enroll, state, caller, form, form.fields["subject"])
+    answer, created = await enroll(request, state, caller, form, form.fields["subject"])
     response.status_code = 201 if created else 200
     return answer
 
@@ -130,7 +129,9 @@ def look_alikes(
     k: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> dict[str, Any]:
     """The people whose templates come closest to this person's, best first."""
-    return state.models.run(lambda now: _find_look_alikes(state, now, id, k))
+    found = state.models.run(lambda now: _find_look_alikes(state, now, id, k))
+    state.trail.put("lookalikes", {"subjects": 1}).result()
+    return found
 
 
 def _find_look_alikes(state: State, now: InForce, subject_id: int, k: int) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from facesearch import FaceSearch, VectorDatabaseError
 from facesearch.search.moving import add_vector_database
 from facesearch.search.vector_databases import VectorDatabaseKind, VectorDatabases, change_vector_database
-from facesearch.server.app import create_app
+from facesearch.server.app import configure, create_app
 from facesearch.server.options import ServerOptions
 from tests.capabilities import require
 
@@ -97,8 +98,16 @@ def serve_here(engine: FaceSearch, options: ServerOptions | None = None) -> Iter
 @contextmanager
 def serve_on_socket(engine: FaceSearch, options: ServerOptions | None = None) -> Iterator[str]:
     """A server in a thread of this process, on a real socket; gives its URL."""
+    with serve_app(create_app(engine, options)) as url:
+        yield url
+
+
+@contextmanager
+def serve_app(app: FastAPI) -> Iterator[str]:
+    """The same of an application."""
     require("loopback")
-    config = uvicorn.Config(create_app(engine, options), port=0, log_level="error", access_log=False)
+    config = configure(app)
+    config.port = 0
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
