@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from facesearch import FaceSearch
+from facesearch.server import enrolment
 from facesearch.server.app import create_app
 from facesearch.server.fairness import FairPool, Room
 from facesearch.server.options import ServerOptions
 from facesearch.server.problems import Problem
 from facesearch.server.state import State
-from facesearch.store.keys import KeyStore
+from facesearch.store.keys import create_key
 from tests.server.conftest import serve_app, serve_on_socket
 
 
@@ -104,13 +105,19 @@ def test_what_a_client_asked_for_is_dropped_when_it_leaves(engine: FaceSearch, p
         assert time.monotonic() - started < 2, "sixty photos take longer"
 
 
-def test_an_enrolment_whose_client_left_meanwhile_enrolls_nothing(engine: FaceSearch, people_folder: Path) -> None:
+def test_an_enrolment_whose_client_left_meanwhile_enrolls_nothing(
+    engine: FaceSearch, people_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo = (people_folder / "Mira Quill" / "1.jpg").read_bytes()
+    left = threading.Event()
+    monkeypatch.setattr(enrolment, "Event", lambda: left)
     app = create_app(engine)
     state: State = app.state.facesearch
     with serve_app(app) as url:
-        with state.enrolling, pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{url}/v1/subjects", data={"subject": "Left"}, files={"photo": photo}, timeout=1)
+        with state.enrolling:
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/subjects", data={"subject": "Left"}, files={"photo": photo}, timeout=(5, 1, 5, 5))
+            assert left.wait(30)
         deadline = time.monotonic() + 30
         while state.enrolments.held:
             assert time.monotonic() < deadline
@@ -118,8 +125,7 @@ def test_an_enrolment_whose_client_left_meanwhile_enrolls_nothing(engine: FaceSe
 
 
 def test_keys_share_and_the_address_does_where_there_are_none(engine: FaceSearch, people_folder: Path) -> None:
-    store = KeyStore(engine.gallery.database)
-    one, other = (store.create(name, ["read"]) for name in ("one", "other"))
+    one, other = (engine.gallery.write(create_key, name, ["read"]) for name in ("one", "other"))
     photo = (people_folder / "Mira Quill" / "1.jpg").read_bytes()
     answers: dict[str, set[int]] = {"one": set(), "other": set()}
     stop = threading.Event()

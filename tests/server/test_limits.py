@@ -16,7 +16,7 @@ from facesearch import FaceSearch
 from facesearch.server import protocol
 from facesearch.server.guard import MAX_HEADERS, MAX_JSON
 from facesearch.server.options import ServerOptions
-from facesearch.store.keys import KeyStore
+from facesearch.store.keys import create_key
 from tests.server.conftest import serve_here, serve_on_socket
 from tests.server.test_probes import photos
 from tests.server.test_security import refusal
@@ -46,7 +46,7 @@ def send_headers(connection: socket.socket) -> None:
 @pytest.fixture
 def keyed(engine: FaceSearch) -> Iterator[str]:
     """A server that asks for a key; gives its URL."""
-    KeyStore(engine.gallery.database).create("some", ["read"])
+    engine.gallery.write(create_key, "some", ["read"])
     with serve_on_socket(engine) as url:
         yield url
 
