@@ -23,7 +23,7 @@ from facesearch.store.erasure_list import (
     template_keys,
     vector_key,
 )
-from facesearch.store.rows import chunks, contains, update
+from facesearch.store.rows import contains, delete_in, present, select_in, update
 from facesearch.store.schema import (
     AliasRow,
     AuditRow,
@@ -119,9 +119,9 @@ def erase_subjects(connection: Connection, listed: ErasureList, who: Sequence[Su
     enrolled = [key for key in found.ids if _is_enrolled(connection, key)]
     photos = sum(subjects.remove_subject(connection, key)[0] for key in enrolled)
     rejections = _forget_words(connection, found.ids, found.names) + _forget_refused(connection, found)
-    shared = _contents_of_others(connection, found.contents)
+    shared = present(connection, PhotoRow.sha256, found.contents)
     removed = _removed_of_others(connection)
-    others = removed.vectors | _vectors_of_others(connection, found.vectors)
+    others = removed.vectors | present(connection, TemplateRow.vector, found.vectors)  # the same face in the same photo
     vectors = map(vector_key, found.vectors - others)
     gone = [removed_key(each.hex()) for each in found.contents - shared - removed.contents]
     listed.add(connection, [*found.keys, *keys, *vectors, *gone, *_returns(found, shared)])
@@ -141,7 +141,7 @@ def erase_subjects(connection: Connection, listed: ErasureList, who: Sequence[Su
             vectors=tuple({end for each in found.vectors - others for end in (each[:END], each[-END:])}),
             crops=tuple({piece for each in crops for piece in _pieces(each)}),
             names=tuple(map(str.encode, found.names)),
-            paths=tuple(found.paths - removed.paths - _paths(connection, found.paths)),
+            paths=tuple(found.paths - removed.paths - present(connection, PhotoRow.path, found.paths)),
         ),
     )
 
@@ -199,24 +199,6 @@ def _returns(found: _Found, shared: set[bytes]) -> list[str]:
     return [*map(name_key, found.names), *contents, *of_names]
 
 
-def _contents_of_others(connection: Connection, contents: set[bytes]) -> set[bytes]:
-    """Those of these contents that are enrolled."""
-    return {
-        sha256
-        for chunk in chunks(list(contents))
-        for sha256 in connection.scalars(sa.select(PhotoRow.sha256).where(PhotoRow.sha256.in_(chunk)))
-    }
-
-
-def _vectors_of_others(connection: Connection, vectors: set[bytes]) -> set[bytes]:
-    """Those of these vectors that another person's templates have: the same face in the same photo."""
-    return {
-        vector
-        for chunk in chunks(list(vectors))
-        for vector in connection.scalars(sa.select(TemplateRow.vector).where(TemplateRow.vector.in_(chunk)))
-    }
-
-
 @dataclass(slots=True)
 class _Removed:
     contents: set[bytes] = field(default_factory=set)
@@ -234,15 +216,6 @@ def _removed_of_others(connection: Connection) -> _Removed:
         elif table == TemplateRow.__tablename__:
             found.vectors.add(row["vector"])
     return found
-
-
-def _paths(connection: Connection, paths: set[bytes]) -> set[bytes]:
-    """Those of these paths that a photo is enrolled from."""
-    return {
-        path
-        for chunk in chunks(list(paths))
-        for path in connection.scalars(sa.select(PhotoRow.path).where(PhotoRow.path.in_(chunk)))
-    }
 
 
 def erase_again(connection: Connection, erased: ErasedEntries) -> list[int]:
@@ -288,12 +261,8 @@ def find_in_journal(connection: Connection, erased: ErasedEntries) -> ErasedPast
 
 def _names(connection: Connection, subject_ids: Sequence[int]) -> list[str]:
     """What these people are called."""
-    return [
-        name
-        for chunk in chunks(subject_ids)
-        for key, column in ((SubjectRow.id, SubjectRow.name), (AliasRow.subject_id, AliasRow.name))
-        for name in connection.scalars(sa.select(column).where(key.in_(chunk)))
-    ]
+    columns = ((SubjectRow.id, SubjectRow.name), (AliasRow.subject_id, AliasRow.name))
+    return [row.name for key, name in columns for row in select_in(connection, sa.select(name), key, subject_ids)]
 
 
 def _forget_words(
@@ -303,11 +272,14 @@ def _forget_words(
 
     Returns how many refusals there were.
     """
-    for column, values in ((DecisionRow.subject_id, subject_ids), (DecisionRow.label, names)):
-        for chunk in chunks(values):
-            decided = connection.scalars(sa.select(DecisionRow.id).where(column.in_(chunk))).all()
-            journal.forget_decisions(connection, decided)
-            connection.execute(sa.delete(DecisionRow).where(column.in_(chunk)))
+    choices: tuple[tuple[sa.SQLColumnExpression[object], Sequence[object]], ...] = (
+        (DecisionRow.subject_id, subject_ids),
+        (DecisionRow.label, names),
+    )
+    for column, values in choices:
+        decided = [row.id for row in select_in(connection, sa.select(DecisionRow.id), column, values)]
+        journal.forget_decisions(connection, decided)
+        delete_in(connection, DecisionRow, DecisionRow.id, decided)
     for name in names:  # photos of others, whose folders are called so
         update(connection, PhotoRow, PhotoRow.label == name, {"label": ""})
     journal.forget(connection, subject_ids, names, entries)
@@ -316,10 +288,8 @@ def _forget_words(
 
 def _take_crops(connection: Connection, photo_ids: Sequence[int]) -> list[bytes]:
     """Remove the pictures of these photos' faces, also where a photo stays: nobody knows whose face it is."""
-    found: list[bytes] = []
-    for chunk in chunks(photo_ids):
-        found += connection.scalars(sa.select(CropRow.jpeg).where(CropRow.photo_id.in_(chunk)))
-        connection.execute(sa.delete(CropRow).where(CropRow.photo_id.in_(chunk)))
+    found = [row.jpeg for row in select_in(connection, sa.select(CropRow.jpeg), CropRow.photo_id, photo_ids)]
+    delete_in(connection, CropRow, CropRow.photo_id, photo_ids)
     return found
 
 
@@ -329,25 +299,19 @@ def _pieces(jpeg: bytes) -> list[bytes]:
 
 def _forget_refused(connection: Connection, found: _Found) -> int:
     """Forget refusals of these people's photos, by content and by path; returns how many."""
-    forgotten = 0
-    for column, values in ((RejectionRow.sha256, found.contents), (RejectionRow.path, found.paths)):
-        for chunk in chunks(list(values)):
-            forgotten += connection.execute(sa.delete(RejectionRow).where(column.in_(chunk))).rowcount
-    return forgotten
+    by_content = delete_in(connection, RejectionRow, RejectionRow.sha256, found.contents)
+    return by_content + delete_in(connection, RejectionRow, RejectionRow.path, found.paths)
 
 
 def remove_faces(connection: Connection, template_ids: Sequence[int]) -> int:
     """Remove the faces of these templates, and photos and subjects left without any; returns how many there were."""
-    removed = 0
-    for chunk in chunks(template_ids):
-        of_templates = sa.select(FaceRow.id, FaceRow.photo_id).select_from(FaceRow).join(TemplateRow).distinct()
-        faces = connection.execute(of_templates.where(TemplateRow.id.in_(chunk))).all()
-        connection.execute(sa.delete(FaceRow).where(FaceRow.id.in_([face.id for face in faces])))
-        subjects.remove_orphan_photos(connection, list({face.photo_id for face in faces}))
-        removed += len(faces)
-    if removed:
+    query = sa.select(FaceRow.id, FaceRow.photo_id).select_from(FaceRow).join(TemplateRow)
+    faces = {row.id: row.photo_id for row in select_in(connection, query, TemplateRow.id, template_ids)}
+    delete_in(connection, FaceRow, FaceRow.id, faces)
+    subjects.remove_orphan_photos(connection, set(faces.values()))
+    if faces:
         subjects.remove_faceless_subjects(connection)
-    return removed
+    return len(faces)
 
 
 def forget_refusals(connection: Connection, names: Sequence[str]) -> int:

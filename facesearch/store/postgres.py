@@ -85,12 +85,10 @@ class PostgresDatabase(Database):
 
     @property
     def place(self) -> str:
-        """The URL without its password."""
         return str(self.location)
 
     @property
     def is_encrypted(self) -> bool:
-        """Never: that is the server's task."""
         return False
 
     def describe(self) -> str:
@@ -110,13 +108,11 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view of the database; also of a standby server."""
         with self._translated(), self._connect(self.engine) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A write transaction: committed and on disk when the block ends, undone when it raises."""
         with self._translated(), self._connect(self.engine) as connection:
             transaction = connection.begin()
             try:
@@ -230,7 +226,6 @@ class PostgresDatabase(Database):
                 yield f"row {key} of {child} refers to a missing row of {parent}"
 
     def sound(self, connection: Connection) -> str:
-        """What this server looks after itself."""
         sums = connection.exec_driver_sql("SHOW data_checksums").scalar_one()
         off = self._unsafe(connection)
         detail = f"every reference leads to a row; page checksums of the server are {sums}"
@@ -238,7 +233,15 @@ class PostgresDatabase(Database):
 
     def schema_faults(self, connection: Connection) -> Iterator[str]:
         """By its columns, keys and indexes, and the triggers that change the token."""
-        yield from schema_faults(connection)
+        from alembic.autogenerate import compare_metadata
+        from alembic.runtime.migration import MigrationContext
+
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
+        for difference in compare_metadata(context, Base.metadata):
+            yield str(difference[0] if isinstance(difference, tuple) else difference[0][0]).replace("_", " ")
+        if _SWEPT not in set(connection.exec_driver_sql(_COLUMNS).scalars()):
+            yield f"missing column revision.{_SWEPT}"
+        yield from sorted(_TRIGGERS - set(connection.exec_driver_sql(_ENABLED).scalars()))
 
     # -- what SQLite spells differently
 
@@ -269,7 +272,6 @@ class PostgresDatabase(Database):
         return np.unique(np.frombuffer(b"".join(row.touched for row in rows), ">i8").astype(np.int64))
 
     def packed_keys(self, connection: Connection, model_row: int, after: int, limit: int) -> bytes:
-        """As PostgreSQL sends them."""
         return connection.exec_driver_sql(KEYS, (model_row, after, limit)).scalar() or b""
 
     def select(self, connection: Connection, query: str, ids: Sequence[int]) -> Iterable[Sequence[Any]]:
@@ -352,19 +354,6 @@ _ENABLED: Final = (
     "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE tgrelid = 'templates'::regclass "
     "AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND proname IN ('templates_changed', 'templates_to_backlog')"
 )
-
-
-def schema_faults(connection: Connection) -> Iterator[str]:
-    """What differs from the migrations, by name."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.runtime.migration import MigrationContext
-
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
-    for difference in compare_metadata(context, Base.metadata):
-        yield str(difference[0] if isinstance(difference, tuple) else difference[0][0]).replace("_", " ")
-    if _SWEPT not in set(connection.exec_driver_sql(_COLUMNS).scalars()):
-        yield f"missing column revision.{_SWEPT}"
-    yield from sorted(_TRIGGERS - set(connection.exec_driver_sql(_ENABLED).scalars()))
 
 
 def _is_ours(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:

@@ -76,16 +76,13 @@ class SqliteDatabase(Database):
 
     @property
     def place(self) -> str:
-        """The gallery's folder."""
         return path_text(self.path.parent)
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether a cipher is in use."""
         return self.cipher is not None
 
     def describe(self) -> str:
-        """E.g. `SQLite 3.53.4, journal WAL`."""
         return f"SQLite {self.module.sqlite_version}, journal {self.journal_mode}"
 
     def _make_engine(self) -> Engine:
@@ -148,13 +145,11 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view of the database."""
         with self._translated(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A write transaction: committed and on disk when the block ends, undone when it raises."""
         writer = self.engine.execution_options(facesearch_begin=WRITE)
         with self._translated(), writer.begin() as connection:
             yield connection
@@ -164,11 +159,7 @@ class SqliteDatabase(Database):
         with self.write() as connection:
             return work(connection)
 
-    @contextmanager
-    def hold_writers_off(self) -> Iterator[Connection]:
-        """As `write`: there is one writer at a time."""
-        with self.write() as connection:
-            yield connection
+    hold_writers_off = write  # there is one writer at a time
 
     def version(self) -> int | None:
         """By SQLite's own count of what others committed. No lock and no snapshot is held between two looks."""
@@ -283,7 +274,6 @@ class SqliteDatabase(Database):
         self.engine.dispose()
 
     def faults(self, connection: Connection, most: int) -> Iterator[str]:
-        """By SQLite's own checks."""
         for (problem,) in connection.exec_driver_sql(f"PRAGMA integrity_check({most})"):
             if problem != "ok":
                 yield problem
@@ -291,7 +281,6 @@ class SqliteDatabase(Database):
             yield f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
 
     def sound(self, connection: Connection) -> str:  # noqa: ARG002  # it needs none
-        """Of SQLite's own checks."""
         return "every page, index and reference is sound"
 
     def schema_faults(self, connection: Connection) -> Iterator[str]:

@@ -336,7 +336,7 @@ def remove_faceless_subjects(connection: Connection, entry: Entry | None = None)
     return len(ids)
 
 
-def remove_orphan_photos(connection: Connection, photo_ids: Sequence[int]) -> int:
+def remove_orphan_photos(connection: Connection, photo_ids: Collection[int]) -> int:
     """Remove those of these photos that nobody is enrolled from; returns how many."""
     removed = 0
     for chunk in chunks(photo_ids):
