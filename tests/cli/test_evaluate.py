@@ -111,12 +111,12 @@ def test_a_second_run_embeds_nothing(
     monkeypatch.setenv("FACESEARCH_CACHE", str(tmp_path / "cache"))
     first = command("eval", pairs, "--photos", people_folder, "--json")
     assert "12 photos: 12 embedded now" in first.err
-    monkeypatch.setattr(Extractor, "_open_detector", None)
-    monkeypatch.setattr(Extractor, "_open_embedder", None)
+    monkeypatch.setattr(Extractor, "detector", None)
+    monkeypatch.setattr(Extractor, "embedder", None)
     second = command("eval", pairs, "--photos", people_folder, "--json")
     assert "12 photos: 0 embedded now" in second.err
     assert first.records[1:] == second.records[1:]
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         command("eval", pairs, "--photos", people_folder, "--no-cache")
 
 
