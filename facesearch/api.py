@@ -308,7 +308,7 @@ class FaceSearch(PeopleOperations):
             )
         info = self.extractor.info
         self.gallery.require_model(info)
-        require_calibration_of(calibration, info, source)
+        require_calibration_of(calibration, info, self.settings.fusion, source)
         self.gallery.write(models.put_calibration, json.loads(calibration.to_json()), info)
 
     def keep_evaluation(self, document: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from facesearch import arguments
 from facesearch.errors import ConfigError
 from facesearch.store.location import DatabaseUrl, MilvusServer, parse_location
-from facesearch.types import IndexKind, Threshold
+from facesearch.types import Fusion, IndexKind, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +50,7 @@ class Settings:
     batch: int | None = None
     """Faces per run of the recogniser; None takes what was measured to be fastest."""
     index: IndexKind = IndexKind.AUTO
+    fusion: Fusion = Fusion.MEAN
     key: str | None = field(default=None, repr=False)
     """Of an encrypted gallery."""
     key_file: Path | None = None
@@ -70,6 +71,7 @@ class Settings:
         workers: int | None = None,
         batch: int | None = None,
         index: str | None = None,
+        fusion: str | None = None,
         key_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
@@ -93,6 +95,7 @@ class Settings:
             workers=_count("workers", workers),
             batch=_count("batch", batch),
             index=_index(_chosen("index", index, env) or IndexKind.AUTO),
+            fusion=_fusion(_chosen("fusion", fusion, env) or Fusion.MEAN),
             key=read_key_file(chosen_key) if chosen_key else env.get("FACESEARCH_KEY") or None,
             key_file=chosen_key,
             milvus=_milvus(env),
@@ -121,6 +124,13 @@ def _index(chosen: str) -> IndexKind:
         return IndexKind(chosen)
     except ValueError as error:
         raise ConfigError(f"There is no index {chosen!r}.", f"Choose from: {', '.join(IndexKind)}.") from error
+
+
+def _fusion(chosen: str) -> Fusion:
+    try:
+        return Fusion(chosen)
+    except ValueError as error:
+        raise ConfigError(f"There is no fusion {chosen!r}.", f"Choose from: {', '.join(Fusion)}.") from error
 
 
 def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:

@@ -135,7 +135,12 @@ class CandidateRecord(Record):
 
     subject: str
     subject_id: int
-    score: Score = Field(description="Cosine similarity, -1 to 1.")
+    score: Score = Field(
+        description="What is compared with the threshold, -1 to 1: the mean of the two below, or with fusion `max` the "
+        "first of them."
+    )
+    best_template_score: Score = Field(description="Cosine similarity with the person's best template.")
+    mean_score: Score = Field(description="Cosine similarity with the mean of the person's templates.")
     template_id: int
     photo: str
     photo_id: int

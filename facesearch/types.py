@@ -222,17 +222,31 @@ def _score_shift(info: ModelInfo) -> float:
     return math.inf if measured is None else float(measured)
 
 
+class Fusion(StrEnum):
+    """How the scores of a subject's templates make one score; the values are those of `--fusion`."""
+
+    MEAN = "mean"
+    """Half the best template's score, half the score of the templates' mean vector."""
+    MAX = "max"
+    """The best template's score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One subject on a candidate list, by its best template."""
+    """One subject on a candidate list."""
 
     subject: str
     score: float
+    """What is compared with the threshold: see `Fusion`."""
     template_id: int
+    """The best template."""
     photo: str
     """In the text form of `facesearch.names`, as in all results."""
     subject_id: int
     photo_id: int
+    best_template_score: float
+    mean_score: float
+    """Of the mean of the subject's templates; the best template's score where there is one."""
 
 
 def is_cosine(value: float) -> bool:

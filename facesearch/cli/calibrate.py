@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command()(calibrate)
 
 
-@engine_options(*MODEL)
+@engine_options(*MODEL, "fusion")
 @evaluation_options("faces", "seed", "no_cache")
 def calibrate(
     context: typer.Context,
@@ -122,7 +122,7 @@ def calibrate(
         with guard_outputs(engine, paths_in(people, unknown), force=force).optional_file(out) as file:
             engine.gallery.require_model(engine.extractor.info)
             metric, target, size = _target(engine, fpir, far, subjects, extrapolate=extrapolate)
-            request = Request(metric, target, size, confidence, split, extrapolate, asked.seed)
+            request = Request(metric, target, size, confidence, split, extrapolate, asked.seed, engine.settings.fusion)
             found = _calibrated(engine, request, people, unknown, asked, leave_out or ())
             if not dry_run:
                 engine.adopt_calibration(found.calibration)
@@ -216,4 +216,4 @@ def _calibrated(
         labelled = None if people is None else read_people(people)
         known = gallery_templates(gallery) if labelled is None else labelled_templates(labelled, embedded(labelled))
         found = calibrate_on_labelled(without(known, leave_out), request)
-    return replace(found, calibration=found.calibration.bound_to(info))
+    return replace(found, calibration=found.calibration.bound_to(info, request.fusion))

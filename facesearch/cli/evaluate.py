@@ -159,7 +159,7 @@ def _write(out: Path, evaluation: Evaluation, plots: str) -> Evaluation:
     return replace(evaluation, report=report)
 
 
-@engine_options(*MODEL)
+@engine_options(*MODEL, "fusion")
 @evaluation_options(*REPORT)
 def search(
     context: typer.Context,
@@ -211,7 +211,7 @@ def search(
     ):
         embedder = engine.photo_embedder(faces=asked.faces, flip=asked.flip, cache=not asked.no_cache)
         known, searched = embed_photos(embedder, wanted).split_at(len(trials.gallery))
-        scores = score_searches(trials, known, searched)
+        scores = score_searches(trials, known, searched, engine.settings.fusion)
         result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=asked.seed)
         about = describe(
             trials.source, model_settings(embedder.settings), title=f"Identification: {Path(trials.source).name}"

@@ -138,6 +138,15 @@ IndexOption = Annotated[
         help="How to search: flat, two-stage, or auto: by the number of templates [FACESEARCH_INDEX; default: auto].",
     ),
 ]
+FusionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fusion",
+        metavar="RULE",
+        help="How a person's templates make one score: mean (half the best, half their mean) or max (the best) "
+        "[FACESEARCH_FUSION; default: mean].",
+    ),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace existing files, but never an input or a file of a gallery.")
 ]
@@ -168,6 +177,7 @@ class EngineOptions:
     workers: WorkersOption = None
     batch: BatchOption = None
     index: IndexOption = None
+    fusion: FusionOption = None
 
 
 MODEL: Final = ("gallery", "pack", "provider", "det_size", "precision")

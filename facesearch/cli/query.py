@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
     app.command()(detect)
 
 
-@engine_options(*MODEL, "threshold", "index")
+@engine_options(*MODEL, "threshold", "index", "fusion")
 def query(
     photos: PhotosArgument,
     k: Annotated[

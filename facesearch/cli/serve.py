@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
-@engine_options(*MODEL, "threshold", "index")
+@engine_options(*MODEL, "threshold", "index", "fusion")
 def serve(
     host: Annotated[
         str,

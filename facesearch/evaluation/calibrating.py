@@ -36,6 +36,7 @@ from facesearch.evaluation.rates import (
 from facesearch.evaluation.searches import SearchScores
 from facesearch.evaluation.tails import conservative_threshold
 from facesearch.evaluation.verification import ErrorCurve, tar_at_far
+from facesearch.types import Fusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Request:
     """Fit on half of the people and check on the others."""
     extrapolate: bool = False
     seed: int = 0
+    fusion: Fusion = Fusion.MEAN
 
     def __post_init__(self) -> None:
         """Raise EvaluationError for numbers out of their range."""

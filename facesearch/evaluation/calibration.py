@@ -11,7 +11,7 @@ from typing import Any
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.documents import from_json, to_json
 from facesearch.evaluation.rates import Flag, Interval
-from facesearch.types import ModelInfo, is_cosine
+from facesearch.types import Fusion, ModelInfo, is_cosine
 
 CALIBRATE_AGAIN = "Make it again: facesearch calibrate --fpir 0.001"
 SCHEMA = 1
@@ -69,7 +69,7 @@ class Calibration:
     recognizer_sha256: str = ""
     detector_sha256: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Preprocessing and detector settings as plain JSON values."""
+    """Preprocessing and detector settings, and the fusion, as plain JSON values."""
 
     def __post_init__(self) -> None:
         if not is_cosine(self.threshold):
@@ -79,14 +79,14 @@ class Calibration:
             )
         _require_consistent(self)
 
-    def bound_to(self, model: ModelInfo) -> Calibration:
-        """The same for one model and its settings: a threshold means nothing for another."""
+    def bound_to(self, model: ModelInfo, fusion: Fusion = Fusion.MEAN) -> Calibration:
+        """The same for one model, its settings and fusion: a threshold means nothing for another."""
         return replace(
             self,
             model_id=model.model_id,
             recognizer_sha256=model.recognizer_sha256,
             detector_sha256=model.detector_sha256,
-            settings=dict(model.settings),
+            settings={**model.settings, "fusion": fusion.value},
         )
 
     def to_json(self) -> str:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from facesearch.evaluation.trials.types import PhotoSet
     from facesearch.jobs.embeddings import Embedded
     from facesearch.search.gallery import Gallery
+    from facesearch.types import Fusion
 
 
 def gallery_templates(gallery: Gallery) -> LabelledTemplates:
@@ -161,9 +162,9 @@ def calibrate_on_labelled(known: LabelledTemplates, request: Request) -> Calibra
     if request.metric is Metric.FAR:
         return _accepted(_calibrate_far(known, request))
     rows = _drawn(known.subject.size, request.seed)
-    found = search_others(known.vectors, known.subject, rows)
+    found = search_others(known.vectors, known.subject, rows, request.fusion)
     calibration, held_out = _fit_and_check(found.scores, request)
-    missed = _missed(known, rows, calibration.threshold)
+    missed = _missed(known, rows, calibration.threshold, request.fusion)
     return _accepted(Calibrated(calibration, held_out, missed, _tail(found, known, rows, known)))
 
 
@@ -178,9 +179,9 @@ def calibrate_on_strangers(known: LabelledTemplates, strangers: LabelledTemplate
             "Strangers are searched for, which gives an FPIR.", "Use --fpir with --unknown, or --far without it."
         )
     nobody = np.full(len(strangers.vectors), NON_MATED)
-    found = search_everybody(known.vectors, known.subject, strangers.vectors, nobody, strangers.subject)
+    found = search_everybody(known.vectors, known.subject, strangers.vectors, nobody, strangers.subject, request.fusion)
     calibration, held_out = _fit_and_check(found.scores, request)
-    missed = _missed(known, _drawn(known.subject.size, request.seed), calibration.threshold)
+    missed = _missed(known, _drawn(known.subject.size, request.seed), calibration.threshold, request.fusion)
     tail = _tail(found, strangers, np.arange(nobody.size), known)
     return _accepted(Calibrated(calibration, held_out, missed, tail))
 
@@ -222,9 +223,9 @@ def _fit_rows(people: NDArray[np.int64], request: Request) -> Flags:
     return split_people(people, seed=request.seed) if request.split else np.ones(people.size, np.bool_)
 
 
-def _missed(known: LabelledTemplates, rows: NDArray[np.int64], threshold: float) -> Rate | None:
+def _missed(known: LabelledTemplates, rows: NDArray[np.int64], threshold: float, fusion: Fusion) -> Rate | None:
     """The share of mated searches below the threshold, each photo searched among its person's others."""
-    mates = mate_scores(known.vectors, known.subject, rows)
+    mates = mate_scores(known.vectors, known.subject, rows, fusion)
     mated = ~np.isnan(mates)
     return clustered_rate(mates[mated] < threshold, known.subject[rows[mated]]) if mated.any() else None
 

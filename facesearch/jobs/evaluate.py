@@ -29,6 +29,7 @@ from facesearch.evaluation.trials.table import encode, refuse
 from facesearch.evaluation.trials.types import EmbeddingSet, PairTrials, Photo, PhotoSet, ScoredPairs, SearchTrials
 from facesearch.evaluation.verification import TARGETS
 from facesearch.recognition.quality import ENROLL_LIMITS, PROBE_LIMITS
+from facesearch.types import Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -253,7 +254,9 @@ def describe(source: str, model: Mapping[str, Any], protocol: str = "", title: s
     )
 
 
-def score_searches(trials: SearchTrials, enrolled: Embedded, probes: Embedded) -> SearchScores:
+def score_searches(
+    trials: SearchTrials, enrolled: Embedded, probes: Embedded, fusion: Fusion = Fusion.MEAN
+) -> SearchScores:
     """The planned searches of `trials`, every one accounted for.
 
     Faces are refused as `enroll` and `query` refuse them. A person none of whose photos could be enrolled is not in
@@ -277,7 +280,7 @@ def score_searches(trials: SearchTrials, enrolled: Embedded, probes: Embedded) -
         raise EvaluationError("No photo of the gallery could be enrolled.", f"Reasons: {enrolled.said}")
     nothing = np.full(gallery.shape[1], np.nan, np.float32)
     vectors = np.array([nothing if each.vector is None else each.vector for each in probes.photos], np.float32)
-    scores = search_everybody(gallery, subject, vectors, mate, identity).scores
+    scores = search_everybody(gallery, subject, vectors, mate, identity, fusion).scores
     return replace(scores, failed_enrolments=len(planned) - len(codes), attempted_enrolments=len(planned))
 
 

@@ -130,6 +130,7 @@ class Parts:
                     passphrase=self._passphrase(),
                     index=settings.index,
                     milvus=settings.milvus,
+                    fusion=settings.fusion,
                 )
             return self._gallery
 
@@ -257,7 +258,7 @@ class Parts:
         # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
         if calibration is None or calibration.model_id != info.model_id:
             return Threshold(info.threshold, info.threshold_basis)
-        require_calibration_of(calibration, info, "The gallery's calibration")
+        require_calibration_of(calibration, info, self.settings.fusion, "The gallery's calibration")
         return Threshold(calibration.threshold, describe_basis(calibration))
 
     def _threshold_for(self, given: float | None) -> Threshold:

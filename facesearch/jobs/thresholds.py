@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from facesearch.evaluation.calibration import Calibration
-    from facesearch.types import ModelInfo
+    from facesearch.types import Fusion, ModelInfo
 
-DETECTOR_SETTINGS = ("det_size", "detection_threshold", "nms_threshold", "alignment_version", "flip")
+SCORE_SETTINGS = ("det_size", "detection_threshold", "nms_threshold", "alignment_version", "flip", "fusion")
 """Settings a calibration holds for: with others the same photo gives other scores."""
 
 
@@ -30,8 +30,8 @@ def read_calibration(document: Mapping[str, Any]) -> Calibration:
         ) from error
 
 
-def require_calibration_of(calibration: Calibration, info: ModelInfo, source: str) -> None:
-    """Raise `ModelMismatchError` unless `calibration` was made with this model, detector and settings.
+def require_calibration_of(calibration: Calibration, info: ModelInfo, fusion: Fusion, source: str) -> None:
+    """Raise `ModelMismatchError` unless `calibration` was made with this model, detector, fusion and settings.
 
     `source` begins the message: what the calibration is, or the file it is in.
     """
@@ -41,7 +41,8 @@ def require_calibration_of(calibration: Calibration, info: ModelInfo, source: st
             f"{source} was made with another model: {calibration.model_id}, not {info.model_id}.",
             "Its scores mean something else. Calibrate again: facesearch calibrate --fpir 0.001",
         )
-    theirs, ours = _detection(calibration.settings), _detection(info.settings)
+    theirs = {name: calibration.settings.get(name) for name in SCORE_SETTINGS}
+    ours = {name: {**info.settings, "fusion": fusion.value}.get(name) for name in SCORE_SETTINGS}
     if calibration.detector_sha256 != info.detector_sha256 or theirs != ours:
         differing = ", ".join(
             f"{name} {theirs[name]} not {ours[name]}" for name in theirs if theirs[name] != ours[name]
@@ -50,10 +51,6 @@ def require_calibration_of(calibration: Calibration, info: ModelInfo, source: st
             f"{source} was made with another detector or other settings: {differing or 'the detector file differs'}.",
             "Use the same settings, calibrate again with these, or give a --threshold.",
         )
-
-
-def _detection(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: settings.get(name) for name in DETECTOR_SETTINGS}
 
 
 def describe_basis(calibration: Calibration) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from facesearch.index.base import ExternalIndex
     from facesearch.search.vector_databases import VectorDatabases
-    from facesearch.types import Candidate, Ids, Vectors
+    from facesearch.types import Candidate, Fusion, Ids, Vectors
 
 SLACK: Final = 8
 """Results fetched beyond those asked for: room for ids that the database does not know any more."""
@@ -36,7 +36,12 @@ LOCAL: Final = 50_000
 
 
 def search(
-    databases: VectorDatabases, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+    databases: VectorDatabases,
+    vectors: Vectors,
+    k: int,
+    where: Mapping[str, str] | None,
+    model_id: str | None,
+    fusion: Fusion,
 ) -> list[tuple[Candidate, ...]] | None:
     """Search as `Gallery.search`; None where another index has taken the vector database's place meanwhile."""
     databases.catch_up(at_least=MANY_PENDING)
@@ -54,7 +59,7 @@ def search(
             truth = DatabaseVectors(connection, row, info.dimension)
             allowed = templates_where(connection, where) if where else None
             proposed = ProposedTemplates(index, truth, pending_ids(connection, searched, row))
-            return search_subjects(proposed, vectors, k, allowed, {}, connection)
+            return search_subjects(proposed, vectors, k, allowed, {}, connection, fusion)
     except VectorDatabaseError:
         now, _ = databases.state()
         if searched is None or (now is not None and now.row == searched.row):
@@ -63,7 +68,12 @@ def search(
 
 
 def search_newest(
-    databases: VectorDatabases, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
+    databases: VectorDatabases,
+    vectors: Vectors,
+    k: int,
+    where: Mapping[str, str] | None,
+    model_id: str | None,
+    fusion: Fusion,
 ) -> tuple[list[tuple[Candidate, ...]], bool]:
     """Search the newest templates without a vector database; return whether these are all, too."""
     with databases.database.read() as connection:
@@ -74,7 +84,7 @@ def search_newest(
         models.require_made_by(info.model_id, model_id)
         newest = NewestTemplates(DatabaseVectors(connection, row, info.dimension))
         allowed = templates_where(connection, where) if where else None
-        return search_subjects(newest, vectors, k, allowed, {}, connection), newest.complete
+        return search_subjects(newest, vectors, k, allowed, {}, connection, fusion), newest.complete
 
 
 class Truth(Protocol):

@@ -18,7 +18,7 @@ from facesearch.store.database import read_revision, touched_since
 from facesearch.store.journal import Entry
 from facesearch.store.location import DatabaseUrl
 from facesearch.store.opening import Store, has_gallery, open_database, reserve_space, useless_key
-from facesearch.types import IndexKind
+from facesearch.types import Fusion, IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,10 +48,12 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         database: Database,
         index: IndexKind = IndexKind.AUTO,
         milvus: MilvusServer | None = None,
+        fusion: Fusion = Fusion.MEAN,
     ) -> None:
         super().__init__(database, folder)
         self.vector_databases = VectorDatabases(database, folder, milvus)
-        self.mirror = IndexMirror(database, folder, index)
+        self.fusion = fusion
+        self.mirror = IndexMirror(database, folder, index, fusion)
         self._adopted: dict[str, ModelInfo] = {}
         """By its id, each model whose templates may be committed."""
 
@@ -67,10 +69,12 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         encrypted: bool = False,
         index: IndexKind = IndexKind.AUTO,
         milvus: MilvusServer | None = None,
+        fusion: Fusion = Fusion.MEAN,
     ) -> Self:
         """Open the gallery there; with `create`, make one where there is none, encrypted with `encrypted`.
 
-        `passphrase` is the key of an encrypted gallery. `index` is how this process searches. `milvus` is needed where
+        `passphrase` is the key of an encrypted gallery. `index` is how this process searches, and
+        `fusion` how it scores people with several templates. `milvus` is needed where
         the gallery's vectors are there, or are to be moved there. Raises as `open_database`.
         """
         database = open_database(location, create=create, passphrase=passphrase, encrypted=encrypted)
@@ -79,7 +83,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         remove_dead_work(folder)
         if database.owns_folder:
             reserve_space(folder)
-        return cls(folder, database, index, milvus)
+        return cls(folder, database, index, milvus, fusion)
 
     def close(self) -> None:
         """Write the index cache if it is behind, and close the database."""
@@ -217,7 +221,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         """
         found = self.mirror.search(vectors, k, where, model_id)
         if found is None:
-            found = exact.search(self.vector_databases, vectors, k, where, model_id)
+            found = exact.search(self.vector_databases, vectors, k, where, model_id, self.fusion)
         if found is None:  # the vector database was exchanged meanwhile
             return self.search(vectors, k, where, model_id)
         return found
@@ -232,7 +236,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         try:
             return self.search(vectors, k, where, model_id), True
         except VectorDatabaseError:
-            return exact.search_newest(self.vector_databases, vectors, k, where, model_id)
+            return exact.search_newest(self.vector_databases, vectors, k, where, model_id, self.fusion)
 
     def move_index(self, kind: VectorDatabaseKind | None, progress: Callable[[int, int], None] | None = None) -> int:
         """Have a vector database searched, or the mirror where `kind` is None; returns the templates.

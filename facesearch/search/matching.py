@@ -1,23 +1,29 @@
-"""From vectors to candidates, and from candidates to a decision: the one place where a threshold is applied."""
+"""From vectors to candidates, and from candidates to a decision: the one place where a threshold is applied.
+
+An index finds templates, and people are scored by `fusion`. So it is asked for more templates until nobody who was not
+found can belong among the candidates.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import numpy as np
+
 from facesearch.arguments import require_unit_vectors
 from facesearch.errors import CorruptGalleryError
-from facesearch.store.templates import Described, describe_templates
+from facesearch.fusion import fuse, mean_vector, most
+from facesearch.store.templates import Described, describe_templates, vectors_of_subjects
 from facesearch.types import Candidate, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Protocol
 
-    import numpy as np
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-    from facesearch.types import Ids, Vectors
+    from facesearch.types import Fusion, Ids, Vector, Vectors
 
     class Searchable(Protocol):
         """The part of a `VectorIndex` that a search needs."""
@@ -35,7 +41,9 @@ different people, which is 0.09 for a MobileFace recogniser on LFW: a difference
 TOGETHER = 16
 """Queries per call of the index. From 20 on FAISS multiplies matrices, and equal vectors then score unequal."""
 MOST_KNOWN: Final = 1 << 15
-"""Templates whose descriptions are remembered: about 10 MB."""
+"""Templates whose descriptions are remembered: about 10 MB, and the mean vector of each person with several."""
+FIRST: Final = 64
+"""Templates that are fetched for a query at first; four times as many each time that these do not settle it."""
 
 Known: TypeAlias = dict[int, Described]
 """Whose templates are, by template id; proven when they were read."""
@@ -46,7 +54,13 @@ class UnknownTemplateError(Exception):
 
 
 def search_subjects(
-    index: Searchable, vectors: Vectors, k: int, allowed: Ids | None, known: Known, connection: Connection | None
+    index: Searchable,
+    vectors: Vectors,
+    k: int,
+    allowed: Ids | None,
+    known: Known,
+    connection: Connection | None,
+    fusion: Fusion,
 ) -> list[tuple[Candidate, ...]]:
     """Return the k best subjects for each vector (n, d); at least two where there are two, to know the runner-up.
 
@@ -57,23 +71,28 @@ def search_subjects(
     k = max(k, 2)
     found: list[tuple[Candidate, ...]] = []
     for start in range(0, len(vectors), TOGETHER):
-        found += _best_subjects(index, vectors[start : start + TOGETHER], k, allowed, known, connection)
+        found += _best_subjects(index, vectors[start : start + TOGETHER], k, allowed, known, connection, fusion)
     return [candidates[:k] for candidates in found]
 
 
 def _best_subjects(
-    index: Searchable, queries: Vectors, k: int, allowed: Ids | None, known: Known, connection: Connection | None
+    index: Searchable,
+    queries: Vectors,
+    k: int,
+    allowed: Ids | None,
+    known: Known,
+    connection: Connection | None,
+    fusion: Fusion,
 ) -> list[tuple[Candidate, ...]]:
-    # k templates can be fewer than k subjects: fetch more until there are enough or everything was fetched.
     found: dict[int, tuple[Candidate, ...]] = {}
-    fetch = 4 * k
+    fetch = max(4 * k, FIRST)
     while unsettled := [position for position in range(len(queries)) if position not in found]:
         scores, ids = index.search(queries[unsettled], fetch, allowed)
         described = _described(ids[ids != -1].tolist(), known, connection)
         for position, row_ids, row_scores in zip(unsettled, ids.tolist(), scores.tolist(), strict=True):
             hits = [hit for hit in zip(row_ids, row_scores, strict=True) if hit[0] != -1]
-            candidates = best_per_subject(hits, described)
-            if len(hits) < fetch or _is_settled(candidates, hits, k):
+            candidates = rank_subjects(queries[position], hits, described, fusion)
+            if len(hits) < fetch or _is_settled(candidates, hits[-1][1], k, fusion):
                 found[position] = candidates
         fetch *= 4
     return [found[position] for position in range(len(queries))]
@@ -86,7 +105,7 @@ def _described(ids: Sequence[int], known: Known, connection: Connection | None) 
             return {each: known[each] for each in ids}
         except KeyError as error:
             raise UnknownTemplateError from error
-    described = describe_templates(connection, ids)
+    described = _with_means(connection, describe_templates(connection, ids))
     lost = set(ids) - described.keys()
     if lost:
         raise CorruptGalleryError(
@@ -98,21 +117,34 @@ def _described(ids: Sequence[int], known: Known, connection: Connection | None) 
     return described
 
 
-def _is_settled(candidates: Sequence[Candidate], hits: Sequence[tuple[int, float]], k: int) -> bool:
-    """Tell whether no template that was not fetched can come before the k-th candidate; on a tie it could."""
-    return len(candidates) >= k and candidates[k - 1].score > hits[-1][1]
+def _with_means(connection: Connection, described: Known) -> Known:
+    people = vectors_of_subjects(connection, (each.subject_id for each in described.values()))
+    means = {subject_id: mean_vector(vectors) for subject_id, vectors in people.items()}
+    return {key: each._replace(mean=means.get(each.subject_id)) for key, each in described.items()}
 
 
-def best_per_subject(hits: Iterable[tuple[int, float]], described: Mapping[int, Described]) -> tuple[Candidate, ...]:
-    """Return one candidate per subject by its best template, best first; equal scores in order of template id.
+def _is_settled(candidates: Sequence[Candidate], unseen: float, k: int, fusion: Fusion) -> bool:
+    """Tell whether nobody whose templates score at most `unseen` can come before the k-th; on a tie one could."""
+    return len(candidates) >= k and candidates[k - 1].score > most(unseen, fusion)
 
-    `hits` are (template id, score).
+
+def rank_subjects(
+    query: Vector, hits: Iterable[tuple[int, float]], described: Mapping[int, Described], fusion: Fusion
+) -> tuple[Candidate, ...]:
+    """Return one candidate per subject, best first; equal scores in order of template id.
+
+    `hits` are (template id, score), with the best template of every subject that is in them.
     """
-    candidates: dict[str, Candidate] = {}
-    for template_id, score in sorted(hits, key=lambda hit: (-hit[1], hit[0])):
-        subject, photo, subject_id, photo_id = described[template_id]
-        candidates.setdefault(subject, Candidate(subject, score, template_id, photo, subject_id, photo_id))
-    return tuple(candidates.values())
+    candidates: dict[int, Candidate] = {}
+    for template_id, best in sorted(hits, key=lambda hit: (-hit[1], hit[0])):
+        each = described[template_id]
+        if each.subject_id not in candidates:
+            mean = best if each.mean is None else float(np.dot(query, each.mean))
+            score = fuse(best, mean, fusion)
+            candidates[each.subject_id] = Candidate(
+                each.subject, score, template_id, each.photo, each.subject_id, each.photo_id, best, mean
+            )
+    return tuple(sorted(candidates.values(), key=lambda each: (-each.score, each.template_id)))
 
 
 def decide(candidates: Sequence[Candidate], threshold: float, margin: float) -> tuple[Decision, float | None]:

@@ -28,7 +28,7 @@ from facesearch.search.matching import UnknownTemplateError, search_subjects
 from facesearch.search.vector_databases import active_vector_database
 from facesearch.store import models, templates
 from facesearch.store.database import Revision, read_revision, touched_since
-from facesearch.types import IndexKind
+from facesearch.types import Fusion, IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,12 +56,13 @@ them takes 0.3 s at a million templates."""
 class IndexMirror:
     """Searched by several threads, brought up to date before each search, saved in the folder's cache."""
 
-    def __init__(self, database: Database, folder: Path, wanted: IndexKind) -> None:
+    def __init__(self, database: Database, folder: Path, wanted: IndexKind, fusion: Fusion) -> None:
         self.lock = threading.RLock()
         """Held by a thread that changes the index, or a database that it is to follow. Threads queue for it."""
         self.file = CacheFile(folder)
         self._database = database
         self.wanted = wanted
+        self._fusion = fusion
         self._live: TrackedIndex | None = None
         self._save_at = UNSAVED
         """Bytes that wait in memory at which they are written next."""
@@ -109,7 +110,7 @@ class IndexMirror:
                 models.require_made_by(live.model_id, model_id)
                 known = self._known
                 reading.enter_context(self._readers.enter())
-            return search_subjects(live.index, vectors, k, None, known, None)
+            return search_subjects(live.index, vectors, k, None, known, None, self._fusion)
 
     def _search_refreshed(
         self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
@@ -128,7 +129,7 @@ class IndexMirror:
                 known = self._known_of(version)
                 reading.enter_context(self._readers.enter())
             allowed = templates.templates_where(connection, where) if where else None
-            return search_subjects(live.index, vectors, k, allowed, known, connection)
+            return search_subjects(live.index, vectors, k, allowed, known, connection, self._fusion)
 
     def _known_of(self, version: int | None) -> Known:
         """Return where to remember what is read from now on, at this version or a later one; None remembers nothing."""

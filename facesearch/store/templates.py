@@ -6,7 +6,8 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 import sqlalchemy as sa
@@ -39,6 +40,8 @@ class Described(NamedTuple):
     """Its path as text."""
     subject_id: int
     photo_id: int
+    mean: Vector | None = None
+    """The mean of the subject's templates, as `fusion.mean_vector` makes it; None where there is one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +172,31 @@ def vectors_of(connection: Connection, ids: Sequence[int]) -> Vectors:
         return np.array([rows[key] for key in ids], np.float32)
     except KeyError as error:
         raise GalleryError(f"Template {error} is gone.", "Somebody changed the gallery meanwhile: try again.") from None
+
+
+_OF_SUBJECTS = (
+    "SELECT faces.subject_id, templates.face_id, templates.model_id, templates.vector, templates.crc FROM templates "
+    "JOIN faces ON faces.id = templates.face_id JOIN models ON models.id = templates.model_id AND models.active = 1 "
+    "WHERE faces.subject_id"
+)
+
+
+def vectors_of_subjects(connection: Connection, subject_ids: Iterable[int]) -> dict[int, Vectors]:
+    """Return the active model's vectors (m, d) of each subject that has several.
+
+    Raises `CorruptGalleryError` where a checksum fails.
+    """
+    found: dict[int, list[tuple[int, NDArray[np.float32]]]] = {}
+    for chunk in chunks(sorted(set(subject_ids))):
+        for row in Database.of(connection).select(connection, _OF_SUBJECTS, chunk):
+            if not is_whole(cast("Row[*tuple[Any, ...]]", row), row[2]):
+                raise CorruptGalleryError(f"The template of face {row[1]} is damaged.", "Run: facesearch check")
+            found.setdefault(row[0], []).append((row[1], np.frombuffer(row[3], "<f4")))
+    return {
+        subject_id: np.array([vector for _, vector in sorted(rows, key=itemgetter(0))], np.float32)
+        for subject_id, rows in found.items()
+        if len(rows) > 1
+    }
 
 
 def all_templates(connection: Connection) -> tuple[Ids, Vectors]:

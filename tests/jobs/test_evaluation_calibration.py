@@ -18,7 +18,7 @@ from facesearch.evaluation.rates import Rate
 from facesearch.evaluation.searches import NON_MATED, NOT_ENROLLED
 from facesearch.evaluation.searching import mate_scores, search_everybody, search_others
 from facesearch.jobs.calibrate import calibrate_on_labelled, calibrate_on_strangers, without
-from facesearch.types import Vectors
+from facesearch.types import Fusion, Vectors
 
 Codes = NDArray[np.int64]
 FPIR = Metric.FPIR
@@ -41,21 +41,30 @@ def templates(vectors: Vectors, subject: Codes) -> LabelledTemplates:
     return LabelledTemplates(vectors, subject, names, photos, np.arange(subject.size), {})
 
 
-def test_searching_everybody_else_is_what_a_loop_finds() -> None:
+def person_score(query: NDArray[np.float32], templates: Vectors, fusion: Fusion) -> float:
+    """By the rule as it is written: half the best template, half the unit mean."""
+    best = float((templates @ query).max())
+    mean = templates.mean(axis=0, dtype=np.float64)
+    return best if fusion is Fusion.MAX else (best + float(mean @ query) / max(float(np.linalg.norm(mean)), 0.5)) / 2
+
+
+@pytest.mark.parametrize("fusion", Fusion)
+def test_searching_everybody_else_is_what_a_loop_finds(fusion: Fusion) -> None:
     vectors, subject = simulate(9, 3, 1)
     rows = np.array([4, 0, 17])
-    found = search_others(vectors, subject, rows)
-    mates = mate_scores(vectors, subject, rows)
+    found = search_others(vectors, subject, rows, fusion)
+    mates = mate_scores(vectors, subject, rows, fusion)
     assert found.scores.subjects == 8
     assert found.scores.partner is not None
     for line, row in enumerate(rows):
-        product = vectors @ vectors[row]
-        best = [product[subject == other].max() for other in range(9) if other != subject[row]]
+        others = [each for each in range(9) if each != subject[row]]
+        best = [person_score(vectors[row], vectors[subject == other], fusion) for other in others]
         np.testing.assert_allclose(found.scores.top[line], sorted(best, reverse=True), atol=1e-6)
-        nearest = int(np.argmax(np.where(subject == subject[row], -2, product)))
-        assert (found.nearest[line], found.scores.partner[line]) == (nearest, subject[nearest])
-        own = [product[i] for i in np.flatnonzero(subject == subject[row]) if i != row]
-        assert mates[line] == pytest.approx(max(own), abs=1e-6)
+        partner = others[int(np.argmax(best))]
+        nearest = int(np.argmax(np.where(subject == partner, vectors @ vectors[row], -2)))
+        assert (found.nearest[line], found.scores.partner[line]) == (nearest, partner)
+        own = [i for i in np.flatnonzero(subject == subject[row]) if i != row]
+        assert mates[line] == pytest.approx(person_score(vectors[row], vectors[own], fusion), abs=1e-6)
 
 
 def test_a_single_photo_has_no_mate() -> None:
@@ -65,25 +74,27 @@ def test_a_single_photo_has_no_mate() -> None:
     assert found.missed is None
 
 
-def test_searching_everybody_counts_mates_strangers_and_failures() -> None:
+@pytest.mark.parametrize("fusion", Fusion)
+def test_searching_everybody_counts_mates_strangers_and_failures(fusion: Fusion) -> None:
     gallery, subject = simulate(6, 2, 3)
     probes, shown = simulate(6, 2, 3)
     probes = probes.copy()
     probes[3] = np.nan
     mate = shown.copy()
     mate[5], mate[7] = NON_MATED, NOT_ENROLLED
-    found = search_everybody(gallery, subject, probes, mate, shown)
+    found = search_everybody(gallery, subject, probes, mate, shown, fusion)
     scores = found.scores
     assert scores.subjects == 6
     assert len(scores.top) == 1
-    np.testing.assert_allclose(
-        scores.top[0], sorted((max(gallery[subject == s] @ probes[5]) for s in range(6)), reverse=True), atol=1e-6
-    )
-    assert found.nearest.tolist() == [int(np.argmax(gallery @ probes[5]))]
+    expected = [person_score(probes[5], gallery[subject == each], fusion) for each in range(6)]
+    np.testing.assert_allclose(scores.top[0], sorted(expected, reverse=True), atol=1e-6)
+    partner = int(np.argmax(expected))
+    assert found.nearest.tolist() == [int(np.argmax(np.where(subject == partner, gallery @ probes[5], -2)))]
     mated = np.flatnonzero(mate != NON_MATED)
     failed = np.isin(mated, [3, 7])
     assert np.isnan(scores.mate_score[failed]).all()
-    np.testing.assert_allclose(scores.mate_score[~failed], 1, atol=1e-5)
+    if fusion is Fusion.MAX:
+        np.testing.assert_allclose(scores.mate_score[~failed], 1, atol=1e-5)
     assert (scores.mate_rank[~failed] == 1).all()
 
 
@@ -112,7 +123,9 @@ def test_the_check_is_made_on_the_people_left_out_and_at_the_size_asked_for() ->
     product[subject[:, None] == subject] = -1
     fit = split_people(subject, seed=4)
     for size in (60, 20, 240):
-        found = calibrate_on_labelled(templates(vectors, subject), Request(FPIR, 0.4, size, 0.5, seed=4))
+        found = calibrate_on_labelled(
+            templates(vectors, subject), Request(FPIR, 0.4, size, 0.5, seed=4, fusion=Fusion.MAX)
+        )
         threshold = found.calibration.threshold
         alarms = product.max(axis=1) >= threshold
         assert isinstance(found.held_out, FpirEstimate)
@@ -147,7 +160,7 @@ def test_look_alikes_that_alarm_for_each_other_count_once() -> None:
 def test_strangers_give_the_threshold_a_loop_gives() -> None:
     gallery, subject = simulate(100, 2, 11)
     strangers, people = simulate(200, 1, 12)
-    request = Request(FPIR, 0.1, 100, 0.5, split=False)
+    request = Request(FPIR, 0.1, 100, 0.5, split=False, fusion=Fusion.MAX)
     found = calibrate_on_strangers(templates(gallery, subject), templates(strangers, people), request)
     best = (strangers @ gallery.T).max(axis=1)
     alarms = int((best >= found.calibration.threshold).sum())

@@ -14,6 +14,7 @@ from facesearch.search.matching import search_subjects
 from facesearch.store import people as stored_people
 from facesearch.store import photos, subjects, templates
 from facesearch.store.templates import Described
+from facesearch.types import Fusion, IndexKind
 from tests.store.makers import (
     DIMENSION,
     MODEL,
@@ -48,15 +49,26 @@ pytestmark = pytest.mark.both_databases
 DIRECTIONS = np.array([np.roll([1, 0, 0, 0, 0, 0, 0, 0], i) * sign for i in range(4) for sign in (1, -1)], np.float32)
 
 
-def brute_force(stored: Sequence[tuple[int, str, Vector]], query: Vector) -> list[tuple[str, float, int]]:
+def brute_force(
+    stored: Sequence[tuple[int, str, Vector]], query: Vector, fusion: Fusion = Fusion.MEAN
+) -> list[tuple[str, float, int]]:
     """(subject, score, template id), one per subject, best first, equal scores by template id."""
-    scored = sorted(
-        (-float(np.float32(vector @ query)), template_id, subject) for template_id, subject, vector in stored
-    )
-    found: dict[str, tuple[str, float, int]] = {}
-    for score, template_id, subject in scored:
-        found.setdefault(subject, (subject, -score, template_id))
-    return list(found.values())
+    found = []
+    for person in {subject for _, subject, _ in stored}:
+        own = [(-float(np.float32(vector @ query)), key) for key, subject, vector in stored if subject == person]
+        best, key = min(own)
+        mean = np.mean([vector for _, subject, vector in stored if subject == person], axis=0, dtype=np.float64)
+        fused = (-best + float(mean @ query) / max(float(np.linalg.norm(mean)), 0.5)) / 2
+        found.append((person, fused if fusion is Fusion.MEAN and len(own) > 1 else -best, key))
+    return sorted(found, key=lambda row: (-row[1], row[2]))
+
+
+def require_equal(candidates: Sequence[Candidate], expected: list[tuple[str, float, int]], count: int) -> None:
+    """Sums of float32 round: who is within 1e-6 of another may stand on either side."""
+    assert [each.score for each in candidates] == pytest.approx([row[1] for row in expected[:count]], abs=1e-6)
+    scores = {(subject, key): score for subject, score, key in expected}
+    for each in candidates:
+        assert each.score == pytest.approx(scores[each.subject, each.template_id], abs=1e-6)
 
 
 def as_tuples(candidates: Sequence[Candidate]) -> list[tuple[str, float, int]]:
@@ -68,12 +80,17 @@ def as_tuples(candidates: Sequence[Candidate]) -> list[tuple[str, float, int]]:
     people=st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 7), min_size=1, max_size=12)), max_size=12),
     queries=st.lists(st.integers(0, 7), min_size=1, max_size=3),
     k=st.integers(1, 8),
+    fusion=st.sampled_from(Fusion),
 )
 def test_search_equals_brute_force_on_ties(
-    tmp_path_factory: pytest.TempPathFactory, people: list[tuple[int, list[int]]], queries: list[int], k: int
+    tmp_path_factory: pytest.TempPathFactory,
+    people: list[tuple[int, list[int]]],
+    queries: list[int],
+    k: int,
+    fusion: Fusion,
 ) -> None:
     stored: list[tuple[int, str, Vector]] = []
-    with make_gallery(tmp_path_factory.mktemp("gallery")) as gallery:
+    with make_gallery(tmp_path_factory.mktemp("gallery"), fusion) as gallery:
         for number, (person, directions) in enumerate(people):
             vectors = [DIRECTIONS[each] for each in directions]
             (ids,) = commit(gallery, [new_photo(f"person {person}", f"{number}.jpg", vectors, content=number)])
@@ -81,7 +98,10 @@ def test_search_equals_brute_force_on_ties(
         results = gallery.search(DIRECTIONS[queries], k)
     assert len(results) == len(queries)
     for query, candidates in zip(queries, results, strict=True):
-        assert as_tuples(candidates) == brute_force(stored, DIRECTIONS[query])[: max(k, 2)]
+        expected = brute_force(stored, DIRECTIONS[query], fusion)
+        require_equal(candidates, expected, max(k, 2))
+        if fusion is Fusion.MAX:
+            assert as_tuples(candidates) == expected[: max(k, 2)]
 
 
 def test_search_equals_brute_force_on_random_vectors(gallery: Gallery) -> None:
@@ -92,9 +112,39 @@ def test_search_equals_brute_force_on_random_vectors(gallery: Gallery) -> None:
         (ids,) = commit(gallery, [new_photo(f"person {number % 7}", f"{number}.jpg", list(part), content=number)])
         stored += [(key, f"person {number % 7}", vector) for key, vector in zip(ids, part, strict=True)]
     for query, candidates in zip(units(6, 20), gallery.search(units(6, 20), 4), strict=True):
-        expected = brute_force(stored, query)[:4]
-        assert [(each.subject, each.template_id) for each in candidates] == [(row[0], row[2]) for row in expected]
-        assert [each.score for each in candidates] == pytest.approx([row[1] for row in expected], abs=1e-6)
+        require_equal(candidates, brute_force(stored, query), 4)
+
+
+@pytest.mark.parametrize("index", ["flat", "two-stage"])
+def test_nobody_is_lost_whose_mean_is_high_and_whose_best_template_is_not(tmp_path: Path, index: str) -> None:
+    """Two templates on either side of the query: their mean is the query, and 300 others are closer than each."""
+    query = np.eye(1, DIMENSION, dtype=np.float32)[0]
+    side = np.eye(1, DIMENSION, 1, dtype=np.float32)[0]
+    pair = [0.55 * query + sign * np.sqrt(1 - 0.55**2) * side for sign in (1, -1)]
+    others = units(4, 300)
+    others[:, 0] = 0
+    others *= np.sqrt(1 - 0.7**2) / np.linalg.norm(others, axis=1, keepdims=True)
+    others[:, 0] = 0.7
+    with Gallery.open(tmp_path / "gallery", create=True, index=IndexKind(index)) as gallery:
+        gallery.adopt(MODEL)
+        crowd = [new_photo(f"person {each}", f"{each}.jpg", [others[each]], content=each) for each in range(300)]
+        commit(gallery, crowd)
+        commit(gallery, [new_photo("mean", "a.jpg", pair, content=1000)])
+        (candidates,) = gallery.search(query[None], 1)
+    assert candidates[0].subject == "mean"
+    assert candidates[0].score == pytest.approx((0.55 + 1) / 2, abs=1e-5)
+    assert (candidates[0].best_template_score, candidates[0].mean_score) == pytest.approx((0.55, 1), abs=1e-5)
+    assert candidates[1].score == candidates[1].mean_score == candidates[1].best_template_score
+
+
+def test_a_person_with_one_template_scores_the_same_with_every_fusion(tmp_path: Path) -> None:
+    found = []
+    for fusion in Fusion:
+        with make_gallery(tmp_path / fusion, fusion) as gallery:
+            for number in range(30):
+                enroll(gallery, f"person {number}", number)
+            found.append(gallery.search(units(6, 5), 4))
+    assert found[0] == found[1]
 
 
 def test_a_subject_with_a_thousand_templates_in_front_hides_nobody(gallery: Gallery) -> None:
@@ -300,7 +350,7 @@ def test_a_subject_that_ties_with_the_last_hit_is_not_settled() -> None:
     index = LastFirst(DIMENSION)
     index.add(np.arange(1, 21, dtype=np.int64), np.repeat(units(1, 1), 20, axis=0))
     known = {each: Described(f"person {each}", f"{each}.jpg", each, each) for each in range(1, 21)}
-    (candidates,) = search_subjects(index, units(1, 1), 2, None, known, None)
+    (candidates,) = search_subjects(index, units(1, 1), 2, None, known, None, Fusion.MEAN)
     assert [each.template_id for each in candidates[:2]] == [1, 2]
 
 

@@ -14,7 +14,7 @@ from facesearch.store.changes import MovedPhoto, NewPhoto
 from facesearch.store.decisions import RefusedPhoto, StoredRejection
 from facesearch.store.photos import PhotoFile
 from facesearch.store.sqlite import SqliteDatabase
-from facesearch.types import Face, ModelInfo, Quality, Reason, Rejection, Template
+from facesearch.types import Face, Fusion, ModelInfo, Quality, Reason, Rejection, Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,9 +85,9 @@ def refused_photo(path: Path | str, reason: Reason = Reason.BLURRED, detail: str
     return RefusedPhoto(ROOT / path, StoredRejection("ab" * 32, 5, 6, "policy", Rejection(reason, detail)))
 
 
-def make_gallery(place: Location) -> Gallery:
+def make_gallery(place: Location, fusion: Fusion = Fusion.MEAN) -> Gallery:
     """A new, empty gallery that takes templates of `MODEL`."""
-    gallery = Gallery.open(place, create=True)
+    gallery = Gallery.open(place, create=True, fusion=fusion)
     gallery.adopt(MODEL)
     return gallery
 
@@ -111,5 +111,5 @@ def best(gallery: Gallery, vector: Vector) -> Candidate | None:
 
 def found_subject(gallery: Gallery, seed: int) -> str | None:
     """Whom the vector `unit(seed)` itself belongs to; None where no template equals it."""
-    candidate = best(gallery, unit(seed))
-    return candidate.subject if candidate is not None and candidate.score > 0.9999 else None
+    (candidates,) = gallery.search(unit(seed)[None], 10**6)
+    return next((each.subject for each in candidates if each.best_template_score > 0.9999), None)
