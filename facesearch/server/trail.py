@@ -7,6 +7,7 @@ import queue
 import threading
 from collections import Counter
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 from facesearch.errors import GalleryError
@@ -14,8 +15,6 @@ from facesearch.store import audit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from sqlalchemy.engine import Connection
 
     from facesearch.store.database import Database
 
@@ -60,13 +59,8 @@ class Trail:
         for key, counts, _ in uses:
             events.setdefault(key, Counter()).update(counts)
 
-        def write(connection: Connection) -> None:
-            for (actor, action), counts in events.items():
-                with audit.acting_as(actor):
-                    audit.record(connection, action, dict(counts))
-
         try:
-            self._database.transact(write)
+            self._database.transact(partial(audit.record_uses, events=events))
         except GalleryError as error:
             log.warning("A use of the gallery is not in its audit log: %s", error.message)
         finally:

@@ -43,6 +43,13 @@ def record(connection: Connection, action: str, detail: Mapping[str, int | str])
     insert(connection, AuditRow, values)
 
 
+def record_uses(connection: Connection, events: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
+    """Write one event for each actor and action, with its counts."""
+    for (by, action), counts in events.items():
+        with acting_as(by):
+            record(connection, action, counts)
+
+
 def keep(connection: Connection, events: Iterable[AuditEvent]) -> None:
     """Write events of another log with their time and actor, unless they are here already."""
     rows = connection.execute(sa.select(AuditRow.at, AuditRow.actor, AuditRow.action, AuditRow.detail)).all()
