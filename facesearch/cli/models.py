@@ -1,4 +1,4 @@
-"""`facesearch models`: list, fetch, verify, repair and quantize model packs."""
+"""`facesearch models` and `doctor`: model packs, and what of this machine can run them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from facesearch.cli.options import (
     ForceOption,
     JsonOption,
     complete_packs,
+    engine_options,
     open_engine,
 )
 from facesearch.cli.reembed import retire
@@ -21,6 +22,7 @@ from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.names import is_file
 
 if TYPE_CHECKING:
+    from facesearch.jobs.doctor import ProviderTrial
     from facesearch.recognition.packs.precision import Measurement
     from facesearch.recognition.packs.repair_file import RepairedFile
 
@@ -36,6 +38,7 @@ def register(app: typer.Typer) -> None:
     for command in (pull, verify, info, repair, quantize, retire):
         models.command()(command)
     app.add_typer(models, name="models")
+    app.command()(doctor)
 
 
 def list_packs(json: JsonOption = False) -> None:
@@ -255,3 +258,45 @@ def _show_measurement(title: str, measured: Measurement) -> None:
         *((f"TAR at FAR {far:g}", f"fp32 {before:.4f}, now {after:.4f}") for far, before, after in measured.tar),
     ]  # fmt: skip
     print_table((title, ""), rows)
+
+
+@engine_options("pack")
+def doctor(
+    *,
+    options: EngineOptions,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="N", min=0, help="Time for each provider and precision.")
+    ] = 10.0,
+    json: JsonOption = False,
+) -> None:
+    """Try every provider and precision on this machine, measure those that run, and recommend one.
+
+    The time is that of detection and one template of a photo of 1280 x 960 pixels, one photo at a time on all cores.
+
+    Exit code: 4 the model pack is not here.
+
+    Example: facesearch doctor --seconds 2
+    """
+    from facesearch.cli.output import print_records, progress_bar, say
+    from facesearch.jobs.doctor import recommend, try_providers
+
+    with open_engine(options) as engine:
+        pack = engine.packs.find(engine.pack_reference)
+        trials = []
+        with progress_bar("Measuring", total=None, unit="providers") as advance:
+            for each in try_providers(pack, seconds):
+                trials.append(each)
+                advance()
+    rows = (
+        (each.provider, each.precision, f"{each.milliseconds:.1f} ms" if each.milliseconds else "", _why(each))
+        for each in trials
+    )
+    records = [asdict(each) for each in trials]
+    print_records(records, ("provider", "precision", "a photo", "why not"), rows, json=json)
+    if not json:
+        for sentence in recommend(trials):
+            say(sentence)
+
+
+def _why(trial: ProviderTrial) -> str:
+    return f"{trial.problem} {trial.hint}".strip()

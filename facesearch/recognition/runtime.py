@@ -296,6 +296,8 @@ def _open(data: bytes, file: str, provider: ProviderChoice, threads: int | None)
     try:
         session = _inference_session(data, provider.ort_name, threads)
     except Exception as error:  # onnxruntime's errors have no base of their own
+        if not _works(provider.name):
+            raise _unavailable(provider.name) from error
         raise ModelError(
             f"{file} cannot be opened: {_first_line(error)}", "It must be one self-contained ONNX file."
         ) from error
