@@ -11,6 +11,7 @@ import numpy as np
 from facesearch.evaluation.bootstrap import (
     Replicates,
     Sample,
+    eer_interval,
     replicate,
     sample_of_pairs,
     sample_of_summary,
@@ -253,10 +254,7 @@ def _evaluate(
             # Replicates scatter: a tail is only good for a third of its length.
             fars = fars[3 * fars * sample.non_mated <= sample.tail_score.size]
         drawn = replicate(sample, fars.tolist(), eer.midpoint, replicates=replicates, seed=seed)
-        trials = min(curve.mated, curve.non_mated)
-        eer = replace(
-            eer, interval=bootstrap_interval(eer.midpoint, drawn.eer, trials=trials, units=sample.mated_units)
-        )
+        eer = replace(eer, interval=eer_interval(eer.midpoint, sample, drawn))
         grid = fars if fars.size else grid
     auc, auc_error = area_under_curve(curve)
     return VerificationResult(
@@ -301,7 +299,10 @@ def _band(curve: ErrorCurve, fars: Floats, drawn: Replicates | None, units: int 
     for column, rate in enumerate(values.tolist()):
         interval = None
         if drawn is not None and drawn.targets.size:
-            interval = bootstrap_interval(rate, drawn.tar[:, column], trials=curve.mated, units=units or curve.mated)
+            excess = float(drawn.tar_excess[column])
+            interval = bootstrap_interval(
+                rate, drawn.tar[:, column], trials=curve.mated, units=units or curve.mated, excess=excess
+            )
         intervals.append(interval or wilson(rate * curve.mated, curve.mated))
     return RocBand(
         far=fars,

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import gammaincinv, ndtri
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.pairwise import PairSummary
-from facesearch.evaluation.rates import REPLICATES, Counts, Floats, Rate, surrounded
+from facesearch.evaluation.rates import REPLICATES, Counts, Floats, Interval, Rate, bootstrap_interval, surrounded
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import OperatingPoint
 
+_QUANTILES = (np.arange(400) + 0.5) / 400
 _CHUNK = 2_000_000
 """Weights held at a time: 16 MB of int64, the one type that NumPy gathers, multiplies and cumulates without casts."""
 
@@ -171,7 +173,14 @@ def subject_weights(subjects: int, replicates: int, seed: int) -> Iterator[Count
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replicates:
-    """The figures of every replicate; NaN where one lacks a class, or the tail is too short for the EER."""
+    """The figures of every replicate; NaN where one lacks a class, or the tail is too short for the EER.
+
+    A pair of people drawn w_a * w_b times has the variance 3 where a pair by itself has 1, and the covariance 1, as it
+    should, with a pair that shares one person. So the replicates' variance holds each pair's own twice too often: much
+    in a list of pairs, nothing to speak of where all are compared with all. Source: A. Owen, The pigeonhole bootstrap,
+    Annals of Applied Statistics 2007; the variance without it is that of Aronow, Samii and Assenova,
+    Cluster-robust variance estimation for dyadic data, Political Analysis 2015.
+    """
 
     targets: Floats
     tar: Floats
@@ -180,6 +189,10 @@ class Replicates:
     """(r, targets): FMR at the thresholds of the sample itself."""
     eer: Floats
     """(r,) midpoints, by the rule of `verification.equal_error_rate`."""
+    tar_excess: Floats
+    """(targets,) twice the variance that the non-mated pairs alone give the TAR."""
+    far_excess: Floats
+    eer_excess: float
 
 
 def replicate(sample: Sample, targets: Sequence[float], eer: float | None, *, replicates: int, seed: int) -> Replicates:
@@ -200,7 +213,7 @@ def replicate(sample: Sample, targets: Sequence[float], eer: float | None, *, re
             if total and mated_total:
                 tar[row], far[row], rates[row] = run.figures(drawn, total, mated_total)
             row += 1
-    return Replicates(np.asarray(targets), tar, far, rates)
+    return Replicates(np.asarray(targets), tar, far, rates, *run.excess(eer))
 
 
 def surround(
@@ -213,13 +226,17 @@ def surround(
 def _surrounded(point: OperatingPoint, sample: Sample | None, drawn: Replicates | None) -> OperatingPoint:
     if point.tar is None or point.far is None:
         return point
-    columns = [] if drawn is None else np.flatnonzero(drawn.targets == point.target_far).tolist()
-    tars, fars = (drawn.tar[:, columns[0]], drawn.far[:, columns[0]]) if drawn and columns else (None, None)
+    column = [] if drawn is None else np.flatnonzero(drawn.targets == point.target_far).tolist()
+    tars = fars = None
+    excess = 0.0, 0.0
+    if drawn is not None and column:
+        tars, fars = drawn.tar[:, column[0]], drawn.far[:, column[0]]
+        excess = float(drawn.tar_excess[column[0]]), float(drawn.far_excess[column[0]])
     mated, non_mated = (sample.mated_units, sample.non_mated_units) if sample else (point.tar.total, point.far.total)
     return replace(
         point,
-        tar=surrounded(point.tar, mated, tars, flawless=point.tar.total),
-        far=surrounded(point.far, non_mated, fars, flawless=0),
+        tar=surrounded(point.tar, mated, tars, flawless=point.tar.total, excess=excess[0]),
+        far=surrounded(point.far, non_mated, fars, flawless=0, excess=excess[1]),
     )
 
 
@@ -241,6 +258,25 @@ class _Run:
             threshold = threshold[threshold > sample.tail_score[-1]]
         self._false = np.append(np.searchsorted(-sample.tail_score, -threshold, side="right"), 0)
         self._true = np.append(np.searchsorted(-sample.mated_score, -threshold, side="right"), 0)
+
+    def excess(self, eer: float | None) -> tuple[Floats, Floats, float]:
+        """`tar_excess`, `far_excess` and `eer_excess` of the replicates; 0 for searches, which one person is behind."""
+        sample = self._sample
+        size, mated, non_mated = sample.tail_score.size, int(sample.planned_mated.sum()), sample.non_mated
+        if sample.tail_b is None or not mated or not size:
+            return np.zeros(self._targets.size), np.zeros(self._targets.size), 0.0
+        # Where pairs alone are drawn, a Poisson process counts them: the (k+1)-th stands at a Gamma(k+1) position.
+        allowed = np.floor(self._targets * non_mated + 1e-12)
+        position = np.ceil(gammaincinv(allowed[:, None] + 1, _QUANTILES)).astype(np.int64) - 1
+        accepted = self._above[np.minimum(position, size)]
+        fars = self._accepted / non_mated
+        crossing = 0.0
+        if eer:
+            heavy, caught = np.arange(min(self._keep, size) + 1), np.arange(sample.mated_score.size + 1)
+            spread = ndtri(_QUANTILES[::10]) / math.sqrt(max(1.0, eer * non_mated))
+            ends = [self._eer(heavy, caught, non_mated / max(0.1, 1 + each), mated) for each in spread.tolist()]
+            crossing = 2 * float(np.var([end for end in ends if end is not None] or [0.0]))
+        return 2 * np.var(accepted / mated, axis=1), 2 * fars * (1 - fars) / non_mated, crossing
 
     def figures(self, drawn: Counts, total: float, mated_total: float) -> tuple[Floats, Floats, float]:
         """TAR and FAR by target, and the EER, of one replicate."""
@@ -283,6 +319,12 @@ class _Run:
         return float(min(sum(rates(before)), fmr + fnmr)) / (2 * total * mated_total)
 
 
+def eer_interval(eer: float, sample: Sample, drawn: Replicates) -> Interval | None:
+    """The interval of the midpoint, on which the comparisons of both classes bear."""
+    trials = sample.mated_score.size + sample.non_mated
+    return bootstrap_interval(eer, drawn.eer, trials=trials, units=sample.mated_units, excess=drawn.eer_excess)
+
+
 def rates_at(
     sample: Sample, threshold: float, *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[Rate | None, Rate | None]:
@@ -305,12 +347,11 @@ def rates_at(
                 fars[row] = sample.weights(drawn, false).sum() / total
             row += 1
     mated_total = int(sample.planned_mated.sum())
-    tar = (
-        surrounded(Rate(accepted, mated_total), sample.mated_units, tars, flawless=mated_total) if mated_total else None
-    )
-    far = (
-        surrounded(Rate(false, sample.non_mated), sample.non_mated_units, fars, flawless=0)
-        if sample.non_mated
-        else None
-    )
+    tar = far = None
+    if mated_total:
+        tar = surrounded(Rate(accepted, mated_total), sample.mated_units, tars, flawless=mated_total)
+    if sample.non_mated:
+        far = Rate(false, sample.non_mated)
+        excess = 0.0 if sample.tail_b is None else 2 * far.value * (1 - far.value) / far.total
+        far = surrounded(far, sample.non_mated_units, fars, flawless=0, excess=excess)
     return tar, far

@@ -144,7 +144,7 @@ def zero_error_bound(units: int, trials: int) -> ZeroErrorBound:
 
 
 def bootstrap_interval(
-    rate: float, replicates: Floats, *, trials: int, units: int, level: float = LEVEL
+    rate: float, replicates: Floats, *, trials: int, units: int, excess: float = 0.0, level: float = LEVEL
 ) -> Interval | None:
     """Wilson's interval of `rate` with the effective number of trials that the replicates' variance implies.
 
@@ -152,6 +152,7 @@ def bootstrap_interval(
         replicates: (r,) the same figure in every replicate; NaN where it could not be computed.
         trials: caps the effective number.
         units: independent units: the effective number where replicates or rate show no variance.
+        excess: variance that the replicates have too much of; see `bootstrap.Replicates`.
 
     Returns None where a tenth of the replicates or more are NaN: too few people.
     """
@@ -159,6 +160,8 @@ def bootstrap_interval(
     if found.size < 2 or found.size <= (1 - _MISSING) * replicates.size:
         return None
     variance, spread = float(np.var(found, ddof=1)), rate * (1 - rate)
+    # What three times a pair's own variance contains of it twice too often is never more than two thirds.
+    variance = max(variance - excess, variance / 3)
     effective = spread / variance if variance > 0 and spread > 0 else float(units)
     low, high = _wilson(rate, max(1.0, min(effective, trials)), level)
     return Interval(low, high, method=BOOTSTRAP, assumes_independence=False, level=level)
@@ -169,14 +172,17 @@ def counted_rate(count: int, total: int) -> Rate:
     return Rate(count, total, naive=wilson(count, total))
 
 
-def surrounded(rate: Rate, units: int, replicates: Floats | None, *, flawless: int | None = None) -> Rate:
+def surrounded(
+    rate: Rate, units: int, replicates: Floats | None, *, flawless: int | None = None, excess: float = 0.0
+) -> Rate:
     """Add the intervals of a rate with that many independent units; `flawless` is the count that shows no error."""
     found = counted_rate(rate.count, rate.total)
     if rate.count == flawless:
         found = replace(found, zero_errors=zero_error_bound(units, rate.total))
     if replicates is None:
         return found
-    return replace(found, interval=bootstrap_interval(rate.value, replicates, trials=rate.total, units=units))
+    interval = bootstrap_interval(rate.value, replicates, trials=rate.total, units=units, excess=excess)
+    return replace(found, interval=interval)
 
 
 def clustered_rate(hits: Flags, clusters: Counts) -> Rate:

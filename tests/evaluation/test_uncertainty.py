@@ -245,3 +245,96 @@ def test_the_interval_covers_a_known_truth() -> None:
     slack = normal.inv_cdf(0.999) * math.sqrt(0.95 * 0.05 / runs)
     assert 0.95 - slack < people_cover
     assert naive_cover < people_cover - 0.03
+
+
+def a_list(seed: int, people: int = 400, rows: int = 1200) -> ScoredPairs:
+    """A list of pairs, as LFW's: few share a person, and people differ."""
+    rng = np.random.default_rng(seed)
+    id_a = rng.integers(people, size=rows)
+    id_b = np.where(np.arange(rows) < rows // 3, id_a, (id_a + 1 + rng.integers(people - 1, size=rows)) % people)
+    mated, effect = id_a == id_b, rng.normal(0, 0.05, people)
+    return ScoredPairs(effect[id_a] + effect[id_b] + rng.normal(0, 0.1, rows) + 0.4 * mated, mated, id_a, id_b)
+
+
+def test_the_excess_taken_off_leaves_the_variance_of_pairs_that_share_people() -> None:
+    """Of the FAR: the sum over all pairs of pairs that share a person, each pair with itself once."""
+    pairs = a_list(1, people=60)
+    sample = sample_of_pairs(pairs)
+    assert sample.tail_b is not None
+    drawn = replicate(sample, [0.1], None, replicates=4000, seed=0)
+    accepted = np.arange(sample.non_mated) < tar_at_far_count(sample.tail_score, 0.1)
+    rest = accepted - accepted.mean()
+    ends = [{int(a), int(b)} for a, b in zip(sample.tail_a, sample.tail_b, strict=True)]
+    shared = np.array([[bool(one & other) for other in ends] for one in ends])
+    expected = rest @ shared @ rest / rest.size**2
+    found = float(np.var(drawn.far[:, 0], ddof=1))
+    assert found - drawn.far_excess[0] == pytest.approx(expected, rel=0.15)
+    assert found > 1.3 * expected
+
+
+def tar_at_far_count(falling: np.ndarray, target: float) -> int:
+    """How many of the non-mated scores, none of them twice, the threshold for the target accepts."""
+    return math.floor(target * falling.size + 1e-12)
+
+
+def test_the_excess_is_twice_the_variance_of_pairs_drawn_alone() -> None:
+    pairs = a_list(2)
+    sample = sample_of_pairs(pairs)
+    eer = equal_error_rate(error_curve(sample.mated_score, sample.tail_score)).midpoint
+    drawn = replicate(sample, [0.02, 0.1], eer, replicates=2, seed=0)
+    rng = np.random.default_rng(0)
+    figures = []
+    for _ in range(1500):
+        non_mated = np.repeat(sample.tail_score, rng.poisson(1, sample.non_mated))
+        # The number of comparisons is given.
+        curve = error_curve(sample.mated_score, non_mated, (sample.mated_score.size, sample.non_mated))
+        tars = [tar_at_far(curve, target).tar for target in (0.02, 0.1)]
+        figures.append([*(rate.value for rate in tars if rate), equal_error_rate(curve).midpoint])
+    expected = 2 * np.var(figures, axis=0)
+    assert [*drawn.tar_excess.tolist(), drawn.eer_excess] == pytest.approx(expected.tolist(), rel=0.2)
+
+
+def test_searches_have_no_excess() -> None:
+    sample = replace(sample_of_pairs(a_list(3)), tail_b=None)
+    drawn = replicate(sample, [0.1], 0.05, replicates=2, seed=0)
+    assert (drawn.tar_excess[0], drawn.far_excess[0], drawn.eer_excess) == (0, 0, 0)
+
+
+def test_a_paired_difference_has_newcombe_s_interval() -> None:
+    first, second = a_list(4), a_list(4)
+    second = replace(second, score=second.score + np.where(second.mated, 0.05, 0.0))
+    (found, _) = compare(first, second, [0.05], replicates=400)
+    rates, draws = [], []
+    for pairs in (first, second):
+        rates.append(evaluate_pairs(pairs, targets=[0.05], replicates=400).points[0].tar)
+        draws.append(replicate(sample_of_pairs(pairs), [0.05], None, replicates=400, seed=0).tar[:, 0])
+    a, b = rates
+    assert a is not None
+    assert b is not None
+    assert a.interval is not None
+    assert b.interval is not None
+    rho = np.corrcoef(*draws)[0, 1]
+    down, up = b.value - b.interval.low, a.interval.high - a.value
+    low = found.difference - math.sqrt(down**2 + up**2 - 2 * rho * down * up)
+    assert found.interval.low == pytest.approx(low)
+    assert rho > 0.5
+    alone = math.hypot(down, up)
+    assert found.difference - found.interval.low < alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gap", [0.35, 0.5])
+def test_the_interval_of_a_list_of_pairs_covers_a_known_truth_and_not_always(gap: float) -> None:
+    from statistics import NormalDist
+
+    threshold = NormalDist(0, math.sqrt(2 * 0.05**2 + 0.1**2)).inv_cdf(0.98)
+    truth = 1 - NormalDist(gap, math.sqrt(0.1**2 + 0.1**2)).cdf(threshold)
+    covered = []
+    for run in range(150):
+        pairs = a_list(run, people=500, rows=1500)
+        pairs = replace(pairs, score=pairs.score + np.where(pairs.mated, gap - 0.4, 0.0))
+        tar = evaluate_pairs(pairs, targets=[0.02], replicates=200, seed=run).points[0].tar
+        assert tar is not None
+        assert tar.interval is not None
+        covered.append(tar.interval.covers(truth))
+    assert 0.91 <= np.mean(covered) <= 0.99
