@@ -230,9 +230,8 @@ def print_calibration(found: Calibrated) -> None:
         say(f"  {name:30} {value}")
     if each.flag is Flag.LOW_SUPPORT:
         say(f"This rests on fewer than {LOW_SUPPORT} errors; the interval shows how far off it may be.")
-    say(
-        "Photos of different people that decide it. A wrong label looks like this: facesearch audit, --leave-out PHOTO."
-    )
+    say("These photos of different people decide it. Check their labels: `facesearch audit` shows more, and")
+    say("`facesearch calibrate --leave-out PHOTO` goes on without one.")
     columns = ("score", "person", "photo", "person", "photo")
     rows_of_pairs = [
         (f"{pair.score:.4f}", pair.subject_a, pair.photo_a, pair.subject_b, pair.photo_b) for pair in found.tail

@@ -242,7 +242,7 @@ def _accepted(found: Calibrated) -> Calibrated:
     raise EvaluationError(
         f"The threshold would be {found.calibration.threshold:g} and miss {counted(found.missed)} of the mates: these "
         f"photos of different people decide it: {pairs}.",
-        "Look for wrong labels: facesearch audit. Leave them out with --leave-out PHOTO, or choose a larger target.",
+        "`facesearch audit` shows wrong labels; --leave-out PHOTO leaves a photo out. Or choose a larger target.",
     )
 
 

@@ -76,7 +76,7 @@ def recommend(trials: Sequence[ProviderTrial]) -> list[str]:
     base = took.get((default, Precision.FP32))
     if base is None:
         return []
-    sentences = [f"Without an option facesearch uses {default} in fp32: {base:.0f} ms a photo with one face."]
+    sentences = [f"The default is {default} in fp32: {base:.0f} ms a photo with one face."]
     faster = {key: value for key, value in took.items() if value < WORTH_IT * base}
     for (provider, precision), value in sorted(faster.items(), key=lambda item: item[1]):
         options = f"--provider {provider}" + ("" if precision is Precision.FP32 else f" --precision {precision}")

@@ -53,7 +53,7 @@ def test_what_is_clearly_faster_is_recommended() -> None:
         ProviderTrial("cuda", Precision.FP32, None, "The provider cuda is not available here."),
     ]
     default, *others = recommend(trials)
-    assert default == "Without an option facesearch uses cpu in fp32: 100 ms a photo with one face."
+    assert default == "The default is cpu in fp32: 100 ms a photo with one face."
     assert others == [
         "--provider cpu --precision int8 takes 50% of that. Its scores differ a little from the default's."
     ]
