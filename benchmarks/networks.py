@@ -11,8 +11,8 @@ from unittest import mock
 import numpy as np
 
 from facesearch.recognition import extractor, runtime
-from facesearch.recognition.detector import ANCHORS, STRIDES
 from facesearch.recognition.embedder import ARCFACE_TEMPLATE
+from facesearch.recognition.networks import ANCHORS, STRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +79,8 @@ def watched(*, one_face: bool) -> Iterator[Watch]:
 def one_face(array: Floats, outputs: list[Floats]) -> list[Floats]:
     """An SCRFD's outputs for a face in the middle, in the shapes of `outputs`: random weights find thousands."""
     stride = STRIDES[-1]
-    cells = array.shape[-1] // stride
-    middle = ANCHORS * (cells // 2 * cells + cells // 2)
+    rows, cells = (side // stride for side in array.shape[2:])
+    middle = ANCHORS * (rows // 2 * cells + cells // 2)
     side = array.shape[-1] / 5 / stride
     points = (ARCFACE_TEMPLATE / 56 - 1) * side
     values = {1: np.float32(0.9), 4: np.full(4, side, np.float32), 10: points.ravel()}

@@ -18,9 +18,10 @@ from benchmarks.timing import Taken, alternate, taken
 from facesearch.errors import FaceSearchError
 from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
-from facesearch.recognition.detector import Letterbox
+from facesearch.recognition.detector import Letterbox, fit
 from facesearch.recognition.embedder import CROP_SIZE, as_input
 from facesearch.recognition.extractor import Extractor
+from facesearch.recognition.networks import Scrfd
 from facesearch.recognition.packs.folder import read_pack_folder
 from facesearch.recognition.packs.precision import in_precision
 from facesearch.recognition.packs.quantize import CalibrationSet, quantize_pack
@@ -188,10 +189,9 @@ def _copied(pack: ModelPack, source: Path, target: Path) -> ModelPack:
 
 
 def _inputs(paths: Sequence[Path], size: int, pack: ModelPack) -> CalibrationSet:
-    box = Letterbox(size)
+    network = Scrfd(9)
     photos = [decode_guarded(read_photo_bytes(path)) for path in paths]
     crops = [np.asarray(cv2.resize(photo, (CROP_SIZE, CROP_SIZE)), np.uint8)[None] for photo in photos]
     mean, std = pack.recognizer.input_mean, pack.recognizer.input_std
-    return CalibrationSet(
-        tuple(box.put(photo)[0].copy() for photo in photos), tuple(as_input(crop, mean, std) for crop in crops)
-    )
+    inputs = [Letterbox(network).put([(photo, fit(photo, size))], (size, size)) for photo in photos]
+    return CalibrationSet(tuple(inputs), tuple(as_input(crop, mean, std) for crop in crops))

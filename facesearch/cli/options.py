@@ -108,8 +108,9 @@ DetSizeOption = Annotated[
     typer.Option(
         "--det-size",
         metavar="SIZE",
-        help="Detection size in pixels, a multiple of 32; auto: 128 and 640 together; or fast: 320, and 640 only for "
-        "photos in which that finds nothing or small faces only [FACESEARCH_DET_SIZE].",
+        help="Detection size in pixels, a multiple of 32; auto: 128 and 640 together; fast: 320, and 640 only for "
+        "photos in which that finds nothing or small faces only; insightface: as InsightFace does "
+        "[FACESEARCH_DET_SIZE].",
     ),
 ]
 PrecisionOption = Annotated[

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CROP_SIZE: Final = 112
 """Side of the crop in pixels."""
-ALIGNMENT_VERSION: Final = 1
+ALIGNMENT_VERSION: Final = 2
 """Part of the model id: to be raised with any change here that changes crops, as templates then no longer compare."""
 
 ARCFACE_TEMPLATE: Final[NDArray[np.float32]] = np.array(

@@ -154,7 +154,7 @@ class Extractor:
         of the templates they are to be compared with: `facesearch.types.mixing_shift` says whether they may.
 
         Raises:
-            ConfigError: `det_size` is neither `auto`, `fast` nor a multiple of 32.
+            ConfigError: `det_size` is nothing that `parse_det_size` knows.
             ProviderError: `provider` is unknown or not available here, or does not compute in `precision`.
             ModelNotFoundError: the pack has no files for `precision`.
             ModelIntegrityError: what it has is damaged, or was made from other models.
@@ -186,7 +186,7 @@ class Extractor:
             if self._detector is None:
                 file = self._files.detector
                 session = open_session(file.path, self.provider, sha256=file.sha256, threads=self._threads)
-                self._detector = Detector(session, self._det_sizes, trust=self._detector_trust)
+                self._detector = Detector(session, self._det_sizes, kind=file.kind, trust=self._detector_trust)
             return self._detector
 
     @property

@@ -18,13 +18,11 @@ from facesearch.errors import (
     ModelError,
     ModelIntegrityError,
     ModelNotFoundError,
-    PhotoError,
     ProviderError,
 )
 from facesearch.machine import usable_cores
 from facesearch.recognition import openvino_session
-from facesearch.recognition.packs.graph import parse_model
-from facesearch.recognition.siblings import merge_siblings
+from facesearch.recognition.packs.surgery import prepared
 from facesearch.types import Precision
 from facesearch.versions import require
 
@@ -124,10 +122,10 @@ class Trust:
         """The model has worked elsewhere: however many photos it fails on, the photos are at fault."""
         self._most_failures = math.inf
 
-    def failed(self, detail: str, try_another: Callable[[], object] | None = None) -> None:
+    def failed(self, detail: str, fails_on_another: Callable[[], bool] = lambda: False) -> None:
         """The model gave nothing usable for one photo or face.
 
-        `try_another` runs it on something that is surely sound.
+        `fails_on_another` runs it on something that is surely sound.
 
         Raises:
             ModelError: it fails on that as well, or is not proven, has failed on `FEWEST` and worked on none.
@@ -137,18 +135,10 @@ class Trust:
         with self._lock:
             self._failures += 1
             failures = self._failures
-        if failures >= self._most_failures or (try_another is not None and _fails(try_another)):
+        if failures >= self._most_failures or fails_on_another():
             raise ModelError(
                 f"{self._model} fails on everything it was given: {detail}", "Try --provider cpu, or another pack."
             )
-
-
-def _fails(run: Callable[[], object]) -> bool:
-    try:
-        run()
-    except PhotoError:
-        return True
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +246,7 @@ def open_session(path: Path, provider: ProviderChoice, *, sha256: str | None, th
         raise ModelIntegrityError(
             f"{path.name} is not the file that was expected: its SHA-256 differs.", "Delete it and fetch it again."
         )
-    model = parse_model(data)
-    if merge_siblings(model):
-        data = model.SerializeToString()
+    data = prepared(data)
     if provider.name == "openvino":
         at_once = max(1, usable_cores() // threads) if threads is not None else 1
         return openvino_session.OpenVinoSession(data, path.name, provider.precision, threads, at_once)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from facesearch.recognition.detector import STRIDES
 from facesearch.recognition.embedder import ARCFACE_TEMPLATE
+from facesearch.recognition.networks import STRIDES
 from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
 from facesearch.recognition.packs.store import DetectorFile, ModelPack, RecognizerFile
 from tests.recognition.sessions import Floats, floats, scrfd_outputs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesearch.recognition.detector import ANCHORS, STRIDES
+from facesearch.recognition.networks import ANCHORS, STRIDES
 from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facesearch.recognition.detector import ANCHORS, STRIDES
+from facesearch.recognition.networks import ANCHORS, STRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,17 +43,21 @@ class NumpySession:
 
 
 def scrfd_outputs(
-    size: int,
+    size: int | tuple[int, ...],
     hits: Mapping[tuple[int, int], tuple[float, Floats, Floats]],
     *,
     landmarks: bool = True,
     batch: bool = False,
 ) -> list[Floats]:
-    """Outputs of an SCRFD for one input size; `hits` maps (stride, row) to score, sides and landmark offsets."""
+    """Outputs of an SCRFD for an input of one side, or (height, width).
+
+    `hits` maps (stride, row) to score, sides and landmark offsets.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
     outputs: list[Floats] = []
     for columns in (1, 4, 10) if landmarks else (1, 4):
         for stride in STRIDES:
-            rows = np.zeros(((size // stride) ** 2 * ANCHORS, columns), np.float32)
+            rows = np.zeros(((height // stride) * (width // stride) * ANCHORS, columns), np.float32)
             for (at, row), (score, sides, offsets) in hits.items():
                 if at == stride:
                     values = {1: floats([score]), 4: sides, 10: offsets.ravel()}

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
-from facesearch.recognition.detector import Detector
+from facesearch.recognition.detector import Detector, parse_det_size
 from facesearch.recognition.embedder import Embedder, align
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.folder import read_pack_folder
@@ -35,6 +35,14 @@ def extractors(testpack_dir: Path) -> dict[str, Extractor]:
 
 
 @pytest.fixture(scope="module")
+def as_insightface(testpack_dir: Path) -> dict[str, Extractor]:
+    """By the detection size of the golden outputs."""
+    pack = read_pack_folder(testpack_dir)
+    rules = {"640": "insightface:640", "320": "insightface:320", "auto": "insightface"}
+    return {size: Extractor(pack, provider="cpu", det_size=rule) for size, rule in rules.items()}
+
+
+@pytest.fixture(scope="module")
 def golden(assets: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Detection size -> photo -> its faces in order."""
     by_photo: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
@@ -45,12 +53,15 @@ def golden(assets: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
 
 @pytest.mark.parametrize("det_size", ["640", "320", "auto"])
 def test_faces_and_vectors_are_those_of_insightface(
-    det_size: str, assets: Path, extractors: dict[str, Extractor], golden: dict[str, dict[str, list[dict[str, Any]]]]
+    det_size: str,
+    assets: Path,
+    as_insightface: dict[str, Extractor],
+    golden: dict[str, dict[str, list[dict[str, Any]]]],
 ) -> None:
     vectors = np.load(assets / "golden" / "insightface.npy")
     assert golden[det_size]
     for photo, expected in golden[det_size].items():
-        templates = extractors[det_size].encode(decode_guarded(read_photo_bytes(assets / photo)))
+        templates = as_insightface[det_size].encode(decode_guarded(read_photo_bytes(assets / photo)))
         assert len(templates) == len(expected), photo
         for index, (template, face) in enumerate(zip(templates, expected, strict=True)):
             assert face["face"] == index
@@ -176,7 +187,7 @@ def test_another_scrfd_finds_the_same_faces(assets: Path, extractors: dict[str, 
         sha256="041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
         threads=None,
     )
-    ours, theirs = extractors["640"].detector.detect(group), Detector(session, (640,)).detect(group)
+    ours, theirs = extractors["640"].detector.detect(group), Detector(session, parse_det_size("640")).detect(group)
     assert len(ours) == len(theirs) == 6
     assert all(min(centre_distance(face, other) for other in theirs) < 15 for face in ours)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from facesearch.recognition.packs.graph import Port, node, parse_model, tensor, write_graph
+from facesearch.recognition.packs.surgery import merge_siblings
 from facesearch.recognition.runtime import _inference_session
-from facesearch.recognition.siblings import merge_siblings
 
 if TYPE_CHECKING:
     from pathlib import Path

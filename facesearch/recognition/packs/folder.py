@@ -54,7 +54,7 @@ UNSTATED_LICENCE = "not stated: ask whoever gave you the weights"
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _KEYS = {
     "": {"name", "licence", "detector", "recognizer", "threshold"},
-    "detector": {"file", "sha256", "finds"},
+    "detector": {"file", "sha256", "kind", "finds"},
     "recognizer": {"file", "sha256", "input_mean", "input_std", "dimension"},
     "threshold": {"score", "basis"},
 }
@@ -69,6 +69,8 @@ class DetectorFile:
 
     path: Path
     sha256: str
+    kind: str | None = None
+    """`scrfd` or `yunet`; None: its outputs tell."""
     finds: str | None = None
     """What it finds, in a sentence, where that is not any face."""
 
@@ -161,7 +163,10 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
         name=pack.get("name", str) or path_text(folder.name),
         licence=pack.get("licence", str) or UNSTATED_LICENCE,
         detector=DetectorFile(
-            detector_path, detector.sha256() or file_sha256(detector_path), detector.get("finds", str)
+            detector_path,
+            detector.sha256() or file_sha256(detector_path),
+            detector.get("kind", str),
+            detector.get("finds", str),
         ),
         recognizer=RecognizerFile(
             recognizer_path, recognizer.sha256() or file_sha256(recognizer_path), mean, std, dimension

@@ -34,7 +34,7 @@ _RUNTIME_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that onnxruntime itself brings; any other one needs a library of native code."""
 _OPENING_NODES = 8
 REPAIRED_FROM = "facesearch.repaired_from"
-"""Key of a model's metadata: the SHA-256 of the file that `facesearch.recognition.packs.repair` made it from."""
+"""Key of a model's metadata: the SHA-256 of the file that `facesearch.recognition.packs.surgery` made it from."""
 _HINT = "Fetch the file again with `facesearch models pull PACK`, or export the model without it."
 
 # message -> (field, number, type); "[]" marks a repeated field, a capital a message of this table, enums are int32.

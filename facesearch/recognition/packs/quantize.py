@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from facesearch.errors import ConfigError, ModelError, PhotoError
 from facesearch.recognition.decoding import decode_guarded
-from facesearch.recognition.detector import Letterbox, parse_det_size
 from facesearch.recognition.embedder import align, as_input
 from facesearch.recognition.packs.folder import file_sha256
 from facesearch.recognition.packs.graph import parse_model
 from facesearch.recognition.packs.precision import PrecisionRecord, folder_of, write_record
-from facesearch.recognition.packs.repair import repair
+from facesearch.recognition.packs.surgery import repair
 from facesearch.recognition.runtime import import_onnxruntime
 from facesearch.types import Precision
 from facesearch.versions import require
@@ -53,7 +52,7 @@ class CalibrationSet:
     """Inputs of both models, made of photos."""
 
     detector: tuple[NDArray[np.float32], ...]
-    """(1, 3, size, size) each."""
+    """(1, 3, height, width) each."""
     recognizer: tuple[NDArray[np.float32], ...]
     """(1, 3, 112, 112) each."""
 
@@ -65,7 +64,6 @@ def collect_calibration(extractor: Extractor, pack: ModelPack, photos: Iterable[
         ConfigError: fewer than 16 faces.
         ModelError: a model cannot be opened or run.
     """
-    boxes = [Letterbox(size) for size in parse_det_size(extractor.info.settings["det_size"])]
     found: list[NDArray[np.float32]] = []
     crops: list[NDArray[np.float32]] = []
     mean, std = pack.recognizer.input_mean, pack.recognizer.input_std
@@ -75,8 +73,9 @@ def collect_calibration(extractor: Extractor, pack: ModelPack, photos: Iterable[
             aligned = [align(pixels, face.landmarks) for face in extractor.detector.detect(pixels)]
         except PhotoError:
             continue
-        if len(found) < DETECTOR_PHOTOS * len(boxes):
-            found += [box.put(pixels)[0].copy() for box in boxes]
+        inputs = extractor.detector.inputs(pixels)
+        if len(found) < DETECTOR_PHOTOS * len(inputs):
+            found += inputs
         crops += [as_input(crop[None], mean, std) for crop in aligned]
         if len(crops) >= CROPS:
             break

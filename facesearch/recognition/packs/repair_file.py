@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facesearch.errors import ConfigError, InstallationError, ModelError, ModelIntegrityError, ModelNotFoundError
-from facesearch.recognition.packs.repair import repair
+from facesearch.recognition.packs.surgery import repair
 from facesearch.recognition.runtime import import_onnxruntime
 from facesearch.versions import require
 

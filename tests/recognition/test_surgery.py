@@ -13,9 +13,9 @@ import pytest
 from facesearch import FaceSearch
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError
 from facesearch.recognition.packs.graph import Port, node, read_graph, write_graph
-from facesearch.recognition.packs.repair import repair
 from facesearch.recognition.packs.repair_file import BATCH, SIZES, check_graph, check_repair, repair_file
 from facesearch.recognition.packs.store import PackStore
+from facesearch.recognition.packs.surgery import repair
 from facesearch.recognition.runtime import import_onnxruntime
 from tests.recognition.models import recognizer_model
 from tests.recognition.scrfd_models import APART, scrfd

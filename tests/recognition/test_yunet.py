@@ -1,0 +1,107 @@
+"""YuNet, with OpenCV's own decoder as the oracle, and batches of both kinds of detectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from facesearch.errors import ModelError, PhotoError
+from facesearch.jobs.sources import read_photo_bytes
+from facesearch.recognition.decoding import decode_guarded
+from facesearch.recognition.detector import DetectionSizes, Detector, parse_det_size
+from facesearch.recognition.networks import YUNET_OUTPUTS, network_of
+from facesearch.recognition.runtime import choose_provider, open_session
+from tests.recognition.sessions import NumpySession
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from facesearch.recognition.runtime import Session
+    from facesearch.types import Pixels
+
+SIDE = 640
+
+
+@pytest.fixture(scope="module")
+def yunet(assets: Path) -> Path:
+    return assets / "models" / "detectors" / "face_detection_yunet_2026may.onnx"
+
+
+@pytest.fixture(scope="module")
+def session(yunet: Path) -> Session:
+    sha256 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
+    return open_session(yunet, choose_provider("cpu"), sha256=sha256, threads=None)
+
+
+@pytest.fixture(scope="module")
+def photos(assets: Path) -> list[Pixels]:
+    """Of the longer side `SIDE`, so that nobody has to scale them."""
+    paths = [assets / "faces" / "group" / "t1.jpg", *sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[::60]]
+    found = []
+    for path in paths:
+        pixels = decode_guarded(read_photo_bytes(path))
+        height, width = pixels.shape[:2]
+        scale = SIDE / max(height, width)
+        found.append(np.asarray(cv2.resize(pixels, (round(width * scale), round(height * scale))), np.uint8))
+    return found
+
+
+def test_faces_are_those_of_opencv_box_by_box(yunet: Path, session: Session, photos: list[Pixels]) -> None:
+    ours = Detector(session, DetectionSizes((SIDE,)), threshold=0.6)
+    faces = 0
+    for pixels in photos:
+        reference = cv2.FaceDetectorYN.create(str(yunet), "", pixels.shape[1::-1], 0.6, 0.4)
+        _, rows = reference.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        found = ours.detect(pixels)
+        expected = [] if rows is None else sorted(rows, key=lambda row: -row[14])
+        assert len(found) == len(expected)
+        for face, row in zip(found, expected, strict=True):
+            np.testing.assert_allclose(face.box, [*row[:2], *(row[:2] + row[2:4])], atol=0.01, rtol=0)
+            np.testing.assert_allclose(face.landmarks.ravel(), row[4:14], atol=0.01, rtol=0)
+            assert face.detection_score == pytest.approx(float(row[14]), abs=1e-4)
+        faces += len(found)
+    assert faces >= 6 + 13
+
+
+def test_close_ups_are_found_by_the_coarse_size(session: Session, assets: Path) -> None:
+    photo = decode_guarded(read_photo_bytes(sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3]))
+    (face, *_) = Detector(session, parse_det_size("auto")).detect(photo)
+    left, top, right, bottom = face.box.astype(int).tolist()
+    close = np.asarray(cv2.resize(photo[top:bottom, left:right], (1500, 1500)), np.uint8)
+    (found, *_) = Detector(session, parse_det_size("auto")).detect(close)
+    assert min(found.width, found.height) > 900
+
+
+@pytest.mark.parametrize("model", ["detectors/face_detection_yunet_2026may.onnx", "testpack/det_500m.onnx"])
+def test_a_batch_of_32_gives_what_each_photo_gives_alone(model: str, assets: Path, photos: list[Pixels]) -> None:
+    session = open_session(assets / "models" / model, choose_provider("cpu"), sha256=None, threads=None)
+    sizes = parse_det_size("320")
+    group, *single = photos
+    many = [group, group[:, ::-1], *(single * 3)[:30]]  # of two shapes
+    batched = Detector(session, sizes, batch=32)
+    assert batched._batch == 32  # the look on open found nothing against it
+    together = batched.detect_many([np.ascontiguousarray(each) for each in many])
+    alone = Detector(session, sizes).detect_many([np.ascontiguousarray(each) for each in many])
+    for one, other in zip(together, alone, strict=True):
+        assert not isinstance(one, PhotoError)
+        assert not isinstance(other, PhotoError)
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a.box / SIDE, b.box / SIDE, atol=1e-5, rtol=0)
+            np.testing.assert_allclose(a.landmarks / SIDE, b.landmarks / SIDE, atol=1e-5, rtol=0)
+            assert a.detection_score == pytest.approx(b.detection_score, abs=1e-5)
+
+
+def test_the_kind_is_told_by_the_outputs_or_by_the_pack() -> None:
+    names = tuple(sorted(YUNET_OUTPUTS))
+    session = NumpySession(lambda _: [], 12)
+    with pytest.raises(ModelError, match="12 outputs"):
+        network_of(session, None)
+    with pytest.raises(ModelError, match="outputs of a YuNet"):
+        network_of(session, "yunet")
+    session.output_names = names
+    assert network_of(session, None).is_bgr
+    assert network_of(session, "yunet").is_bgr
