@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from facesearch import arguments
 from facesearch.errors import ConfigError
-from facesearch.store.location import DatabaseUrl, MilvusServer, parse_location
+from facesearch.index.services import VectorDatabaseKind, VectorServer
+from facesearch.store.location import DatabaseUrl, parse_location
 from facesearch.types import Fusion, IndexKind, Threshold
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Settings:
     """Of an encrypted gallery."""
     key_file: Path | None = None
     """Where `key` was read from."""
-    milvus: MilvusServer | None = None
-    """Where galleries whose vectors are in Milvus find it."""
+    servers: Mapping[VectorDatabaseKind, VectorServer] = field(default_factory=dict)
+    """Where galleries find a vector database of their own."""
 
     @classmethod
     def load(
@@ -98,7 +99,7 @@ class Settings:
             fusion=_fusion(_chosen("fusion", fusion, env) or Fusion.MEAN),
             key=read_key_file(chosen_key) if chosen_key else env.get("FACESEARCH_KEY") or None,
             key_file=chosen_key,
-            milvus=_milvus(env),
+            servers={kind: found for kind in VectorDatabaseKind if (found := _server(kind, env))},
         )
 
 
@@ -164,15 +165,17 @@ def read_key_file(file: Path) -> str:
     return key
 
 
-def _milvus(env: Mapping[str, str]) -> MilvusServer | None:
-    address = env.get("FACESEARCH_MILVUS")
+def _server(kind: VectorDatabaseKind, env: Mapping[str, str]) -> VectorServer | None:
+    address = None if kind.is_within else env.get(kind.setting)
     if not address:
         return None
     if not address.startswith(("http://", "https://")):
-        raise ConfigError(f"{address} is no address of Milvus.", "For example: FACESEARCH_MILVUS=http://host:19530")
-    file = env.get("FACESEARCH_MILVUS_TOKEN_FILE")
-    token = read_key_file(Path(file).expanduser()) if file else env.get("FACESEARCH_MILVUS_TOKEN")
-    return MilvusServer(address, token or None)
+        raise ConfigError(
+            f"{address} is no address of {kind.title()}.", f"For example: {kind.setting}=http://host:port"
+        )
+    file = env.get(f"{kind.setting}_TOKEN_FILE")
+    token = read_key_file(Path(file).expanduser()) if file else env.get(f"{kind.setting}_TOKEN")
+    return VectorServer(address, token or None)
 
 
 def completes_for_bash() -> bool:

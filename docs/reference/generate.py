@@ -13,20 +13,26 @@ from typer.main import get_command
 
 from facesearch.cli.app import app
 from facesearch.config import Settings
+from facesearch.index.services import VectorDatabaseKind
 
 WITHOUT_OPTION = {
     "FACESEARCH_CACHE": "Folder of evaluation vectors, and of index caches of PostgreSQL galleries. Biometric data. "
     "Default: the user's cache folder.",
     "FACESEARCH_KEY": "Key of an encrypted gallery, as text. Default: you are asked.",
     "FACESEARCH_KEY_FILE": "File with the key of an encrypted gallery, on its first line.",
-    "FACESEARCH_MILVUS": "Address of Milvus, as `http://host:19530`. Needed where a gallery's vectors are in Milvus.",
-    "FACESEARCH_MILVUS_TOKEN": "Token of Milvus. Default: none.",
-    "FACESEARCH_MILVUS_TOKEN_FILE": "File with the token of Milvus. Goes before `FACESEARCH_MILVUS_TOKEN`.",
     "FACESEARCH_MODELS": "Folder of model packs, where downloads go. Default: the folder `models` in "
     "facesearch's cache folder. Packs in `~/.insightface/models` are found as well.",
     "FACESEARCH_OFFLINE": "`1` downloads nothing. Default: a known pack that is missing is downloaded.",
 }
 """What the variables mean that no option of a command describes."""
+SERVERS = [kind for kind in VectorDatabaseKind if not kind.is_within]
+for kind in SERVERS:
+    name = kind.title()
+    WITHOUT_OPTION |= {
+        kind.setting: f"Address of {name}, as `http://host:port`. Needed where a gallery's vectors are in {name}.",
+        f"{kind.setting}_TOKEN": f"Token of {name}. Default: none.",
+        f"{kind.setting}_TOKEN_FILE": f"File with the token of {name}. Goes before `{kind.setting}_TOKEN`.",
+    }
 TAKES = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
 """What stands for the value of an option that has no metavar."""
 
@@ -134,11 +140,9 @@ def variables_of_config() -> set[str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "secret"
         file.write_text("secret", encoding="utf-8")
-        milvus = {"FACESEARCH_MILVUS": "http://host:19530"}
-        environments = [
-            _Recorded(milvus),
-            _Recorded({**milvus, "FACESEARCH_MILVUS_TOKEN_FILE": os.fspath(file)}),
-        ]
+        servers = {kind.setting: "http://host:19530" for kind in SERVERS}
+        files = {f"{name}_TOKEN_FILE": os.fspath(file) for name in servers}
+        environments = [_Recorded(servers), _Recorded({**servers, **files})]
         for environment in environments:
             Settings.load(environ=environment)
     return {name for each in environments for name in each.read if name.startswith("FACESEARCH_")}

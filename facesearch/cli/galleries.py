@@ -22,6 +22,7 @@ from facesearch.cli.output import emit, note, pasteable, print_records, print_ta
 from facesearch.cli.outputs import require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.errors import ConfigError
+from facesearch.index.services import VectorDatabaseKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +105,8 @@ def reindex(
         typer.Option(
             "--index",
             metavar="KIND",
-            help="Move to: auto, flat or two-stage (the gallery's own), pgvector or milvus [default: as it is].",
+            help=f"Move to: auto, flat or two-stage (the gallery's own), {' or '.join(VectorDatabaseKind)} "
+            "[default: as it is].",
         ),
     ] = None,
     gallery: GalleryOption = None,

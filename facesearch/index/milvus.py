@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from pymilvus import MilvusClient
+    from sqlalchemy.engine import Connection
 
+    from facesearch.index.services import VectorServer
     from facesearch.types import Ids, Vectors
 
 TIMEOUT = 10.0
@@ -35,6 +38,40 @@ BLOCK = 1000
 """Rows per call: 2 MB at 512 dimensions, where Milvus takes 64 MB at most."""
 AMONG = 50_000
 """Ids per filter expression: 0.5 MB of text."""
+
+
+class Service:
+    """See `VectorService`."""
+
+    leaves = "Milvus's files, where removed vectors stay until it compacts them"
+
+    def __init__(self, server: VectorServer) -> None:
+        self._server = server
+
+    @cached_property
+    def client(self) -> MilvusClient:
+        """The connection. Raises as `connect`."""
+        return connect(self._server.address, self._server.token)
+
+    def require(self, _: Connection | None) -> None:
+        """See `VectorService`."""
+        _ = self.client
+
+    def open(self, _: Connection | None, name: str, dimension: int, position: int) -> MilvusIndex:
+        """See `VectorService`."""
+        return MilvusIndex(self.client, name, dimension, position)
+
+    def drop(self, _: Connection | None, beginning: str) -> None:
+        """See `VectorService`."""
+        with _translated():
+            for name in self.client.list_collections(timeout=TIMEOUT):
+                if name.startswith(beginning):
+                    self.client.drop_collection(name, timeout=TIMEOUT)
+
+    def close(self) -> None:
+        """See `VectorService`."""
+        if "client" in self.__dict__:
+            self.client.close()
 
 
 def connect(address: str, token: str | None = None) -> MilvusClient:
@@ -46,14 +83,6 @@ def connect(address: str, token: str | None = None) -> MilvusClient:
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it would write to stderr what is raised anyway
     with _translated(f"Milvus at {address}"):
         return MilvusClient(address, token=token or "", timeout=TIMEOUT)
-
-
-def drop_collections(client: MilvusClient, beginning: str) -> None:
-    """Remove every collection whose name begins like that."""
-    with _translated():
-        for name in client.list_collections(timeout=TIMEOUT):
-            if name.startswith(beginning):
-                client.drop_collection(name, timeout=TIMEOUT)
 
 
 class MilvusIndex:

@@ -33,6 +33,36 @@ BLOCK = 1000
 """Rows per statement."""
 
 
+class Service:
+    """See `VectorService`. All is done by the connection to the gallery's own database."""
+
+    leaves = ""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def require(self, connection: Connection | None) -> None:
+        """See `VectorService`."""
+        assert connection is not None
+        require_pgvector(connection)
+
+    def open(self, connection: Connection | None, name: str, dimension: int, _: int) -> PgVectorIndex:
+        """See `VectorService`."""
+        assert connection is not None
+        return PgVectorIndex(connection, name, dimension)
+
+    def drop(self, connection: Connection | None, beginning: str) -> None:
+        """See `VectorService`."""
+        assert connection is not None
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        query = f"{tables} AND starts_with(tablename, %(name)s)"
+        for table in connection.exec_driver_sql(query, {"name": beginning}).scalars().all():
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+
+    def close(self) -> None:
+        """See `VectorService`."""
+
+
 class PgVectorIndex:
     """The codes of one model. Bound to a connection: it sees and changes what that transaction does."""
 
@@ -137,10 +167,3 @@ def require_pgvector(connection: Connection) -> None:
             "Install 0.7.0 or newer there, and run: ALTER EXTENSION vector UPDATE",
         )
     connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS vector")
-
-
-def drop_tables(connection: Connection, beginning: str) -> None:
-    """Remove every table of this schema whose name, made here, begins like that."""
-    query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, %(name)s)"
-    for table in connection.exec_driver_sql(query, {"name": beginning}).scalars().all():
-        connection.exec_driver_sql(f"DROP TABLE {table}")

@@ -129,7 +129,7 @@ class Parts:
                     create=create,
                     passphrase=self._passphrase(),
                     index=settings.index,
-                    milvus=settings.milvus,
+                    servers=settings.servers,
                     fusion=settings.fusion,
                 )
             return self._gallery

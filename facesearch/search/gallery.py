@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from facesearch.search.vector_databases import VectorDatabaseKind
+    from facesearch.index.services import VectorDatabaseKind, VectorServer
     from facesearch.store.changes import Change
     from facesearch.store.database import Database, Revision
-    from facesearch.store.location import Location, MilvusServer
+    from facesearch.store.location import Location
     from facesearch.types import Candidate, ModelInfo, Vectors
 
 Arguments = ParamSpec("Arguments")
@@ -47,11 +47,11 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         folder: Path,
         database: Database,
         index: IndexKind = IndexKind.AUTO,
-        milvus: MilvusServer | None = None,
+        servers: Mapping[VectorDatabaseKind, VectorServer] | None = None,
         fusion: Fusion = Fusion.MEAN,
     ) -> None:
         super().__init__(database, folder)
-        self.vector_databases = VectorDatabases(database, folder, milvus)
+        self.vector_databases = VectorDatabases(database, folder, servers or {})
         self.fusion = fusion
         self.mirror = IndexMirror(database, folder, index, fusion)
         self._adopted: dict[str, ModelInfo] = {}
@@ -68,14 +68,14 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         passphrase: str | None = None,
         encrypted: bool = False,
         index: IndexKind = IndexKind.AUTO,
-        milvus: MilvusServer | None = None,
+        servers: Mapping[VectorDatabaseKind, VectorServer] | None = None,
         fusion: Fusion = Fusion.MEAN,
     ) -> Self:
         """Open the gallery there; with `create`, make one where there is none, encrypted with `encrypted`.
 
         `passphrase` is the key of an encrypted gallery. `index` is how this process searches, and
-        `fusion` how it scores people with several templates. `milvus` is needed where
-        the gallery's vectors are there, or are to be moved there. Raises as `open_database`.
+        `fusion` how it scores people with several templates. `servers` has the one where the gallery's vectors are, or
+        are to be moved. Raises as `open_database`.
         """
         database = open_database(location, create=create, passphrase=passphrase, encrypted=encrypted)
         folder = location.folder if isinstance(location, DatabaseUrl) else location
@@ -83,7 +83,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         remove_dead_work(folder)
         if database.owns_folder:
             reserve_space(folder)
-        return cls(folder, database, index, milvus, fusion)
+        return cls(folder, database, index, servers, fusion)
 
     def close(self) -> None:
         """Write the index cache if it is behind, and close the database."""

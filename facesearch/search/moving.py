@@ -19,7 +19,6 @@ from facesearch.errors import GalleryError
 from facesearch.search.vector_databases import (
     DatabaseVectors,
     VectorDatabase,
-    VectorDatabaseKind,
     change_vector_database,
     delivered_by_another,
     pending_ids,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.index.base import ExternalIndex
+    from facesearch.index.services import VectorDatabaseKind, VectorService
     from facesearch.search.vector_databases import VectorDatabases
     from facesearch.types import Ids
 
@@ -86,17 +86,12 @@ def _require(databases: VectorDatabases, connection: Connection, kind: VectorDat
         raise GalleryError(
             "The vectors of an encrypted gallery stay in it.", "Use a vector database only where its disk may be read."
         )
-    if kind is VectorDatabaseKind.MILVUS:
-        databases.milvus()
-        return
-    if databases.database.owns_folder:
+    if kind.is_within and databases.database.owns_folder:
         raise GalleryError(
-            "pgvector keeps vectors beside records in PostgreSQL, and this gallery is a folder.",
+            f"{kind} keeps vectors beside records in PostgreSQL, and this gallery is a folder.",
             "Use flat, two-stage or milvus, or a gallery in PostgreSQL.",
         )
-    from facesearch.index.pgvector import require_pgvector
-
-    require_pgvector(connection)
+    databases.service(kind).require(connection if kind.is_within else None)
 
 
 def add_vector_database(connection: Connection, kind: VectorDatabaseKind) -> VectorDatabase:
@@ -173,7 +168,7 @@ def _switch(databases: VectorDatabases, connection: Connection, target: VectorDa
         if target is None or other.row != target.row:
             change_vector_database(connection, other, active=0, filled_to=RETIRED)
     if target is not None:
-        if target.kind is VectorDatabaseKind.PGVECTOR:
+        if target.kind.is_within:
             databases.deliver_within(connection, target)
         change_vector_database(connection, target, active=1)
     audit.record(connection, "reindex", {"index": str(target.kind) if target else "local"})
@@ -184,18 +179,15 @@ def remove_retired(databases: VectorDatabases) -> None:
     with databases.database.read() as connection:
         retired = [target for target in vector_databases(connection) if target.filled_to == RETIRED]
     for target in retired:
-        if target.kind is VectorDatabaseKind.MILVUS:
-            from facesearch.index.milvus import drop_collections
+        service = databases.service(target.kind)
+        if not target.kind.is_within:
+            service.drop(None, f"{target.name}_")
+        databases.database.transact(partial(_forget, service=service, target=target))
 
-            drop_collections(databases.milvus(), f"{target.name}_")
-        databases.database.transact(lambda connection: _forget(connection, target))  # noqa: B023  # at once
 
-
-def _forget(connection: Connection, target: VectorDatabase) -> None:
-    if target.kind is VectorDatabaseKind.PGVECTOR:
-        from facesearch.index.pgvector import drop_tables
-
-        drop_tables(connection, f"{target.name}_")
+def _forget(connection: Connection, service: VectorService, target: VectorDatabase) -> None:
+    if target.kind.is_within:
+        service.drop(connection, f"{target.name}_")
     connection.execute(sa.delete(BacklogRow).where(BacklogRow.vector_database_id == target.row))
     connection.execute(sa.delete(VectorDatabaseRow).where(VectorDatabaseRow.id == target.row))
 

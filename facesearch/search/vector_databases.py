@@ -12,7 +12,6 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, GalleryError, GalleryUnavailableError, VectorDatabaseError
 from facesearch.files import DELIVERY_LOCK_NAME, lock_file
+from facesearch.index.services import VectorDatabaseKind, open_service
 from facesearch.store import templates
 from facesearch.store.models import all_models
 from facesearch.store.rows import chunks, require_whole, stored_columns, update
@@ -28,15 +28,14 @@ from facesearch.store.schema import BacklogRow, VectorDatabaseRow
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pymilvus import MilvusClient
     from sqlalchemy.engine import Connection, Row
 
     from facesearch.index.base import ExternalIndex
+    from facesearch.index.services import VectorServer, VectorService
     from facesearch.store.database import Database
-    from facesearch.store.location import MilvusServer
     from facesearch.types import Ids, Vectors
 
     Note: TypeAlias = Row[int, int, int]
@@ -55,13 +54,6 @@ PATIENCE: Final = 30.0
 """Seconds to wait for another process that delivers."""
 PAUSE: Final = 5.0
 """Seconds before a vector database that did not answer is tried again."""
-
-
-class VectorDatabaseKind(StrEnum):
-    """The vector databases that facesearch can use."""
-
-    PGVECTOR = "pgvector"
-    MILVUS = "milvus"
 
 
 def parse_vector_database(kind: str) -> VectorDatabaseKind | None:
@@ -153,49 +145,35 @@ class DatabaseVectors:
 class VectorDatabases:
     """The vector databases of one gallery, of which one may be searched. Not thread-safe: the gallery takes turns."""
 
-    def __init__(self, database: Database, folder: Path, milvus: MilvusServer | None) -> None:
+    def __init__(self, database: Database, folder: Path, servers: Mapping[VectorDatabaseKind, VectorServer]) -> None:
         self.database = database
         self._folder = folder
-        self._milvus = milvus
-        self._client: MilvusClient | None = None
+        self._servers = servers
+        self._services: dict[VectorDatabaseKind, VectorService] = {}
         self._wait_until = 0.0
 
     def open(
         self, target: VectorDatabase, connection: Connection | None, model_row: int, dimension: int
     ) -> ExternalIndex:
-        """Return the index of one model, which may have to be created. That of pgvector is bound to `connection`.
+        """Return the index of one model, which may have to be created. One within the database uses `connection`.
 
-        Raises `ConfigError` where the address of Milvus is not given, `VectorDatabaseError` where it does not answer.
+        Raises `ConfigError` where the address of its server is not given, `VectorDatabaseError` where it does not
+        answer.
         """
-        collection = f"{target.name}_{model_row}"
-        if target.kind is VectorDatabaseKind.MILVUS:
-            from facesearch.index.milvus import MilvusIndex
+        return self.service(target.kind).open(connection, f"{target.name}_{model_row}", dimension, target.position)
 
-            return MilvusIndex(self.milvus(), collection, dimension, target.position)
-        from facesearch.index.pgvector import PgVectorIndex
-
-        assert connection is not None
-        return PgVectorIndex(connection, collection, dimension)
-
-    def milvus(self) -> MilvusClient:
-        """Return the one connection to Milvus; errors are those of `open`."""
-        if self._milvus is None:
-            raise ConfigError(
-                "The gallery's vectors belong in Milvus, and it is not known where that is.",
-                "Say where: FACESEARCH_MILVUS=http://host:19530",
-            )
-        if self._client is None:
-            from facesearch.index.milvus import connect
-
-            self._client = connect(self._milvus.address, self._milvus.token)
-        return self._client
+    def service(self, kind: VectorDatabaseKind) -> VectorService:
+        """Return the one connection to a vector database. Raises `ConfigError` as `open`."""
+        if kind not in self._services:
+            self._services[kind] = open_service(kind, self._servers.get(kind))
+        return self._services[kind]
 
     def close(self) -> None:
-        """Deliver the backlog, and close the connection."""
+        """Deliver the backlog, and close the connections."""
         with suppress(GalleryError):  # a database that cannot be read: whoever closes it has heard of that
             self.catch_up()
-        if self._client is not None:
-            self._client.close()
+        for service in self._services.values():
+            service.close()
 
     # -- delivering
 
@@ -230,7 +208,7 @@ class VectorDatabases:
         Returns whether there is one, which may have to catch up after the commit.
         """
         target = active_vector_database(connection)
-        if target is not None and target.kind is VectorDatabaseKind.PGVECTOR:
+        if target is not None and target.kind.is_within:
             self.deliver_within(connection, target)
         return target is not None
 
@@ -293,7 +271,7 @@ class VectorDatabases:
                 then(connection, done[1])
             return done
 
-        if target.kind is VectorDatabaseKind.PGVECTOR:
+        if target.kind.is_within:
             return self.database.transact(lambda connection: noted(connection, work(connection)))
         with self.database.read() as connection:
             done = work(connection)
@@ -358,10 +336,10 @@ class VectorDatabases:
     def remnants(self) -> list[str]:
         """Describe where vectors that were removed may still be."""
         target, waiting = self.state()
-        if target is None or target.kind is not VectorDatabaseKind.MILVUS:
+        if target is None:
             return []
-        late = ["Milvus, which has not been told yet: it will be when it answers again"] if waiting else []
-        return [*late, "Milvus's files, where removed vectors stay until it compacts them"]
+        late = f"{target.kind.title()}, which has not been told yet: it will be when it answers again"
+        return [each for each in (late if waiting else "", self.service(target.kind).leaves) if each]
 
     def describe(self) -> str | None:
         """Describe the vector database and its backlog; None where the index in the process is searched."""

@@ -27,15 +27,6 @@ class DatabaseUrl:
         return _without_password(urlsplit(self.url))
 
 
-@dataclass(frozen=True, slots=True)
-class MilvusServer:
-    """Where Milvus is, and what it wants to know of whoever asks."""
-
-    address: str
-    """`http://host:19530`."""
-    token: str | None = field(default=None, repr=False)
-
-
 Location: TypeAlias = Path | DatabaseUrl
 
 

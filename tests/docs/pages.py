@@ -18,6 +18,7 @@ from facesearch.cli.app import app
 from facesearch.config import Settings
 from facesearch.errors import FaceSearchError
 from facesearch.files import is_gallery_name
+from facesearch.index.services import VectorDatabaseKind
 from facesearch.recognition.detector import parse_det_size
 from facesearch.types import Precision
 
@@ -34,7 +35,7 @@ _SEPARATORS = frozenset({"&&", "||", "|", ";", "&"})
 _VALUES: dict[str, Callable[[str], object]] = {
     "--det-size": parse_det_size,
     "--precision": Precision,
-    "--index": lambda text: text in {"pgvector", "milvus"} or Settings.load(index=text, environ={}),
+    "--index": lambda text: text in set(VectorDatabaseKind) or Settings.load(index=text, environ={}),
 }
 """What refuses a wrong value of these options."""
 

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
+from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.search import gallery as searchable
 from facesearch.search import vector_databases as keeping
 from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
-from facesearch.store.location import MilvusServer
 from tests.store.makers import enroll
 
 
@@ -42,5 +42,9 @@ if __name__ == "__main__":
         patch.object(searchable, "AFTER", 3),
         patch.object(keeping, "PAUSE", 0.2),
     )  # it tells Milvus all the time
-    with often[0], often[1], Gallery.open(Path(sys.argv[1]), milvus=MilvusServer(sys.argv[2])) as opened:
+    with (
+        often[0],
+        often[1],
+        Gallery.open(Path(sys.argv[1]), servers={VectorDatabaseKind.MILVUS: VectorServer(sys.argv[2])}) as opened,
+    ):
         work(opened, random.Random(int(sys.argv[3])), int(sys.argv[4]))

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
-from facesearch.search.vector_databases import VectorDatabaseKind
 from facesearch.store import subjects
-from facesearch.store.location import MilvusServer
 from tests.servers import (
     free_port,
     has_milvus_server,
@@ -109,7 +108,7 @@ def read_lines(child: subprocess.Popen[bytes], *, until: float | None) -> list[t
 def prepare(folder: Path, address: str) -> None:
     with make_gallery(folder) as gallery:
         enroll(gallery, "1", 1)
-    with Gallery.open(folder, milvus=MilvusServer(address)) as gallery:
+    with Gallery.open(folder, servers={VectorDatabaseKind.MILVUS: VectorServer(address)}) as gallery:
         gallery.move_index(VectorDatabaseKind.MILVUS)
 
 
@@ -131,7 +130,7 @@ def test_a_killed_process_leaves_nothing_out_that_milvus_has_to_be_told(scratch:
             ledger.hear(read_lines(child, until=time.monotonic() + rng.uniform(0, 1.5)))
             child.kill()
             ledger.hear(read_lines(child, until=None))
-        with Gallery.open(folder, milvus=MilvusServer(milvus)) as gallery:
+        with Gallery.open(folder, servers={VectorDatabaseKind.MILVUS: VectorServer(milvus)}) as gallery:
             ledger.compare(gallery)
         print(kill + 1, "kills,", ledger.acknowledged, "lines")  # noqa: T201
     print(f"{kills} kills of the process, {ledger.acknowledged} lines, {len(ledger.removed)} removed")  # noqa: T201
@@ -166,7 +165,7 @@ def test_a_killed_milvus_is_told_what_it_missed(scratch: Path, tmp_path: Path, k
                 ledger.hear(read_lines(child, until=time.monotonic() + 0.5))
                 child.kill()
                 ledger.hear(read_lines(child, until=None))
-            with Gallery.open(folder, milvus=MilvusServer(address)) as gallery:
+            with Gallery.open(folder, servers={VectorDatabaseKind.MILVUS: VectorServer(address)}) as gallery:
                 wait_until(lambda: ledger.compare(gallery))  # called at once; it is still loading
     finally:
         kill_group(server)

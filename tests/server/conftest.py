@@ -18,8 +18,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from facesearch import FaceSearch, VectorDatabaseError
+from facesearch.index.services import VectorDatabaseKind
 from facesearch.search.moving import add_vector_database
-from facesearch.search.vector_databases import VectorDatabaseKind, VectorDatabases, change_vector_database
+from facesearch.search.vector_databases import VectorDatabases, change_vector_database
 from facesearch.server.app import configure, create_app
 from facesearch.server.options import ServerOptions
 from tests.capabilities import require

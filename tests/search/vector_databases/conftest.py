@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.search.gallery import Gallery
-from facesearch.search.vector_databases import VectorDatabaseKind
-from facesearch.store.location import Location, MilvusServer, parse_location
+from facesearch.store.location import Location, parse_location
 from tests.servers import new_database
 from tests.store.makers import MODEL
 
@@ -19,15 +19,15 @@ class Place:
 
     location: Location
     kind: VectorDatabaseKind
-    milvus: MilvusServer | None
+    servers: dict[VectorDatabaseKind, VectorServer]
 
     def open(self) -> Gallery:
         """The gallery, as another process would open it."""
-        return Gallery.open(self.location, milvus=self.milvus)
+        return Gallery.open(self.location, servers=self.servers)
 
     def make(self, enroll: Callable[[Gallery], object] | None = None) -> Gallery:
         """A gallery, people enrolled in it, whose vectors are then in the engine."""
-        gallery = Gallery.open(self.location, create=True, milvus=self.milvus)
+        gallery = Gallery.open(self.location, create=True, servers=self.servers)
         gallery.adopt(MODEL)
         if enroll is not None:
             enroll(gallery)
@@ -40,7 +40,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A folder with its vectors in Milvus; a PostgreSQL database with its vectors in pgvector."""
     if request.param is VectorDatabaseKind.MILVUS:
         address = request.getfixturevalue("milvus")
-        yield Place(tmp_path / "gallery", VectorDatabaseKind.MILVUS, MilvusServer(address))
+        servers = {VectorDatabaseKind.MILVUS: VectorServer(address)}
+        yield Place(tmp_path / "gallery", VectorDatabaseKind.MILVUS, servers)
         return
     with new_database(request.getfixturevalue("pgvector")) as url:
-        yield Place(parse_location(url, tmp_path), VectorDatabaseKind.PGVECTOR, None)
+        yield Place(parse_location(url, tmp_path), VectorDatabaseKind.PGVECTOR, {})

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.search.gallery import Gallery
-from facesearch.search.vector_databases import VectorDatabaseKind
-from facesearch.store.location import Location, MilvusServer, parse_location
+from facesearch.store.location import Location, parse_location
 from tests.servers import new_database
 from tests.store.makers import MODEL
 from tests.store.test_model import GalleryMachine
@@ -28,16 +28,16 @@ class MovedMachine(GalleryMachine):
     def make(self) -> Gallery:
         self.stack = ExitStack()
         self.location: Location = self.folder
-        self.milvus = MilvusServer(self.server) if self.kind is VectorDatabaseKind.MILVUS else None
+        self.servers = {VectorDatabaseKind.MILVUS: VectorServer(self.server)}
         if self.kind is VectorDatabaseKind.PGVECTOR:
             self.location = parse_location(self.stack.enter_context(new_database(self.server)), self.folder)
-        gallery = Gallery.open(self.location, create=True, milvus=self.milvus)
+        gallery = Gallery.open(self.location, create=True, servers=self.servers)
         gallery.adopt(MODEL)
         gallery.move_index(self.kind)
         return gallery
 
     def open(self) -> Gallery:
-        gallery = Gallery.open(self.location, milvus=self.milvus)
+        gallery = Gallery.open(self.location, servers=self.servers)
         gallery.adopt(MODEL)
         return gallery
 

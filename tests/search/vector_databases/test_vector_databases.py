@@ -11,13 +11,13 @@ from sqlalchemy.engine import Connection
 
 from facesearch.errors import ConfigError, GalleryError, GalleryUnavailableError, VectorDatabaseError
 from facesearch.index.base import ExternalIndex
+from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.jobs.erasure import forget_people
 from facesearch.search import vector_databases as databases
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.search.moving import add_vector_database
 from facesearch.search.vector_databases import (
-    VectorDatabaseKind,
     VectorDatabases,
     active_vector_database,
     change_vector_database,
@@ -25,7 +25,6 @@ from facesearch.search.vector_databases import (
     vector_databases,
 )
 from facesearch.store import people as stored_people
-from facesearch.store.location import MilvusServer
 from facesearch.store.models import active_model
 from facesearch.types import Finding
 from tests.search.vector_databases.conftest import Place
@@ -120,7 +119,7 @@ def test_scores_ties_and_filters_are_those_of_the_mirror(place: Place) -> None:
         gallery.write(stored_people.set_attributes, "person 3", {"team": "red"})
         gallery.write(stored_people.set_attributes, "twin 1", {"team": "red"})
 
-    gallery = Gallery.open(place.location, create=True, milvus=place.milvus)
+    gallery = Gallery.open(place.location, create=True, servers=place.servers)
     with make_and_enroll(gallery, people):
         own = [gallery.search(vectors, k, where) for k in (1, 3, 50) for where in (None, {"team": "red"})]
         gallery.move_index(place.kind)
@@ -171,7 +170,7 @@ def test_a_move_goes_on_where_it_was_interrupted_while_the_gallery_is_searched_a
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facesearch.search.moving.TOGETHER", 7)
-    with Gallery.open(place.location, create=True, milvus=place.milvus) as gallery, place.open() as other:
+    with Gallery.open(place.location, create=True, servers=place.servers) as gallery, place.open() as other:
         make_and_enroll(gallery, some_people)
         heard: list[tuple[int, int]] = []
 
@@ -209,7 +208,7 @@ def test_a_vector_database_that_is_down_is_an_error_and_enrolment_goes_on(place:
         pytest.skip("It is as much up as the records.")
     with place.make(some_people):
         pass
-    with Gallery.open(place.location, milvus=MilvusServer("http://127.0.0.1:9")) as lost:
+    with Gallery.open(place.location, servers={VectorDatabaseKind.MILVUS: VectorServer("http://127.0.0.1:9")}) as lost:
         with pytest.raises(VectorDatabaseError, match="Milvus"):
             lost.search(unit(1)[None], 3)
         found, complete = lost.search_or_local(unit(1)[None], 3)
@@ -272,7 +271,7 @@ def test_a_receipt_says_what_milvus_was_not_told(place: Place, tmp_path: Path) -
         pytest.skip("It is told in the transaction.")
     with place.make(some_people):
         pass
-    with Gallery.open(place.location, milvus=MilvusServer("http://127.0.0.1:9")) as lost:
+    with Gallery.open(place.location, servers={VectorDatabaseKind.MILVUS: VectorServer("http://127.0.0.1:9")}) as lost:
         receipt = forget_people(lost, tmp_path / "cache", ["person 0"])
     assert receipt["clean"] is False
     assert receipt["not_searched"][0].startswith("Milvus, which has not been told")
