@@ -248,7 +248,9 @@ def known_variables() -> set[str]:
     """Return every variable that the code or the tests read."""
     tests = [each for each in (ROOT / "tests").rglob("*.py") if each.parent.name != "docs"]
     code = [*(ROOT / "facesearch").rglob("*.py"), *tests]
-    return set(re.findall(r"FACESEARCH_[A-Z_]+[A-Z]", "\n".join(each.read_text(encoding="utf-8") for each in code)))
+    found = set(re.findall(r"FACESEARCH_[A-Z_]+[A-Z]", "\n".join(each.read_text(encoding="utf-8") for each in code)))
+    servers = (kind.setting for kind in VectorDatabaseKind if not kind.is_within)
+    return found | {f"{name}{end}" for name in servers for end in ("", "_TOKEN", "_TOKEN_FILE")}
 
 
 def endpoints_named(text: str) -> set[tuple[str, str]]:
