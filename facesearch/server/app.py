@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from facesearch.errors import ConfigError
 from facesearch.recognition.embedder import work_in_calling_thread
 from facesearch.server import corrections, photos, probes, problems, service, subjects
+from facesearch.server.access import Access
 from facesearch.server.batching import Batcher
 from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
-from facesearch.server.metrics import Measured, Metrics
+from facesearch.server.metrics import Metrics
 from facesearch.server.options import ServerOptions
 from facesearch.server.protocol import BoundedProtocol
 from facesearch.server.security import KeyRing
@@ -87,7 +89,15 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     app.include_router(api)
     app.router.default = StaticFiles(directory=PAGE, html=True)  # not mounted: 405 comes before it
     app.add_middleware(Guard, options=bounds, keys=keys)
-    app.add_middleware(Measured, metrics=metrics)
+    if bounds.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=bounds.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(Access, metrics=metrics, kind=bounds.access_log)
     return app
 
 
@@ -98,26 +108,28 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
     """
     app = create_app(engine, options)
     listener = _listen(options)
-    ready(f"http://{_joined(*listener.getsockname()[:2])}")
+    ready(options.public_url or f"http://{_joined(_nameable(options.host), listener.getsockname()[1])}")
     work_in_calling_thread()  # requests are what runs side by side here
     gc.collect()
     gc.freeze()  # else a collection now and then looks at all that was imported: a request waits 80 ms for it
     # uvicorn repeats the signal that stopped it, when it is done: the engine is to be closed after that, not skipped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listener, suppress(KeyboardInterrupt):
-        uvicorn.Server(configure(app)).run(sockets=[listener])
+        uvicorn.Server(configure(app, options)).run(sockets=[listener])
 
 
-def configure(app: FastAPI) -> uvicorn.Config:
+def configure(app: FastAPI, options: ServerOptions) -> uvicorn.Config:
     """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
         ws="none",
-        access_log=False,  # lines would hold what people searched for
+        access_log=False,  # its lines would hold what people searched for
         log_level="error",  # not a line for each request that is no HTTP
         server_header=False,
-        proxy_headers=False,  # nobody may say where a request comes from
+        proxy_headers=bool(options.trusted_proxies),  # nobody else may say where a request comes from
+        forwarded_allow_ips=list(options.trusted_proxies),
+        root_path=options.root,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=10,
         lifespan="on",
@@ -140,6 +152,11 @@ def _listen(options: ServerOptions) -> socket.socket:
             hint = "Choose an address of this machine with --host; ::1 is the loopback address of IPv6."
         place = _joined(options.host, options.port)
         raise ConfigError(f"{place} cannot be used: {error.strerror}.", hint) from error
+
+
+def _nameable(host: str) -> str:
+    """A host that a browser can be given: no address that stands for all of this machine."""
+    return {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)  # noqa: S104
 
 
 def _joined(host: str, port: int) -> str:

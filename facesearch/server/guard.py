@@ -16,7 +16,6 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers, MutableHeaders
 
 from facesearch.server.fairness import Room
-from facesearch.server.options import LOOPBACK
 from facesearch.server.problems import Problem
 from facesearch.server.security import OPEN_TO_ALL, Caller, client_of
 from facesearch.store.audit import acting_as
@@ -47,7 +46,7 @@ MAX_JSON: Final = 64 * 2**10
 
 
 class Guard:
-    """Outermost layer of the application but for metrics."""
+    """What stands between the outermost layer, which only watches, and the application."""
 
     def __init__(self, app: ASGIApp, options: ServerOptions, keys: KeyRing) -> None:
         self._app = app
@@ -65,7 +64,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_api = scope["path"].startswith("/v1/")
+        path = route_of(scope)
+        is_api = path.startswith("/v1/")
         kept = "no-store" if is_api else "no-cache"
         started = False
 
@@ -79,12 +79,11 @@ class Guard:
                 answer.setdefault("Cache-Control", kept)
             await send(message)
 
-        if is_api and scope["method"] == "HEAD":  # uvicorn leaves the body out
-            scope = {**scope, "method": "GET"}
         try:
             self._require_small(headers)
-            self._require_same_origin(scope["method"], headers)
-            caller = await self._caller(scope["path"], headers) if is_api else Caller(None, frozenset())
+            self._require_own_host(headers)
+            self._require_same_origin(headers, is_api=is_api, is_safe=scope["method"] in SAFE_METHODS)
+            caller = await self._caller(path, headers) if is_api else Caller(None, frozenset())
             scope.setdefault("state", {})["caller"] = caller
             with Body(self, Request(scope), receive) as body, acting_as(caller.actor):
                 scope["state"]["body"] = body
@@ -109,19 +108,41 @@ class Guard:
                 f"The request's headers are larger than {MAX_HEADERS // 2**10} KB.",
             )
 
-    def _require_same_origin(self, method: str, headers: Headers) -> None:
+    def _require_own_host(self, headers: Headers) -> None:
+        """Keep out names that somebody pointed here (DNS rebinding)."""
+        hosts = self.options.hosts
+        if hosts is not None and _parsed(f"//{headers.get('host', '')}")[0] not in hosts:
+            raise Problem(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "wrong_host",
+                "This server answers to other names.",
+                "Use its own URL; `facesearch serve --public-url` or `--allowed-host` adds one.",
+            )
+
+    def _require_same_origin(self, headers: Headers, *, is_api: bool, is_safe: bool) -> None:
         """A page of another site must not use the visitor's browser to reach this server.
 
-        On a loopback address nothing else keeps it out where no key is asked for: the Host header stops a name that
-        was pointed to 127.0.0.1 (DNS rebinding), the Origin header a form that posts here.
+        Browsers say where a request comes from: by Sec-Fetch-Site in all, by Origin in those that may change something.
         """
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if self.options.host in LOOPBACK and _parsed(f"//{host}")[0] not in LOOPBACK:
+        origin = headers.get("origin")
+        if origin in self.options.origins:
+            return
+        foreign = is_api and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+        if not is_safe and origin is not None:
+            foreign = foreign or _parsed(origin)[1] != headers.get("host", "")
+        if foreign:
             raise Problem(
-                HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", "This server answers to localhost.", "Use its own URL."
+                HTTPStatus.FORBIDDEN,
+                "cross_origin",
+                "Pages of other sites may not use this server.",
+                "Behind a proxy: facesearch serve --public-url URL. For a site of yours: --cors-origin.",
             )
-        if method not in SAFE_METHODS and origin is not None and _parsed(origin)[1] != host:
-            raise Problem(HTTPStatus.FORBIDDEN, "cross_origin", "Pages of other sites cannot change anything here.")
+
+
+def route_of(scope: Scope) -> str:
+    """The path of a request below the server's root."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _parsed(url: str) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from fastapi.security import HTTPBearer
 
 from facesearch.errors import ConfigError
 from facesearch.records import SubjectRecord
-from facesearch.server.options import LOOPBACK
 from facesearch.server.problems import Problem
 from facesearch.server.schemas import Reference
 from facesearch.store.keys import ALL_SCOPES, active_keys, hash_key
@@ -65,10 +64,10 @@ class KeyRing:
         self._lock = threading.Lock()
         self._keys: list[StoredKey] = gallery.read(active_keys)
         self._read_at = time.monotonic()
-        public = options.host not in LOOPBACK
+        public = options.is_public
         if public and not self._keys:
             raise ConfigError(
-                f"Others can reach {options.host}, so the server does not start without a key.",
+                f"Others can reach {options.public_url or options.host}, so the server does not start without a key.",
                 "facesearch keys create NAME --scope read",
             )
         self._required = public or options.require_key or bool(self._keys)
