@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,10 @@ REORDERING: Final = "\u202a-\u202e\u2066-\u2069"
 _UNPRINTABLE: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029{REORDERING}\ud800-\udfff]")
 _ESCAPE_LIKE: Final = re.compile(r"\\(?=x[0-9a-f]{2})")
 _TWO_STOPS: Final = re.compile(r"(?<=[^\s./])\.\.(?=\s|$)")
+_BETWEEN: Final = re.compile(r"[_.,'\u2019-]")
+"""What stands between the parts of a name, or not."""
+_MARKS: Final = {"Mn", "Cf"}
+"""Unicode categories of accents and of characters that cannot be seen."""
 _ESCAPES: Final = re.compile(r"(?:\\x[0-9a-f]{2})+")
 
 
@@ -84,6 +89,14 @@ def person_name(name: str) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def searchable(name: str) -> str:
+    """Return a person's name as it is compared in searches: without case, accents, joiners and underscores."""
+    plain = (
+        character for character in unicodedata.normalize("NFKD", name) if unicodedata.category(character) not in _MARKS
+    )
+    return " ".join(_BETWEEN.sub(" ", "".join(plain).casefold()).split())
 
 
 def _escape(match: re.Match[str]) -> str:

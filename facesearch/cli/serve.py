@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from json import dumps
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,12 +16,14 @@ from facesearch.cli.options import (
     GalleryOption,
     JsonOption,
     engine_options,
+    grouped_options,
     open_engine,
     refuse_idle_index,
 )
 from facesearch.cli.output import emit, note, print_records, tell
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
+from facesearch.names import path_text
 
 
 def register(app: typer.Typer) -> None:
@@ -30,23 +36,110 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
-@engine_options(*MODEL, "threshold", "index", "fusion")
-def serve(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Options of the server itself, in the order of `--help`; fields are those of `ServerOptions`."""
+
     host: Annotated[
         str,
         typer.Option(
             "--host", help="Address to listen on; others than loopback need a key (`facesearch keys create NAME`)."
         ),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    ] = "127.0.0.1"
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000
+    public_url: Annotated[
+        str | None,
+        typer.Option("--public-url", metavar="URL", help="Where a proxy makes the server reachable; needs a key."),
+    ] = None
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", metavar="NAME", help="Host name to answer to, too; may be repeated."),
+    ] = None
+    root_path: Annotated[
+        str,
+        typer.Option(
+            "--root-path", metavar="PATH", help="Path that a proxy takes off [default: the path of --public-url]."
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy",
+            metavar="ADDRESS",
+            help="Address or network whose X-Forwarded-For and -Proto are believed; may be repeated.",
+        ),
+    ] = None
+    cors_origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors-origin",
+            metavar="ORIGIN",
+            help="Site whose pages may use the API, as https://example.org; may be repeated.",
+        ),
+    ] = None
+    access_log: Annotated[
+        str, typer.Option("--access-log", metavar="KIND", help="A line per request on stderr: off, common or json.")
+    ] = "off"
     thumbnails: Annotated[
-        bool, typer.Option("--thumbnails", help="Show faces of enrolled photos, cut from their files.")
-    ] = False,
-    require_key: Annotated[
-        bool, typer.Option("--require-key", help="Ask for a key on a loopback address too.")
-    ] = False,
+        bool, typer.Option("--thumbnails", help="Show faces of enrolled photos, cut from their files and kept.")
+    ] = False
+    require_key: Annotated[bool, typer.Option("--require-key", help="Ask for a key on a loopback address too.")] = False
+
+
+def _use_config(ctx: typer.Context, file: Path | None) -> Path | None:
+    """Take what stands in a TOML file as if it had been typed before the rest of the command line."""
+    if file is None:
+        return None
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path_text(file)} is no TOML: {error}.", "facesearch serve --print-config shows one."
+        ) from error
+    known = _settings(ctx)
+    for name in found.keys() - known.keys():
+        raise ConfigError(f"{path_text(file)} has {name!r}, which is no setting.", "facesearch serve --print-config")
+    ctx.default_map = {known[name]: value for name, value in found.items()}
+    return file
+
+
+def _settings(ctx: typer.Context) -> dict[str, str]:
+    """Options that a file may hold: the parameter by the name of the option."""
+    named = {max(each.opts, key=len).lstrip("-"): str(each.name) for each in ctx.command.params}
+    return {option: name for option, name in named.items() if option not in {"config", "print-config", "json", "help"}}
+
+
+def _as_toml(ctx: typer.Context) -> str:
+    """The options in force as a TOML file; those that are not set are comments."""
+    values = {option: ctx.params.get(name) for option, name in _settings(ctx).items()}
+    return "\n".join(
+        f"# {option} =" if value is None else f"{option} = {dumps(value, ensure_ascii=False)}"
+        for option, value in values.items()
+    )
+
+
+@engine_options(*MODEL, "threshold", "index", "fusion")
+@grouped_options(ServeOptions, [field.name for field in fields(ServeOptions)], "server")
+def serve(
+    ctx: typer.Context,
     *,
+    server: ServeOptions,
     options: EngineOptions,
+    config: Annotated[  # noqa: ARG001  # its callback has read it
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            is_eager=True,
+            callback=_use_config,
+            exists=True,
+            dir_okay=False,
+            help="TOML file with these options by their names; the command line goes before it.",
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the options in force as a TOML file, and end.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
@@ -55,12 +148,15 @@ def serve(
 
     Example: facesearch serve --port 8000
     """
+    if print_config:
+        typer.echo(_as_toml(ctx))
+        return
     try:
         from facesearch.server.app import serve as run
         from facesearch.server.options import ServerOptions
     except ImportError as error:
         raise ConfigError("The server needs an extra package.", "Run: pip install 'facesearch[server]'") from error
-    bounds = ServerOptions(host=host, port=port, thumbnails=thumbnails, require_key=require_key)
+    bounds = ServerOptions.of(**asdict(server))
     with open_engine(options) as engine:
         refuse_idle_index(options, engine)
         note(engine.extractor.provider.note)
@@ -73,7 +169,9 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key in the audit log.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", metavar="SCOPE", help="read, enroll or delete; may be repeated [default: read]."),
+        typer.Option(
+            "--scope", metavar="SCOPE", help="read, enroll, delete or metrics; may be repeated [default: read]."
+        ),
     ] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
@@ -81,7 +179,7 @@ def create(
     """Make a key and print it, once: the gallery keeps only its hash.
 
     Once there is a key, every server of the gallery asks for one. `read` searches and lists; `enroll` adds photos,
-    renames and sets attributes; `delete` removes and merges.
+    renames and sets attributes; `delete` removes and merges; `metrics` reads /v1/metrics and nothing else.
 
     Example: facesearch keys create web-shop --scope read --scope enroll
     """

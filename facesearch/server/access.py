@@ -27,6 +27,13 @@ REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Of the X-Request-ID header; another is replaced."""
 
 
+def log_to_stderr() -> None:
+    """Write the access log of this process as it is, a line for each request."""
+    log.addHandler(logging.StreamHandler(sys.stderr))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
 class Access:
     """Times requests by the path of their endpoint, so that ids and names never become labels or lines."""
 
@@ -34,10 +41,6 @@ class Access:
         self._app = app
         self._metrics = metrics
         self._kind = kind
-        if kind is not AccessLog.OFF and not log.handlers:
-            log.addHandler(logging.StreamHandler(sys.stderr))
-            log.setLevel(logging.INFO)
-            log.propagate = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,11 +90,10 @@ class Access:
         }
         if self._kind is AccessLog.JSON:
             return json.dumps(facts)
-        return (
-            f"{facts['client'] or '-'} - {facts['actor'] or '-'} [{now:%d/%b/%Y:%H:%M:%S %z}] "
-            f"{json.dumps(f'{method} {facts["path"]} HTTP/{scope["http_version"]}')} {status} {size} "
-            f"{seconds:.6f} {state['request_id']}"
-        )
+        who = f"{facts['client'] or '-'} - {facts['actor'] or '-'}"
+        request = json.dumps(f"{method} {facts['path']} HTTP/{scope['http_version']}")
+        when = f"{now:%d/%b/%Y:%H:%M:%S %z}"
+        return f"{who} [{when}] {request} {status} {size} {seconds:.6f} {state['request_id']}"
 
 
 def _endpoint(scope: Scope) -> str:

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from facesearch.errors import ConfigError
 from facesearch.recognition.embedder import work_in_calling_thread
 from facesearch.server import corrections, photos, probes, problems, service, subjects
-from facesearch.server.access import Access
+from facesearch.server.access import Access, log_to_stderr
 from facesearch.server.batching import Batcher
 from facesearch.server.following import ModelInForce
 from facesearch.server.guard import Guard
@@ -51,7 +51,7 @@ def create_app(engine: FaceSearch, options: ServerOptions | None = None) -> Fast
     models = ModelInForce(engine)  # raises here, not at the first request
     keys = KeyRing(gallery, bounds)
     metrics, trail = Metrics(), Trail(gallery.database)
-    batcher = Batcher(engine, models, capacity=bounds.capacity, workers=bounds.workers, batches=metrics.batches)
+    batcher = Batcher(engine, models, capacity=bounds.capacity, workers=bounds.workers, metrics=metrics)
     metrics.gauge("facesearch_waiting_photos", "Photos accepted and not answered yet.", lambda: batcher.room.held)
     metrics.gauge(
         "facesearch_templates", "Templates of the gallery.", lambda: gallery.read(templates.counts)["templates"]
@@ -109,6 +109,7 @@ def serve(engine: FaceSearch, options: ServerOptions, ready: Callable[[str], Non
     app = create_app(engine, options)
     listener = _listen(options)
     ready(options.public_url or f"http://{_joined(_nameable(options.host), listener.getsockname()[1])}")
+    log_to_stderr()
     work_in_calling_thread()  # requests are what runs side by side here
     gc.collect()
     gc.freeze()  # else a collection now and then looks at all that was imported: a request waits 80 ms for it

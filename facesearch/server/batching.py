@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from asyncio import CancelledError, gather, wrap_future
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fastapi import Request
-    from prometheus_client import Histogram
 
     from facesearch.api import FaceSearch
     from facesearch.recognition.quality import FacePolicy
     from facesearch.server.following import InForce, ModelInForce
+    from facesearch.server.metrics import Metrics
     from facesearch.types import Candidate, SearchResult, Threshold
 
 
@@ -66,6 +67,7 @@ class _Job:
     prepare: Callable[[], Any]
     """Gives the probe, or what is wanted of the photo instead."""
     future: Future[Any] = field(default_factory=Future, init=False)
+    since: float = field(default_factory=time.perf_counter, init=False)
 
     def settle(self, work: Callable[[], Any]) -> None:
         """Answer with what `work` gives, or raises."""
@@ -98,11 +100,11 @@ class Batcher:
         *,
         capacity: int,
         workers: int | None,
-        batches: Histogram,
+        metrics: Metrics,
     ) -> None:
         self._engine = engine
         self._models = models
-        self._batches = batches
+        self._metrics = metrics
         self.room = Room(capacity, max(1, capacity // 2), "Too many photos wait for the models.")
         """Photos that were accepted and not answered yet. One client holds half, or one request."""
         self._ready: queue.SimpleQueue[_FaceJob | None] = queue.SimpleQueue()
@@ -172,13 +174,17 @@ class Batcher:
 
     # -- first step, in several threads
 
+    def _begin(self, job: _Job) -> bool:
+        """Whether the client is still there."""
+        self._metrics.waits.observe(time.perf_counter() - job.since)
+        return job.future.set_running_or_notify_cancel()
+
     def _only_prepare(self, job: _Job) -> None:
-        if not job.future.set_running_or_notify_cancel():  # the client has gone
-            return
-        job.settle(job.prepare)
+        if self._begin(job):
+            job.settle(job.prepare)
 
     def _prepare(self, job: _FaceJob) -> None:
-        if not job.future.set_running_or_notify_cancel():
+        if not self._begin(job):
             return
         try:
             job.probe = job.prepare()
@@ -192,7 +198,7 @@ class Batcher:
     def _finish(self) -> None:
         while (job := self._ready.get()) is not None:
             group = [job, *self._take_waiting()]
-            self._batches.observe(len(group))
+            self._metrics.batches.observe(len(group))
             try:
                 self._answer(group)
             except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio.to_thread import run_sync
 
 from facesearch.api import parse_policy
-from facesearch.errors import ConfigError, PhotoError, UnknownSubjectError
+from facesearch.errors import ConfigError, GalleryError, PhotoError, UnknownSubjectError
 from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.thumbnail import thumbnail
 from facesearch.server.fairness import departed, noticing_departure
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from facesearch.server.uploads import Form
     from facesearch.store.photos import PhotoDetail
     from facesearch.store.subjects import SubjectKey
-    from facesearch.types import EnrollOutcome, Subject
+    from facesearch.types import Subject
 
 _ABOUT_OTHERS: Final = {None, Reason.IDENTITY_CONFLICT, Reason.DUPLICATE, Reason.ERASED, Reason.REMOVED}
 """Reasons whose details tell of other photos and people; without a reason the detail is a note."""
+CHOICES: Final = ("faces", "strict", "any_quality", "bring_back_erased")
+"""Fields of a form that say how to enroll."""
 SWITCHES = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -73,7 +76,10 @@ def _enroll(state: State, caller: Caller, form: Form, who: SubjectKey, left: Eve
     results = []
     for index, (photo, outcome) in enumerate(zip(form.photos, outcomes, strict=True)):
         subject_id, photo_id = places.get(next(iter(outcome.template_ids), 0), (None, None))
-        keep_crop(state, photo.data, outcome, photo_id)
+        if state.options.thumbnails and outcome.status is EnrollStatus.ENROLLED and photo_id is not None:
+            stored = state.gallery.read(stored_photos.find_detail, photo_id)
+            if stored is not None and stored_photos.is_upload(stored.path):
+                _keep_crop(state, stored, photo.data)
         result = SentPhoto.of(outcome, photo=photo.name, photo_index=index, subject_id=subject_id, photo_id=photo_id)
         results.append(result if caller.reads else _without_others(result, who, found.subject_id if found else None))
     created = not existed and any(outcome.status is EnrollStatus.ENROLLED for outcome in outcomes)
@@ -111,22 +117,22 @@ def _switch(form: Form, name: str) -> bool:
 
 
 def picture(state: State, photo: PhotoDetail) -> bytes | None:
-    """A JPEG of the photo's first face; None where its file is gone or has other bytes now."""
-    if stored_photos.is_upload(photo.path):
-        return state.gallery.read(stored_photos.find_crop, photo.photo_id)
+    """A JPEG of the photo's first face; None where its file is gone or has other bytes now.
+
+    It is cut from the file once, and kept: to decode a large photo takes a second.
+    """
+    kept = state.gallery.read(stored_photos.find_crop, photo.photo_id)
+    if kept is not None or stored_photos.is_upload(photo.path):
+        return kept
     try:
         data = read_photo_bytes(photo.path)
-        if hashlib.sha256(data).hexdigest() != photo.sha256:
-            return None
-        return thumbnail(data, photo.faces[0].box)
+        return _keep_crop(state, photo, data) if hashlib.sha256(data).hexdigest() == photo.sha256 else None
     except PhotoError:
         return None
 
 
-def keep_crop(state: State, data: bytes, outcome: EnrollOutcome, photo_id: int | None) -> None:
-    """Keep a crop of a photo that was just uploaded, where this server shows thumbnails."""
-    if not state.options.thumbnails or outcome.status is not EnrollStatus.ENROLLED or photo_id is None:
-        return
-    photo = state.gallery.read(stored_photos.find_detail, photo_id)
-    if photo is not None and stored_photos.is_upload(photo.path):
-        state.gallery.write(stored_photos.keep_crop, photo_id, thumbnail(data, photo.faces[0].box))
+def _keep_crop(state: State, photo: PhotoDetail, data: bytes) -> bytes:
+    jpeg = thumbnail(data, photo.faces[0].box)
+    with suppress(GalleryError):  # one that cannot be written to
+        state.gallery.write(stored_photos.keep_crop, photo.photo_id, jpeg)
+    return jpeg

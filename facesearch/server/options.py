@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from facesearch.errors import ConfigError
@@ -64,10 +64,22 @@ class ServerOptions:
     idle_seconds: float = 10.0
     """Between two pieces of a body; after that 408."""
 
+    @classmethod
+    def of(cls, access_log: str, **given: Any) -> Self:
+        """Options as a command line or a file has them: lists and plain words."""
+        if access_log not in set(AccessLog):
+            raise ConfigError(f"{access_log!r} is no kind of access log.", f"Use one of: {', '.join(AccessLog)}.")
+        several: dict[str, Any] = {
+            name: tuple(given.pop(name, None) or ()) for name in ("allowed_hosts", "trusted_proxies", "cors_origins")
+        }
+        return cls(access_log=AccessLog(access_log), **several, **given)
+
     def __post_init__(self) -> None:
         """Raises `ConfigError` for what is no URL, host, origin or path."""
         for origin in (*self.cors_origins, *([self.public_url] if self.public_url else ())):
-            if not re.fullmatch(r"https?://[^/?#@\s]+" + ("" if origin in self.cors_origins else r"(/[^?#\s]*)?"), origin):
+            if not re.fullmatch(
+                r"https?://[^/?#@\s]+" + ("" if origin in self.cors_origins else r"(/[^?#\s]*)?"), origin
+            ):
                 raise ConfigError(f"{origin!r} is no URL of a server.", "Give one as https://faces.example.org.")
         for host in self.allowed_hosts:
             if not _HOST.fullmatch(host):

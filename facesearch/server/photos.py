@@ -8,7 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request, Response
 
 from facesearch.records import PhotoRecord
-from facesearch.server.enrolment import enroll, picture
+from facesearch.server.enrolment import CHOICES, enroll, picture
 from facesearch.server.problems import not_found, photos_body, problems
 from facesearch.server.schemas import Enrollments, PhotoList, Removed
 from facesearch.server.security import Enroller, Reader, Remover, client_of
@@ -34,7 +34,7 @@ def list_photos(id: SubjectId, state: StateOf, _: Reader) -> dict[str, Any]:  # 
 @router.post(
     "/subjects/{id}/photos",
     responses=problems(404, 408, 413, 415, 429),
-    openapi_extra=photos_body("faces", "strict", "any_quality", "bring_back_erased"),
+    openapi_extra=photos_body(*CHOICES),
     summary="Add photos",
 )
 async def add_photos(
@@ -46,7 +46,7 @@ async def add_photos(
     """Enroll photos of a person who is there. What is reported as enrolled is on disk."""
     state.enrolments.require(client_of(request))
     await run_sync(state.gallery.read, people.find, id)  # before a body is read for nobody
-    form = await read_form(request)
+    form = await read_form(request, *CHOICES)
     answer, _ = await enroll(request, state, caller, form, id)
     return answer
 

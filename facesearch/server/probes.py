@@ -90,6 +90,8 @@ async def identify(
     form = await read_form(request)
     answers = await state.batcher.identify(request, form.photos, options)
     counts = Counter(result.decision.value for results in answers for result in results)
+    for decision, times in counts.items():
+        state.metrics.decisions.labels(decision).inc(times)
     await wrap_future(state.trail.put("query", {**counts, "photos": len(answers)}))
     records = [
         SentSearch.of(result, photo_index=index).model_dump(mode="json")
@@ -119,7 +121,7 @@ async def verify(
     if faces is FacePolicy.ALL:
         raise ConfigError("verify compares one face with one face.", "Use faces=single or faces=largest.")
     state.batcher.room.require(client_of(request))
-    form = await read_form(request)
+    form = await read_form(request, files=("a", "b"))
     if len(form.photos) != 2:
         raise ConfigError(f"verify takes two photos, not {len(form.photos)}.", "Send a form with the fields a and b.")
     given = None if threshold is None else Threshold(threshold, "given")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,13 +27,14 @@ from facesearch.names import printable
 from facesearch.records import ProblemRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fastapi import FastAPI, Request
 
 log = logging.getLogger("facesearch.server")
 
 MEDIA_TYPE: Final = "application/problem+json"
+_SCHEMA: Final = "#/components/schemas/ProblemRecord"
 STATUS: Final[dict[type, HTTPStatus]] = {
     PhotoError: HTTPStatus.UNPROCESSABLE_ENTITY,
     FaceCountError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -119,8 +121,21 @@ def install(app: FastAPI) -> None:
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("Unexpected: %s", type(error).__name__)
         closing = {"Connection": "close"}  # uvicorn closes it, which clients are to know
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return Problem(status, "internal_error", "The server failed.", headers=closing).response()
+        return Problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The server failed.", headers=closing
+        ).response()
+
+    app.openapi = partial(_describe, app, app.openapi)  # type: ignore[method-assign]
+
+
+def _describe(app: FastAPI, generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI document with errors as what they are; FastAPI describes every answer as application/json."""
+    if app.openapi_schema is None:
+        operations = (each for methods in generate()["paths"].values() for each in methods.values())
+        for responses in (each["responses"] for each in operations):
+            for code in (each for each in responses if each >= "400"):
+                responses[code]["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
+    return generate()
 
 
 def _validation_text(error: Mapping[str, Any]) -> str:
@@ -191,6 +206,6 @@ _TEXT_OF: Final = {
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The errors an endpoint answers with, beside those that every one does."""
     return {
-        code: {"model": ProblemRecord, "description": _TEXT_OF[code], "content": {MEDIA_TYPE: {}}}
+        code: {"model": ProblemRecord, "description": _TEXT_OF[code]}
         for code in sorted({400, 401, 403, 421, 422, 431, 503, *codes})
     }

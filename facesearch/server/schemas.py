@@ -204,7 +204,17 @@ class Findings(BaseModel):
     findings: list[FindingRecord]
 
 
-class Info(BaseModel):
+class Limits(BaseModel):
+    """What this server allows, as any key is told."""
+
+    thumbnails: bool
+    scopes: list[str] = Field(description="What the caller may do: read, enroll, delete, metrics.")
+    max_photo_bytes: int
+    max_photos: int
+    version: str
+
+
+class Info(Limits):
     """The gallery and what searches it: `facesearch info`, and what this server allows."""
 
     model_config = ConfigDict(extra="allow")
@@ -214,11 +224,6 @@ class Info(BaseModel):
     model: str | None
     threshold: float
     threshold_basis: str
-    thumbnails: bool
-    scopes: list[str] = Field(description="What the caller may do: read, enroll, delete.")
-    max_photo_bytes: int
-    max_photos: int
-    version: str
 
 
 class Health(BaseModel):

@@ -112,28 +112,30 @@ def told(caller: Caller, subject: Subject) -> SubjectRecord | Reference:
     return SubjectRecord.of(subject) if caller.reads else Reference(id=subject.subject_id)
 
 
-def demand(caller: Caller, scope: str) -> None:
-    """Raise `Problem` 403 unless the caller has this scope."""
-    if scope not in caller.scopes:
+def demand(caller: Caller, *scopes: str) -> None:
+    """Raise `Problem` 403 unless the caller has one of these scopes, of which the first is proposed."""
+    if caller.scopes.isdisjoint(scopes):
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "missing_scope",
-            f"This key may not do that: it lacks the scope {scope}.",
-            f"facesearch keys create NAME --scope {scope}",
+            f"This key may not do that: it lacks the scope {scopes[0]}.",
+            f"facesearch keys create NAME --scope {scopes[0]}",
         )
 
 
-def require(scope: str) -> Callable[..., Awaitable[Caller]]:
-    """A dependency: the caller whom the guard let in, who has this scope; 403 otherwise."""
+def require(*scopes: str) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: the caller whom the guard let in, who has one of these scopes; 403 otherwise."""
 
     async def check(request: Request, _: Annotated[object, Security(bearer)]) -> Caller:
         caller: Caller = request.state.caller
-        demand(caller, scope)
+        demand(caller, *scopes)
         return caller
 
     return check
 
 
+Anybody = Annotated[Caller, Depends(require(*sorted(ALL_SCOPES)))]
+Monitor = Annotated[Caller, Depends(require("metrics", "read"))]
 Reader = Annotated[Caller, Depends(require("read"))]
 Enroller = Annotated[Caller, Depends(require("enroll"))]
 Remover = Annotated[Caller, Depends(require("delete"))]

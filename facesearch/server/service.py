@@ -6,6 +6,7 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
@@ -17,8 +18,8 @@ from facesearch.records import FindingRecord, rounded
 from facesearch.server.metrics import MEDIA_TYPE
 from facesearch.server.options import MAX_PHOTOS
 from facesearch.server.problems import problems
-from facesearch.server.schemas import Findings, Health, Info
-from facesearch.server.security import Reader
+from facesearch.server.schemas import Findings, Health, Info, Limits
+from facesearch.server.security import Anybody, Monitor, Reader
 from facesearch.server.state import State, StateOf
 from facesearch.store import templates as stored_templates
 
@@ -195,17 +196,19 @@ def _records(state: State, known: LabelledTemplates, found: Audit) -> list[dict[
     ]
 
 
-@router.get("/info", response_model=Info, responses=problems(), summary="The gallery, the model and the bounds")
-def info(state: StateOf, caller: Reader) -> dict[str, Any]:
-    """What `facesearch info` prints, and what this server allows."""
-    return {
-        **state.models.run(lambda now: _described(state, now)),
-        "thumbnails": state.options.thumbnails,
-        "scopes": sorted(caller.scopes),
-        "max_photo_bytes": MAX_BYTES,
-        "max_photos": MAX_PHOTOS,
-        "version": version("facesearch"),
-    }
+@router.get("/info", responses=problems(), summary="The gallery, the model and the bounds")
+def info(state: StateOf, caller: Anybody) -> Info | Limits:
+    """What `facesearch info` prints, and what this server allows. A key without the scope `read` gets the latter."""
+    limits = Limits(
+        thumbnails=state.options.thumbnails,
+        scopes=sorted(caller.scopes),
+        max_photo_bytes=MAX_BYTES,
+        max_photos=MAX_PHOTOS,
+        version=version("facesearch"),
+    )
+    if not caller.reads:
+        return limits
+    return Info(**state.models.run(lambda now: _described(state, now)), **limits.model_dump())
 
 
 def _described(state: State, now: InForce) -> dict[str, Any]:
@@ -230,8 +233,13 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", response_model=Health, responses=problems(), summary="Can it answer?")
 def ready(state: StateOf) -> dict[str, str]:
-    """503 where the gallery or its model cannot be used, with the pack that is lacking; needs no key."""
-    state.models.look()
+    """503 where nobody can be identified, with what is lacking: the model's pack, the index, the vector database.
+
+    A search is made, among whatever is enrolled. It needs no key.
+    """
+    now = state.models.look()
+    probe = np.eye(1, now.engine.extractor.info.dimension, dtype=np.float32)
+    state.gallery.search(probe, 1, model_id=now.model_id)
     return {"status": "ok"}
 
 
@@ -241,6 +249,6 @@ def ready(state: StateOf) -> dict[str, str]:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}, **problems()},
     summary="Metrics for Prometheus",
 )
-def metrics(state: StateOf, _: Reader) -> Response:
-    """Requests, queue, batches, gallery size and memory."""
+def metrics(state: StateOf, _: Monitor) -> Response:
+    """Requests, queue, batches, decisions, gallery size and memory; for keys with the scope `metrics` or `read`."""
     return Response(state.metrics.render(), media_type=MEDIA_TYPE)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from facesearch.arguments import key_values
 from facesearch.errors import ConfigError
 from facesearch.records import SubjectRecord, rounded
-from facesearch.server.enrolment import enroll
+from facesearch.server.enrolment import CHOICES, enroll
 from facesearch.server.problems import photos_body, problems
 from facesearch.server.schemas import (
     Attributes,
@@ -57,9 +57,7 @@ def list_subjects(
 @router.post(
     "",
     responses={201: {"model": Enrollments, "description": "The person is new."}, **problems(408, 413, 415, 429)},
-    openapi_extra=photos_body(
-        "subject", "attributes", "faces", "strict", "any_quality", "bring_back_erased", required=("subject",), raw=False
-    ),
+    openapi_extra=photos_body("subject", "attributes", *CHOICES, required=("subject",), raw=False),
     summary="Enroll photos as the person of that name",
 )
 async def create(request: Request, response: Response, state: StateOf, caller: Enroller) -> Enrollments:
@@ -67,7 +65,7 @@ async def create(request: Request, response: Response, state: StateOf, caller: E
     nobody is created. What is reported as enrolled is on disk.
     """
     state.enrolments.require(client_of(request))
-    form = await read_form(request)
+    form = await read_form(request, "subject", "attributes", *CHOICES)
     if "subject" not in form.fields:
         raise ConfigError("The form has no field `subject`.", "Send the person's name in it.")
     answer, created = await enroll(request, state, caller, form, form.fields["subject"])

@@ -17,6 +17,8 @@ from facesearch.server.options import MAX_PHOTOS
 from facesearch.server.problems import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import Request
 
 MAX_NAME: Final = 255
@@ -40,16 +42,17 @@ class _InMemory(MultiPartParser):
     spool_max_size = 2**40
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, *texts: str, files: Sequence[str] = ("photo",)) -> Form:
     """The photos and text fields of a multipart form, or the body as one photo; at least one photo.
 
-    What a photo holds is not looked at: an empty one is refused by whoever decodes it. Raises `Problem`: 413 for too
-    much, 415 for another kind of body, 422 for a form without photos.
+    `texts` and `files` are the names of all fields that a form may have; photos come in the order of `files`. What a
+    photo holds is not looked at: an empty one is refused by whoever decodes it. Raises `Problem`: 413 for too much, 415
+    for another kind of body, 422 for a form without photos or with other fields.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     request.state.body.expect_photos()
     if kind == "multipart/form-data":
-        form = await _read_multipart(request)
+        form = await _read_multipart(request, texts, files)
     elif kind.startswith("image/") or kind in {"application/octet-stream", ""}:
         data = await request.body()
         form = Form((Upload("photo", data),) if data else ())
@@ -65,7 +68,7 @@ async def read_form(request: Request) -> Form:
     return form
 
 
-async def _read_multipart(request: Request) -> Form:
+async def _read_multipart(request: Request, texts: Sequence[str], files: Sequence[str]) -> Form:
     parser = _InMemory(
         request.headers, request.stream(), max_files=MAX_PHOTOS, max_fields=MAX_PHOTOS, max_part_size=MAX_FIELD
     )
@@ -78,15 +81,21 @@ async def _read_multipart(request: Request) -> Form:
             f"The form cannot be read: {error}",
             f"At most {MAX_PHOTOS} photos go into one request.",
         ) from error
-    photos: list[Upload] = []
+    photos: list[tuple[int, Upload]] = []
     fields: dict[str, str] = {}
     for name, value in parsed.multi_items():
-        if isinstance(value, UploadFile):
-            photos.append(Upload(_clean(value.filename), await value.read()))
-        else:
+        if isinstance(value, UploadFile) and name in files:
+            photos.append((files.index(name), Upload(_clean(value.filename), await value.read())))
+        elif isinstance(value, str) and name in texts:
             fields[name] = value
+        else:
+            kind = "text" if isinstance(value, str) else "file"
+            raise ConfigError(
+                f"The form has a {kind} field {name!r}, which nothing reads.",
+                f"Files go into {' and '.join(files)}. Texts: {', '.join(texts) or 'none'}.",
+            )
     await parsed.close()
-    return Form(tuple(photos), fields)
+    return Form(tuple(photo for _, photo in sorted(photos, key=lambda each: each[0])), fields)
 
 
 def _clean(name: str | None) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-ALL_SCOPES: Final = frozenset({"read", "enroll", "delete"})
+ALL_SCOPES: Final = frozenset({"read", "enroll", "delete", "metrics"})
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """It stands in the audit and in command lines."""
 _PREFIX: Final = "fsk_"

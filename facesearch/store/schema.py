@@ -270,7 +270,7 @@ class ApiKeyRow(Sealed):
 
 
 class CropRow(Sealed):
-    """A small JPEG of the first face of a photo that has no file; it goes with the photo."""
+    """A small JPEG of the first face of a photo, for servers that show faces; it goes with the photo."""
 
     __tablename__ = "crops"
     photo_id = reference("photos.id", unique=True)

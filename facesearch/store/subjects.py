@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import sqlalchemy as sa
 
 from facesearch.errors import ConfigError, SubjectExistsError, UnknownSubjectError
+from facesearch.names import searchable
 from facesearch.store.models import of_active_model
 from facesearch.store.rows import (
     chunks,
@@ -46,6 +47,8 @@ MAX_NAME = 200
 """Characters of a subject's name or an attribute's key."""
 MAX_VALUE = 2000
 """Characters of an attribute's value."""
+MAX_TOTAL = 20_000
+"""Characters of all keys and values of one subject."""
 ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that no text of the gallery holds: controls, lone surrogates, line and paragraph separators."""
@@ -184,9 +187,9 @@ def say_attributes(
         said[key] = value
     chosen = SubjectRow.id == subject_id
     if attributes != before[0] and entry is not None:
-        entry.update(SubjectRow, chosen, {"attributes": attributes}, of=subject_id)
+        entry.update(SubjectRow, chosen, {"attributes": _bounded(attributes)}, of=subject_id)
     if (attributes, said) != before:
-        update(connection, SubjectRow, chosen, {"attributes": attributes, "said": said})
+        update(connection, SubjectRow, chosen, {"attributes": _bounded(attributes), "said": said})
     return kept
 
 
@@ -196,7 +199,18 @@ def changed_attributes(connection: Connection, subject_id: int, changes: Mapping
     kept.update(clean_attributes({key: value for key, value in changes.items() if value is not None}))
     for key in (key for key, value in changes.items() if value is None):
         kept.pop(_clean_key(key), None)
-    return kept
+    return _bounded(kept)
+
+
+def _bounded(attributes: dict[str, str]) -> dict[str, str]:
+    """The attributes; `ConfigError` where they are more than one subject may have."""
+    total = sum(len(key) + len(value) for key, value in attributes.items())
+    if total > MAX_TOTAL:
+        raise ConfigError(
+            f"The attributes of one person would have {total} characters; at most {MAX_TOTAL} are kept.",
+            "Remove some, or keep them elsewhere under the person's id.",
+        )
+    return attributes
 
 
 def add_attributes(connection: Connection, subject_id: int, given: Mapping[str, str], said: Mapping[str, str]) -> None:
@@ -256,17 +270,17 @@ def page_of_subjects(
     search: str | None = None,
     where: Mapping[str, str] | None = None,
 ) -> SubjectPage:
-    """Up to `limit` subjects behind the name `after`, of whom a name or alias contains `search` in any case.
+    """Up to `limit` subjects behind the name `after`, of whom a name or alias contains `search` (`names.searchable`).
 
     Raises `ConfigError` for attributes that cannot be.
     """
     query = sa.select(SubjectRow.id, SubjectRow.name).where(*has_attributes(where or {})).order_by(SubjectRow.name)
     rows = connection.execute(query).all()
-    if search:  # here, not by LIKE: SQLite folds the case of ASCII only
-        wanted = search.casefold()
+    if search:
+        wanted = searchable(search)
         aliases = connection.execute(sa.select(AliasRow.subject_id, AliasRow.name))
-        also = {key for key, name in aliases if wanted in name.casefold()}
-        rows = [row for row in rows if wanted in row.name.casefold() or row.id in also]
+        also = {key for key, name in aliases if wanted in searchable(name)}
+        rows = [row for row in rows if wanted in searchable(row.name) or row.id in also]
     behind = [row for row in rows if after is None or row.name.encode() > after.encode()]
     found = list_subjects(connection, ids=[row.id for row in behind[:limit]])
     return SubjectPage(tuple(found), len(rows), behind[limit - 1].name if len(behind) > limit else None)

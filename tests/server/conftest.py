@@ -99,15 +99,15 @@ def serve_here(engine: FaceSearch, options: ServerOptions | None = None) -> Iter
 @contextmanager
 def serve_on_socket(engine: FaceSearch, options: ServerOptions | None = None) -> Iterator[str]:
     """A server in a thread of this process, on a real socket; gives its URL."""
-    with serve_app(create_app(engine, options)) as url:
+    with serve_app(create_app(engine, options), options) as url:
         yield url
 
 
 @contextmanager
-def serve_app(app: FastAPI) -> Iterator[str]:
+def serve_app(app: FastAPI, options: ServerOptions | None = None) -> Iterator[str]:
     """The same of an application."""
     require("loopback")
-    config = configure(app)
+    config = configure(app, options or ServerOptions())
     config.port = 0
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -181,5 +181,5 @@ def test_refusals_and_failures_are_in_the_metrics(engine: FaceSearch, monkeypatc
         assert refusal(api.get("/v1/info")) == (500, "internal_error")
         api.get("/v1/info", headers={"Host": "evil.example"})
         text = api.get("/v1/metrics").text
-    assert 'facesearch_request_seconds_count{endpoint="info",status="500"} 1.0' in text
-    assert 'facesearch_request_seconds_count{endpoint="other",status="421"} 1.0' in text
+    assert 'facesearch_request_seconds_count{endpoint="/v1/info",method="GET",status="500"} 1.0' in text
+    assert 'facesearch_request_seconds_count{endpoint="other",method="GET",status="421"} 1.0' in text

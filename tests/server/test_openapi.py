@@ -99,7 +99,9 @@ def test_every_endpoint_is_described(read_only: httpx.Client) -> None:
     for operation in found.values():
         assert operation["summary"]
         assert operation["description"]
-        assert "application/problem+json" in operation["responses"]["422"]["content"]
+        errors = [answer["content"] for code, answer in operation["responses"].items() if code >= "400"]
+        problem = {"$ref": "#/components/schemas/ProblemRecord"}
+        assert errors == [{"application/problem+json": {"schema": problem}}] * len(errors)
 
 
 @pytest.mark.parametrize("operation", sorted(ENDPOINTS), ids=" ".join)

@@ -306,7 +306,7 @@ def test_metrics_count_by_endpoint_and_never_name_anybody(read_only: httpx.Clien
     read_only.get("/v1/subjects", params={"search": "Mira"})
     read_only.get("/v1/subjects/1")
     text = read_only.get("/v1/metrics").text
-    assert 'facesearch_request_seconds_count{endpoint="read",status="200"}' in text
+    assert 'facesearch_request_seconds_count{endpoint="/v1/subjects/{id}",method="GET",status="200"}' in text
     assert "facesearch_templates 48.0\n" in text
     assert sys.platform != "linux" or "process_resident_memory_bytes" in text
     assert "Mira" not in text

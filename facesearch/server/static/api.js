@@ -1,4 +1,4 @@
-// The API under /v1: one function per need, errors with a message and a hint, and a key where the server wants one.
+// The API under v1, beside the page wherever a proxy puts it: one function per need, errors with a message and a hint, and a key where the server wants one.
 
 import { problem as words } from "./words.js";
 
@@ -51,7 +51,7 @@ async function send(method, path, body, signal) {
     body = JSON.stringify(body);
   }
   try {
-    return await fetch(`/v1${path}`, { method, headers, body, signal });
+    return await fetch(`v1${path}`, { method, headers, body, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, { detail: "The server cannot be reached.", hint: "Is facesearch serve still running?" });
@@ -111,6 +111,7 @@ export const setAttributes = (id, attributes) =>
 export const history = (parameters) => json("GET", `/history${query(parameters)}`);
 export const undo = (entry) => json("POST", "/undo", { body: { entry } });
 export const merge = (id, into) => json("POST", `/subjects/${id}/merge`, { body: { into } });
+export const removePerson = (id) => json("POST", `/subjects/${id}/remove`);
 export const erase = (id) => json("DELETE", `/subjects/${id}`);
 export const removePhoto = (id, photo) => json("DELETE", `/subjects/${id}/photos/${photo}`);
 /** A JPEG of a photo that the browser cannot show, and how wide the photo itself is. */

@@ -1,13 +1,14 @@
 // The frame of the page: which view is shown, light or dark, and the key.
 
-import { forgetKey, onKeyNeeded } from "./api.js";
+import { forgetKey, hasKey, onKeyNeeded } from "./api.js";
 import { ask } from "./dialogs.js";
-import { el, failure, icon } from "./dom.js";
+import { button, el, failure, icon } from "./dom.js";
 import * as enroll from "./enroll.js";
 import * as identify from "./identify.js";
 import * as people from "./people.js";
 import * as person from "./person.js";
 import * as report from "./report.js";
+import { may } from "./server-info.js";
 
 const ROUTES = [
   // The address, the view, and which link of the navigation it belongs to.
@@ -21,7 +22,7 @@ const ROUTES = [
 const main = document.getElementById("main");
 let leaving = null;
 
-/** Show the view of the address. A view is `title` and `mount(place, signal, { id, query })`. */
+/** Show the view of the address. A view is `title`, the scope that it `needs`, and `mount(place, signal, { id, query })`. */
 async function route({ first = false } = {}) {
   if (location.hash === "#main") return main.focus();
   const [path, search] = (location.hash.slice(1) || "/").split("?");
@@ -40,6 +41,8 @@ async function route({ first = false } = {}) {
   main.replaceChildren(place);
   if (!first) scrollTo(0, 0);
   try {
+    if (!(await may(view.needs))) return forbidden(place, view);
+    if (signal.aborted) return;
     await view.mount(place, signal, { id: Number(path.match(pattern)?.[1]), query: new URLSearchParams(search) });
   } catch (error) {
     if (signal.aborted) return;
@@ -49,6 +52,19 @@ async function route({ first = false } = {}) {
   const heading = place.querySelector("h1");
   heading?.setAttribute("tabindex", "-1");
   if (!first && (document.activeElement === document.body || document.activeElement?.closest("nav"))) heading?.focus();
+}
+
+/** What stands where a view is that the key in use does not open. */
+async function forbidden(place, view) {
+  const doing = view.needs === "read" ? "search or list people" : "enroll";
+  const way = view.needs === "read" && (await may("enroll")) ? el("a", { class: "button primary", href: "#/enroll" }, "Enroll people") : null;
+  const other = hasKey() ? button("Use another key", () => (forgetKey(), location.reload()), { glyph: "key" }) : null;
+  const text = `The key in use may not ${doing}. Ask for one with the scope ${view.needs}.`;
+  place.replaceChildren(
+    el("h1", null, view.title),
+    el("div", { class: "notice" }, icon("key"), el("p", null, text)),
+    el("div", { class: "actions" }, way, other),
+  );
 }
 
 onKeyNeeded((wasWrong) => {

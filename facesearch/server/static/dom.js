@@ -49,6 +49,9 @@ export function button(label, onclick, { kind = "", glyph = null, ...rest } = {}
   return el("button", { type: "button", class: kind, onclick, ...rest }, glyph && icon(glyph), label);
 }
 
+/** Photos for a file input. Some systems do not count the latter among the images, and hide them. */
+export const PHOTOS = "image/*,.heic,.heif,.avif,.tif,.tiff";
+
 /** A file input behind a button of its own. */
 export function fileButton(label, onfiles, { kind = "", glyph = null, ...rest } = {}) {
   const input = el("input", {

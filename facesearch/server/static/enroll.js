@@ -1,13 +1,13 @@
 // Enroll: folders in, one per person; what will happen; then the run.
 
-import { announce, button, count, el, fileButton, icon } from "./dom.js";
+import { announce, button, count, el, fileButton, icon, PHOTOS } from "./dom.js";
 import { enrolment } from "./enrolment.js";
 import { portrait } from "./faces.js";
 import { chosen, dropped, sorted } from "./folder.js";
 import { takeDrops } from "./intake.js";
 import { personField } from "./person-picker.js";
-import { may } from "./server-info.js";
 
+export const needs = "enroll";
 export const title = "Enroll";
 
 const LISTED = 60; // people in the plan
@@ -18,10 +18,6 @@ let running = null;
 export async function mount(place, signal) {
   const shown = el("div", null);
   place.append(el("h1", null, title));
-  if (!(await may("enroll"))) {
-    place.append(el("div", { class: "notice" }, icon("key"), el("p", null, "The key in use may not enroll. Ask for one with the scope enroll.")));
-    return;
-  }
   const take = async (files) => {
     if (running?.busy()) return announce("An enrolment is running.");
     plan(sorted(await files));
@@ -59,7 +55,7 @@ function intake(take) {
       "div",
       { class: "actions" },
       fileButton("Choose a folder", (files) => take(chosen(files)), { kind: "primary", glyph: "folder", webkitdirectory: true }),
-      fileButton("Choose photos of one person", (files) => take(chosen(files)), { accept: "image/*", multiple: true }),
+      fileButton("Choose photos of one person", (files) => take(chosen(files)), { accept: PHOTOS, multiple: true }),
     ),
     el("p", { class: "hint" }, "Faces become templates; the photos themselves are not kept. What is reported as enrolled is on disk."),
   );

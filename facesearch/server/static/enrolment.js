@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, button, count, el, failure } from "./dom.js";
-import { getInfo } from "./server-info.js";
+import { getInfo, may } from "./server-info.js";
 import { refused } from "./refused.js";
 
 const GROUP = 8; // photos in a request: progress moves, and little waits for a slow one
@@ -11,7 +11,8 @@ const SHOWN = 100; // cards at a time
 
 /**
  * Entries are `{ file, path, person, who }`, `who` as `api.enroll` takes it. Returns `{ element, start, busy }`.
- * `quiet` leaves out the counts where nothing was refused; `ondone` hears the end of it.
+ * `quiet` leaves out the way to the people; `ondone` hears the end, and again when a refused photo was settled, with the
+ * number of photos that still are refused.
  */
 export function enrolment(entries, { strict = false, quiet = false, ondone = null } = {}) {
   const counts = { enrolled: 0, unchanged: 0, rejected: 0 };
@@ -65,13 +66,13 @@ export function enrolment(entries, { strict = false, quiet = false, ondone = nul
     if (!enrolled) card.remove();
     if (!cards.childElementCount) cards.parentElement.hidden = true;
     (following?.querySelector("button") ?? headline).focus();
-    if (quiet && counts.rejected === 0 && !busy) ondone?.();
+    if (!busy) ondone?.(counts.rejected);
   }
 
   async function next(limit) {
     const group = take(remaining, limit);
     const large = group[0].file.size > limit;
-    const answer = large ? tooLarge(limit) : await api.enroll(group.map((each) => each.file), group[0].who, { strict });
+    const answer = large ? tooLarge(limit) : await api.enroll(group.map((each) => each.file), group[0].who, { strict }).catch((error) => refusedAll(group, error));
     remaining = remaining.slice(group.length);
     for (const record of answer.results) place(group[record.photo_index], record);
   }
@@ -105,9 +106,9 @@ export function enrolment(entries, { strict = false, quiet = false, ondone = nul
     announce(`${headline.textContent}: ${said}`);
     getInfo({ fresh: true });
     if (!remaining.length && counts.enrolled + counts.unchanged && !quiet) {
-      control.append(el("a", { class: "button", href: "#/people" }, "See the people"));
+      may("read").then((allowed) => allowed && control.append(el("a", { class: "button", href: "#/people" }, "See the people")));
     }
-    if (!remaining.length && counts.rejected === 0 && quiet) ondone?.();
+    ondone?.(counts.rejected);
   }
 
   function start() {
@@ -131,6 +132,13 @@ function take(remaining, limit) {
     if (entry.file.size > limit) break;
   }
   return group;
+}
+
+/** A request that cannot be used, whatever is in it: the run goes on with the others. */
+function refusedAll(group, error) {
+  if (![413, 415, 422].includes(error.status)) throw error;
+  const { reason, message: detail } = error;
+  return { results: group.map((_, index) => ({ photo_index: index, status: "rejected", reason, detail })) };
 }
 
 function tooLarge(limit) {

@@ -123,9 +123,8 @@ function doing(context, allowed) {
 }
 
 /** "Enroll as ...": the photo in hand, this very face of it. */
-function enrollForm({ probe, result, again }, likely) {
+function enrollForm({ probe, result, enrolled, outcome }, likely) {
   const who = personField("Enroll this face as", { value: likely });
-  const outcome = el("div", { class: "outcome", role: "status" });
   const submit = el("button", { type: "submit" }, "Enroll");
 
   async function send(anyQuality) {
@@ -134,8 +133,9 @@ function enrollForm({ probe, result, again }, likely) {
     submit.disabled = true;
     outcome.replaceChildren();
     try {
-      const answer = await api.enroll([probe.file], { name }, { faces: result.face, anyQuality });
-      tell(answer.results[0], answer.subject);
+      const { results: [record], subject } = await api.enroll([probe.file], { name }, { faces: result.face, anyQuality });
+      tell(record, subject);
+      if (record.status !== "rejected") await enrolled();
     } catch (error) {
       outcome.replaceChildren(failure(error));
     } finally {
@@ -176,7 +176,6 @@ function enrollForm({ probe, result, again }, likely) {
             "div",
             { class: "actions" },
             person && el("a", { href: `#/people/${person.id}` }, `Open ${record.subject}`),
-            button("Search again", again, { kind: "link" }),
           ),
         ),
       ),

@@ -9,6 +9,7 @@ import { fromTheLeft, stage } from "./stage.js";
 import { photoStrip } from "./strip.js";
 import { decision, further, reason, score } from "./words.js";
 
+export const needs = "read";
 export const title = "Who is this?";
 
 const CANDIDATES = 10;
@@ -170,7 +171,9 @@ function draw() {
   const photo = stage({ picture, name: file.name, faces: results.map((each, index) => boxed(mine, each, index)), onselect: choose });
   const heading = el("p", { class: incomplete(mine) ? "summary warn" : "summary" }, summary(mine));
 
-  function choose(position) {
+  /** `outcome` tells what became of a face that was enrolled here; it stays when the face is searched anew. */
+  function choose(position, outcome = el("div", { class: "outcome", role: "status" })) {
+    const { results } = mine;
     mine.position = position;
     photo.select(position);
     panel.replaceChildren(
@@ -182,14 +185,27 @@ function draw() {
         aside: aside(mine, results[position]),
         choose,
         setAside,
-        again: () => again(mine, results[position].face),
+        outcome,
+        enrolled: () => searchAgain(position, outcome),
       }),
     );
   }
 
+  /** Somebody is enrolled from this photo now: say of all its faces who they are. */
+  async function searchAgain(position, outcome) {
+    const { results } = await api.identify(mine.file, { k: CANDIDATES, degraded: mine.degraded });
+    if (results[0].box === null) return;
+    mine.results = fromTheLeft(results);
+    mine.aside = new Map();
+    mine.results.forEach((each, index) => photo.relabel(index, boxed(mine, each, index)));
+    if (mine.position === position) choose(position, outcome);
+    heading.replaceChildren(summary(mine));
+    strip?.update(mine, gist(mine));
+  }
+
   function setAside(result, candidate) {
     mine.aside.set(result.face, candidate ? [...aside(mine, result), candidate] : []);
-    const position = results.indexOf(result);
+    const position = mine.results.indexOf(result);
     photo.relabel(position, boxed(mine, result, position));
     choose(position);
     announce(decision(result, remaining(mine, result), aside(mine, result).length).title);

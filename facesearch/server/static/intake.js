@@ -1,10 +1,7 @@
 // Where photos come in: dropped, pasted, chosen or taken.
 
 import { available, takePhoto } from "./camera.js";
-import { button, el, fileButton, icon } from "./dom.js";
-
-// Some systems do not count these among the images, and hide them.
-const PHOTOS = "image/*,.heic,.heif,.avif,.tif,.tiff";
+import { button, el, fileButton, icon, PHOTOS } from "./dom.js";
 
 /** A place for photos; `onphotos` hears the files. While `signal` lives the whole window takes drops and pastes. */
 export function photoIntake(onphotos, signal) {

@@ -6,6 +6,7 @@ import { portrait } from "./faces.js";
 import { settled } from "./person-picker.js";
 import { getInfo } from "./server-info.js";
 
+export const needs = "read";
 export const title = "People";
 
 const PAGE = 48;
@@ -85,9 +86,11 @@ export async function mount(place, signal, { query }) {
 }
 
 function filters(where) {
-  return where.map((each) =>
-    el("span", { class: "chip" }, each.replace("=", ": "), el("a", { href: "#/people", "aria-label": "Show everybody" }, icon("cross"))),
-  );
+  return where.map((each) => {
+    const rest = new URLSearchParams(where.filter((other) => other !== each).map((other) => ["where", other]));
+    const without = el("a", { href: `#/people${rest.size ? `?${rest}` : ""}`, "aria-label": `Remove the filter ${each.replace("=", ": ")}` }, icon("cross"));
+    return el("span", { class: "chip" }, each.replace("=", ": "), without);
+  });
 }
 
 function card(person, signal) {

@@ -8,6 +8,8 @@ const QUIET = 150; // ms without typing before the server is asked
 
 let made = 0;
 
+const plain = (name) => name.normalize("NFKD").replace(/[\p{Mn}\p{Cf}]/gu, "").toLowerCase().replace(/[\s_.-]+/gu, " ").trim();
+
 /** Calls `task` when nothing was typed for a moment. */
 export function settled(task) {
   let timer = 0;
@@ -31,22 +33,26 @@ export function personField(label, { value = "", existing = false, without = nul
       const found = await api.subjects({ search: typed, limit: OFFERED });
       known = found.subjects.filter((each) => each.id !== without);
     } catch {
-      known = []; // the field still takes a name
+      known = null; // the field still takes a name
     }
-    list.replaceChildren(...known.map((each) => el("option", { value: each.subject })));
+    list.replaceChildren(...(known ?? []).map((each) => el("option", { value: each.subject })));
     describe();
   });
 
   function chosen() {
-    return known.find((each) => each.subject === input.value.trim()) ?? null;
+    return known?.find((each) => each.subject === input.value.trim()) ?? null;
   }
+
+  /** Somebody whose name differs in case, accents or underscores only. */
+  const alike = (typed) => known.find((each) => plain(each.subject) === plain(typed));
 
   function describe() {
     const typed = input.value.trim();
     const found = chosen();
-    if (!typed) note.textContent = "";
+    if (!typed || !known) note.textContent = ""; // a key may enroll and not be told who is there
     else if (found) note.textContent = `${found.subject} has ${found.photos} photo${found.photos === 1 ? "" : "s"} so far.`;
-    else note.textContent = existing ? "Nobody of that name is enrolled." : "A new person.";
+    else if (existing) note.textContent = "Nobody of that name is enrolled.";
+    else note.textContent = alike(typed) ? `A new person. Or do you mean ${alike(typed).subject}, who is enrolled?` : "A new person.";
   }
 
   input.addEventListener("input", look);

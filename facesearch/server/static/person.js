@@ -1,9 +1,9 @@
-// One person: photos, attributes, look-alikes; rename, merge, erase.
+// One person: photos, attributes, look-alikes; rename, merge, remove, erase.
 
 import * as api from "./api.js";
 import { attributesSection } from "./attributes.js";
 import { ask, attempt, confirm, show } from "./dialogs.js";
-import { announce, breakable, button, count, el, failure, fileButton, icon, loading } from "./dom.js";
+import { announce, breakable, button, count, el, failure, fileButton, icon, loading, PHOTOS } from "./dom.js";
 import { portrait } from "./faces.js";
 import { enrolment } from "./enrolment.js";
 import { personField } from "./person-picker.js";
@@ -12,10 +12,12 @@ import { may } from "./server-info.js";
 import { showReceipt } from "./receipt.js";
 import { date, fileName, photoName, score, signed } from "./words.js";
 
+export const needs = "read";
 export const title = "Person";
 export const kind = "person";
 
-export async function mount(place, signal, { id }) {
+/** `adding` is a run of photos that goes on to be shown. */
+export async function mount(place, signal, { id, adding = el("div", null) }) {
   place.replaceChildren(loading("Loading…", 4));
   const [person, { photos }, enroll, remove] = await Promise.all([
     api.subject(id),
@@ -25,8 +27,7 @@ export async function mount(place, signal, { id }) {
   ]);
   if (signal.aborted) return;
   document.title = `${person.subject} · facesearch`;
-  const again = async () => signal.aborted || mount(place, signal, { id });
-  const adding = el("div", null);
+  const again = async (kept) => signal.aborted || mount(place, signal, { id, adding: kept });
   place.replaceChildren(
     el("p", { class: "back" }, el("a", { href: "#/people" }, icon("back"), "People")),
     head(person, photos, { enroll, remove, again }),
@@ -54,6 +55,7 @@ function head(person, photos, { enroll, remove, again }) {
       { class: "actions" },
       enroll && button("Rename", () => renaming(person, again)),
       remove && button("Merge", () => merging(person)),
+      remove && button("Remove", () => removingPerson(person)),
       remove && button("Erase", () => erasing(person), { kind: "danger-quiet" }),
     ),
   );
@@ -115,6 +117,16 @@ function chooseTarget(person) {
   });
 }
 
+async function removingPerson(person) {
+  const lines = [el("p", null, `${person.subject} and ${count(person.photos, "photo")} leave the gallery. The history in the report can undo it for 30 days.`)];
+  if (!(await confirm(`Remove ${person.subject}?`, lines, { yes: "Remove" }))) return;
+  await attempt("Nothing was removed", async () => {
+    await api.removePerson(person.id);
+    announce("Removed");
+    location.hash = "#/people";
+  });
+}
+
 async function erasing(person) {
   const attributes = Object.keys(person.attributes).length;
   const sure = await confirm(
@@ -145,7 +157,7 @@ async function erasing(person) {
 function photosSection(person, photos, { enroll, remove, adding, again }) {
   const add = (files) => {
     const entries = files.map((file) => ({ file, who: { id: person.id }, person: person.subject, path: file.name }));
-    const run = enrolment(entries, { ondone: again, quiet: true });
+    const run = enrolment(entries, { ondone: (refused) => again(refused ? adding : undefined), quiet: true });
     adding.replaceChildren(run.element);
     run.start();
   };
@@ -156,7 +168,7 @@ function photosSection(person, photos, { enroll, remove, adding, again }) {
       "div",
       { class: "heading" },
       el("h2", { id: "photos-title" }, "Photos"),
-      enroll && fileButton("Add photos", add, { accept: "image/*", multiple: true }),
+      enroll && fileButton("Add photos", add, { accept: PHOTOS, multiple: true }),
     ),
     adding,
     el("ul", { class: "photo-grid" }, photos.map((photo) => photoCard(person, photo, remove, again))),

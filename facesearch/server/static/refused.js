@@ -1,8 +1,9 @@
 // A photo that was not enrolled, with its reason and the ways to mend it; or one that was, and needs a look.
 
 import * as api from "./api.js";
-import { announce, button, el, failure, fileButton, icon } from "./dom.js";
+import { announce, button, el, failure, fileButton, icon, PHOTOS } from "./dom.js";
 import { pictureOf } from "./picture.js";
+import { may } from "./server-info.js";
 import { fromTheLeft, stage } from "./stage.js";
 import { further, POOR, reason } from "./words.js";
 
@@ -29,10 +30,12 @@ export function refused(entry, record, { strict, onresolved }) {
     const retry = (options) => () => send(options);
     const found = [];
     if (code === "multiple_faces") {
-      found.push(button("Choose the face", choose, { kind: "primary" }), button("Take the largest", retry({ faces: "largest" })));
+      const choosing = button("Choose the face", choose, { kind: "primary", hidden: true });
+      may("read").then((allowed) => (choosing.hidden = !allowed)); // it takes detecting them first
+      found.push(choosing, button("Take the largest", retry({ faces: "largest" })));
     } else if (POOR.has(code)) found.push(button("Accept anyway", retry({ anyQuality: true }), { kind: "primary" }));
     else if (code === "identity_conflict") found.push(button("Enroll all the same", retry({ strict: false }), { kind: "primary" }));
-    else found.push(fileButton("Use another photo", ([file]) => replace(file), { accept: "image/*" }));
+    else found.push(fileButton("Use another photo", ([file]) => replace(file), { accept: PHOTOS }));
     found.push(button("Leave out", () => leaveOut(), { kind: "quiet" }));
     return found;
   }
@@ -77,7 +80,7 @@ export function refused(entry, record, { strict, onresolved }) {
     card.classList.add("settled");
     body.replaceChildren(
       el("p", { class: "who" }, el("b", null, entry.person), " ", el("small", null, entry.path)),
-      el("p", { class: "done" }, icon("check"), told.reason ? `Enrolled. But look: ${told.detail}` : "Enrolled."),
+      el("p", { class: "done" }, icon("check"), told.reason ? `Enrolled. But look: ${told.detail ?? reason(told.reason)}` : "Enrolled."),
     );
     announce(`${entry.path} is enrolled`);
     onresolved(card, true);

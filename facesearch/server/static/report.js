@@ -9,6 +9,7 @@ import { axis, track } from "./scale.js";
 import { getInfo } from "./server-info.js";
 import { fileName, photoName, score } from "./words.js";
 
+export const needs = "read";
 export const title = "Report";
 
 export async function mount(place, signal) {
@@ -29,7 +30,7 @@ export async function mount(place, signal) {
       ["detection size", server.det_size],
       ["index", server.index],
       ["runs on", server.provider],
-      ["database", server.sqlite],
+      ["database", server.database],
       ["gallery", server.gallery],
       ["version", server.version],
       ["pictures of faces", server.thumbnails ? "shown" : "not shown: facesearch serve --thumbnails"],

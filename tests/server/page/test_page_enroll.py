@@ -11,6 +11,7 @@ from PIL import Image
 
 from facesearch import FaceSearch
 from facesearch.store import templates
+from facesearch.store.keys import create_key
 from facesearch.store.photos import details_of_subject
 from tests.server.page.conftest import Open, Tab, serving
 
@@ -169,3 +170,63 @@ def test_what_is_left_out_goes_and_a_run_that_breaks_goes_on(tab: Tab, scenes_fo
     page.get_by_role("button", name="Leave out").first.click()
     assert page.locator(".refusal").count() == 0
     assert page.evaluate("document.activeElement.textContent") == "Done"
+
+
+def test_the_faces_of_a_group_are_named_one_by_one(new_tab: tuple[Tab, FaceSearch], scenes_folder: Path) -> None:
+    tab, _ = new_tab
+    page = tab.search(scenes_folder / "group.jpg")
+    labels = page.locator(".facebox .tag span")
+    assert set(labels.all_inner_texts()) == {"no match"}
+    page.get_by_label("Enroll this face as").fill("Ada")
+    page.get_by_role("button", name="Enroll", exact=True).click()
+    page.locator(".facebox .tag span", has_text="Ada").wait_for()
+    assert page.locator(".verdict h2").inner_text() == "Ada"
+    page.locator(".outcome", has_text="Ada is enrolled with this face.").wait_for()
+    assert page.locator(".summary").inner_text() == "5 faces: Ada; 4 without a match"
+    page.get_by_role("button", name="Next").click()
+    assert "The closest is Ada" in page.locator(".verdict").inner_text(), "the gallery is not empty any more"
+
+
+def test_what_cannot_be_used_is_refused_and_the_rest_goes_on(new_tab: tuple[Tab, FaceSearch], folder: Path) -> None:
+    tab, _ = new_tab
+    (folder / "Kofi Ember" / "empty.jpg").write_bytes(b"")
+    (folder / "\u00ad").mkdir()
+    shutil.copy(folder / "Mira Quill" / "1.jpg", folder / "\u00ad" / "nobody.jpg")
+    start(tab, folder)
+    assert figures(tab) == {"enrolled": 5, "there already": 0, "not enrolled": 5}
+    tab.page.locator(".refusal", has_text="empty.jpg").get_by_text("cannot be read as a photo").wait_for()
+    tab.page.locator(".refusal", has_text="nobody.jpg").get_by_text("needs a character that can be seen").wait_for()
+
+
+def test_added_photos_are_shown_while_another_is_refused(tab: Tab, people_folder: Path, scenes_folder: Path) -> None:
+    page = tab.go("/people/1")
+    before = page.locator(".photo-card").count()
+    added = [scenes_folder / "landscape.jpg", scenes_folder / "stranger.jpg"]
+    page.locator(".heading input[type=file]").set_input_files(added)
+    page.locator(".refusal", has_text="landscape.jpg").wait_for()
+    page.locator(".photo-card").nth(before).wait_for()
+    page.get_by_role("button", name="Leave out").click()
+    page.locator(".refusal").wait_for(state="detached")
+    page.locator(".photo-card").nth(before).wait_for()
+    assert page.locator(".photo-card").count() == before + 1
+
+
+def test_a_key_that_only_enrolls_finds_its_way(engine: FaceSearch, open_tab: Open, scenes_folder: Path) -> None:
+    key = engine.gallery.write(create_key, "door", ["enroll"])
+    with serving(engine) as url:
+        tab = open_tab(url)
+        page = tab.page
+        page.goto(f"{url}/#/")
+        page.get_by_label("Key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_text("The key in use may not search or list people.").wait_for()
+        page.get_by_role("link", name="Enroll people").click()
+        page.locator(".intake input:not([webkitdirectory])").set_input_files(
+            [scenes_folder / "stranger.jpg", scenes_folder / "group.jpg"]
+        )
+        page.get_by_label("Who is in the 2 photos").fill("Visitor")
+        page.locator(".plan button[type=submit]").click()
+        page.get_by_role("heading", name="Done").wait_for()
+        assert figures(tab) == {"enrolled": 1, "there already": 0, "not enrolled": 1}
+        assert page.get_by_role("button", name="Choose the face").count() == 0
+        assert page.get_by_role("link", name="See the people").count() == 0

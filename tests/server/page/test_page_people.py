@@ -107,7 +107,7 @@ def test_attributes_are_set_searched_by_and_removed(tab: Tab) -> None:
     page.get_by_role("link", name="<b>design</b>").click()
     page.get_by_text("1 person found").wait_for()
     assert page.locator(".person-card b").all_inner_texts() == ["Mira Quill"]
-    page.get_by_role("link", name="Show everybody").click()
+    page.get_by_role("link", name="Remove the filter team: <b>design</b>").click()
     page.get_by_text("12 people").wait_for()
     open_person(tab, "Mira Quill")
     page.get_by_role("button", name="Edit").click()
