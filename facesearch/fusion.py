@@ -54,3 +54,11 @@ def most(unseen: float, fusion: Fusion) -> float:
     The mean's score is the mean of the templates' scores, divided by its length or by `SHORTEST`.
     """
     return fuse(unseen, max(unseen, unseen / SHORTEST) + ROUNDING, fusion)
+
+
+def least(score: float, fusion: Fusion) -> float:
+    """Return the least that the best template of a person scores who scores at least `score`: `most` the other way."""
+    if fusion is Fusion.MAX:
+        return score
+    without = score - ROUNDING / 2
+    return without if without < 0 else 2 * without / (1 + 1 / SHORTEST)

@@ -51,10 +51,9 @@ class VectorIndex(Protocol):
         """Return the k best per query: scores (q, m) float32 best first, and ids (q, m) int64, with m <= k.
 
         Where fewer than k are indexed or allowed, m may be as few, or rows end in id -1 and score -inf. `allowed`
-        limits the search to these ids; unknown ones are passed over. Every score is the
-        inner product of float32 vectors, summed in float32. Equal vectors have equal scores as long as there are at
-        most 16 queries. Which of several that tie with the k-th best are returned is left open. An index that may lose
-        low scores documents which and how many.
+        limits the search to these ids; unknown ones are passed over. Every score is the inner product of float32
+        vectors, summed in float32. Which of several that tie with the k-th best are returned is left open. An index
+        that may lose low scores documents which and how many.
         """
         ...
 
@@ -66,6 +65,14 @@ class LocalIndex(VectorIndex, Protocol):
     """
 
     kind: IndexKind
+    together: int
+    """Queries of a search for which equal vectors have equal scores, at most."""
+
+    def search(
+        self, queries: Vectors, k: int, allowed: Ids | None = None, floor: float = -1
+    ) -> tuple[NDArray[np.float32], Ids]:
+        """See `VectorIndex.search`. Scores below `floor` may be missing: who needs none gets an answer sooner."""
+        ...
 
     def contents(self) -> tuple[Ids, Vectors]:
         """Return everything in the index: ids (n,) and vectors (n, d), in the same order."""

@@ -38,7 +38,7 @@ from facesearch.index.vector_file import MappedVectors, change_vectors, damaged,
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -91,7 +91,8 @@ class Cache:
     vector_checksums: NDArray[np.uint32]
     sketches: NDArray[np.float32]
     """Empty where a flat index wrote the files, as `codes` are."""
-    codes: NDArray[np.uint8]
+    codes: Sequence[NDArray[np.uint8]]
+    """The bytes of the codes, in any number of pieces."""
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
@@ -108,7 +109,7 @@ class Cache:
         if len(codes):
             from facesearch.index.quantizer import blank_codes  # FAISS
 
-            codes, sketches = blank_codes(codes, len(self.ids), self.dimension, rows), _with(sketches, rows, 0)
+            codes, sketches = blank_codes(codes[0], len(self.ids), self.dimension, rows), _with(sketches, rows, 0)
         return replace(
             self,
             revision=revision,
@@ -137,7 +138,7 @@ class Cache:
             np.ascontiguousarray(self.checksums, "<u4").data.cast("B"),
             np.ascontiguousarray(self.vector_checksums, "<u4").data.cast("B"),
             np.ascontiguousarray(self.sketches, "<f4").data.cast("B"),
-            np.ascontiguousarray(self.codes).data,
+            *(each.data for each in self.codes),
         )
 
 
@@ -301,7 +302,7 @@ def _parsed(header: dict[str, Any], payload: memoryview) -> Cache:
         checksums=np.frombuffer(payload, "<u4", count, 8 * count).astype(np.uint32),
         vector_checksums=np.frombuffer(payload, "<u4", count, 12 * count).astype(np.uint32),
         sketches=np.frombuffer(payload, "<f4", count * coded, 16 * count * coded).astype(np.float32),
-        codes=np.frombuffer(payload, np.uint8, offset=(16 + 4 * coded) * count),
+        codes=[np.frombuffer(payload, np.uint8, offset=(16 + 4 * coded) * count)] if coded else [],
     )
 
 

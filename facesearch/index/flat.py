@@ -33,6 +33,8 @@ class FlatIndex:
     """A `LocalIndex` that compares a query with every vector: exact, no training."""
 
     kind = IndexKind.FLAT
+    together = 16
+    """From 20 on FAISS multiplies matrices, and equal vectors then score unequal."""
     unsaved_bytes = 0
     """Nothing is mapped: every save writes all vectors."""
 
@@ -57,8 +59,14 @@ class FlatIndex:
         """See `VectorIndex.remove`."""
         return int(self._index.remove_ids(np.ascontiguousarray(ids, np.int64))) if len(ids) else 0
 
-    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-        """See `VectorIndex.search`."""
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: Ids | None = None,
+        floor: float = -1,  # noqa: ARG002  # of the interface
+    ) -> tuple[NDArray[np.float32], Ids]:
+        """See `VectorIndex.search`; exact whatever `floor` is."""
         count = min(k, len(self) if allowed is None else min(len(allowed), len(self)))
         if not len(queries) or not count:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
@@ -101,6 +109,6 @@ class FlatIndex:
             checksums,
             row_checksums(vectors),
             sketches=np.empty(0, np.float32),
-            codes=np.empty(0, np.uint8),
+            codes=[],
         )
         return file.create(cache, [vectors], current)

@@ -15,9 +15,8 @@ from typing import Any, Final
 
 PAGE: Final = 1 << 21
 """Bytes of a huge page of x86-64, and of ARM with pages of 4 KB."""
-WORTH: Final = 1 << 25
-"""Bytes from which on they are requested. The C library maps larger arrays separately (M_MMAP_THRESHOLD of mallopt(3));
-smaller ones may lie between other things, and their huge pages would stay after them."""
+WORTH: Final = 1 << 22
+"""Bytes from which on they are requested: an array of so many holds a whole page, wherever it begins."""
 COLLAPSE: Final = 25
 """MADV_COLLAPSE of linux/mman.h (6.1): move what is in memory already to huge pages at once."""
 

@@ -1,12 +1,15 @@
 """The index for many vectors: a scan over small codes finds the candidates, and exact scores decide.
 
-Each query decides how many are scored exactly: all whose estimate leaves a chance to reach the k-th best score, or
-`FLOOR` where that is higher. A score of exactly that much is lost with the chance of a normal deviate beyond
-`CERTAINTY` deviations; the chance falls quickly above it. Scores below `FLOOR` may be missing.
+Each query decides how many are scored exactly: all whose estimate leaves a chance to reach the k-th best score, or the
+floor where that is higher. A score of exactly that much is lost with the chance of a normal deviate beyond
+`CERTAINTY` deviations; the chance falls quickly above it. Scores below the floor may be missing.
+
+A search for scores that match goes by its threshold. For it the coarse codes are enough, mostly.
 """
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +17,7 @@ import numpy as np
 
 from facesearch.files import INDEX_CACHE_NAME
 from facesearch.index.cache_file import Cache, FilesReplacedError, new_generation
-from facesearch.index.quantizer import SLOPE, CodeScan
+from facesearch.index.quantizer import Codes
 from facesearch.index.rows import Rows, sketch
 from facesearch.index.vector_file import damaged, row_checksums
 from facesearch.types import IndexKind
@@ -26,16 +29,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facesearch.index.cache_file import CacheFile, Stamp
+    from facesearch.index.quantizer import CodeScan
     from facesearch.index.vector_file import MappedVectors
     from facesearch.types import Ids, Vector, Vectors
 
 FLOOR: Final = 0.3
-"""Cosine from which on `CERTAINTY` holds: at or below the threshold of any model."""
+"""Cosine from which on `CERTAINTY` holds, unless a search asks for a higher one: at or below any model's threshold."""
 CERTAINTY: Final = 3.0
 """Standard deviations. 1 in 740 scores of exactly the floor is lost, 1 in 400,000 at 0.05 above it (512 dimensions)."""
-HEAD: Final = 512
-"""Rows of highest estimate that are always scored exactly: 0.2 ms."""
-FETCH: Final = 1024
+HEAD: Final = 256
+"""Rows of highest estimate that are always scored exactly: 0.1 ms."""
+HEAD_ABOVE: Final = 64
+"""The same where a search asks for a floor: nothing below it has to be found."""
+COARSE_FROM: Final = 0.38
+"""Floor from which on the coarse codes are scanned first. Below it they leave more than 1 row in 100 to be scored."""
+WORTH: Final = 256
+"""A coarse scan pays as long as it leaves at most 1 row in so many to be scored."""
+DOUBT: Final = 16
+"""Coarse scans in vain, minus those that served, from which on none is tried for so many queries."""
+FETCH: Final = 256
 """Rows that the first scan of a query returns."""
 MOST_AT_FIRST: Final = 1 << 14
 """The most that it returns, where earlier queries needed them."""
@@ -53,13 +65,16 @@ class TwoStageIndex:
     """A `LocalIndex` over codes and vectors by row. The row of a removed vector stays empty."""
 
     kind = IndexKind.TWO_STAGE
+    together = 512
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self.scan = CodeScan(dimension)
+        self.codes = Codes(dimension)
         self.stored = Rows(dimension)
-        self._margin = CERTAINTY * self.scan.deviation
-        self._fetch = FETCH
+        self._fetch = {self.codes.fine: FETCH, self.codes.coarse: FETCH}
+        """By scan, how many rows queries needed lately."""
+        self._doubt = 0
+        """How many more coarse scans were in vain lately than served, as far as they count."""
         self._generation: bytes | None = None
         """The files that hold the mapped vectors."""
         self.row_ids: Ids = np.empty(0, np.int64)
@@ -77,7 +92,7 @@ class TwoStageIndex:
         if not len(ids):
             return
         rows = np.arange(len(self.row_ids), len(self.row_ids) + len(ids))
-        self.scan.append(vectors)
+        self.codes.append(vectors)
         self.stored.append(vectors)
         self.row_ids = np.concatenate([self.row_ids, np.asarray(ids, np.int64)])
         order = np.argsort(ids)
@@ -89,7 +104,7 @@ class TwoStageIndex:
         """See `VectorIndex.remove`."""
         places = self._places(ids)
         rows = self.rows[places]
-        self.scan.blank(rows)
+        self.codes.blank(rows)
         self.stored.blank(rows)
         self.row_ids[rows] = -1
         self.ids, self.rows = np.delete(self.ids, places), np.delete(self.rows, places)
@@ -104,7 +119,9 @@ class TwoStageIndex:
         known: NDArray[np.int64] = places[self.ids[places] == ids]
         return known
 
-    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+    def search(
+        self, queries: Vectors, k: int, allowed: Ids | None = None, floor: float = -1
+    ) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`; scores below `FLOOR` may be missing where more than `HEAD` are indexed."""
         rows = None if allowed is None else self.rows[self._places(allowed)]
         count = min(k, len(self) if rows is None else len(rows))
@@ -113,44 +130,61 @@ class TwoStageIndex:
             return scores, ids
         queries = np.ascontiguousarray(queries, np.float32)
         if rows is not None and len(rows) <= max(FEW, len(self.row_ids) // PART):
-            found = [self._ranked(self.stored.scores(query, rows), rows, count) for query in queries]
+            found = dict(enumerate(self._ranked(self.stored.scores(query, rows), rows, count) for query in queries))
         else:
-            found = self._scanned(queries, count, rows)
-        for position, (best, best_rows) in enumerate(found):
+            found = self._scanned(queries, count, rows, max(FLOOR, floor))
+        for position, (best, best_rows) in found.items():
             self.stored.prove(best_rows)
             scores[position], ids[position] = best, self.row_ids[best_rows]
         return scores, ids
 
     def _scanned(
-        self, queries: Vectors, count: int, allowed: NDArray[np.int64] | None
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Return the `count` best of every query: scores and rows."""
-        marks = self.row_ids  # -1: not to be returned
-        fetch = max(self._fetch, count)
+        self, queries: Vectors, count: int, allowed: NDArray[np.int64] | None, floor: float
+    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Return the `count` best of every query by its position: scores and rows."""
+        marks, rarity = self.row_ids, 1  # -1: not to be returned
         if allowed is not None:
             marks = np.full(len(self.row_ids), -1, np.int8)
             marks[allowed] = 0
-            fetch *= len(marks) // len(allowed)
-        turned = self.scan.turned(queries)
+            rarity = len(marks) // len(allowed)
+        turned = self.codes.turned(queries)
         found: dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-        while unsettled := [position for position in range(len(queries)) if position not in found]:
+        unsettled = list(range(len(queries)))
+        for scan, growth in self._scans(floor):
+            fetch = rarity * max(self._fetch[scan], count) * growth
             if fetch >= len(marks):
                 rows = np.flatnonzero(marks >= 0)
                 for position in unsettled:
                     found[position] = self._ranked(self.stored.scores(queries[position], rows), rows, count)
                 break
-            estimates, scanned = self.scan.best(turned[unsettled], fetch)
-            for position, row_estimates, rows in zip(unsettled, estimates, scanned, strict=True):
-                among = marks[rows] >= 0
-                unseen = float(row_estimates[-1]) if rows[-1] >= 0 else np.inf
-                best = self._settled(queries[position], row_estimates[among], rows[among], count, unseen)
+            for position, estimates, rows, unseen in zip(unsettled, *scan.best(turned[unsettled], fetch), strict=True):
+                among = (rows >= 0) & (marks[rows] >= 0)
+                best = self._settled(scan, queries[position], estimates[among], rows[among], unseen, count, floor)
                 if best is not None:
                     found[position] = best
-            fetch *= 4
-        return [found[position] for position in range(len(queries))]
+            unsettled = [position for position in unsettled if position not in found]
+            if not unsettled:
+                break
+        return found
+
+    def _scans(self, floor: float) -> Iterator[tuple[CodeScan, int]]:
+        """Yield what to scan in turn, and how many times as many rows as usual it returns."""
+        if floor >= COARSE_FROM and self._doubt < DOUBT:
+            yield self.codes.coarse, 1
+        elif self._doubt:
+            self._doubt -= 1
+        for power in itertools.count():
+            yield self.codes.fine, 4**power
 
     def _settled(
-        self, query: Vector, estimates: NDArray[np.float32], rows: NDArray[np.int64], count: int, unseen: float
+        self,
+        scan: CodeScan,
+        query: Vector,
+        estimates: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        unseen: float,
+        count: int,
+        floor: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """Return the `count` best of these rows; None where a row that the scan left out may be better.
 
@@ -158,18 +192,28 @@ class TwoStageIndex:
         """
         if len(rows) < count:
             return None
-        head = max(HEAD, count)
-        scores = self.stored.scores(query, rows[:head])
+        head = min(max(HEAD if floor <= FLOOR else HEAD_ABOVE, count), len(rows))
+        order = np.argpartition(-estimates, head - 1)
+        best, others = rows[order[:head]], order[head:]
+        scores = self.stored.scores(query, best)
         worst = float(np.partition(scores, -count)[-count])
-        bound = SLOPE * max(FLOOR, worst) - self._margin
+        bound = scan.slope * max(floor, worst) - CERTAINTY * scan.deviation
+        others = others[estimates[others] >= bound]
+        self._learn(scan, head + len(others), in_vain=unseen > bound)
         if unseen > bound:
             return None
-        needed = int(np.searchsorted(-estimates, -bound))  # estimates fall
-        # Starting with what queries needed lately saves the second scan.
-        self._fetch = min(max(FETCH, int(1.25 * needed), int(0.98 * self._fetch)), MOST_AT_FIRST)
-        if needed > head:
-            scores = np.concatenate([scores, self.stored.scores(query, rows[head:needed])])
-        return self._ranked(scores, rows[: len(scores)], count)
+        if len(others):
+            best = np.concatenate([best, rows[others]])
+            scores = np.concatenate([scores, self.stored.scores(query, rows[others])])
+        return self._ranked(scores, best, count)
+
+    def _learn(self, scan: CodeScan, needed: int, *, in_vain: bool) -> None:
+        """Start the next scan with what queries needed lately: it saves a second one."""
+        fetch, most = self._fetch[scan], MOST_AT_FIRST
+        if scan is self.codes.coarse:
+            most = max(FETCH, len(self.row_ids) // WORTH)
+            self._doubt = max(0, self._doubt - 1 + 3 * (in_vain and fetch >= most))
+        self._fetch[scan] = min(2 * fetch if in_vain else max(FETCH, int(1.25 * needed), int(0.98 * fetch)), most)
 
     def _ranked(
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], count: int
@@ -192,7 +236,7 @@ class TwoStageIndex:
     def load(self, cache: Cache, rows: MappedVectors) -> None:
         """See `LocalIndex.load`. The vectors stay in the file; a search proves those that it returns."""
         try:
-            self.scan.unpack(cache.codes, len(cache.ids))
+            self.codes.unpack(cache.codes[0], len(cache.ids))
         except ValueError as error:
             raise damaged(Path(INDEX_CACHE_NAME), str(error)) from error
         self.stored = Rows(self.dimension, rows)
@@ -229,7 +273,8 @@ class TwoStageIndex:
             rows = self.rows[part : part + BLOCK]
             self.stored.prove(rows)
             dense.add(self.ids[part : part + BLOCK], self.stored.take(rows))
-        self.scan, self.stored, self.row_ids, self.rows = dense.scan, dense.stored, dense.row_ids, dense.rows
+        self.codes, self.stored, self.row_ids, self.rows = dense.codes, dense.stored, dense.row_ids, dense.rows
+        self._fetch = dense._fetch
         self._generation = None
 
     def _all_rows(self) -> Iterator[Vectors]:
@@ -254,5 +299,5 @@ class TwoStageIndex:
             checksums,
             np.where(gone, np.uint32(0), np.concatenate([mapped.checksums, row_checksums(recent)])),
             np.where(gone, np.float32(0), np.concatenate([mapped.sketches, sketch(recent)])),
-            self.scan.packed(),
+            self.codes.packed(),
         )

@@ -148,9 +148,8 @@ class Enrolment:
     def _judge(self, photos: Sequence[Extraction[Todo]]) -> Batch:
         """What becomes of them, with one search for all."""
         vectors = np.array([template.vector for photo in photos for template in photo.templates], np.float32)
-        found = iter(
-            self._gallery.search_or_local(vectors, 2, model_id=self._extractor.info.model_id)[0] if len(vectors) else ()
-        )
+        made_by, floor = self._extractor.info.model_id, self._options.threshold
+        found = iter(self._gallery.search_or_local(vectors, 2, None, made_by, floor)[0] if len(vectors) else ())
         batch = Batch()
         self._pending = []
         for photo in photos:

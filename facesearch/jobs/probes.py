@@ -57,6 +57,11 @@ class SearchOptions:
     degraded: bool = False
     """Where the gallery's engine is down, search what the database has of the newest templates."""
 
+    @property
+    def floor(self) -> float:
+        """The score below which a candidate changes no decision."""
+        return self.threshold.value - self.margin
+
 
 def expect(images: Sequence[Image]) -> None:
     """Let a decoder start in the background, while the gallery and the models are opened, if a photo needs one.
@@ -166,8 +171,8 @@ def search_photo(gallery: Gallery, photo: Extraction[str], options: SearchOption
     vectors = vectors_of(photo)
     model_id = templates[0].model_id  # another may have become the gallery's while the photo was looked at
     if not options.degraded:
-        return decide_photo(photo, gallery.search(vectors, options.k, options.where, model_id), options)
-    found, complete = gallery.search_or_local(vectors, options.k, options.where, model_id)
+        return decide_photo(photo, gallery.search(vectors, options.k, options.where, model_id, options.floor), options)
+    found, complete = gallery.search_or_local(vectors, options.k, options.where, model_id, options.floor)
     return [replace(result, complete=complete) for result in decide_photo(photo, found, options)]
 
 

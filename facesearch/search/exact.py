@@ -8,7 +8,7 @@ exists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import numpy as np
 import sqlalchemy as sa
@@ -21,13 +21,14 @@ from facesearch.store.schema import TemplateRow
 from facesearch.store.templates import templates_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from facesearch.index.base import ExternalIndex
+    from facesearch.search.matching import Asked
     from facesearch.search.vector_databases import VectorDatabases
-    from facesearch.types import Candidate, Fusion, Ids, Vectors
+    from facesearch.types import Candidate, Ids, Vectors
 
 SLACK: Final = 8
 """Results fetched beyond those asked for: room for ids that the database does not know any more."""
@@ -35,14 +36,7 @@ LOCAL: Final = 50_000
 """Newest templates that are searched while the vector database is down; reading them takes about half a second."""
 
 
-def search(
-    databases: VectorDatabases,
-    vectors: Vectors,
-    k: int,
-    where: Mapping[str, str] | None,
-    model_id: str | None,
-    fusion: Fusion,
-) -> list[tuple[Candidate, ...]] | None:
+def search(databases: VectorDatabases, vectors: Vectors, asked: Asked) -> list[tuple[Candidate, ...]] | None:
     """Search as `Gallery.search`; None where another index has taken the vector database's place meanwhile."""
     databases.catch_up(at_least=MANY_PENDING)
     searched = None
@@ -54,12 +48,12 @@ def search(
             if searched is None:
                 return None
             row, info = active
-            models.require_made_by(info.model_id, model_id)
+            models.require_made_by(info.model_id, asked.model_id)
             index = databases.open(searched, connection, row, info.dimension)
             truth = DatabaseVectors(connection, row, info.dimension)
-            allowed = templates_where(connection, where) if where else None
+            allowed = templates_where(connection, asked.where) if asked.where else None
             proposed = ProposedTemplates(index, truth, pending_ids(connection, searched, row))
-            return search_subjects(proposed, vectors, k, allowed, {}, connection, fusion)
+            return search_subjects(proposed, vectors, asked, allowed, {}, connection)
     except VectorDatabaseError:
         now, _ = databases.state()
         if searched is None or (now is not None and now.row == searched.row):
@@ -68,12 +62,7 @@ def search(
 
 
 def search_newest(
-    databases: VectorDatabases,
-    vectors: Vectors,
-    k: int,
-    where: Mapping[str, str] | None,
-    model_id: str | None,
-    fusion: Fusion,
+    databases: VectorDatabases, vectors: Vectors, asked: Asked
 ) -> tuple[list[tuple[Candidate, ...]], bool]:
     """Search the newest templates without a vector database; return whether these are all, too."""
     with databases.database.read() as connection:
@@ -81,10 +70,10 @@ def search_newest(
         if active is None:
             return [() for _ in vectors], True
         row, info = active
-        models.require_made_by(info.model_id, model_id)
+        models.require_made_by(info.model_id, asked.model_id)
         newest = NewestTemplates(DatabaseVectors(connection, row, info.dimension))
-        allowed = templates_where(connection, where) if where else None
-        return search_subjects(newest, vectors, k, allowed, {}, connection, fusion), newest.complete
+        allowed = templates_where(connection, asked.where) if asked.where else None
+        return search_subjects(newest, vectors, asked, allowed, {}, connection), newest.complete
 
 
 class Truth(Protocol):
@@ -107,12 +96,20 @@ class ProposedTemplates:
     truth: DatabaseVectors
     pending: Ids
 
+    together: ClassVar = 16
+
     @property
     def dimension(self) -> int:
         """Of the vectors."""
         return self.truth.dimension
 
-    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: Ids | None = None,
+        floor: float = -1,  # noqa: ARG002  # of the interface
+    ) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`."""
         newest = self.truth.connection.scalar(sa.select(sa.func.max(TemplateRow.id))) or 1
         return search_exactly(self.index, self.truth, queries, min(k, newest), allowed, self.pending)
@@ -120,6 +117,8 @@ class ProposedTemplates:
 
 class NewestTemplates:
     """The newest templates, read from the database: what can be searched without the vector database."""
+
+    together = 16
 
     def __init__(self, truth: DatabaseVectors) -> None:
         self._truth = truth
@@ -130,7 +129,13 @@ class NewestTemplates:
         """Whether these are all templates."""
         self._ids = np.sort(np.array(ids[:LOCAL], np.int64))
 
-    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: Ids | None = None,
+        floor: float = -1,  # noqa: ARG002  # of the interface
+    ) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorIndex.search`."""
         return search_everything(self._truth.blocks(self._ids), queries, min(k, len(self._ids)), allowed)
 

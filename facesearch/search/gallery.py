@@ -9,6 +9,7 @@ from facesearch.errors import FaceSearchError, GalleryError, VectorDatabaseError
 from facesearch.files import remove_dead_work, remove_index_cache, unfinished_gallery
 from facesearch.index.cache_file import remove_leftovers
 from facesearch.search import exact
+from facesearch.search.matching import Asked
 from facesearch.search.mirror import IndexMirror
 from facesearch.search.moving import move
 from facesearch.search.vector_databases import AFTER, VectorDatabases
@@ -53,7 +54,7 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
         super().__init__(database, folder)
         self.vector_databases = VectorDatabases(database, folder, servers or {})
         self.fusion = fusion
-        self.mirror = IndexMirror(database, folder, index, fusion)
+        self.mirror = IndexMirror(database, folder, index)
         self._adopted: dict[str, ModelInfo] = {}
         """By its id, each model whose templates may be committed."""
 
@@ -210,33 +211,46 @@ class Gallery(Store, AbstractContextManager["Gallery"]):
     # -- search
 
     def search(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
+        self,
+        vectors: Vectors,
+        k: int,
+        where: Mapping[str, str] | None = None,
+        model_id: str | None = None,
+        floor: float = -1,
     ) -> list[tuple[Candidate, ...]]:
         """The k best subjects for each vector (n, d), best first, one candidate per subject.
 
         At least two subjects come back where there are two, so that a runner-up is known. `where` limits the search
         to subjects with these attributes. `model_id` says what made the vectors, where they are not the gallery's own.
+        Candidates that score below `floor` may be missing, which makes searches of large galleries faster.
+
         Raises `GalleryError` for vectors that are not finite or not unit length, `ModelMismatchError` where another
         model's templates are searched by now, `VectorDatabaseError` where the vector database does not answer.
         """
-        found = self.mirror.search(vectors, k, where, model_id)
-        if found is None:
-            found = exact.search(self.vector_databases, vectors, k, where, model_id, self.fusion)
-        if found is None:  # the vector database was exchanged meanwhile
-            return self.search(vectors, k, where, model_id)
-        return found
+        asked = Asked(k, where, model_id, self.fusion, floor)
+        while True:
+            found = self.mirror.search(vectors, asked)
+            if found is None:
+                found = exact.search(self.vector_databases, vectors, asked)
+            if found is not None:  # else the vector database was exchanged meanwhile
+                return found
 
     def search_or_local(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None = None, model_id: str | None = None
+        self,
+        vectors: Vectors,
+        k: int,
+        where: Mapping[str, str] | None = None,
+        model_id: str | None = None,
+        floor: float = -1,
     ) -> tuple[list[tuple[Candidate, ...]], bool]:
         """As `search`; where the vector database does not answer, among the newest templates of the store.
 
         Returns whether everybody was searched, too.
         """
         try:
-            return self.search(vectors, k, where, model_id), True
+            return self.search(vectors, k, where, model_id, floor), True
         except VectorDatabaseError:
-            return exact.search_newest(self.vector_databases, vectors, k, where, model_id, self.fusion)
+            return exact.search_newest(self.vector_databases, vectors, Asked(k, where, model_id, self.fusion))
 
     def move_index(self, kind: VectorDatabaseKind | None, progress: Callable[[int, int], None] | None = None) -> int:
         """Have a vector database searched, or the mirror where `kind` is None; returns the templates.

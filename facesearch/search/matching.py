@@ -6,15 +6,16 @@ found can belong among the candidates.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from facesearch.arguments import require_unit_vectors
 from facesearch.errors import CorruptGalleryError
-from facesearch.fusion import fuse, mean_vector, most
+from facesearch.fusion import fuse, least, mean_vector, most
 from facesearch.store.templates import Described, describe_templates, vectors_of_subjects
-from facesearch.types import Candidate, Decision
+from facesearch.types import Candidate, Decision, Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-    from facesearch.types import Fusion, Ids, Vector, Vectors
+    from facesearch.types import Ids, Vector, Vectors
 
     class Searchable(Protocol):
         """The part of a `VectorIndex` that a search needs."""
@@ -31,15 +32,19 @@ if TYPE_CHECKING:
         @property
         def dimension(self) -> int: ...
 
-        def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-            """See `VectorIndex.search`."""
+        @property
+        def together(self) -> int:
+            """See `LocalIndex.together`."""
+
+        def search(
+            self, queries: Vectors, k: int, allowed: Ids | None = None, floor: float = -1
+        ) -> tuple[NDArray[np.float32], Ids]:
+            """See `LocalIndex.search`."""
 
 
 DEFAULT_MARGIN = 0.05
 """Cosine. A runner-up closer than this makes a match ambiguous. It is about half a standard deviation of the scores of
 different people, which is 0.09 for a MobileFace recogniser on LFW: a difference that chance explains."""
-TOGETHER = 16
-"""Queries per call of the index. From 20 on FAISS multiplies matrices, and equal vectors then score unequal."""
 MOST_KNOWN: Final = 1 << 15
 """Templates whose descriptions are remembered: about 10 MB, and the mean vector of each person with several."""
 FIRST: Final = 64
@@ -49,50 +54,54 @@ Known: TypeAlias = dict[int, Described]
 """Whose templates are, by template id; proven when they were read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a search is to return."""
+
+    k: int
+    """Subjects for each vector."""
+    where: Mapping[str, str] | None = None
+    """Attributes of the subjects."""
+    model_id: str | None = None
+    """What made the vectors, where it is not the gallery's own model."""
+    fusion: Fusion = Fusion.MEAN
+    floor: float = -1
+    """Candidates that score lower may be missing. A search that knows its threshold is faster with it."""
+
+
 class UnknownTemplateError(Exception):
     """A template is not remembered: the database has to be asked."""
 
 
 def search_subjects(
-    index: Searchable,
-    vectors: Vectors,
-    k: int,
-    allowed: Ids | None,
-    known: Known,
-    connection: Connection | None,
-    fusion: Fusion,
+    index: Searchable, vectors: Vectors, asked: Asked, allowed: Ids | None, known: Known, connection: Connection | None
 ) -> list[tuple[Candidate, ...]]:
-    """Return the k best subjects for each vector (n, d); at least two where there are two, to know the runner-up.
+    """Return the best subjects for each vector (n, d); at least two where there are two, to know the runner-up.
 
-    Exact, ties included. Whose the templates are is read, and remembered in `known`; without a connection it is taken
-    from there. Raises `GalleryError` for vectors that are not finite or not of unit length, `UnknownTemplateError`.
+    Exact from the floor on, ties included. `allowed` are the templates that `asked.where` admits. Whose the templates
+    are is read, and remembered in `known`; without a connection it is taken from there. Raises
+    `GalleryError` for vectors that are not finite or not of unit length, `UnknownTemplateError`.
     """
     require_unit_vectors(vectors, index.dimension)
-    k = max(k, 2)
     found: list[tuple[Candidate, ...]] = []
-    for start in range(0, len(vectors), TOGETHER):
-        found += _best_subjects(index, vectors[start : start + TOGETHER], k, allowed, known, connection, fusion)
-    return [candidates[:k] for candidates in found]
+    for start in range(0, len(vectors), index.together):
+        found += _best_subjects(index, vectors[start : start + index.together], asked, allowed, known, connection)
+    return [candidates[: max(asked.k, 2)] for candidates in found]
 
 
 def _best_subjects(
-    index: Searchable,
-    queries: Vectors,
-    k: int,
-    allowed: Ids | None,
-    known: Known,
-    connection: Connection | None,
-    fusion: Fusion,
+    index: Searchable, queries: Vectors, asked: Asked, allowed: Ids | None, known: Known, connection: Connection | None
 ) -> list[tuple[Candidate, ...]]:
+    k, floor = max(asked.k, 2), least(asked.floor, asked.fusion)
     found: dict[int, tuple[Candidate, ...]] = {}
     fetch = max(4 * k, FIRST)
     while unsettled := [position for position in range(len(queries)) if position not in found]:
-        scores, ids = index.search(queries[unsettled], fetch, allowed)
+        scores, ids = index.search(queries[unsettled], fetch, allowed, floor)
         described = _described(ids[ids != -1].tolist(), known, connection)
         for position, row_ids, row_scores in zip(unsettled, ids.tolist(), scores.tolist(), strict=True):
             hits = [hit for hit in zip(row_ids, row_scores, strict=True) if hit[0] != -1]
-            candidates = rank_subjects(queries[position], hits, described, fusion)
-            if len(hits) < fetch or _is_settled(candidates, hits[-1][1], k, fusion):
+            candidates = rank_subjects(queries[position], hits, described, asked.fusion)
+            if len(hits) < fetch or _is_settled(candidates, hits[-1][1], k, floor, asked.fusion):
                 found[position] = candidates
         fetch *= 4
     return [found[position] for position in range(len(queries))]
@@ -123,9 +132,12 @@ def _with_means(connection: Connection, described: Known) -> Known:
     return {key: each._replace(mean=means.get(each.subject_id)) for key, each in described.items()}
 
 
-def _is_settled(candidates: Sequence[Candidate], unseen: float, k: int, fusion: Fusion) -> bool:
-    """Tell whether nobody whose templates score at most `unseen` can come before the k-th; on a tie one could."""
-    return len(candidates) >= k and candidates[k - 1].score > most(unseen, fusion)
+def _is_settled(candidates: Sequence[Candidate], unseen: float, k: int, floor: float, fusion: Fusion) -> bool:
+    """Tell whether nobody whose templates score at most `unseen` can come before the k-th; on a tie one could.
+
+    Below the floor it does not matter who comes first.
+    """
+    return len(candidates) >= k and (unseen < floor or candidates[k - 1].score > most(unseen, fusion))
 
 
 def rank_subjects(

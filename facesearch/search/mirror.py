@@ -28,10 +28,10 @@ from facesearch.search.matching import UnknownTemplateError, search_subjects
 from facesearch.search.vector_databases import active_vector_database
 from facesearch.store import models, templates
 from facesearch.store.database import Revision, read_revision, touched_since
-from facesearch.types import Fusion, IndexKind
+from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from facesearch.index.base import LocalIndex
-    from facesearch.search.matching import Known
+    from facesearch.search.matching import Asked, Known
     from facesearch.store.changes import Effect
     from facesearch.store.database import Database
     from facesearch.types import Candidate, Ids, ModelInfo, Vectors
@@ -56,13 +56,12 @@ them takes 0.3 s at a million templates."""
 class IndexMirror:
     """Searched by several threads, brought up to date before each search, saved in the folder's cache."""
 
-    def __init__(self, database: Database, folder: Path, wanted: IndexKind, fusion: Fusion) -> None:
+    def __init__(self, database: Database, folder: Path, wanted: IndexKind) -> None:
         self.lock = threading.RLock()
         """Held by a thread that changes the index, or a database that it is to follow. Threads queue for it."""
         self.file = CacheFile(folder)
         self._database = database
         self.wanted = wanted
-        self._fusion = fusion
         self._live: TrackedIndex | None = None
         self._save_at = UNSAVED
         """Bytes that wait in memory at which they are written next."""
@@ -77,18 +76,16 @@ class IndexMirror:
             if active_vector_database(connection) is None:
                 self._refreshed(connection)
 
-    def search(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
-    ) -> list[tuple[Candidate, ...]] | None:
+    def search(self, vectors: Vectors, asked: Asked) -> list[tuple[Candidate, ...]] | None:
         """Search as `Gallery.search`; None where a vector database is to be searched."""
         attempt = 0
         while True:
             try:
                 with suppress(UnknownTemplateError):
-                    found = None if where else self._search_unchanged(vectors, k, model_id)
+                    found = None if asked.where else self._search_unchanged(vectors, asked)
                     if found is not None:
                         return found
-                return self._search_refreshed(vectors, k, where, model_id)
+                return self._search_refreshed(vectors, asked)
             except ChangedRowError as error:
                 # Another process removes somebody, and its transaction is not over, or the files are damaged.
                 attempt += 1
@@ -100,21 +97,19 @@ class IndexMirror:
                     if attempt == 2:
                         remove_index_cache(self.file.folder)
 
-    def _search_unchanged(self, vectors: Vectors, k: int, model_id: str | None) -> list[tuple[Candidate, ...]] | None:
+    def _search_unchanged(self, vectors: Vectors, asked: Asked) -> list[tuple[Candidate, ...]] | None:
         """Search without a transaction; None where the database has changed. Raises `UnknownTemplateError`."""
         with ExitStack() as reading:
             with self.lock:
                 live, version = self._live, self._database.version()
                 if live is None or version is None or version != self._known_at:
                     return None
-                models.require_made_by(live.model_id, model_id)
+                models.require_made_by(live.model_id, asked.model_id)
                 known = self._known
                 reading.enter_context(self._readers.enter())
-            return search_subjects(live.index, vectors, k, None, known, None, self._fusion)
+            return search_subjects(live.index, vectors, asked, None, known, None)
 
-    def _search_refreshed(
-        self, vectors: Vectors, k: int, where: Mapping[str, str] | None, model_id: str | None
-    ) -> list[tuple[Candidate, ...]] | None:
+    def _search_refreshed(self, vectors: Vectors, asked: Asked) -> list[tuple[Candidate, ...]] | None:
         with ExitStack() as reading:
             with self.lock:
                 version = self._database.version()
@@ -125,11 +120,11 @@ class IndexMirror:
                 live = self._refreshed(connection)
                 if live is None:
                     return [() for _ in vectors]
-                models.require_made_by(live.model_id, model_id)
+                models.require_made_by(live.model_id, asked.model_id)
                 known = self._known_of(version)
                 reading.enter_context(self._readers.enter())
-            allowed = templates.templates_where(connection, where) if where else None
-            return search_subjects(live.index, vectors, k, allowed, known, connection, self._fusion)
+            allowed = templates.templates_where(connection, asked.where) if asked.where else None
+            return search_subjects(live.index, vectors, asked, allowed, known, connection)
 
     def _known_of(self, version: int | None) -> Known:
         """Return where to remember what is read from now on, at this version or a later one; None remembers nothing."""

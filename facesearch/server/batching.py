@@ -237,8 +237,9 @@ class Batcher:
             self._search(together)
 
     def _search(self, together: Sequence[tuple[_FaceJob, Extraction[str]]]) -> None:
-        asked, model_id = together[0][0].options, together[0][0].now.model_id
-        assert asked is not None
+        options = [job.options for job, _ in together if job.options is not None]
+        asked, model_id = options[0], together[0][0].now.model_id
+        floor = min(each.floor for each in options)
         found: list[tuple[Candidate, ...]] = []
         complete = True
         vectors = [vectors_of(photo) for _, photo in together if photo.templates]
@@ -246,18 +247,17 @@ class Batcher:
             if vectors:
                 gallery, stacked = self._engine.gallery, np.concatenate(vectors)
                 if asked.degraded:
-                    found, complete = gallery.search_or_local(stacked, asked.k, asked.where, model_id)
+                    found, complete = gallery.search_or_local(stacked, asked.k, asked.where, model_id, floor)
                 else:
-                    found = gallery.search(stacked, asked.k, asked.where, model_id)
+                    found = gallery.search(stacked, asked.k, asked.where, model_id, floor)
         except FaceSearchError as error:
             for job, _ in together:
                 job.future.set_exception(error)
             return
         start = 0
-        for job, photo in together:
-            assert job.options is not None
+        for (job, photo), each in zip(together, options, strict=True):
             count = len(photo.templates)
-            results = decide_photo(photo, found[start : start + count], job.options)
+            results = decide_photo(photo, found[start : start + count], each)
             if not complete and count:
                 results = [replace(result, complete=False) for result in results]
             job.future.set_result(results)

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from facesearch.index import quantizer
+from facesearch.index.cores import Cores
 from facesearch.index.flat import FlatIndex
-from facesearch.index.quantizer import LOST, SLOPE, CodeScan
+from facesearch.index.quantizer import COARSE, FINE, Codebook, Codes, CodeScan
 from facesearch.index.two_stage import FETCH, FEW, FLOOR, PART, TwoStageIndex
 from facesearch.search.mirror import TWO_STAGE_FROM, chosen_kind
 from facesearch.types import IndexKind, Vectors
@@ -88,8 +91,9 @@ def test_removed_vectors_leave_neither_code_nor_vector(vectors: Vectors) -> None
     never.add(np.arange(500, dtype=np.int64), vectors[:500])
     gone = np.array([0, 31, 32, 499, 700])
     assert index.remove(gone) == 4
-    never.scan.blank(gone[:4])
-    assert np.array_equal(index.scan.packed(), never.scan.packed())
+    never.codes.blank(gone[:4])
+    for left, blanked in zip(index.codes.packed(), never.codes.packed(), strict=True):
+        assert np.array_equal(left, blanked)
     assert not index.stored.recent[gone[:4]].any()
     assert len(index) == 496
     _, ids = index.search(vectors[:1], 496)
@@ -97,42 +101,118 @@ def test_removed_vectors_leave_neither_code_nor_vector(vectors: Vectors) -> None
     assert not np.isin(ids, gone).any()
 
 
+CODEBOOKS = pytest.mark.parametrize("codebook", [FINE, COARSE], ids=["fine", "coarse"])
+
+
+@CODEBOOKS
 @pytest.mark.parametrize("dimension", [4, 50, 127, 512])
-def test_estimates_are_distributed_as_the_bound_assumes(dimension: int) -> None:
-    scan, count = CodeScan(dimension), 4000
+def test_estimates_are_distributed_as_the_bound_assumes(dimension: int, codebook: Codebook) -> None:
+    codes, count = Codes(dimension), 4000
     vectors = units(1, count, dimension)
-    lengths = np.linalg.norm(scan.turned(vectors), axis=1)
+    lengths = np.linalg.norm(codes.turned(vectors), axis=1)
     assert np.abs(lengths - 1).max() < 1e-5
     if dimension < 50:
         return
-    scan.append(vectors)
+    codes.append(vectors)
+    scan = codes.fine if codebook is FINE else codes.coarse
     # However the vectors lie: few directions hold most of this query.
     mixed = vectors[:1] + 2 * np.eye(1, dimension, dtype=np.float32)
     query = np.asarray(mixed / np.linalg.norm(mixed), np.float32)
-    estimates, rows = scan.best(scan.turned(query), count - 1)
-    errors = estimates[0] - SLOPE * (vectors[rows[0]] @ query[0])
+    estimates, rows, _ = scan.best(codes.turned(query), count - 1)
+    errors = estimates[0] - scan.slope * (vectors[rows[0]] @ query[0])
     assert abs(float(errors.mean())) < scan.deviation / 5
     assert float(errors.std()) == pytest.approx(scan.deviation, rel=0.15)
 
 
-def test_the_loss_of_the_codebook_is_as_stated() -> None:
-    scan = CodeScan(512)
+@CODEBOOKS
+def test_the_loss_of_the_codebook_is_as_stated(codebook: Codebook) -> None:
+    scan = CodeScan(512, codebook)
     vectors = units(1, 200, 512)
     scan.append(vectors)
-    kept = [scan.best(scan.turned(each[None]), 1)[0][0, 0] for each in vectors]
-    assert float(np.mean(kept)) == pytest.approx(1 - LOST, abs=0.01)
+    kept = [scan.best(each[None], 1)[0].max() for each in vectors]
+    assert float(np.mean(kept)) == pytest.approx(1 - codebook.lost, abs=0.01)
 
 
 def test_codes_read_back_as_they_were(vectors: Vectors) -> None:
-    scan, again = CodeScan(DIMENSION), CodeScan(DIMENSION)
-    scan.append(vectors[:70])
-    again.unpack(scan.packed().copy(), 70)
-    for each in (scan, again):
+    codes, again = Codes(DIMENSION), Codes(DIMENSION)
+    codes.append(vectors[:70])
+    again.unpack(np.concatenate(codes.packed()), 70)
+    for each in (codes, again):
         each.append(vectors[70:100])
-    first, second = (each.best(each.turned(vectors[:3]), 50) for each in (scan, again))
-    assert np.array_equal(first[1], second[1])
+    for one, other in ((codes.fine, again.fine), (codes.coarse, again.coarse)):
+        first, second = (scan.best(codes.turned(vectors[:3]), 50) for scan in (one, other))
+        assert np.array_equal(first[1], second[1])
     with pytest.raises(ValueError, match="do not belong together"):
-        again.unpack(scan.packed(), 200)
+        again.unpack(np.concatenate(codes.packed()), 200)
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were millions."""
+    monkeypatch.setattr(quantizer, "SEGMENT", 1024)
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("floor", [-1, 0.4])
+def test_segments_and_cores_change_no_result(
+    indexes: tuple[TwoStageIndex, FlatIndex],
+    vectors: Vectors,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    floor: float,
+) -> None:
+    monkeypatch.setattr(quantizer, "CORES", Cores(cores))
+    index = TwoStageIndex(DIMENSION)
+    for part in np.array_split(np.arange(COUNT), 7):
+        index.add(part * 2, vectors[part])
+    gone = np.arange(0, COUNT, 3) * 2
+    index.remove(gone)
+    kept = np.setdiff1d(np.arange(COUNT) * 2, gone)
+    asked = probes(vectors, np.full(300, 0.6, np.float32), 3)
+    (scores, ids), (exact_scores, exact_ids) = (
+        index.search(asked, 5, floor=floor),
+        indexes[1].search(asked, 5, kept),
+    )
+    high = exact_scores >= max(FLOOR, floor) + 0.1
+    assert high.sum() >= 200
+    assert np.array_equal(ids[high], exact_ids[high])
+    assert np.array_equal(scores[high], exact_scores[high])
+    again = TwoStageIndex(DIMENSION)
+    again.codes.unpack(np.concatenate(index.codes.packed()), COUNT)
+    for one, other in zip(again.codes.packed(), index.codes.packed(), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("floor", [0.4, 0.5])
+def test_whoever_scores_as_much_as_a_search_asks_for_is_found(
+    indexes: tuple[TwoStageIndex, FlatIndex], vectors: Vectors, floor: float
+) -> None:
+    asked = probes(vectors, np.linspace(floor + 0.05, 0.9, 1000, dtype=np.float32), 2)
+    mates = np.arange(1000)[:, None] * 2
+    assert (indexes[0].search(asked, 10, floor=floor)[1] == mates).any(axis=1).all()
+
+
+def test_where_coarse_codes_leave_too_much_the_fine_ones_are_scanned_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A crowd near the query, as of twins: coarse codes cannot tell it from the mate."""
+    crowd, others = units(1, 1, DIMENSION), units(2, 20_000, DIMENSION)
+    near = 0.5 * crowd + 0.87 * others
+    index = TwoStageIndex(DIMENSION)
+    index.add(np.arange(len(near)), near / np.linalg.norm(near, axis=1, keepdims=True))
+    tried: list[int] = []
+    coarse = index.codes.coarse
+    best = coarse.best
+
+    def watched(turned: Vectors, count: int) -> tuple[Vectors, NDArray[np.int64], Vectors]:
+        tried.append(count)
+        return best(turned, count)
+
+    monkeypatch.setattr(coarse, "best", watched)
+    for _ in range(60):
+        index.search(crowd, 3, floor=0.4)
+    assert 0 < len(tried) < 40
 
 
 def test_auto_goes_by_the_number_of_templates() -> None:

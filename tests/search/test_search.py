@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from facesearch.errors import ConfigError, GalleryError, ModelMismatchError
 from facesearch.index.flat import FlatIndex
 from facesearch.search.gallery import Gallery
-from facesearch.search.matching import search_subjects
+from facesearch.search.matching import Asked, search_subjects
 from facesearch.store import people as stored_people
 from facesearch.store import photos, subjects, templates
 from facesearch.store.templates import Described
@@ -339,8 +339,10 @@ def test_equal_vectors_get_equal_scores_wherever_they_lie() -> None:
 class LastFirst(FlatIndex):
     """Of equal scores, the newest come first: an index may choose."""
 
-    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-        scores, ids = super().search(queries, len(self), allowed)
+    def search(
+        self, queries: Vectors, k: int, allowed: Ids | None = None, floor: float = -1
+    ) -> tuple[NDArray[np.float32], Ids]:
+        scores, ids = super().search(queries, len(self), allowed, floor)
         order = np.lexsort((-ids, -scores))[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
@@ -350,7 +352,7 @@ def test_a_subject_that_ties_with_the_last_hit_is_not_settled() -> None:
     index = LastFirst(DIMENSION)
     index.add(np.arange(1, 21, dtype=np.int64), np.repeat(units(1, 1), 20, axis=0))
     known = {each: Described(f"person {each}", f"{each}.jpg", each, each) for each in range(1, 21)}
-    (candidates,) = search_subjects(index, units(1, 1), 2, None, known, None, Fusion.MEAN)
+    (candidates,) = search_subjects(index, units(1, 1), Asked(2), None, known, None)
     assert [each.template_id for each in candidates[:2]] == [1, 2]
 
 
