@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facesearch.errors import ConfigError, GalleryError, ModelMismatchError
+from facesearch.fusion import least, most
 from facesearch.index.flat import FlatIndex
 from facesearch.search.gallery import Gallery
 from facesearch.search.matching import Asked, search_subjects
@@ -358,3 +359,20 @@ def test_a_subject_that_ties_with_the_last_hit_is_not_settled() -> None:
 
 def test_the_best_candidate_of_nobody_is_none(gallery: Gallery) -> None:
     assert best(gallery, unit(1)) is None
+
+
+@pytest.mark.parametrize("fusion", Fusion)
+def test_whose_templates_all_score_less_cannot_reach_a_score(fusion: Fusion) -> None:
+    for score in (-0.5, 0.0, 0.3, 0.45, 1.0):
+        assert most(least(score, fusion), fusion) == pytest.approx(score, abs=1e-9)
+
+
+def test_a_search_with_a_floor_returns_everybody_above_it_and_no_fewer_subjects(gallery: Gallery) -> None:
+    for number in range(100):
+        enroll(gallery, f"person {number % 25}", number)
+    every = gallery.search(units(500, 20), 25)
+    for floor in (-0.5, 0.0, 0.4):
+        for all_found, found in zip(every, gallery.search(units(500, 20), 5, floor=floor), strict=True):
+            assert len(found) == 5
+            expected = [each for each in all_found if each.score >= floor][:5]
+            assert [each for each in found if each.score >= floor] == expected
