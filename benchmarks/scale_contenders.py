@@ -65,9 +65,10 @@ class Local:
         """The vectors of the two-stage index belong into its file: what has to be in memory is the rest."""
         index = self.index
         if isinstance(index, TwoStageIndex):
-            tables = (index.scan.packed(), index.row_ids, index.ids, index.rows)
+            codes = sum(each.nbytes for each in index.codes.packed())
+            tables = (index.row_ids, index.ids, index.rows)
             files = len(index.row_ids) * (4 + 4)  # checksum and sketch of each row
-            return {"memory": (sum(table.nbytes for table in tables) + files) / 1e6}
+            return {"memory": (codes + sum(table.nbytes for table in tables) + files) / 1e6}
         return {"memory": len(index) * (4 * index.dimension + 8) / 1e6}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.scale_contenders import DIMENSION, Contender, Local
 from facesearch.index.flat import FlatIndex
-from facesearch.index.quantizer import SLOPE, CodeScan
+from facesearch.index.quantizer import FINE, Codes, CodeScan
 from facesearch.index.two_stage import CERTAINTY, FLOOR, MOST_AT_FIRST
 from facesearch.search.exact import SLACK
 
@@ -29,8 +29,6 @@ GONE: Final = 4
 BLOCK: Final = 10_000
 MATES: Final = 500
 GROUPS: Final = 5
-ROWS: Final = 32
-"""Rows of a block of codes."""
 
 
 def random_vectors(count: int, seed: int) -> Vectors:
@@ -123,13 +121,11 @@ def measure_codes(sizes: Sequence[int], seconds: float) -> dict[str, list[float]
     found: dict[str, list[float]] = {"scan": [], "vectors left": []}
     clock = Local(FlatIndex(DIMENSION))
     for size in sizes:
-        scan = CodeScan(DIMENSION)
-        scan.append(random_vectors(1, 0))
-        block = len(scan.packed())
-        scan.unpack(np.random.default_rng(0).integers(0, 256, -(-size // ROWS) * block, np.uint8), size)
-        turned = scan.turned(random_vectors(8, 1))
+        scan = CodeScan(DIMENSION, FINE)
+        scan.unpack(np.random.default_rng(0).integers(0, 256, scan.size(size), np.uint8), size)
+        turned = Codes(DIMENSION).turned(random_vectors(8, 1))
         found["scan"].append(cost(clock, partial(scan.best, turned[:1], min(1024, size // 2)), seconds))
-        estimates, _ = scan.best(turned, min(size // 2, MOST_AT_FIRST))
-        bound = SLOPE * FLOOR - CERTAINTY * scan.deviation
+        estimates, _, _ = scan.best(turned, min(size // 2, MOST_AT_FIRST))
+        bound = scan.slope * FLOOR - CERTAINTY * scan.deviation
         found["vectors left"].append(float((estimates >= bound).sum(axis=1).mean()))
     return found
