@@ -395,4 +395,4 @@ def parse_policy(text: str) -> FacePolicy:
     try:
         return FacePolicy(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is no face policy.", f"Use one of: {', '.join(FacePolicy)}.") from None
+        raise ConfigError(f"There is no face policy {text!r}.", f"Use one of: {', '.join(FacePolicy)}.") from None

@@ -92,7 +92,7 @@ def mapping(name: str, value: Any) -> Mapping[Any, Any]:
 def path(name: str, value: Any) -> Path:
     """Return a path."""
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value) or isinstance(os.fspath(value), bytes):
-        raise ConfigError(f"{name} is {shown(value)}, which is no path.", "Give a path (str or pathlib.Path).")
+        raise ConfigError(f"{name} is {shown(value)}, which is not a path.", "Give a path (str or pathlib.Path).")
     return Path(value)
 
 
@@ -120,7 +120,7 @@ def person(name: str, value: Any) -> str | int:
         return whole(name, value, 0)
     except ConfigError:
         hint = "Give a name (str) or an id (int)."
-        raise ConfigError(f"{name} is {shown(value)}, which names nobody.", hint) from None
+        raise ConfigError(f"{name} is {shown(value)}, which is neither a name nor an id.", hint) from None
 
 
 def search(k: Any, where: Any, margin: Any, *, degraded: Any) -> None:
@@ -157,7 +157,7 @@ def pixels(array: NDArray[Any]) -> None:
     """Raise `ConfigError` unless an array is (height, width, 3) uint8."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ConfigError(
-            f"An array of shape {array.shape} and type {array.dtype} is no photo.",
+            f"An array of shape {array.shape} and type {array.dtype} is not a photo.",
             "Give (height, width, 3) uint8 in RGB order; OpenCV's arrays are BGR: image[:, :, ::-1].",
         )
 

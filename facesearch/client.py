@@ -67,7 +67,7 @@ class Client(Operations):
     ) -> None:
         """`key` is one of `facesearch keys create`; `transport` replaces the network, for a proxy or a test."""
         if not arguments.text("url", url).startswith(("http://", "https://")):
-            raise ConfigError(f"{url} is no address of a server.", "For example: http://127.0.0.1:8000")
+            raise ConfigError(f"{url} is not the address of a server.", "For example: http://127.0.0.1:8000")
         headers = {"Authorization": f"Bearer {arguments.text('key', key)}"} if key is not None else {}
         arguments.number("timeout", timeout, 0)
         self._http = httpx.Client(

@@ -40,6 +40,11 @@ def sentences(text: str) -> str:
     return _TWO_STOPS.sub(".", text)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 photo`, `1,200 photos`, `2 people`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def path_text(path: Path | str) -> str:
     """Return the text form of a file name or path."""
     return printable(_ESCAPE_LIKE.sub(r"\\x5c", os.fspath(path)))

@@ -141,7 +141,7 @@ class Outputs:
         if _status(path) is None:
             return
         if not _is_folder(path):
-            raise ConfigError(f"{path} is no folder.", "Name a folder that does not exist yet.")
+            raise ConfigError(f"{path} is not a folder.", "Name a folder that does not exist yet.")
         try:
             held = sorted(path.iterdir())
         except OSError as error:
@@ -167,7 +167,7 @@ class Outputs:
         if not self._force:
             raise ConfigError(f"{path} is there already.", f"Name another file{self._or_force}")
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
-            raise ConfigError(f"{path} is no regular file.", "Name another file.")
+            raise ConfigError(f"{path} is not a regular file.", "Name another file.")
         if _file_id(found) in self._kept_ids:
             raise ConfigError(
                 f"{path} is an enrolled photo or a file of a model pack.",

@@ -114,7 +114,10 @@ def _sort_in(entry: os.DirEntry[str], found: Walk, folders: deque[Path], links: 
     path = Path(entry.path)
     try:
         if not entry.is_dir():
-            found.files.append(path)
+            if entry.is_symlink() and not is_photo_name(path) and is_gone(path):  # to a disk that is not mounted?
+                found.unread.append(Unread(path, "it is a link to a folder that is not there"))
+            else:
+                found.files.append(path)
         elif entry.is_symlink():
             links.append(path)
         else:

@@ -71,6 +71,13 @@ def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "people") == ["Ada/1.jpg"]
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Ada").symlink_to(tmp_path / "disk", target_is_directory=True)
+    (tmp_path / "1.jpg").symlink_to(tmp_path / "disk" / "1.jpg")
+    found = walk(tmp_path)  # reading the photo says that it is not there
+    assert (found.files, [each.path for each in found.unread]) == ([tmp_path / "1.jpg"], [tmp_path / "Ada"])
+
+
 def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert [each.path for each in walk(tmp_path).unread] == [tmp_path / "loop"]

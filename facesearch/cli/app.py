@@ -19,10 +19,15 @@ app = new_app(enroll, query, serve, people, galleries, models, reembed, evaluate
 @app.command()
 def demo(
     folder: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the portraits, the pack and the gallery in DIR.")
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            help="Keep the portraits, the stand-in model and the gallery in DIR.",
+        ),
     ] = None,
 ) -> None:
-    """Try everything on drawn portraits of made-up people: no download, no photos needed.
+    """Try everything on drawn portraits of made-up people. It needs no download and no photos.
 
     Example: facesearch demo
     """

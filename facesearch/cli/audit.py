@@ -52,19 +52,19 @@ def audit(
     context: typer.Context,
     threshold: ThresholdOption = None,
     duplicates: Annotated[
-        float, typer.Option("--duplicates", metavar="SCORE", help="Cosine from which photos are near-duplicates.")
+        float, typer.Option("--duplicates", metavar="SCORE", help="Score from which two photos are near-duplicates.")
     ] = 0.98,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails of the faces.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows the faces.")
     ] = None,
     force: ForceOption = False,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Pairs of each kind on the page.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Most findings of each kind on the page.")] = 100,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare the gallery with itself: people who match each other, photos with a wrong label, near-duplicates.
+    """Look for mistakes in the gallery: people who match each other, photos of another person, near-duplicates.
 
-    Exit code: 0 nothing to look at, 1 something is.
+    Exit code: 0 nothing was found; 1 something needs a look.
 
     Example: facesearch audit --html audit.html
     """
@@ -72,9 +72,11 @@ def audit(
     from facesearch.jobs.calibrate import gallery_templates
 
     if not -1 <= duplicates <= 1:
-        raise ConfigError(f"--duplicates {duplicates:g} is not a cosine.", "Give a number between -1 and 1, as 0.98.")
+        raise ConfigError(
+            f"--duplicates {duplicates:g} is not a score.", "Give a number between -1 and 1, for example 0.98."
+        )
     if html is None:
-        refuse_idle(context, ("limit",), "it limits the page of --html")
+        refuse_idle(context, ("limit",), "it limits the page that --html writes")
     with (
         open_engine(EngineOptions(gallery=gallery, threshold=threshold)) as engine,
         guard_outputs(engine, force=force).optional_file(html) as page,
@@ -136,12 +138,12 @@ def _print(known: LabelledTemplates, found: Audit, records: Mapping[Kind, Sequen
             typer.echo(f"... and {len(findings) - SHOWN:,} more: --json lists all of them.")
         for number, each in enumerate(findings[:SHOWN], 1):  # what can be done about each row of the table
             if each["commands"]:
-                typer.echo(f"{number}. One of:")
+                typer.echo(f"{number}. Choose one:")
             for command in each["commands"]:
                 typer.echo(printable(pasteable(command)))
     if not found.complete:
-        note("More pairs reach the threshold than are kept, so only the highest are listed. Raise the --threshold.")
-    note(f"The threshold is: {now.basis}.")
+        note("Too many pairs reach the threshold, so only the highest are listed. Raise --threshold.")
+    note(f"Origin of the threshold: {now.basis}.")
     note(f"A photo is far from its person where its mean score with their other photos is below {found.limit:.3f}.")
 
 
@@ -173,6 +175,6 @@ def _page(engine: FaceSearch, known: LabelledTemplates, found: Audit, in_force: 
     faces = {name: (text_path(known.photos[row]), boxes[int(known.ids[row])]) for row, name in names.items()}
     pictures = thumbnails(faces)
     if len(pictures) < len(faces):
-        note(f"{len(faces) - len(pictures)} photos are gone or cannot be read: the page has empty frames for them.")
+        note(f"Photos that are gone or cannot be read, with empty frames on the page: {len(faces) - len(pictures)}.")
     title = f"Audit of {engine.gallery.place.rsplit('/', 1)[-1]}"
     return audit_page(title, in_force.basis, known, found, pictures, limit)

@@ -12,7 +12,7 @@ from facesearch.cli.options import ForceOption, GalleryOption, JsonOption, ask_k
 from facesearch.cli.output import emit, note, progress_bar, say, tell
 from facesearch.cli.outputs import guard_outputs, require_not_of_gallery
 from facesearch.errors import ConfigError
-from facesearch.names import path_text
+from facesearch.names import counted, path_text
 
 
 def register(app: typer.Typer) -> None:
@@ -24,12 +24,12 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup file to write.")],
     force: ForceOption = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the gallery into one checksummed file, while others use it. Treat it like the gallery itself.
+    """Back up the gallery into one file, also while others use it. Protect the file like the gallery itself.
 
     Example: facesearch backup gallery.fsbackup
     """
@@ -44,15 +44,15 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the gallery that is there.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup file.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the gallery that is in the folder.")] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a gallery from a backup. People who were erased since stay erased.
+    """Make a gallery from a backup.
 
-    The erasure list (gallery.erased) lies in the gallery's folder and in every backup. Before you restore on another
-    machine, copy the newest one there.
+    People who were erased after the backup stay erased if the erasure list, the file gallery.erased, is in the folder
+    that you restore to. Before you restore to another folder or machine, copy the newest gallery.erased there.
 
     Example: facesearch restore gallery.fsbackup --gallery restored
     """
@@ -60,8 +60,8 @@ def restore(
     folder = settings.gallery
     if not isinstance(folder, Path):
         raise ConfigError(
-            "A backup file becomes a gallery in a folder.",
-            "A gallery in PostgreSQL is brought back with the server's own tools: pg_restore.",
+            "A backup can be restored to a folder only.",
+            "Name one with --gallery DIR. For a gallery in PostgreSQL, use pg_restore.",
         )
     from facesearch.errors import GalleryLockedError
     from facesearch.store.backups import restore_backup
@@ -78,38 +78,40 @@ def restore(
     if json:
         emit({"gallery": folder.absolute(), **asdict(restored)})
         return
-    text = f"{folder}: {restored.subjects} people, {restored.templates} templates, as of"
-    say(f"{text} {restored.created_at}.")
+    held = f"{counted(restored.subjects, 'person', 'people')}, {counted(restored.templates, 'template')}"
+    say(f"{folder}: {held}, as of {restored.created_at}.")
     if not restored.knew_erased:
         note(
-            "People who were erased after the backup was made may be back. Copy gallery.erased of the original "
-            f"gallery into {path_text(folder)}, then run: facesearch check --fix"
+            "People who were erased after the backup was made may be back. To erase them again, copy gallery.erased of "
+            f"the original gallery into {path_text(folder)}. Then run: facesearch check --fix"
         )
     if restored.erased_again:
-        note(f"{restored.erased_again} templates of people who were erased since were left out.")
+        note(f"Templates left out, because their people were erased since: {restored.erased_again}.")
     if restored.keys:
-        note(f"API keys in force again: {', '.join(restored.keys)}. Revoke what should not be: facesearch keys list")
+        note(f"These API keys work again: {', '.join(restored.keys)}. See which to revoke: facesearch keys list")
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle file to write.")],
     force: ForceOption = False,
     crops: Annotated[
-        bool, typer.Option("--crops", help="With the small pictures of uploads that `serve --thumbnails` kept.")
+        bool, typer.Option("--crops", help="Include the small pictures of uploads that `serve --thumbnails` keeps.")
     ] = False,
     sign_key: Annotated[
-        Path | None, typer.Option("--sign-key", metavar="PEM", help="Sign it with this Ed25519 private key.")
+        Path | None, typer.Option("--sign-key", metavar="PEM", help="Sign the bundle with this Ed25519 private key.")
     ] = None,
     unencrypted: Annotated[
-        bool, typer.Option("--unencrypted", help="Export an encrypted gallery: the bundle is not encrypted.")
+        bool, typer.Option("--unencrypted", help="Export an encrypted gallery, although the bundle is not encrypted.")
     ] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write people, photos' records and templates into one file of Parquet tables. Treat it like the gallery itself.
+    """Export people and templates into one file of Parquet tables. Protect the file like the gallery itself.
 
-    Needs: pip install 'facesearch[export]'. A pair of keys: openssl genpkey -algorithm ed25519 -out key.pem; openssl
-    pkey -in key.pem -pubout -out public.pem
+    It holds records of photos, not the photos. Install what it needs with: pip install 'facesearch[export]'
+
+    To sign bundles, make a pair of keys: openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem
+    -pubout -out public.pem
 
     Example: facesearch export people.bundle
     """
@@ -125,21 +127,28 @@ def export(
             counts = write_bundle(
                 opened, file, crops=crops, key=sign_key, unencrypted=unencrypted, force=force, progress=progress
             )
-    size, held = file.stat().st_size, "{subjects} people, {photos} photos, {templates} templates".format_map(counts)
+    size, people = file.stat().st_size, counted(counts["subjects"], "person", "people")
+    held = f"{people}, {counted(counts['photos'], 'photo')}, {counted(counts['templates'], 'template')}"
     text = f"{file}: {held}, {size / 1e6:.1f} MB{', signed' if sign_key else ''}."
     tell({"file": file, "bytes": size, **counts, "signed": sign_key is not None}, text, json=json)
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle file.")],
     verify_key: Annotated[
         Path | None,
         typer.Option(
-            "--verify-key", metavar="PEM", help="Refuse it unless it is signed with the key to this public key."
+            "--verify-key",
+            metavar="PEM",
+            help="Refuse a bundle that was not signed with the private key of this public key.",
         ),
     ] = None,
     merge: Annotated[
-        bool, typer.Option("--merge", help="People of one name are one person; what the gallery has stays as it is.")
+        bool,
+        typer.Option(
+            "--merge",
+            help="Take people of the same name for one person. What the gallery has stays as it is.",
+        ),
     ] = False,
     bring_back_erased: Annotated[
         bool, typer.Option("--bring-back-erased", help="Also import people who were erased from this gallery.")
@@ -147,11 +156,11 @@ def import_(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read a bundle into a gallery: all of it or nothing.
+    """Import a bundle into a gallery: all of it or nothing.
 
-    An empty gallery takes everything over, ids and calibrations included, and answers exactly as the one that was
-    exported. One with people gets those of the bundle beside its own, where the model is the same; names or photos that
-    are in both are refused, or merged with --merge.
+    An empty gallery takes over everything, ids and calibrations included, and then answers as the exported one did. A
+    gallery with people takes a bundle of the same model. It refuses names and photos that it has already, unless you
+    give --merge.
 
     Example: facesearch import people.bundle --gallery copy
     """
@@ -169,13 +178,15 @@ def import_(
     if json:
         emit(asdict(done))
         return
-    say(f"{done.subjects} people, {done.photos} photos and {done.templates} templates are new.")
+    people, photos = counted(done.subjects, "person", "people"), counted(done.photos, "photo")
+    say(f"Imported {people}, {photos} and {counted(done.templates, 'template')}.")
     if done.merged:
-        note(f"{done.merged} people were here already, and {done.photos_known} photos: they stay as they were.")
+        people, photos = counted(done.merged, "person", "people"), counted(done.photos_known, "photo")
+        note(f"The gallery had {people} and {photos} already: they stay as they were.")
     if done.erased or done.erased_subjects:
         note(
-            f"{done.erased} faces of people who were erased from this gallery were left out, and "
-            f"{done.erased_subjects} people of their names. --bring-back-erased imports them all the same."
+            f"Left out, because they were erased from this gallery: {counted(done.erased, 'face')}, "
+            f"{counted(done.erased_subjects, 'person', 'people')} by name. --bring-back-erased imports them."
         )
     if done.signed and not done.verified:
-        note("The bundle is signed, but nobody checked by whom: --verify-key public.pem does.")
+        note("The bundle is signed, and the signature was not checked. --verify-key public.pem checks it.")

@@ -22,6 +22,7 @@ from facesearch.cli.options import (
 from facesearch.cli.output import emit, note
 from facesearch.cli.outputs import guard_outputs
 from facesearch.errors import ConfigError
+from facesearch.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,21 +52,28 @@ def calibrate(
     context: typer.Context,
     people: Annotated[
         Path | None,
-        typer.Argument(metavar="[PEOPLE]", help="One folder per person; without it the gallery's own templates."),
+        typer.Argument(
+            metavar="[PEOPLE]",
+            help="Labelled photos, one folder per person [default: the gallery's own templates].",
+        ),
     ] = None,
     fpir: Annotated[
-        float | None, typer.Option("--fpir", metavar="RATE", help="Let at most this share of strangers match anybody.")
+        float | None, typer.Option("--fpir", metavar="RATE", help="Let at most this share of strangers match somebody.")
     ] = None,
     far: Annotated[
         float | None, typer.Option("--far", metavar="RATE", help="Let at most this share of 1:1 comparisons match.")
     ] = None,
     unknown: Annotated[
         Path | None,
-        typer.Option("--unknown", metavar="DIR", help="Photos of people who are not enrolled, to search with."),
+        typer.Option("--unknown", metavar="DIR", help="Photos of strangers: search the gallery with them."),
     ] = None,
     subjects: Annotated[
         int | None,
-        typer.Option("--subjects", metavar="N", help="The gallery size it is to hold for [the gallery's own]."),
+        typer.Option(
+            "--subjects",
+            metavar="N",
+            help="Number of people for which the rate has to hold [default: the gallery's].",
+        ),
     ] = None,
     confidence: Annotated[
         float,
@@ -78,29 +86,42 @@ def calibrate(
         typer.Option("--leave-out", metavar="PHOTO", help="A photo with a wrong label, as audit names it; repeatable."),
     ] = None,
     split: Annotated[
-        bool, typer.Option("--split/--no-split", help="Fit on half of the people, check on the others.")
+        bool,
+        typer.Option(
+            "--split/--no-split",
+            help="Find the threshold with half of the people, and check it with the others.",
+        ),
     ] = True,
     extrapolate: Annotated[
         bool,
-        typer.Option("--extrapolate", help="Where the data end, use the safe limit of a fitted tail, labelled so."),
+        typer.Option(
+            "--extrapolate",
+            help="For a rate beyond what the data show, fit the tail of the scores and take its safe limit.",
+        ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="JSON", help="Write the calibration to a file as well.")
+        Path | None, typer.Option("--out", "-o", metavar="JSON", help="Also write the calibration to this file.")
     ] = None,
     force: ForceOption = False,
     use: Annotated[
-        Path | None, typer.Option("--use", metavar="JSON", help="Put a calibration in force that --out wrote.")
+        Path | None, typer.Option("--use", metavar="JSON", help="Use the calibration in this file, which --out wrote.")
     ] = None,
-    forget: Annotated[bool, typer.Option("--forget", help="Go back to the model pack's threshold.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the calibration, do not put it in force.")] = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Remove the calibration: use the model pack's threshold again.",
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the calibration, and change nothing.")] = False,
     *,
     asked: EvaluationOptions,
     options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
-    """Find the threshold that keeps an error rate in this gallery, and put it in force for query, verify and enroll.
+    """Find the threshold for an error rate in this gallery. query, verify and enroll use it from then on.
 
-    It refuses a rate that the data cannot support, and says how much data would.
+    Data that are too few for a rate are an error, which says how many people it takes.
 
     Example: facesearch calibrate --fpir 0.001
     """
@@ -110,7 +131,7 @@ def calibrate(
 
     if sum((fpir is not None, far is not None, use is not None, forget)) != 1:
         raise ConfigError(
-            "calibrate needs exactly one of --fpir, --far, --use and --forget.",
+            "calibrate needs one of --fpir, --far, --use and --forget, and no more.",
             "For example: facesearch calibrate --fpir 0.001",
         )
     _refuse_idle(context, people, unknown, settled=forget or use is not None)
@@ -133,17 +154,17 @@ def calibrate(
         emit(describe(found))
     else:
         print_calibration(found)
-    note("Nothing was changed (--dry-run)." if dry_run else "The threshold is in force; `facesearch info` shows it.")
+    note("Nothing was changed (--dry-run)." if dry_run else "The new threshold is in use. `facesearch info` shows it.")
 
 
 def _refuse_idle(context: typer.Context, people: Path | None, unknown: Path | None, *, settled: bool) -> None:
     """Refuse what would do nothing; `settled` says that no threshold is looked for."""
     if settled:
-        refuse_idle(context, WORK, "no threshold is looked for with --use and --forget")
+        refuse_idle(context, WORK, "with --use and --forget no threshold is looked for")
     if people is not None and unknown is not None:
-        raise ConfigError("PEOPLE and --unknown exclude each other.", "Choose one.")
+        raise ConfigError("PEOPLE and --unknown cannot be given together.", "Leave one out.")
     if people is None and unknown is None:
-        refuse_idle(context, ("faces", "no_cache", "provider"), "the gallery's own templates are used, and no photos")
+        refuse_idle(context, ("faces", "no_cache", "provider"), "without PEOPLE and --unknown no photos are read")
 
 
 def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> None:
@@ -156,13 +177,13 @@ def _adopt_or_forget(engine: FaceSearch, use: Path | None, *, json: bool) -> Non
         removed = engine.gallery.write(models.forget_calibrations)
         if json:
             emit({"removed": removed, **dict(ThresholdRecord.of(engine.threshold))})
-        note(f"{removed} calibration{'' if removed == 1 else 's'} removed; the model pack's threshold is in force.")
+        note(f"Removed {counted(removed, 'calibration')}. The model pack's threshold is used again.")
         return
     engine.adopt_calibration(read_calibration_file(use), str(use))
     in_force = engine.threshold
     if json:
         emit(ThresholdRecord.of(in_force))
-    note(f"In force: {in_force.value:g} ({in_force.basis}).")
+    note(f"The threshold is {in_force.value:g} now ({in_force.basis}).")
 
 
 def _target(
@@ -174,7 +195,8 @@ def _target(
 
     if fpir is None and (extrapolate or subjects is not None):
         raise ConfigError(
-            "A FAR does not depend on the gallery size and is not extrapolated.", "Use --fpir with these options."
+            "--subjects and --extrapolate are for --fpir: a FAR does not depend on the gallery's size.",
+            "Leave them out.",
         )
     target = fpir if fpir is not None else far
     if target is None or not 0 < target < 1:

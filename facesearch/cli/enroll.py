@@ -21,6 +21,7 @@ from facesearch.cli.options import (
 from facesearch.cli.output import emit, note, print_table, progress_bar
 from facesearch.cli.outputs import require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
+from facesearch.names import counted
 from facesearch.walking import is_system_folder
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Rejections and conflicts listed on a terminal; `--json` lists all."""
-STAY_OUT = {
-    "erased": "{count} photos of people who were forgotten stay out; --bring-back-erased enrolls them.",
-    "removed": "{count} photos that a person removed stay out; --bring-back-removed or `facesearch undo` take them.",
+ADVICE = {
+    "moved": "Photos that moved to another person: {count}. To take that back: facesearch undo",
+    "rejected: multiple_faces": "Photos with several faces: --faces largest enrolls the largest face of each.",
+    "rejected: duplicate": "Copies of other photos of the same person were left out: {count}. --json lists them.",
+    "rejected: erased": "Photos of people who were forgotten were left out: {count}. --bring-back-erased enrolls them.",
+    "rejected: removed": "Photos that were removed by hand were left out: {count}. --bring-back-removed enrolls them.",
+    "rejected: inaccessible": "Files or folders that could not be read: {count}. Photos from there stay enrolled.",
 }
-"""What to do about photos that a person's decision keeps out, by reason."""
+"""What to say of photos with this status and reason."""
+COUNTED_ONLY = frozenset({"duplicate", "erased", "removed"})
+"""Reasons whose photos `--json` alone lists."""
 KINDS = 5
 """Suffixes of files that are no photos, listed on a terminal."""
 
@@ -48,7 +55,7 @@ def register(app: typer.Typer) -> None:
 def enroll(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", readable=False, help="Folders with one folder per person, photos, or a CSV."),
+        typer.Argument(metavar="PATH", readable=False, help="Folders with one folder per person, photos, or a CSV."),
     ],
     subject: Annotated[
         str | None,
@@ -57,18 +64,23 @@ def enroll(
         ),
     ] = None,
     one_per_file: Annotated[
-        bool, typer.Option("--one-per-file", help="Each photo shows the person that its file is named after.")
+        bool, typer.Option("--one-per-file", help="Name the person in each photo after the file.")
     ] = False,
     faces: Annotated[
-        str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates), largest or all.")
+        str,
+        typer.Option(
+            "--faces",
+            metavar="WHICH",
+            help="Faces of a photo to enroll: single (one, or one that dominates), largest or all.",
+        ),
     ] = "single",
     strict: Annotated[bool, typer.Option("--strict", help="Reject photos that match another person.")] = False,
-    sync: Annotated[bool, typer.Option("--sync", help="Remove photos that are no longer in the folders.")] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Also remove photos that are gone from the folders.")] = False,
     bring_back_erased: Annotated[
         bool, typer.Option("--bring-back-erased", help="Also enroll people who were forgotten (`people forget`).")
     ] = False,
     bring_back_removed: Annotated[
-        bool, typer.Option("--bring-back-removed", help="Also enroll photos that a person removed.")
+        bool, typer.Option("--bring-back-removed", help="Also enroll photos that were removed by hand.")
     ] = False,
     *,
     options: EngineOptions,
@@ -76,16 +88,16 @@ def enroll(
 ) -> None:
     """Enroll photos of people: people/NAME/*.jpg, single photos, or a CSV with the header photo,subject.
 
-    A folder without sub-folders is one person if somebody of its name is enrolled, or if its photos agree. Give --as or
-    --one-per-file where that is unclear.
+    A folder without sub-folders is one person if somebody of its name is enrolled, or if its photos match each other.
+    Otherwise give --as or --one-per-file.
 
-    Run it as often as you like: photos that have not changed cost next to nothing. What it reports as enrolled is on
-    disk. Stop it at any time; the same command continues from there.
+    Run it as often as you like: it skips photos that have not changed. Everything it reports as enrolled is on disk.
+    You can stop it at any time; the same command continues from there.
 
-    What a person corrected stays: photos that were moved, confirmed or removed are not taken back by the next run. A
-    photo whose source says something new is reported as moved.
+    Your corrections stay: a later run does not take back photos that you moved, confirmed or removed. A photo that is
+    now in another person's folder is reported as moved.
 
-    Exit code: 0 some photo could be used, 1 the same, but something could not be read, 3 no photo could be used.
+    Exit code: 0 done; 1 a file or folder could not be read; 3 no photo could be used.
 
     Example: facesearch enroll people/
 
@@ -105,7 +117,7 @@ def enroll(
         refuse_idle_index(options, engine)
         note(engine.extractor.provider.note)
         if not engine.has_gallery:
-            note(f"A new gallery is made in {engine.settings.gallery}.")
+            note(f"Making a new gallery in {engine.settings.gallery}.")
         with progress_bar("enrolling", len(sources)) as advance:
             for outcome in engine.enroll(
                 sources,
@@ -150,7 +162,7 @@ class Summary:
         self._counts[f"rejected: {reason}" if rejected else outcome.status.value] += 1
         if outcome.status.value == "removed":
             self._lost += [outcome.subject] if outcome.note else []
-        elif reason not in {*STAY_OUT, "duplicate"}:
+        elif reason not in COUNTED_ONLY:
             self._flag(outcome, reason)
         self._known_conflicts += not rejected and outcome.status.value != "enrolled" and reason == "identity_conflict"
 
@@ -169,11 +181,6 @@ class Summary:
             return EXIT_PHOTO
         return EXIT_NEGATIVE if self._counts["rejected: inaccessible"] else 0
 
-    @property
-    def inaccessible(self) -> int:
-        """How many files and folders were not looked at."""
-        return self._counts["rejected: inaccessible"]
-
     def print(self) -> None:
         """The table on stdout, what needs a look on stderr."""
         always = ["enrolled", "unchanged"]
@@ -189,30 +196,21 @@ class Summary:
 
     def _advice(self) -> Iterator[str]:
         """What can be done about what was flagged, and what was not looked at."""
-        if self._counts["rejected: multiple_faces"]:
-            yield "Photos with several faces: --faces largest enrolls the largest face of each."
-        if count := self._counts["rejected: duplicate"]:
-            files = "1 file has" if count == 1 else f"{count} files have"
-            yield f"{files} the same content as a photo of the same person; --json says which."
-        for reason, advice in STAY_OUT.items():
-            if count := self._counts[f"rejected: {reason}"]:
+        if not self._counts and not self._passed_over and not self._system_folders:
+            yield "There are no photos in what was given. Give a folder with one folder per person, or photos."
+        for kind, advice in ADVICE.items():
+            if count := self._counts[kind]:
                 yield advice.format(count=count)
         if self._known_conflicts:
-            yield (
-                f"{self._known_conflicts} photos that are enrolled already match another person. "
-                "What can be done about each: facesearch audit"
-            )
+            photos = counted(self._known_conflicts, "enrolled photo matches", "enrolled photos match")
+            yield f"{photos} another person. To see what can be done: facesearch audit"
         if self._lost:
             more = f" and {len(self._lost) - SHOWN} more" if len(self._lost) > SHOWN else ""
             yield f"People who lost their last photo: {', '.join(self._lost[:SHOWN])}{more}."
-        if self.inaccessible:
-            what = "1 file or folder" if self.inaccessible == 1 else f"{self.inaccessible} files or folders"
-            yield f"{what} could not be read. What is enrolled from there stays enrolled."
         if self._system_folders:
             yield f"System folders were skipped: {', '.join(self._system_folders)}."
         if self._passed_over:
             kinds = [kind for kind, _ in self._passed_over.most_common(KINDS)]
             more = ", ..." if len(self._passed_over) > KINDS else ""
-            count = self._passed_over.total()
-            said = "1 file is not named like a photo" if count == 1 else f"{count} files are not named like photos"
-            yield f"Skipped: {said} ({', '.join(kinds)}{more})."
+            files = counted(self._passed_over.total(), "file")
+            yield f"Skipped {files} without the suffix of a photo: {', '.join(kinds)}{more}."

@@ -13,6 +13,7 @@ from facesearch.cli.output import emit, note, print_records, say
 from facesearch.cli.outputs import guard_outputs
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
+from facesearch.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +38,11 @@ def forget(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Erase a person from gallery, caches and restored backups; prove it by a raw scan, and print a receipt.
+    """Erase a person for good, search all files of the gallery for what is left, and print a receipt.
 
-    The photo files themselves stay; `enroll` refuses them from then on. Somebody who was removed and could be brought
-    back can be forgotten as well. Exit code: 0 nothing is left, 1 something is: the receipt says what.
+    Your photo files stay, and `enroll` refuses them from then on. A person who was removed can be forgotten as well.
+
+    Exit code: 0 nothing is left; 1 something is left, and the receipt says what.
 
     Example: facesearch people forget "Ada Lovelace" --receipt ada.json
     """
@@ -48,22 +50,24 @@ def forget(
 
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         subject = engine.gallery.read(people.find, name, removed=True)
-        _confirm(f"Erase {subject.name} ({subject.photos} photos, {subject.templates} templates) for good?", yes)
+        held = f"{counted(subject.photos, 'photo')}, {counted(subject.templates, 'template')}"
+        _confirm(f"Erase {subject.name} ({held}) for good?", yes)
         _hand_over([engine.forget([subject.subject_id])], file, json=json)
 
 
 def expire(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list who is due.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List who would be erased, and erase nobody.")] = False,
     yes: YesOption = False,
     receipt: ReceiptOption = None,
     force: ForceOption = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Erase everybody whose attribute retain_until (the last day, as 2027-12-31) has passed, as `people forget` does.
+    """Erase everybody whose attribute retain_until has passed, as `people forget` does.
 
-    So are people who are due and were removed. What is kept to undo removals is deleted where 30 days have passed.
+    retain_until is the last day to keep a person, for example 2027-12-31. People who were removed are erased as well.
+    It also deletes what is kept to undo removals once 30 days have passed.
 
     Example: facesearch people expire --dry-run
     """
@@ -77,16 +81,16 @@ def expire(
     with open_engine(gallery=gallery) as engine, guard_outputs(engine, force=force).optional_file(receipt) as file:
         purged = 0 if dry_run else purge_removed(engine.gallery)
         if purged:
-            note(f"What was kept to undo removals for {KEPT_DAYS} days is deleted.")
+            note(f"Removals of more than {KEPT_DAYS} days ago can no longer be undone: their data is deleted.")
         due = engine.gallery.read(people.overdue)
         if dry_run and (due or json):
             rows = ((each.name, each.attributes["retain_until"], each.photos) for each in due)
             print_records(map(SubjectRecord.of, due), ("due", "retain until", "photos"), rows, json=json)
         if not due:
-            note("Nobody is due.")
+            note("Nobody is to be erased: no retain_until has passed.")
         if dry_run or not due:
             return
-        _confirm(f"Erase {len(due)} people who are due for good? `--dry-run` lists them.", yes)
+        _confirm(f"Erase {counted(len(due), 'person', 'people')} for good? --dry-run lists them.", yes)
         _hand_over(_forget_in_groups(engine, [each.subject_id for each in due]), file, json=json)
 
 
@@ -119,26 +123,27 @@ def _print(receipt: dict[str, Any]) -> None:
     removed, scan = receipt["removed"], receipt["scan"]
     who = ", ".join(receipt["subjects"])
     say(
-        f"Erased: {who}. {removed['photos']} photos, {removed['templates']} templates, "
-        f"{removed['cached_embeddings']} cached embeddings, {removed['refused_photos']} refused photos."
+        f"Erased: {who}. {counted(removed['photos'], 'photo')}, {counted(removed['templates'], 'template')}, "
+        f"{counted(removed['cached_embeddings'], 'cached vector')}, "
+        f"{counted(removed['refused_photos'], 'refused photo')}."
     )
     total = sum(each["bytes"] for each in scan)
     left = [each for each in scan if each["vectors"] or each["face_pictures"] or each["names"] or each["photo_paths"]]
-    typer.echo(f"{len(scan)} files ({total / 1e6:.1f} MB) were searched for what was removed.")
+    typer.echo(f"Searched {counted(len(scan), 'file')} ({total / 1e6:.1f} MB) for what was removed.")
     for each in left:
         note(
             f"{each['file']} still holds: {each['vectors']} vectors, {each['face_pictures']} pieces of face pictures, "
             f"{each['names']} names, {each['photo_paths']} photo paths."
         )
     if receipt["rows_of_others_with_these_names"]:
-        note(f"{receipt['rows_of_others_with_these_names']} rows of other people contain the name or a part of it.")
+        rows = counted(receipt["rows_of_others_with_these_names"], "row")
+        note(f"{rows} about other people hold the same name or a part of it, and stay.")
     if not receipt["log_emptied"]:
-        note("Another process reads the gallery and keeps the write-ahead log: stop it, and run `facesearch reindex`.")
+        note("Another process reads the gallery and keeps its write-ahead log. Stop it, then run `facesearch reindex`.")
     if receipt["backups_since_enrolment"]:
         note(
-            f"Backups written since the enrolment: {receipt['backups_since_enrolment']}. "
-            "They hold this data until they are deleted. Restored over this gallery, they leave out who was erased; "
-            "restored elsewhere they bring this data back, unless gallery.erased is copied into that folder first."
+            f"Backups written since the enrolment: {receipt['backups_since_enrolment']}. They hold this data until you "
+            "delete them. To restore one in another folder, copy gallery.erased there first, or this data comes back."
         )
     if receipt["explained"]:
         note(receipt["explained"])
@@ -146,18 +151,16 @@ def _print(receipt: dict[str, Any]) -> None:
     for each in receipt["not_searched"]:
         note(f"Not searched: {each}.")
     if receipt["not_searched"] and receipt["clean"]:
-        typer.echo("The rows are gone, and nothing is left on this machine.")
+        typer.echo("Nothing is left in the database's tables or on this machine.")
         return
-    typer.echo(
-        "Nothing is left." if receipt["clean"] else "Something is left. The lines that begin with a file say where."
-    )
+    typer.echo("Nothing is left." if receipt["clean"] else "Something is left. The notes above name the files.")
 
 
 def _name_files(files: Sequence[str]) -> None:
     """Say which files would bring the people back if `enroll` were told to."""
     if not files:
         return
-    note(f"Photo files that are still there: {len(files)}. `enroll` refuses them, unless --bring-back-erased is given.")
+    note(f"Your photo files stay: {len(files)}. `enroll` refuses them unless you give --bring-back-erased.")
     for each in files[:SHOWN]:
         note(f"  {each}")
     if len(files) > SHOWN:

@@ -23,6 +23,7 @@ from facesearch.cli.outputs import require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, new_group
 from facesearch.errors import ConfigError
 from facesearch.index.services import VectorDatabaseKind
+from facesearch.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
     backups.register(app)
     app.command()(init)
     app.command()(rekey)
-    database = new_group("The gallery's database schema.")
+    database = new_group("The gallery's database: upgrade its tables.")
     database.command()(upgrade)
     database.callback()(lambda: None)  # keeps `db` a group although it has one command
     app.add_typer(database, name="db")
@@ -54,7 +55,7 @@ def info(*, options: EngineOptions, json: JsonOption = False) -> None:
     with open_engine(options) as engine:
         record = engine.describe()
     if record["overdue"]:
-        note(f"{record['overdue']} people are kept longer than they should be: facesearch people expire --dry-run")
+        note(f"People whose retain_until has passed: {record['overdue']}. See: facesearch people expire --dry-run")
     if json:
         emit(record)
         return
@@ -71,14 +72,14 @@ def _shown(key: str, value: Any) -> str | Path:
 
 def check(
     fix: Annotated[
-        bool, typer.Option("--fix", help="Rebuild the index cache; erase people again who came back.")
+        bool, typer.Option("--fix", help="Rebuild a damaged index, and erase people who came back with a backup.")
     ] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Prove that database, templates, index, photos and models agree.
+    """Check the gallery for damage: database, templates, index, photos and models.
 
-    Exit code: 0 they agree, with --fix also after repairs, 1 they do not.
+    Exit code: 0 the gallery is sound, or --fix repaired it; 1 it has faults.
 
     Example: facesearch check
     """
@@ -105,14 +106,13 @@ def reindex(
         typer.Option(
             "--index",
             metavar="KIND",
-            help=f"Move to: auto, flat or two-stage (the gallery's own), {' or '.join(VectorDatabaseKind)} "
-            "[default: as it is].",
+            help=f"Index to move to: auto, flat, two-stage, {' or '.join(VectorDatabaseKind)} [default: the one in use].",
         ),
     ] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Rebuild the search index from the database, or move it to a vector database, while the gallery is used.
+    """Rebuild the search index, or move the gallery to another index. Searches go on meanwhile.
 
     Example: facesearch reindex --index milvus
     """
@@ -123,11 +123,11 @@ def reindex(
         templates = engine.counts()["templates"]
         with progress_bar("indexing", templates, "templates") as advance:
             count = engine.reindex(index, lambda done, _total: advance(to=done))
-    tell({"templates": count}, f"The index holds {count} templates.", json=json)
+    tell({"templates": count}, f"The index holds {counted(count, 'template')}.", json=json)
 
 
 def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
-    """Bring the gallery's database to the schema of this version.
+    """Upgrade the gallery's tables to those of this version of facesearch.
 
     Example: facesearch db upgrade
     """
@@ -144,17 +144,21 @@ def upgrade(gallery: GalleryOption = None, json: JsonOption = False) -> None:
 def log(
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="From this date or time on, in UTC unless it says more."),
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only events from this date or time on (UTC unless it names a zone).",
+        ),
     ] = None,
     action: Annotated[
         str | None,
         typer.Option("--action", metavar="NAME", help="Only this action, for example enroll, query or people.forget."),
     ] = None,
-    last: Annotated[int | None, typer.Option("-n", min=1, help="Only the last N.")] = None,
+    last: Annotated[int | None, typer.Option("-n", min=1, metavar="N", help="Only the newest N events.")] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the audit log: who did what and when, in counts. It holds no names, faces or vectors of people.
+    """List what was done with the gallery, by whom and when. The audit log holds counts, no names and no faces.
 
     Example: facesearch log --since 2026-01-01 --action people
     """
@@ -178,21 +182,21 @@ def _moment(text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is no date or time.", "For example: --since 2026-01-31") from None
+        raise ConfigError(f"{text!r} is not a date or time.", "For example: --since 2026-01-31") from None
     known = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return known.isoformat(timespec="seconds")
 
 
 def init(
     encrypted: Annotated[
-        bool, typer.Option("--encrypted", help="Encrypt everything; without the key nobody can read it again.")
+        bool, typer.Option("--encrypted", help="Encrypt the gallery. Without its key nobody can read it.")
     ] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make an empty gallery. `enroll` makes one too; this one can be encrypted.
+    """Make an empty gallery. You need this for encrypted galleries only: `enroll` makes plain ones.
 
-    The key comes from --key-file, FACESEARCH_KEY_FILE or FACESEARCH_KEY, else you are asked for it.
+    The key comes from --key-file, FACESEARCH_KEY_FILE or FACESEARCH_KEY. Otherwise you are asked for it.
 
     Example: facesearch init --encrypted
     """
@@ -205,25 +209,30 @@ def init(
     if encrypted and not key:
         raise ConfigError(
             "An encrypted gallery needs a key.",
-            "Name a file with it: facesearch --key-file FILE init --encrypted, or set FACESEARCH_KEY.",
+            "Name a file that holds it (facesearch --key-file FILE init --encrypted), or set FACESEARCH_KEY.",
         )
     require_not_of_gallery(settings, [])
     create_gallery(settings.gallery, key, encrypted=encrypted)
     if json:
         emit({"gallery": str(settings.gallery), "encrypted": encrypted})
-    note(f"{settings.gallery}: an empty {'encrypted ' if encrypted else ''}gallery.")
+    note(f"Made an empty {'encrypted ' if encrypted else ''}gallery in {settings.gallery}.")
     if encrypted:
-        note("Keep the key and a copy of it elsewhere: without it the gallery is lost.")
+        note("Store the key, and a copy of it on another machine. Without the key the gallery is lost.")
 
 
 def rekey(
     new_key_file: Annotated[
-        Path | None, typer.Option("--new-key-file", metavar="FILE", help="The new key; else you are asked for it.")
+        Path | None,
+        typer.Option(
+            "--new-key-file",
+            metavar="FILE",
+            help="File with the new key [default: you are asked for the key].",
+        ),
     ] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Encrypt an encrypted gallery with another key. Backups keep the key they were made with.
+    """Change the key of an encrypted gallery. Older backups keep the old key.
 
     Example: facesearch rekey --new-key-file new.key
     """
@@ -235,9 +244,9 @@ def rekey(
     old = settings.key or ask_key()
     new = read_key_file(new_key_file) if new_key_file else ask_key("New key of the gallery", confirm=True)
     if not new:
-        raise ConfigError("There is no new key.", "Name a file with it: --new-key-file FILE")
+        raise ConfigError("The new key is missing.", "Name a file that holds it: --new-key-file FILE")
     require_not_of_gallery(settings, [new_key_file] if new_key_file else [])
     change_passphrase(settings.gallery, old, new)
     if json:
         emit({"gallery": str(settings.gallery), "rekeyed": True})
-    note(f"{settings.gallery} opens with the new key only.")
+    note(f"{settings.gallery} now opens with the new key only.")

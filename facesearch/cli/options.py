@@ -108,9 +108,9 @@ DetSizeOption = Annotated[
     typer.Option(
         "--det-size",
         metavar="SIZE",
-        help="Detection size in pixels, a multiple of 32; auto: 128 and 640 together; fast: 320, and 640 only for "
-        "photos in which that finds nothing or small faces only; insightface: as InsightFace does "
-        "[FACESEARCH_DET_SIZE].",
+        help="Size in pixels at which faces are looked for: a multiple of 32, auto (128 and 640 together), fast "
+        "(320, then 640 if that finds no face or small ones only), or insightface (as InsightFace does) "
+        "[FACESEARCH_DET_SIZE; default: the gallery's, else auto].",
     ),
 ]
 PrecisionOption = Annotated[
@@ -123,20 +123,31 @@ PrecisionOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold", "-t", metavar="SCORE", help="Cosine at which two faces match [FACESEARCH_THRESHOLD]."),
+    typer.Option(
+        "--threshold",
+        "-t",
+        metavar="SCORE",
+        help="Score from which two faces match, -1 to 1 [FACESEARCH_THRESHOLD].",
+    ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", metavar="N", help="Photos processed at once [one per core, at most 8].")
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Photos processed at once [default: one per core, at most 8].",
+    ),
 ]
 BatchOption = Annotated[
-    int | None, typer.Option("--batch", metavar="N", help="Faces per run of the recogniser [8; 16 on a GPU].")
+    int | None, typer.Option("--batch", metavar="N", help="Faces per run of the recogniser [default: 8; 16 on a GPU].")
 ]
 IndexOption = Annotated[
     str | None,
     typer.Option(
         "--index",
         metavar="KIND",
-        help="How to search: flat, two-stage, or auto: by the number of templates [FACESEARCH_INDEX; default: auto].",
+        help="How to search: flat, two-stage, or auto: two-stage from 50,000 templates on [FACESEARCH_INDEX; default: "
+        "auto].",
     ),
 ]
 FusionOption = Annotated[
@@ -149,7 +160,7 @@ FusionOption = Annotated[
     ),
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace existing files, but never an input or a file of a gallery.")
+    bool, typer.Option("--force", help="Replace existing files, but never inputs or files of a gallery.")
 ]
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_people, help="A person's name or alias.")
@@ -285,7 +296,7 @@ def refuse_idle_index(options: EngineOptions, engine: FaceSearch) -> None:
     if options.index is not None and engine.has_gallery and (kind := engine.gallery.vector_databases.describe()):
         raise ConfigError(
             f"--index would do nothing: the gallery is searched by {kind}.",
-            "Leave it out; `facesearch reindex` moves the gallery to another index.",
+            "Leave it out, or move the gallery with `facesearch reindex`.",
         )
 
 

@@ -15,14 +15,16 @@ from facesearch.cli.options import GalleryOption, JsonOption, NameArgument, comp
 from facesearch.cli.output import emit, note, print_records, print_table, say, tell, tell_person
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
+from facesearch.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from facesearch.search.gallery import Gallery
+    from facesearch.types import Subject
 
 PhotosArgument = Annotated[
-    list[str], typer.Argument(metavar="PHOTO...", help="Enrolled photos, as `people show` names them.")
+    list[str], typer.Argument(metavar="PHOTO", help="Enrolled photos, as `people show` names them.")
 ]
 OtherArgument = Annotated[str, typer.Argument(metavar="OTHER", help="Another name of the person.")]
 
@@ -34,7 +36,7 @@ def register(app: typer.Typer) -> None:
     people.command("set")(set_attributes)
     for command in (show, rename, merge, remove, move, confirm, erasing.forget, erasing.expire):
         people.command()(command)
-    aliases = new_group("Other names by which folders and people call a person.")
+    aliases = new_group("A person's other names: add, remove, list.")
     aliases.command("add")(add_alias)
     aliases.command("remove")(remove_alias)
     aliases.command("list")(list_aliases)
@@ -67,7 +69,10 @@ def list_people(
 
 
 def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
-    """Show a person's other names, attributes and enrolled photos, and who said whom each photo shows.
+    """Show a person's other names, attributes and enrolled photos.
+
+    The column `assigned` says who decided that a photo shows this person: `enrolled` is a folder, a manifest or --as;
+    `moved` and `confirmed` are your corrections.
 
     Example: facesearch people show "Ada Lovelace"
     """
@@ -79,7 +84,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
         enrolled = [EnrolledPhotoRecord.of(photo).model_dump() for photo in photos]
         emit({**SubjectRecord.of(subject).model_dump(), "enrolled_photos": enrolled})
         return
-    say(f"{subject.name}: {subject.photos} photos, {subject.templates} templates")
+    say(f"{subject.name}: {_amount(subject)}")
     if subject.aliases:
         say(f"also called: {', '.join(subject.aliases)}")
     say(_attributes(subject.attributes) or "no attributes")
@@ -93,7 +98,7 @@ def rename(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give a person another name. The old one stays as an alias, so that folders of that name are still found.
+    """Rename a person. The old name stays as an alias, so `enroll` still knows folders of that name.
 
     Example: facesearch people rename "A. Byron" "Ada Lovelace"
     """
@@ -104,26 +109,26 @@ def rename(
 
 def merge(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", autocompletion=complete_people, help="The entry that goes.")
+        str, typer.Argument(metavar="SOURCE", autocompletion=complete_people, help="The person to merge away.")
     ],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", autocompletion=complete_people, help="The entry that gets its photos.")
+        str, typer.Argument(metavar="TARGET", autocompletion=complete_people, help="The person who gets the photos.")
     ],
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make two entries one person: SOURCE's photos become TARGET's, and SOURCE's names its aliases.
+    """Merge two people who are one: TARGET gets the photos of SOURCE, and its names as aliases.
 
     Example: facesearch people merge "A. Byron" "Ada Lovelace"
     """
     with open_engine(gallery=gallery) as engine:
         subject = engine.merge_subjects(source, target)
-    tell_person(subject, f"{source} and {target} are one person now: {target}.", json=json)
+    tell_person(subject, f"{source} is merged into {target}.", json=json)
 
 
 def set_attributes(
     name: NameArgument,
-    pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="KEY= removes the attribute.")],
+    pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="Attributes; KEY= removes one.")],
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -143,19 +148,19 @@ def set_attributes(
 def add_alias(
     name: NameArgument, other: OtherArgument, gallery: GalleryOption = None, json: JsonOption = False
 ) -> None:
-    """Let folders, manifests and commands call a person by another name as well.
+    """Give a person one more name. Folders, manifests and commands can use it.
 
     Example: facesearch people alias add "Ada Lovelace" "A. Byron"
     """
     with open_engine(gallery=gallery) as engine:
         subject = engine.add_alias(name, other)
-    tell_person(subject, f"{subject.name} is also called: {', '.join(subject.aliases) or 'nothing else'}", json=json)
+    tell_person(subject, f"{subject.name} is also called: {', '.join(subject.aliases)}", json=json)
 
 
 def remove_alias(
     name: NameArgument, other: OtherArgument, gallery: GalleryOption = None, json: JsonOption = False
 ) -> None:
-    """Take another name from a person. A folder of that name is somebody else then.
+    """Remove another name of a person. `enroll` then takes a folder of that name for a new person.
 
     Example: facesearch people alias remove "Ada Lovelace" "A. Byron"
     """
@@ -188,8 +193,8 @@ def remove(
 ) -> None:
     """Remove a person with all photos and templates from the gallery. The photo files themselves stay.
 
-    `facesearch undo` brings the person back for 30 days, and so does a restored backup. For somebody who asks to be
-    erased, use `people forget`.
+    `facesearch undo` brings the person back for 30 days, and so does a restored backup. If somebody asks to be erased,
+    use `people forget`.
 
     Example: facesearch people remove "Ada Lovelace"
     """
@@ -199,26 +204,26 @@ def remove(
         subject = engine.subject(name)
         if not yes:
             if not sys.stdin.isatty():
-                raise ConfigError(f"Removing {name} needs your consent.", "Add --yes.")
-            typer.confirm(f"Remove {name} ({subject.photos} photos, {subject.templates} templates)?", abort=True)
+                raise ConfigError(f"Removing {name} needs a yes, and there is no terminal to ask on.", "Add --yes.")
+            typer.confirm(f"Remove {name} ({_amount(subject)})?", abort=True)
         removed = engine.remove_subject(subject.subject_id)
         (entry,) = engine.history(last=1, who=subject.subject_id)
-    tell_person(removed, f"{name} is removed: {removed.photos} photos, {removed.templates} templates.", json=json)
-    note(f"To bring the person back within {KEPT_DAYS} days: facesearch undo {entry.entry_id}")
+    tell_person(removed, f"{name} is removed: {_amount(removed)}.", json=json)
+    note(f"For {KEPT_DAYS} days you can undo that: facesearch undo {entry.entry_id}")
 
 
 def history(
-    last: Annotated[int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the last N.")] = None,
+    last: Annotated[int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the newest N.")] = None,
     person: Annotated[
         str | None,
         typer.Option(
-            "--person", metavar="NAME", autocompletion=complete_people, help="Only what concerns this person."
+            "--person", metavar="NAME", autocompletion=complete_people, help="Only corrections of this person."
         ),
     ] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what was corrected: renames, merges, moves, attributes, removals. Newest first, with names.
+    """List corrections, newest first: renames, merges, moves, changed attributes, removals. The list holds names.
 
     Example: facesearch history --person "Ada Lovelace"
     """
@@ -232,15 +237,15 @@ def history(
 
 def undo(
     entry: Annotated[
-        int | None, typer.Argument(metavar="[ENTRY]", help="An entry of `facesearch history`; else the newest.")
+        int | None, typer.Argument(metavar="[ENTRY]", help="An entry of `facesearch history` [default: the newest].")
     ] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Put back exactly what a correction changed: names, attributes, photos and ids.
+    """Undo a correction: restore exactly the names, attributes, photos and ids that it changed.
 
-    It is refused where the same was changed again since, or where the person was forgotten. Removals can be undone for
-    30 days. An undo is an entry itself, which can be undone.
+    It fails if the same thing was changed again since, or if the person was forgotten. Removals can be undone for 30
+    days. An undo can be undone as well.
 
     Example: facesearch undo 12
     """
@@ -249,9 +254,10 @@ def undo(
     with open_engine(gallery=gallery) as engine:
         undone, counts = engine.undo(entry), engine.counts()
     if lacking := counts["faces"] - counts["templates"]:
-        note(f"{lacking} faces have no template of the model in use, so nobody finds them. Run: facesearch reembed")
+        faces = counted(lacking, "face has", "faces have")
+        note(f"{faces} no template of the model in use, so searches miss them. Run: facesearch reembed")
     tell(HistoryRecord.of(undone), f"Entry {undone.entry_id} is undone: {undone.what}.", json=json)
-    note(f"To make it hold again: facesearch undo {undone.undone_by}")
+    note(f"To take the undo back: facesearch undo {undone.undone_by}")
 
 
 def move(
@@ -259,11 +265,11 @@ def move(
     to: Annotated[
         str, typer.Option("--to", metavar="NAME", autocompletion=complete_people, help="The person in the photos.")
     ],
-    new: Annotated[bool, typer.Option("--new", help="Make a person of that name where there is none.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Make a new person if nobody has that name.")] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say that enrolled photos show somebody else. Enrolling their folders again does not change that.
+    """Move enrolled photos to the person they show. Later runs of `enroll` keep that.
 
     Example: facesearch people move people/Ada/7.jpg --to "Mary Somerville"
     """
@@ -272,12 +278,12 @@ def move(
     with open_engine(gallery=gallery) as engine:
         engine.gallery.change(people.move_photos, _enrolled(engine.gallery, photos), to, create=new)
         subject = engine.gallery.read(people.find, to)
-    text = f"{len(photos)} photos are {subject.name}'s, who has {subject.photos} in all."
+    text = f"{counted(len(photos), 'photo')} moved to {subject.name}, who has {counted(subject.photos, 'photo')} now."
     tell_person(subject, text, json=json)
 
 
 def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
-    """Say that enrolled photos show whom they are enrolled as. What they conflicted with is settled then.
+    """Confirm that enrolled photos show the person they are enrolled as. `enroll` and `audit` then stop reporting them.
 
     Example: facesearch people confirm people/Ada/7.jpg
     """
@@ -285,7 +291,7 @@ def confirm(photos: PhotosArgument, gallery: GalleryOption = None, json: JsonOpt
 
     with open_engine(gallery=gallery) as engine:
         confirmed = engine.gallery.write(people.confirm_photos, _enrolled(engine.gallery, photos))
-    tell({"confirmed": confirmed}, f"{confirmed} photos are confirmed.", json=json)
+    tell({"confirmed": confirmed}, f"{counted(confirmed, 'photo')} confirmed.", json=json)
 
 
 def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
@@ -297,6 +303,10 @@ def _enrolled(gallery: Gallery, photos: Sequence[str]) -> list[Path]:
     exact = [path if is_upload(path) else Path(os.path.abspath(path)) for path in typed]  # noqa: PTH100  # keeps links
     known = gallery.read(find_photos, exact)
     return [path if path in known else text_path(os.fspath(path)) for path in exact]
+
+
+def _amount(subject: Subject) -> str:
+    return f"{counted(subject.photos, 'photo')}, {counted(subject.templates, 'template')}"
 
 
 def _attributes(attributes: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PhotosArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="PHOTO...", readable=False, help="Photos, folders of photos, or - for a photo from a pipe."),
+    typer.Argument(metavar="PHOTO", readable=False, help="Photos, folders of photos, or - for a photo from a pipe."),
 ]
 STDIN = Path("-")
 
@@ -53,19 +53,28 @@ def query(
     photos: PhotosArgument,
     k: Annotated[
         int | None,
-        typer.Option("-k", help="People on the candidate list of each face [5; given, the table shows them all]."),
+        typer.Option("-k", metavar="N", help="Show the N best people for each face [default: the best and the next]."),
     ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", help="A runner-up closer than this makes a match ambiguous (cosine).")
+        float,
+        typer.Option(
+            "--margin",
+            metavar="SCORE",
+            help="A runner-up less than this behind makes a match ambiguous.",
+        ),
     ] = 0.05,
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Search only people with this attribute.")
     ] = None,
     degraded: Annotated[
-        bool, typer.Option("--degraded", help="While the vector database is down, search the newest templates alone.")
+        bool,
+        typer.Option(
+            "--degraded",
+            help="While the vector database does not answer, search the newest templates only.",
+        ),
     ] = False,
     annotate: Annotated[
-        Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names: a file, or a folder.")
+        Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes and names into this file, or folder.")
     ] = None,
     force: ForceOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -73,9 +82,9 @@ def query(
     options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
-    """Who is in these photos? Every face is searched among everybody enrolled.
+    """Find out who is in photos: search every face among all people who are enrolled.
 
-    Exit code: 0 some face matched, 1 none did or something could not be read, 3 no face could be used.
+    Exit code: 0 a face matched; 1 no face matched, or a photo or folder could not be read; 3 no face could be used.
 
     Example: facesearch query photo.jpg --annotate who.jpg
     """
@@ -125,7 +134,7 @@ def _say_notes(results: Sequence[SearchResult]) -> None:
     for photo, remark in dict.fromkeys((result.photo, result.note) for result in results if result.note):
         note(f"{photo}: {remark}")
     if not all(result.complete for result in results):
-        note("Warning: the gallery's vector database is down, so only the newest templates were searched.")
+        note("Warning: the vector database does not answer, so only the newest templates were searched.")
 
 
 def _why_nobody(engine: FaceSearch, where: Sequence[str] | None) -> str:
@@ -200,15 +209,20 @@ def verify(
     a: Annotated[Path, typer.Argument(metavar="A", help="A photo, or - for one from a pipe.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     faces: Annotated[
-        str, typer.Option("--faces", help="Which face of a photo: single (one, or one that dominates) or largest.")
+        str,
+        typer.Option(
+            "--faces",
+            metavar="WHICH",
+            help="Face of each photo to compare: single (one, or one that dominates) or largest.",
+        ),
     ] = "single",
     *,
     options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
-    """Do two photos show the same person?
+    """Tell whether two photos show the same person.
 
-    Exit code: 0 they match, 1 they do not, 3 no usable face or photo.
+    Exit code: 0 the same person; 1 different people; 3 no face could be used.
 
     Example: facesearch verify a.jpg b.jpg
     """
@@ -231,7 +245,7 @@ def verify(
     else:
         verdict = "same person" if comparison.is_match else "different people"
         say(f"{verdict}: score {comparison.score:.3f}, threshold {comparison.threshold.value:g}")
-        note(f"The threshold is: {comparison.threshold.basis}.")
+        note(f"Origin of the threshold: {comparison.threshold.basis}.")
     raise typer.Exit(0 if comparison.is_match else EXIT_NEGATIVE)
 
 
@@ -239,7 +253,7 @@ def verify(
 def detect(
     photos: PhotosArgument,
     annotate: Annotated[
-        Path | None, typer.Option("--annotate", metavar="OUT", help="Draw the boxes: a file, or a folder.")
+        Path | None, typer.Option("--annotate", metavar="OUT", help="Draw boxes into this file, or folder.")
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -252,9 +266,9 @@ def detect(
     options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
-    """Find the faces in photos, without searching anybody.
+    """Find the faces in photos, without searching for people.
 
-    Exit code: 0 some face was found, 1 the same, but something could not be read, 3 no face was found.
+    Exit code: 0 a face was found; 1 a photo or folder could not be read; 3 no face was found.
 
     Example: facesearch detect party/ --annotate found/
     """

@@ -22,6 +22,7 @@ from facesearch.cli.options import (
 from facesearch.cli.output import emit, note, print_table, progress_bar, say, tell
 from facesearch.cli.root import EXIT_NEGATIVE
 from facesearch.errors import ConfigError
+from facesearch.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,24 +43,29 @@ def register(app: typer.Typer) -> None:
 def reembed(
     context: typer.Context,
     activate: Annotated[
-        bool, typer.Option("--activate", help="Then search with the new templates: one transaction.")
+        bool, typer.Option("--activate", help="Then switch: search with the new templates from now on.")
     ] = False,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Go back to the model that was in use before the last switch.")
+        bool, typer.Option("--rollback", help="Switch back to the model that was in use before.")
     ] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Switch even if searches will no longer find some faces.")
+        bool,
+        typer.Option(
+            "--allow-missing",
+            help="Switch although some faces have no new template, so that searches miss them.",
+        ),
     ] = False,
     *,
     options: EngineOptions,
     json: JsonOption = False,
 ) -> None:
-    """Make templates of another model beside the present ones, from the photos, and switch to them.
+    """Embed all enrolled photos with another model, and switch to it.
 
-    Nothing changes for searches until --activate. Stop it anywhere; the same command goes on from there. Without --pack
-    it makes what the model in use lacks. For an upload, it uses the small picture that `serve --thumbnails` keeps.
+    Searches use the old model until you give --activate. You can stop it at any time; the same command continues from
+    there. Without --pack it makes the templates that the model in use lacks. Uploads have no file: it uses their small
+    pictures, which `serve --thumbnails` keeps.
 
-    Exit code: 0 every face has a template, 1 some have none: the list names photos that are gone or changed.
+    Exit code: 0 every face has a new template; 1 some have none, and the list names their photos.
 
     Example: facesearch reembed --pack antelopev2
 
@@ -68,7 +74,7 @@ def reembed(
     Example: facesearch reembed --rollback
     """
     if rollback and (activate or options.pack):
-        raise ConfigError("--rollback goes back to the previous model.", "Use it without --activate and --pack.")
+        raise ConfigError("--rollback cannot be given with --activate or --pack.", "Leave them out.")
     if rollback:
         refuse_idle(context, ("det_size", "precision"), "--rollback uses those of the previous model")
     elif not activate:
@@ -121,14 +127,14 @@ def _tell_next(engine: FaceSearch, missing: int) -> None:
 
     active, new = engine.gallery.model(), engine.model
     if missing:
-        note(f"{missing} enrolled faces have no template of {new.model_id}.")
+        note(f"Enrolled faces without a template of {new.model_id}: {missing}.")
     if active is None or active.model_id == new.model_id:
         return
-    note(f"Searches still use {active.model_id}. On labelled photos, compare the two:")
+    note(f"Searches still use {active.model_id}. To compare the two models on labelled photos:")
     note(f"  facesearch eval PEOPLE {options_of(active)} --out old")
     note(f"  facesearch eval PEOPLE {options_of(new)} --out new")
     note("  facesearch eval compare old/report.json new/report.json")
-    note(f"Then: facesearch reembed {options_of(new)} --activate")
+    note(f"To switch to the new one: facesearch reembed {options_of(new)} --activate")
 
 
 def _tell_switch(switch: Switch, *, json: bool) -> None:
@@ -136,35 +142,42 @@ def _tell_switch(switch: Switch, *, json: bool) -> None:
     if json:
         emit({"model": model_id, "previous": switch.previous, "missing": switch.missing})
     elif switch.previous == model_id:
-        say(f"{model_id} is in use already.")
+        say(f"Searches use {model_id} already.")
     else:
         say(f"Searches now use {model_id} instead of {switch.previous}.")
     if switch.missing:
-        note(f"{switch.missing} enrolled faces have no template of it: no search finds them.")
+        note(f"Enrolled faces without a template of it, which searches miss: {switch.missing}.")
     if switch.previous != model_id:
-        note("Thresholds and calibrations belong to a model and did not carry over: facesearch calibrate --fpir 0.001")
-        note("Running servers follow by themselves; restart other programs that have the gallery open.")
+        note("The old model's calibration does not hold for the new one. Calibrate: facesearch calibrate --fpir 0.001")
+        note("Running servers switch by themselves. Restart other programs that have the gallery open.")
         note("To go back: facesearch reembed --rollback")
         note(f"To remove the previous model for good: facesearch models retire {shlex.quote(switch.previous)}")
 
 
 def retire(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, as `facesearch info` shows, or a pack.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The id of a model, from `facesearch info`, or its pack.")
+    ],
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Also remove faces, and people, that have no other template.")
+        bool,
+        typer.Option(
+            "--allow-missing",
+            help="Also remove faces, and people, without a template of another model.",
+        ),
     ] = False,
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Remove the templates and calibrations of a model that is no longer in use from the gallery, for good.
+    """Remove the templates and calibrations of a model that is no longer in use, for good.
 
-    The pack's files stay where they are. Without these templates there is no way back to the model but to embed all
-    photos again.
+    The files of the model pack stay. To go back to the model, you would have to embed all photos again.
 
     Example: facesearch models retire w600k_r50-0123456789ab
     """
     with open_engine(gallery=gallery) as engine:
         retired = engine.model_change.retire(model, allow_missing=allow_missing)
-    text = f"{retired.templates} templates of {retired.model_id} are removed"
-    also = f", with {retired.faces} faces that had no other and {retired.subjects} people left without any"
-    tell(asdict(retired), f"{text}{also if retired.faces else ''}.", json=json)
+    text = f"Removed {counted(retired.templates, 'template')} of {retired.model_id}"
+    if retired.faces:
+        faces, people = counted(retired.faces, "face"), counted(retired.subjects, "person", "people")
+        text += f", {faces} without another template, and {people} without another face"
+    tell(asdict(retired), f"{text}.", json=json)

@@ -34,8 +34,8 @@ EXIT_GALLERY_OR_MODEL = 4
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 done, and the answer is no or needs a look; 2 wrong usage; 3 no photo or face could be "
-    "used; 4 gallery or model error; 130 stopped."
+    "Exit codes: 0 done; 1 done, and the answer is no or something needs a look; 2 wrong usage; 3 no photo or face "
+    "could be used; 4 the gallery, a model or this machine failed; 130 stopped."
 )
 WELCOME = """\
 Enroll photos of people once, then find out who is in any photo.
@@ -88,7 +88,7 @@ class FaceSearchGroup(TyperGroup):
                 typer.echo(f"       {'Run: ' if command else ''}{pasteable(error.hint)}", err=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
-            kept = "Everything that was reported is on disk; the same command continues from here."
+            kept = "Everything that was reported is on disk. The same command continues from here."
             typer.echo(f"\nStopped. {kept if ctx.invoked_subcommand in RESUMABLE else ''}".rstrip(), err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except typer.Abort:  # Ctrl-C at a question, or the answer no
@@ -154,14 +154,14 @@ def prepare(
     key_file: Annotated[
         Path | None,
         typer.Option(
-            "--key-file", metavar="FILE", help="The key of an encrypted gallery [FACESEARCH_KEY_FILE, FACESEARCH_KEY]."
+            "--key-file",
+            metavar="FILE",
+            help="File with the key of an encrypted gallery [FACESEARCH_KEY_FILE, FACESEARCH_KEY].",
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print results and errors, no notes and no progress.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also print logs, and where an error comes from.")
+        bool, typer.Option("--verbose", "-v", help="Also print the log, and where an error comes from.")
     ] = False,
 ) -> None:
     """Set up what every command shares: the gallery's key, notes and logs, output that survives any file name."""

@@ -29,7 +29,7 @@ from facesearch.names import path_text
 def register(app: typer.Typer) -> None:
     """Add the command and the group."""
     app.command()(serve)
-    keys = new_group("API keys of a server: create, list, revoke.")
+    keys = new_group("API keys of the server: create, list, revoke.")
     keys.command()(create)
     keys.command("list")(list_keys)
     keys.command()(revoke)
@@ -43,7 +43,8 @@ class ServeOptions:
     host: Annotated[
         str,
         typer.Option(
-            "--host", help="Address to listen on; others than loopback need a key (`facesearch keys create NAME`)."
+            "--host",
+            help="Address to listen on. To be reached from other machines, make a key: `facesearch keys create`.",
         ),
     ] = "127.0.0.1"
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000
@@ -142,9 +143,10 @@ def serve(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Serve the gallery over HTTP: a page for people at /, an API for programs at /v1.
+    """Serve the gallery over HTTP: a web page at /, and an API for programs at /v1.
 
-    Without a key the server listens to this machine alone. Ctrl-C stops it after it has answered what it accepted.
+    As long as the gallery has no key (`facesearch keys create`), the server answers this machine only. Ctrl-C stops it,
+    once the requests that it accepted are answered.
 
     Example: facesearch serve --port 8000
     """
@@ -161,12 +163,12 @@ def serve(
         refuse_idle_index(options, engine)
         note(engine.extractor.provider.note)
         if not engine.has_gallery:
-            note(f"There is no gallery in {engine.settings.gallery} yet: an empty one is made.")
+            note(f"Making an empty gallery in {engine.settings.gallery}.")
         run(engine, bounds, lambda url: tell({"url": url}, f"facesearch is at {url}", json=json))
 
 
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key in the audit log.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key; the audit log shows it.")],
     scope: Annotated[
         list[str] | None,
         typer.Option(
@@ -176,7 +178,7 @@ def create(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, once: the gallery keeps only its hash.
+    """Make an API key and print it. It is shown only once, because the gallery keeps its hash alone.
 
     Once there is a key, every server of the gallery asks for one. `read` searches and lists; `enroll` adds photos,
     renames and sets attributes; `delete` removes and merges; `metrics` reads /v1/metrics and nothing else.
@@ -196,7 +198,7 @@ def create(
 
 
 def list_keys(gallery: GalleryOption = None, json: JsonOption = False) -> None:
-    """List the keys by name, with what they may do.
+    """List the API keys and their scopes.
 
     Example: facesearch keys list
     """
@@ -214,7 +216,7 @@ def revoke(
     gallery: GalleryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Revoke a key: running servers refuse it within a second.
+    """Revoke an API key. Running servers refuse it within a second.
 
     Example: facesearch keys revoke web-shop
     """

@@ -46,7 +46,7 @@ licence = "part of facesearch; not trained on anyone"
 [detector]
 file = "{_DETECTOR}"
 sha256 = "{hashlib.sha256(detector).hexdigest()}"
-finds = "The stand-in is no face model: it finds drawn faces only."
+finds = "The stand-in model finds drawn faces only."
 
 [recognizer]
 file = "{_RECOGNIZER}"

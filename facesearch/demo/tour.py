@@ -33,8 +33,8 @@ GROUP = (0, 3, STRANGER, 8, 7)
 """Who stands in the group photo, from left to right: four enrolled people and one who is not."""
 
 OPENING = """\
-Drawn portraits of made-up people stand in for photos, and a stand-in for the models that find and compare faces.
-The stand-in is no face model: it knows these drawings and nothing else, and its scores say nothing about real faces."""
+This demo draws portraits of made-up people and builds a small stand-in model that recognises them.
+The stand-in knows these drawings only, so its scores say nothing about photos of real people."""
 
 CLOSING = """\
 With real photos (the first command downloads InsightFace's buffalo_l models, 289 MB, once; they are for

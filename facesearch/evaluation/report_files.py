@@ -102,7 +102,7 @@ def _make_empty(out: Path) -> None:
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise ConfigError(f"{out} is no folder.", "Name a new folder.") from error
+        raise ConfigError(f"{out} is not a folder.", "Name a new folder.") from error
     if any(out.iterdir()):
         raise ConfigError(f"{out} is not empty.", "Name a new folder.")
 

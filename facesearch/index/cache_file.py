@@ -197,7 +197,7 @@ class CacheFile:
         except OSError as error:
             raise damaged(self.path, f"it cannot be read ({error.strerror})") from error
         if len(data) < len(MAGIC) + 4 + 32 or not data.startswith(MAGIC):
-            raise damaged(self.path, "it is no index cache of this version")
+            raise damaged(self.path, "it is not an index cache of this version")
         body = memoryview(data)[:-32]
         if hashlib.sha256(body).digest() != data[-32:]:
             raise damaged(self.path, "its SHA-256 does not match")

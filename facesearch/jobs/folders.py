@@ -43,6 +43,7 @@ def settle_folders(sources: Sources, parts: Parts, faces: FacePolicy, threshold:
 
     Raises `ConfigError` for a folder of which it is unclear. Nothing is written.
     """
+    _require_people_where_they_are_looked_for(sources, parts, faces, threshold)
     undecided: dict[Path, list[Path]] = {folder: [] for folder in sources.flat}
     for item in sources.items:
         if not item.said and item.path.parent in undecided:
@@ -55,7 +56,7 @@ def settle_folders(sources: Sources, parts: Parts, faces: FacePolicy, threshold:
     known = _known(undecided, parts)
     for folder, photos in undecided.items():
         if not _can_be_a_person(folder):
-            raise _unclear(f"The name of {folder} is no person's.")
+            raise _unclear(f"The name of {folder} cannot be a person's name.")
         if folder not in known and folder.parent not in whole:
             lenient = len(families[folder.parent]) > 1
             _require_one_person(folder, photos, parts, faces, threshold, lenient=lenient)
@@ -65,6 +66,29 @@ def settle_folders(sources: Sources, parts: Parts, faces: FacePolicy, threshold:
         else item
         for item in sources.items
     ]
+
+
+def _require_people_where_they_are_looked_for(
+    sources: Sources, parts: Parts, faces: FacePolicy, threshold: Callable[[], float]
+) -> None:
+    """Raise `ConfigError` for the folder above a folder of people: everybody would become one person.
+
+    Its photos lie in the sub-folders of sub-folders only, and those of one sub-folder are not one person's: fewer than
+    half of them are linked by matches.
+    """
+    people: dict[Path, list[Path]] = {}
+    for folder in sources.deep:
+        for item in sources.items:
+            if item.path.is_relative_to(folder):
+                people.setdefault(folder / item.path.relative_to(folder).parts[0], []).append(item.path)
+    several = {each: photos for each, photos in people.items() if len({photo.parent for photo in photos}) > 1}
+    for folder in several.keys() - _known(several, parts):
+        scores = _scores_within(_sample(several[folder]), parts, faces)
+        if len(scores) > 1 and 2 * max(_groups(scores >= threshold())) < len(scores):
+            raise ConfigError(
+                f"The folders in {folder} show several people, who would all be enrolled as {folder.name}.",
+                f"Give {folder} itself, or --as NAME if they show one person.",
+            )
 
 
 def _known(folders: Collection[Path], parts: Parts) -> set[Path]:

@@ -259,7 +259,7 @@ class Planner:
         self._holders[owner, file.sha256] = path_text(file.path)
         attributes = self._knows.attributes_of(todo)
         status = EnrollStatus.UNCHANGED if owner in stored.subjects else EnrollStatus.MOVED
-        note = f"It was enrolled as {stored.subjects[0]}." if status is EnrollStatus.MOVED else None
+        note = f"It moved from {stored.subjects[0]} to {owner}." if status is EnrollStatus.MOVED else None
         outcome = stored_outcome(stored, owner, status, photo=path_text(todo.source.path))
         outcome = replace(outcome, note=note, rejection=self._known_conflict(stored, owner))
         if (stored.file, stored.subjects, stored.label) == (file, (owner,), label) and not attributes:

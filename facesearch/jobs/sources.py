@@ -96,6 +96,8 @@ class Sources:
     """Absolute folders that were searched: what `--sync` may remove from."""
     flat: list[Path] = field(default_factory=list)
     """Those of them without photos in sub-folders: where they hold photos, nobody said whether each is one person."""
+    deep: list[Path] = field(default_factory=list)
+    """Those of them with photos in the sub-folders of sub-folders only: their people may be one level further down."""
     passed_over: list[Path] = field(default_factory=list)
     """Files that are no photos by their names, and folders of the system that were given."""
     unread: list[Unread] = field(default_factory=list)
@@ -153,6 +155,11 @@ class _Naming:
     subject: str | None
     one_per_file: bool
 
+    @property
+    def by_folder(self) -> bool:
+        """Whether a folder's name is that of the person in it."""
+        return self.subject is None and not self.one_per_file
+
     def named(self, photo: Path, folder: str | None = None) -> Source:
         """The photo, which lies in the `folder` of a person or in none."""
         if self.subject is not None:
@@ -198,6 +205,8 @@ def _collect_folder(sources: Sources, folder: Path, naming: _Naming, *, sync: bo
     sources.folders.append(folder)
     if all(path.parent == folder for path in photos) and all(each.path == folder for each in found.unread):
         sources.flat.append(folder)
+    if photos and naming.by_folder and all(len(path.parts) > depth + 2 for path in photos):
+        sources.deep.append(folder)
     sources.passed_over += (path for path in found.files if not is_photo_name(path))
     sources.unread += found.unread
 

@@ -200,18 +200,18 @@ def choose_provider(requested: str, precision: Precision = Precision.FP32) -> Pr
             f"Use --precision {' or '.join(sorted(PRECISIONS[requested]))}, or for {precision} --provider {others}.",
         )
     _require_here(requested, precision)
-    return ProviderChoice(requested, PROVIDERS[requested], f"provider: {requested}", precision)
+    return ProviderChoice(requested, PROVIDERS[requested], f"Using {requested}.", precision)
 
 
 def _choose_automatically(precision: Precision) -> ProviderChoice:
     if precision is Precision.BF16:
         _require_here("openvino", precision)
-        return ProviderChoice("openvino", PROVIDERS["openvino"], "auto: OpenVINO, which computes in bf16", precision)
+        return ProviderChoice("openvino", PROVIDERS["openvino"], "Using OpenVINO, which computes in bf16.", precision)
     if precision is Precision.INT8:
-        return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, which computes in int8", precision)
+        return ProviderChoice("cpu", PROVIDERS["cpu"], "Using the CPU, which computes in int8.", precision)
     if _works("cuda"):
-        return ProviderChoice("cuda", PROVIDERS["cuda"], "auto: CUDA works here")
-    return ProviderChoice("cpu", PROVIDERS["cpu"], "auto: the CPU, as CUDA is not available here")
+        return ProviderChoice("cuda", PROVIDERS["cuda"], "Using CUDA.")
+    return ProviderChoice("cpu", PROVIDERS["cpu"], "Using the CPU, because CUDA is not available.")
 
 
 def _require_here(name: str, precision: Precision) -> None:

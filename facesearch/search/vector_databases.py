@@ -228,7 +228,7 @@ class VectorDatabases:
             return
         except (VectorDatabaseError, ConfigError) as error:
             self._wait_until = time.monotonic() + PAUSE
-            log.warning("%s %d changes wait for it.", error.message, waiting)
+            log.warning("%s %d changes are kept for it and follow when it answers.", error.message, waiting)
 
     def deliver(self) -> bool:
         """Deliver the backlog unless another process is at it; return whether it was delivered."""

@@ -187,7 +187,7 @@ PAIR_BODY: Final[dict[str, Any]] = {
 }
 
 _TEXT_OF: Final = {
-    400: "The request is no HTTP that can be understood.",
+    400: "The request is not valid HTTP.",
     401: "No valid key.",
     403: "The key lacks the scope, or the request comes from another site's page.",
     404: "It does not exist.",

@@ -110,5 +110,5 @@ def parse_attributes(text: str | None) -> dict[str, str]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise ConfigError("The attributes are no JSON object of strings.", 'For example: {"team": "design"}')
+        raise ConfigError("The attributes are not a JSON object of strings.", 'For example: {"team": "design"}')
     return found

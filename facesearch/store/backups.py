@@ -196,7 +196,7 @@ def _require_checksum(file: Path, source: IO[bytes]) -> None:
     left = os.fstat(source.fileno()).st_size - 32
     digest = hashlib.sha256()
     if left < len(MAGIC) or source.read(len(MAGIC)) != MAGIC:
-        raise _damaged(file, "it is no backup")
+        raise _damaged(file, "it is not a backup")
     digest.update(MAGIC)
     left -= len(MAGIC)
     while left > 0 and (piece := source.read(min(_COPY, left))):

@@ -125,7 +125,7 @@ def _template_problem(row: Row[*tuple[Any, ...]], dimension: int | None) -> str 
         return f"has {len(row.vector) // 4} dimensions where its model has {dimension}"
     length = float(np.linalg.norm(np.frombuffer(row.vector, "<f4").astype(np.float64)))
     if not abs(length - 1) <= UNIT_TOLERANCE:  # NaN compares false
-        return f"is no unit vector (length {length:g})"
+        return f"is not of unit length (length {length:g})"
     return None
 
 

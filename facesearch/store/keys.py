@@ -73,10 +73,10 @@ def create_key(connection: Connection, name: str, scopes: Iterable[str]) -> str:
     """
     wanted = frozenset(scopes)
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is no name for a key.", "Use up to 64 letters, digits, '_', '-' and '.'.")
+        raise ConfigError(f"{name!r} cannot name a key.", "Use up to 64 letters, digits, '_', '-' and '.'.")
     if not wanted or not wanted <= ALL_SCOPES:
         raise ConfigError(
-            f"{', '.join(sorted(wanted - ALL_SCOPES)) or 'Nothing'} is no scope of a key.",
+            f"{', '.join(sorted(wanted - ALL_SCOPES)) or 'Nothing'} is not a scope of a key.",
             f"Use one or more of: {', '.join(sorted(ALL_SCOPES))}.",
         )
     if connection.scalar(sa.select(ApiKeyRow.id).where(ApiKeyRow.name == name)) is not None:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from facesearch.errors import (
     CorruptGalleryError,
+    DiskFullError,
     GalleryError,
 )
 from facesearch.files import fsync_folder, make_folder
@@ -244,7 +245,7 @@ class SqliteDatabase(Database):
             with self._translated(), outside.begin() as connection:
                 connection.exec_driver_sql("PRAGMA busy_timeout=500")
                 connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
-        except CorruptGalleryError:
+        except (CorruptGalleryError, DiskFullError):
             raise
         except GalleryError as error:
             raise GalleryError(

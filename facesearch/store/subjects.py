@@ -95,7 +95,7 @@ def clean_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
 def _clean_key(key: str) -> str:
     cleaned = unicodedata.normalize("NFC", key)
     if not ATTRIBUTE_KEY.fullmatch(cleaned) or len(cleaned) > MAX_NAME:
-        raise ConfigError(f"{key!r} is no attribute name.", "Use letters, digits, '_', '-' and '.', a letter first.")
+        raise ConfigError(f"{key!r} cannot name an attribute.", "Use letters, digits, '_', '-', '.'; a letter first.")
     return cleaned
 
 
@@ -367,7 +367,7 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 def require_date(value: str) -> None:
     """Raise `ConfigError` unless `value` is a date of the form 2027-12-31."""
     if _last_day(value) is None:
-        raise ConfigError(f"{RETAIN_UNTIL} {value!r} is no date.", "Write it as year-month-day: 2027-12-31.")
+        raise ConfigError(f"{RETAIN_UNTIL} {value!r} is not a date.", "Write it as year-month-day: 2027-12-31.")
 
 
 def overdue(subjects: Iterable[Subject], today: date | None = None) -> list[Subject]:

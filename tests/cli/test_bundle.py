@@ -19,7 +19,7 @@ def test_a_gallery_is_exported_signed_and_answers_the_same_elsewhere(
     (written,) = command("export", bundle, "--sign-key", private, "--json").records
     assert (written["subjects"], written["photos"], written["templates"], written["signed"]) == (12, 48, 48, True)
     run = command("import", bundle, "--gallery", other)
-    assert run.out == "12 people, 48 photos and 48 templates are new.\n"
+    assert run.out == "Imported 12 people, 48 photos and 48 templates.\n"
     assert "--verify-key" in run.err
     probe = people_folder / PEOPLE[0] / "1.jpg"
     answers = [command("query", probe, "--json", "--gallery", each).records for each in (gallery, other)]
@@ -34,6 +34,6 @@ def test_a_gallery_is_exported_signed_and_answers_the_same_elsewhere(
     assert (done["subjects"], done["merged"], done["photos_known"], done["verified"]) == (0, 12, 48, True)
     assert command("people", "forget", PEOPLE[0], "--yes", "--gallery", other).code == 0
     run = command("import", bundle, "--merge", "--gallery", other)
-    assert "4 faces of people who were erased" in run.err
+    assert "erased from this gallery: 4 faces" in run.err
     assert command("people", "show", PEOPLE[0], "--gallery", other).code == 4
     assert command("import", tmp_path / "no", "--gallery", other).code == 2

@@ -65,7 +65,7 @@ def test_a_moved_photo_stays_moved(
 
 def test_a_confirmed_photo_says_so(command: Command, gallery: Path, people_folder: Path) -> None:
     run = command("people", "confirm", people_folder / MIRA / "1.jpg", people_folder / MIRA / "2.jpg")
-    assert (run.code, run.out) == (0, "2 photos are confirmed.\n")
+    assert (run.code, run.out) == (0, "2 photos confirmed.\n")
     (shown,) = command("people", "show", MIRA, "--json").records
     assert [each["origin"] for each in shown["enrolled_photos"]] == ["confirmed", "confirmed", "enrolled", "enrolled"]
     assert command("people", "confirm", people_folder / MIRA / "3.jpg", "--json").records == [{"confirmed": 1}]

@@ -44,7 +44,7 @@ def test_without_keep_the_demo_prints_no_command_about_files_that_are_gone(comma
     assert "facesearch demo --keep DIR" in run.out
 
 
-def test_a_photo_of_somebody_gets_to_hear_that_the_stand_in_is_no_face_model(
+def test_a_photo_of_somebody_is_told_that_the_stand_in_finds_drawn_faces_only(
     command: Command, gallery: Path, assets: Path
 ) -> None:
     says_so(command, min((assets / "faces" / "lfw").rglob("*.jpg")), gallery)
@@ -62,9 +62,9 @@ def says_so(command: Command, photo: Path, gallery: Path) -> None:
     ):
         run = command(*arguments)
         together = " ".join((run.out + run.err).split())
-        assert "no face model" in together, (arguments, together)
+        assert "finds drawn faces only" in together, (arguments, together)
     for arguments in (("query", photo), ("detect", photo), ("enroll", photo, "--as", "Somebody")):
         (record,) = command(*arguments, "--json").records
         assert record["reason"] == "face_not_found"
-        assert record["detail"] == "No face was found. The stand-in is no face model: it finds drawn faces only."
+        assert record["detail"] == "No face was found. The stand-in model finds drawn faces only."
     assert PEOPLE[0] in command("people", "list").out

@@ -93,13 +93,13 @@ def test_a_name_that_is_part_of_another_is_no_trace(command: Command, gallery: P
 
 
 def test_whoever_is_due_is_erased(command: Command, gallery: Path) -> None:
-    assert command("people", "expire").err == "Nobody is due.\n"
+    assert command("people", "expire").err == "Nobody is to be erased: no retain_until has passed.\n"
     for name, day in ((PEOPLE[0], "2001-01-31"), (PEOPLE[1], "2001-02-28"), (PEOPLE[2], "2999-12-31")):
         run = command("people", "set", name, f"retain_until={day}", "purpose=door", "consent=form-7")
         assert run.code == 0
     run = command("info", "--json")
     assert run.records[0]["overdue"] == 2
-    assert "2 people are kept longer" in run.err
+    assert "People whose retain_until has passed: 2" in run.err
     due = command("people", "expire", "--dry-run", "--json").records
     assert {each["subject"] for each in due} == set(PEOPLE[:2])
     assert PEOPLE[0] in command("people", "expire", "--dry-run").out
@@ -121,7 +121,7 @@ def test_a_day_that_is_none_is_refused_with_its_line(command: Command, gallery: 
     run = command("enroll", manifest)
     assert run.code == 2
     assert "Line 3" in run.err
-    assert "is no date" in run.err
+    assert "is not a date" in run.err
 
 
 def test_the_manifest_brings_consent_purpose_and_the_last_day(

@@ -235,7 +235,7 @@ def test_strict_tells_unsupported_points_by_the_exit_code(command: Command, pair
         ("a,b,same", [("1.jpg", "copy.jpg", 1), ("1.jpg", "3.jpg", 0)], ["copy of itself", "1.jpg and copy.jpg"]),
         ("a,b,same", [("1.jpg", "2.jpg", "maybe")], ["'same'", "row 2"]),
         ("a,b,label", [("1.jpg", "2.jpg", 1)], ["a,b,label", "a,b,same"]),
-        ("left,right", [("1.jpg", "2.jpg")], ["no header of a known format"]),
+        ("left,right", [("1.jpg", "2.jpg")], ["not a header of a known format"]),
         ("score,mated", [("high", 1)], ["no numbers", "row 2: 'high'"]),
         ("score,mated", [(0.5, 1)], ["non-mated"]),
     ],

@@ -33,9 +33,9 @@ REFUSALS = (
     "is an enrolled photo",
     "is not empty",
     "is a folder",
-    "is no folder",
+    "is not a folder",
     "is a file, and",
-    "is no regular file",
+    "is not a regular file",
 )
 """What the guard says: another error would prove nothing."""
 

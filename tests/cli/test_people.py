@@ -123,7 +123,7 @@ def test_models_are_listed_described_and_verified(
 def test_the_demo_shows_matches_unknowns_and_the_real_commands(command: Command, tmp_path: Path) -> None:
     run = command("demo", "--keep", tmp_path / "kept")
     assert run.code == 0
-    for words in ("48 enrolled", "48 unchanged", "match", "unknown", "unusable", "is no face model", "same person"):
+    for words in ("48 enrolled", "48 unchanged", "match", "unknown", "unusable", "drawn faces only", "same person"):
         assert words in run.out
     assert "facesearch enroll people/" in run.out
     assert (tmp_path / "kept" / "found" / "2-group.jpg").is_file()

@@ -44,7 +44,7 @@ def test_enroll_names_a_folder_without_permission_and_enrolls_the_others(
     assert run.code == 1
     assert str(people / PEOPLE[1]) in run.err
     assert "Permission denied" in run.err
-    assert "1 file or folder could not be read." in run.err
+    assert "Files or folders that could not be read: 1." in run.err
     assert [line.split() for line in run.out.splitlines() if "inaccessible" in line] == [
         ["rejected:", "inaccessible", "1"]
     ]
@@ -138,7 +138,7 @@ def test_files_that_are_no_photos_are_listed_and_counted_in_words(
     assert all(record["subject"] is record["reason"] is None for record in passed)
     (people / "@eaDir").mkdir()
     said = command("enroll", *sorted(people.iterdir()), *small_gallery).err
-    assert "Skipped: 2 files are not named like photos (.mov, .txt)." in said
+    assert "Skipped 2 files without the suffix of a photo: .mov, .txt." in said
     assert "System folders were skipped: @eaDir." in said
 
 

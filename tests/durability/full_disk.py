@@ -48,6 +48,7 @@ def full(disk: Path, people: list[Path], pack: str) -> list[Step]:
         run("query the other, full", "query", str(one), "--json", *use),
         run("query the removed, full", "query", str(other), "--json", *use),
         run("check again, full", "check", *plain),
+        run("backup, full", "backup", str(disk / "gallery.fsbackup"), *plain),
     ]
     (disk / "filler").unlink()
     steps.append(run("enroll, free again", "enroll", str(people[0].parent), *use))

@@ -50,10 +50,11 @@ def test_on_a_full_disk_errors_are_clear_queries_work_and_people_can_be_removed(
     )
     steps = {step: (code, output) for step, code, output in json.loads(done.stdout)}
     codes = {step: code for step, (code, _) in steps.items()}
-    assert codes.pop("enroll, full") == codes.pop("limit: enroll") == 4
+    assert codes.pop("enroll, full") == codes.pop("backup, full") == codes.pop("limit: enroll") == 4
     assert codes.pop("query the removed, full") == 1  # nobody is found
     assert set(codes.values()) == {0}, codes
-    assert "No space is left to write" in steps["enroll, full"][1]
+    for step in ("enroll, full", "backup, full"):
+        assert "No space is left to write" in steps[step][1]
     assert "a limit on file sizes" in steps["limit: enroll"][1]
     people = sorted(folder.name for folder in people_folder.iterdir())
     for step in ("query, full", "query the other, full"):

@@ -116,9 +116,9 @@ def test_a_report_replaces_nothing(tmp_path: Path, there: str) -> None:
             out.write_text("precious")
         case _:
             out.symlink_to("nowhere")
-    with pytest.raises(ConfigError, match=r"is not empty|is no folder"):
+    with pytest.raises(ConfigError, match=r"is not empty|is not a folder"):
         write_verification_report(out, _report(trials), scores=trials)
-    with pytest.raises(ConfigError, match=r"is not empty|is no folder"):
+    with pytest.raises(ConfigError, match=r"is not empty|is not a folder"):
         write_identification_report(out, _identification())
     assert [path.name for path in tmp_path.rglob("*")] == (["out", "notes.txt"] if out.is_dir() else ["out"])
 

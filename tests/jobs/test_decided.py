@@ -131,7 +131,7 @@ def test_a_photo_moved_by_hand_stays_until_its_source_says_something_else(engine
     (people / "Juno Wren" / "new.jpg").write_bytes(photo.read_bytes())
     photo.unlink()
     (outcome,) = of(run(engine, people), "moved")
-    assert (outcome.subject, outcome.note) == ("Juno Wren", f"It was enrolled as {OTTO}.")
+    assert (outcome.subject, outcome.note) == ("Juno Wren", f"It moved from {OTTO} to Juno Wren.")
 
 
 def test_a_photo_moved_by_hand_comes_back_as_decided(engine: FaceSearch, people: Path) -> None:

@@ -95,6 +95,19 @@ def test_a_changed_photo_that_is_unusable_now_keeps_what_was_enrolled(engine: Fa
     assert engine.gallery.read(templates.counts)["templates"] == 12
 
 
+def test_photos_on_a_disk_that_is_gone_stay_enrolled_through_a_link_to_it(
+    engine: FaceSearch, people: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    (people / "Mira Quill").rename(disk)
+    (people / "Mira Quill").symlink_to(disk, target_is_directory=True)
+    assert statuses(run(engine, people)) == {"enrolled": 12}
+    disk.rename(tmp_path / "elsewhere")
+    outcomes = list(engine.enroll(people, sync=True))
+    assert (statuses(outcomes), reasons(outcomes)) == ({"unchanged": 8, "rejected": 1}, ["inaccessible"])
+    assert engine.gallery.read(templates.counts)["templates"] == 12
+
+
 def test_a_renamed_photo_keeps_its_template(engine: FaceSearch, people: Path, encoded: list[object]) -> None:
     run(engine, people)
     encoded.clear()

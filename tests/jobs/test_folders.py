@@ -54,6 +54,26 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return seen
 
 
+def test_the_folder_above_a_folder_of_people_is_refused(engine: FaceSearch, people: Path) -> None:
+    with pytest.raises(ConfigError, match="show several people") as caught:
+        run(engine, people.parent)
+    assert str(people) in str(caught.value.hint)
+    assert not engine.has_gallery
+    assert statuses(run(engine, people)) == {"enrolled": 12}
+    with pytest.raises(ConfigError, match="show several people"):
+        run(engine, people.parent)
+    assert len(photos_of(engine.gallery)) == 3
+    assert statuses(run(engine, people.parent, subject="Everybody"))["moved"] == 12
+
+
+def test_the_albums_of_one_person_are_that_person(engine: FaceSearch, tmp_path: Path) -> None:
+    for album in range(2):
+        for number in range(2):
+            write_photo(tmp_path / PEOPLE[0] / str(album) / f"{number}.jpg", draw_portrait(0, 2 * album + number))
+    assert statuses(run(engine, tmp_path)) == {"enrolled": 4}
+    assert photos_of(engine.gallery) == {PEOPLE[0]: 4}
+
+
 def test_the_folder_of_somebody_enrolled_stays_theirs(
     engine: FaceSearch, people: Path, looked_at: list[object]
 ) -> None:
@@ -148,7 +168,7 @@ def test_a_single_photo_is_an_error_without_models(engine: FaceSearch, tmp_path:
 
 def test_a_hidden_folder_is_nobodys_name(engine: FaceSearch, people: Path) -> None:
     folder = (people / "Mira Quill").rename(people.parent / ".photos")
-    with pytest.raises(ConfigError, match="is no person's"):
+    with pytest.raises(ConfigError, match="cannot be a person's name"):
         run(engine, folder)
     assert statuses(run(engine, folder, subject="Mira Quill")) == {"enrolled": 4}
 

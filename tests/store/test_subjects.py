@@ -146,7 +146,7 @@ def test_attributes_round_trip_or_are_refused(gallery: Gallery, key: str, value:
 @pytest.mark.parametrize("key", ["", "1a", "a b", "a'b", 'a"b', "a$b", "$", "a[0]", "a\0", "-a", "\ud800", "a" * 201])
 def test_attribute_names_that_could_mean_something_else_are_refused(gallery: Gallery, key: str) -> None:
     enroll(gallery, "anna", 1)
-    with pytest.raises(ConfigError, match="is no attribute name"):
+    with pytest.raises(ConfigError, match="cannot name an attribute"):
         gallery.write(people.set_attributes, "anna", {key: "x"})
     with pytest.raises(ConfigError):
         gallery.read(subjects.list_subjects, {key: "x"})

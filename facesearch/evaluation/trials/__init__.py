@@ -67,4 +67,4 @@ def _read_text_format(path: Path, first: str, photos: Path | None) -> Trials:
         return read_lfw_pairs(path, photos)
     if len(cells) == 4:
         return read_bob_scores(path)
-    raise EvaluationError(f"{path}: row 1 is '{first[:80]}', which is no header of a known format", KNOWN)
+    raise EvaluationError(f"{path}: row 1 is '{first[:80]}', which is not a header of a known format", KNOWN)

@@ -219,7 +219,7 @@ def _numbers(path: Path, cells: Sequence[str], header_rows: int) -> Floats:
     except ValueError:
         values = [_number(cell) for cell in cells]
     bad = [f"row {i + header_rows}: '{cells[i - 1]}'" for i, value in enumerate(values, 1) if value is None]
-    refuse(path, "scores that are no numbers", bad, "Leave the score of a failed comparison empty.")
+    refuse(path, "scores that are not numbers", bad, "Leave the score of a failed comparison empty.")
     return np.array(values, dtype=np.float64)
 
 

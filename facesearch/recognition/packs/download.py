@@ -101,7 +101,7 @@ def extract_members(archive: Path, wanted: Mapping[str, tuple[Path, str | None, 
                 with opened.open(members[name]) as stream:
                     _write_verified(stream, name, target, sha256, max_bytes)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ModelIntegrityError(f"{archive.name} is no intact zip archive: {error}.", "Fetch it again.") from error
+        raise ModelIntegrityError(f"{archive.name} is not an intact ZIP file: {error}.", "Fetch it again.") from error
     except OSError as error:
         raise ModelError(f"{archive} cannot be unpacked: {error.strerror}.", "Is the disk full?") from error
 

@@ -169,9 +169,9 @@ def parse_model(data: bytes) -> Message:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise ModelIntegrityError("This is no ONNX model: its bytes do not parse.", _HINT) from error
+        raise ModelIntegrityError("The file is not an ONNX model: it cannot be read as one.", _HINT) from error
     if not model.graph.node or not model.graph.output or not model.opset_import:
-        raise ModelIntegrityError("This is no ONNX model: it has no graph, no outputs or no operator set.", _HINT)
+        raise ModelIntegrityError("The file is not an ONNX model: it lacks a graph, outputs or an operator set.", _HINT)
     _refuse_code_and_external_data(model)
     return model
 

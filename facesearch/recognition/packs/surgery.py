@@ -123,7 +123,7 @@ class _Surgery:
         """Let batch, height and width be of any size."""
         axes = self._input.type.tensor_type.shape.dim
         if len(axes) != 4 or axes[1].dim_value not in (0, 3):
-            raise ModelError("The model's input is no batch of RGB photos.", _HINT)
+            raise ModelError("The model's input is not a batch of RGB photos.", _HINT)
         if not axes[0].dim_value and not axes[2].dim_value and not axes[3].dim_value:
             return
         before = _shown(axes)

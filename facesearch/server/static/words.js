@@ -65,7 +65,7 @@ const PROBLEMS = {
   too_large: "The photo is too large.",
   unauthorized: "The server needs a valid key.",
   unknown_subject: "Nobody of that name is enrolled.",
-  unsupported_media_type: "That is no photo.",
+  unsupported_media_type: "That is not a photo.",
   vector_database: "The gallery's vector database does not answer.",
   wrong_host: "This server has another address.",
 };

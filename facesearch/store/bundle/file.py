@@ -278,7 +278,7 @@ def sign(data: bytes, key: Path) -> bytes:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{key} holds no private key that can be used: {error}", _MAKE) from error
     if not isinstance(found, Ed25519PrivateKey):
-        raise ConfigError(f"{key} is no Ed25519 key.", _MAKE)
+        raise ConfigError(f"{key} is not an Ed25519 key.", _MAKE)
     return found.sign(data)
 
 
@@ -297,7 +297,7 @@ def check_signature(data: bytes, signature: bytes | None, key: Path, file: Path)
     except ValueError as error:
         raise ConfigError(f"{key} holds no public key that can be used: {error}", _MAKE) from error
     if not isinstance(found, Ed25519PublicKey):
-        raise ConfigError(f"{key} is no Ed25519 key.", _MAKE)
+        raise ConfigError(f"{key} is not an Ed25519 key.", _MAKE)
     if signature is None:
         raise CorruptGalleryError(f"{file} is not signed.", "Ask for one that is, or import it without --verify-key.")
     try:
