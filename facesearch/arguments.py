@@ -62,6 +62,8 @@ def key_values(pairs: Iterable[str] | None, example: str) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ConfigError(f"{pair!r} is not of the form key=value.", f"For example: {example}")
+        if key in found:
+            raise ConfigError(f"{key} is given twice.", f"Give each key once, for example: {example}")
         found[key] = value
     return found
 

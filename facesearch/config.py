@@ -14,6 +14,7 @@ from facesearch.errors import ConfigError
 from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.store.location import DatabaseUrl, parse_location
 from facesearch.types import Fusion, IndexKind, Threshold
+from facesearch.walking import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,11 +158,10 @@ def read_key_file(file: Path) -> str:
     try:
         key = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The key cannot be read from {file}: {error}", "Name a text file that you may read."
-        ) from error
+        cause = cause_of(error) if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"The key cannot be read from {file}: {cause}.", "Name a text file with the key.") from error
     if not key:
-        raise ConfigError(f"There is no key in {file}.", "Put the gallery's key on its first line.")
+        raise ConfigError(f"The file {file} holds no key.", "Put the gallery's key on its first line.")
     return key
 
 

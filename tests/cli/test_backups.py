@@ -16,7 +16,7 @@ def test_a_backup_is_restored_without_those_who_were_erased(command: Command, ga
     assert run.records == [{"file": str(tmp_path / "b"), "bytes": (tmp_path / "b").stat().st_size, "encrypted": False}]
     run = command("people", "forget", PEOPLE[0], "--yes")
     assert "Backups written since the enrolment: 1." in run.err
-    assert "restored elsewhere they bring this data back" in run.err
+    assert "or this data comes back" in run.err
     assert command("restore", tmp_path / "b").code == 4
     run = command("restore", tmp_path / "b", "--force", "--json")
     assert run.code == 0

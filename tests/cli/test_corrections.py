@@ -181,7 +181,7 @@ def test_undo_says_so_where_what_comes_back_was_made_by_another_model(
 
 def test_a_removal_prints_the_command_that_takes_it_back(command: Command, gallery: Path) -> None:
     run = command("people", "remove", MIRA, "--yes")
-    assert "within 30 days: facesearch undo 1" in run.err
+    assert "For 30 days you can undo that: facesearch undo 1" in run.err
     assert command("people", "show", MIRA).code == 4
     assert command("undo", "1").code == 0
     assert command("people", "show", MIRA, "--json").records[0]["photos"] == 4

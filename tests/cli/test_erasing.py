@@ -89,7 +89,7 @@ def test_a_name_that_is_part_of_another_is_no_trace(command: Command, gallery: P
     command("people", "rename", PEOPLE[1], "Annette Fields")
     run = command("people", "forget", "Annette", "--yes")
     assert run.code == 0
-    assert "rows of other people contain the name" in run.err
+    assert "about other people hold the same name" in run.err
 
 
 def test_whoever_is_due_is_erased(command: Command, gallery: Path) -> None:

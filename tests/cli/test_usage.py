@@ -139,6 +139,15 @@ def test_a_calibration_whose_threshold_is_no_cosine_is_refused(
     assert after["threshold"] == before["threshold"]
 
 
+def test_an_attribute_is_given_once(command: Command, gallery: Path) -> None:
+    for arguments in (
+        ("people", "set", "Mira Quill", "team=a", "team=b"),
+        ("people", "list", "--where", "a=1", "--where", "a=2"),
+    ):
+        run = command(*arguments)
+        assert (run.code, "is given twice" in run.err) == (2, True), run
+
+
 # What would do nothing is refused
 
 
