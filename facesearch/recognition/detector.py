@@ -75,7 +75,7 @@ def parse_det_size(text: str) -> DetectionSizes:
     size = int(digits) if digits.isascii() and digits.isdigit() else 0
     if str(size) != digits or size < STRIDES[-1] or size % STRIDES[-1] or size > MAX_SIZE:
         raise ConfigError(
-            f"{text!r} is no detection size.",
+            f"{text!r} is not a detection size.",
             f"Use auto, fast, insightface, or a multiple of {STRIDES[-1]} up to {MAX_SIZE}, such as 640.",
         )
     return DetectionSizes((size,), square=digits != text)
