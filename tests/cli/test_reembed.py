@@ -52,7 +52,7 @@ def test_a_gallery_goes_to_another_model_and_back(
     assert command("query", probe, "--json").records == [before]
     assert command("check").code == 0
 
-    assert command("models", "retire", new_pack).out.startswith("48 templates")
+    assert command("models", "retire", new_pack).out.startswith("Removed 48 templates")
     assert command("info", "--json").records[0]["other_models"] == {}
     run = command("reembed", "--rollback")
     assert (run.code, "no model to roll back to" in run.err) == (4, True)

@@ -86,7 +86,7 @@ def normal(text: str) -> str:
     """Return an output without what differs from run to run: times, sizes, users, widths of tables."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+]+", "TIME", text)
     text = re.sub(r"[\d.,]+ (MB|s)\b", r"N \1", text)
-    text = re.sub(r"^(provider|auto): .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^Using .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\d+ files \(", "N files (", text)
     text = re.sub(rf"\b{re.escape(getpass.getuser())}\b", "root", text)
     return "\n".join(filter(None, (" ".join(re.sub("─+", "─", line).split()) for line in text.splitlines())))
