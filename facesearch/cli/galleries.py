@@ -106,7 +106,7 @@ def reindex(
         typer.Option(
             "--index",
             metavar="KIND",
-            help=f"Index to move to: auto, flat, two-stage, {' or '.join(VectorDatabaseKind)} [default: the one in use].",
+            help=f"Index to move to: auto, flat, two-stage, {' or '.join(VectorDatabaseKind)} [default: as it is].",
         ),
     ] = None,
     gallery: GalleryOption = None,
