@@ -52,19 +52,24 @@ def list_packs(json: JsonOption = False) -> None:
         installed = {each.name: each for each in engine.packs.installed()}
         known = {each.name: each for each in engine.packs.known()}
     records = []
+    rows = []
     for name in [*known, *(name for name in installed if name not in known)]:
         here, pack = installed.get(name), known.get(name)
+        use = sorted({file.terms.use for file in pack.files}) if pack else []
+        summary = pack.summary if pack else "your own"
         records.append(
             {
                 "pack": name,
-                "summary": pack.summary if pack else "your own",
-                "download_bytes": pack.archive_size if pack else None,
+                "summary": summary,
+                "use": use,
+                "download_bytes": pack.download_size if pack else None,
                 "folder": here.folder if here else None,
                 "problem": here.problem if here else None,
             }
         )
-    rows = ((each["pack"], each["summary"], each["problem"] or each["folder"] or "not here") for each in records)
-    print_records(records, ("pack", "what it is", "on this machine"), rows, json=json)
+        place = (here.problem or str(here.folder)) if here else "not here"
+        rows.append((name, summary, "; ".join(use), place))
+    print_records(records, ("pack", "what it is", "use (not legal advice)", "on this machine"), rows, json=json)
 
 
 def pull(pack: PackArgument, json: JsonOption = False) -> None:
@@ -103,7 +108,7 @@ def verify(pack: PackArgument, json: JsonOption = False) -> None:
 
 
 def info(pack: PackArgument, json: JsonOption = False) -> None:
-    """Show a pack's files, licence, preprocessing and threshold.
+    """Show a pack's files, their licences, training data and permitted use, preprocessing and threshold.
 
     Example: facesearch models info buffalo_l
     """
@@ -114,11 +119,13 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
         found = engine.packs.find(pack)
     record = {
         "pack": found.name,
-        "licence": found.licence,
         "detector": found.detector.path,
         "detector_sha256": found.detector.sha256,
+        **{f"detector_{key}": value for key, value in asdict(found.detector.terms).items()},
         "recognizer": found.recognizer.path,
         "recognizer_sha256": found.recognizer.sha256,
+        **{f"recognizer_{key}": value for key, value in asdict(found.recognizer.terms).items()},
+        "channel_order": found.recognizer.channel_order,
         "input_mean": found.recognizer.input_mean,
         "input_std": found.recognizer.input_std,
         "dimension": found.recognizer.dimension,

@@ -89,7 +89,7 @@ def work_in_calling_thread() -> None:
 
 
 class Embedder:
-    """A recogniser and how its input is made: RGB, NCHW, (pixel - mean) / std. Safe to use from several threads."""
+    """A recogniser and how its input is made: NCHW, (pixel - mean) / std. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -98,11 +98,12 @@ class Embedder:
         std: float,
         dimension: int | None = None,
         *,
+        is_bgr: bool = False,
         batch: int = 8,
         flip: bool = False,
         trust: Trust | None = None,
     ) -> None:
-        """`dimension` is the length the vectors must have; None takes that of the model.
+        """`dimension` is the length the vectors must have; None takes that of the model. `is_bgr`: it takes blue first.
 
         `batch` crops share a run. `flip` adds the model's output for the mirrored crop before the length is taken, as
         InsightFace's verification does (recognition/arcface_torch/eval/verification.py).
@@ -125,6 +126,7 @@ class Embedder:
         self._session = session
         self._mean = mean
         self._std = std
+        self._is_bgr = is_bgr
         self._batch = 1 if shape[0] == 1 else batch
         self._flip = flip
         self._trust = trust or Trust("The recogniser")
@@ -168,7 +170,7 @@ class Embedder:
         return [_unit(row) for row in raw]
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (output,) = self._session.run(as_input(crops, self._mean, self._std))
+        (output,) = self._session.run(as_input(crops[..., ::-1] if self._is_bgr else crops, self._mean, self._std))
         if output.ndim != 2 or len(output) != len(crops):
             raise ModelError(
                 f"The recogniser returned shape {output.shape} for {len(crops)} crops.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
@@ -200,6 +200,7 @@ class Extractor:
                     file.input_mean,
                     file.input_std,
                     file.dimension,
+                    is_bgr=file.channel_order == "BGR",
                     batch=self._batch,
                     flip=self._flip,
                     trust=self._recognizer_trust,
@@ -214,6 +215,7 @@ class Extractor:
         makes_comparable = [
             recognizer.sha256, float(recognizer.input_mean), float(recognizer.input_std), ALIGNMENT_VERSION, dimension,
             *(["flip"] if self._flip else []),
+            *([] if recognizer.channel_order == "RGB" else [recognizer.channel_order]),
         ]  # fmt: skip
         name = path_text(recognizer.path.stem)
         fp32_model_id = _model_id(name, makes_comparable)
@@ -233,12 +235,13 @@ class Extractor:
                 "recognizer": path_text(recognizer.path.name),
                 "input_mean": float(recognizer.input_mean),
                 "input_std": float(recognizer.input_std),
-                "channels": "RGB",
+                "channels": recognizer.channel_order,
                 "crop_size": CROP_SIZE,
                 "alignment_version": ALIGNMENT_VERSION,
                 **({"flip": True} if self._flip else {}),
                 "precision": self._precision.value,
                 **arithmetic,
+                "terms": {"detector": asdict(pack.detector.terms), "recognizer": asdict(recognizer.terms)},
             },
             threshold=pack.threshold,
             threshold_basis=pack.threshold_basis,

@@ -93,7 +93,6 @@ def write_pack(
     (folder / "colour.onnx").write_bytes(recognizer)
     return ModelPack(
         name="tiny",
-        licence="none",
         detector=DetectorFile(folder / "finder.onnx", hashlib.sha256(detector).hexdigest()),
         recognizer=RecognizerFile(
             folder / "colour.onnx", hashlib.sha256(recognizer).hexdigest(), 127.5, 127.5, dimension

@@ -41,6 +41,14 @@ def test_vectors_are_the_models_outputs_at_unit_length() -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+def test_a_model_that_takes_blue_first_gets_it_first() -> None:
+    swapped = np.ascontiguousarray(CROPS[..., ::-1])
+    np.testing.assert_array_equal(
+        embedded(Embedder(recognizer(), 127.5, 127.5, is_bgr=True), CROPS),
+        embedded(Embedder(recognizer(), 127.5, 127.5), swapped),
+    )
+
+
 def test_a_batch_equals_one_at_a_time() -> None:
     embedder = Embedder(recognizer(), 127.5, 127.5)
     singles = np.concatenate([embedded(embedder, CROPS[i : i + 1]) for i in range(5)])

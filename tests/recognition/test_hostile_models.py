@@ -77,7 +77,6 @@ def pinned(server: FileServer) -> KnownPack:
         name="toy",
         summary="",
         url=server.url,
-        licence="for tests",
         detector=KnownFile("det.onnx", len(DETECTOR), sha256(DETECTOR)),
         recognizer=KnownFile("rec.onnx", len(RECOGNIZER), sha256(RECOGNIZER)),
         archive_size=len(WHOLE),

@@ -15,6 +15,7 @@ import pytest
 
 from facesearch.errors import ConfigError, ModelError, ModelIntegrityError, ModelNotFoundError
 from facesearch.recognition.packs.download import download
+from facesearch.recognition.packs.folder import Terms
 from facesearch.recognition.packs.graph import Port, node, tensor, write_graph
 from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack, PackStore
 from tests.recognition.file_server import FileServer, serve
@@ -53,8 +54,18 @@ def test_pins_are_complete_or_absent(pack: KnownPack) -> None:
     for size, digest in pins:
         assert (size is None) == (digest is None)
         assert digest is None or re.fullmatch("[0-9a-f]{64}", digest)
-    assert pack.url.startswith("https://github.com/deepinsight/insightface/releases/download/v0.7/")
-    assert "non-commercial" in pack.licence
+    urls = [pack.url] if pack.url else [file.url for file in pack.files]
+    assert all(url and url.startswith("https://") for url in urls)
+    assert [pack.notice.count(each) for each in (": licence: ", "; training data: ", "; use: ")] == [2, 2, 2]
+    assert ("non-commercial" in pack.notice) is (pack.url is not None)
+
+
+def test_a_file_of_a_host_of_its_own_is_pinned() -> None:
+    files = [file for pack in KNOWN_PACKS.values() for file in pack.files if file.url]
+    assert {file.url.split("/")[2] for file in files if file.url} == {"github.com", "huggingface.co"}
+    assert all(file.size and file.sha256 for file in files)
+    by_sha256 = {file.sha256: file for pack in KNOWN_PACKS.values() for file in pack.files}
+    assert len({file.terms for file in by_sha256.values() if file.name == "glintr100.onnx"}) == 2  # a licence a file
 
 
 def test_pins_agree_with_real_files(assets: Path) -> None:
@@ -75,8 +86,7 @@ def toy() -> KnownPack:
     return KnownPack(
         name="toy",
         summary="",
-        url="",
-        licence="for tests",
+        url="https://localhost/toy.zip",
         detector=KnownFile("det.onnx", len(DETECTOR), sha256(DETECTOR)),
         recognizer=KnownFile("rec.onnx", len(RECOGNIZER), sha256(RECOGNIZER)),
         archive_size=len(archive),
@@ -102,7 +112,7 @@ def test_a_known_pack_is_found_with_its_pins(tmp_path: Path, toy: KnownPack) -> 
     assert (pack.detector.path, pack.detector.sha256) == (tmp_path / "toy" / "det.onnx", sha256(DETECTOR))
     assert (pack.recognizer.path, pack.recognizer.sha256) == (tmp_path / "toy" / "rec.onnx", sha256(RECOGNIZER))
     assert (pack.recognizer.input_mean, pack.recognizer.input_std, pack.recognizer.dimension) == (127.5, 127.5, 512)
-    assert (pack.name, pack.licence, pack.threshold, pack.threshold_basis) == ("toy", "for tests", 0.3, "made up")
+    assert (pack.name, pack.threshold, pack.threshold_basis) == ("toy", 0.3, "made up")
 
 
 @pytest.mark.parametrize("inside", ["second/toy", "first/toy/toy", "second/toy/toy"])
@@ -219,9 +229,21 @@ def find_folder(folder: Path) -> Any:
 
 def test_a_declared_pack_is_read(tmp_path: Path) -> None:
     pack = find_folder(folder_of(tmp_path / "p", TOML, det=b"d", rec=b"r"))
-    assert (pack.name, pack.licence, pack.threshold, pack.threshold_basis) == ("mine", "my own", 0.25, "measured")
+    assert (pack.name, pack.threshold, pack.threshold_basis) == ("mine", 0.25, "measured")
+    assert pack.detector.terms.licence == pack.recognizer.terms.licence == "my own"
     assert (pack.detector.path, pack.detector.sha256) == (tmp_path / "p" / "det.onnx", sha256(b"d"))
     assert (pack.recognizer.input_mean, pack.recognizer.input_std, pack.recognizer.dimension) == (0.0, 1.0, 64)
+
+
+def test_terms_kind_and_channel_order_are_declared_by_file(tmp_path: Path) -> None:
+    toml = TOML.replace('"det.onnx"', '"det.onnx"\nkind = "yunet"\nlicence = "MIT"\ndata = "faces"\nuse = "any"')
+    toml = toml.replace("dimension = 64", 'dimension = 64\nchannel_order = "BGR"')
+    pack = find_folder(folder_of(tmp_path / "p", toml, det=b"d", rec=b"r"))
+    assert (pack.detector.kind, pack.detector.terms) == ("yunet", Terms("MIT", "faces", "any"))
+    assert (pack.recognizer.channel_order, pack.recognizer.terms.licence) == ("BGR", "my own")
+    for wrong in (toml.replace('"yunet"', '"haar"'), toml.replace('"BGR"', '"YUV"')):
+        with pytest.raises(ConfigError, match="must be one of"):
+            find_folder(folder_of(tmp_path / "p", wrong, det=b"d", rec=b"r"))
 
 
 def test_a_declared_sha256_is_taken_at_its_word(tmp_path: Path) -> None:
@@ -234,7 +256,7 @@ def test_what_is_not_declared_is_read_from_the_graph_or_said_to_be_unmeasured(tm
     pack = find_folder(folder_of(tmp_path / "p", toml, det=scrfd(), rec=arcface("Sub", "Mul")))
     assert (pack.name, pack.recognizer.input_mean, pack.recognizer.input_std) == ("p", 0.0, 1.0)
     assert "not measured" in pack.threshold_basis
-    assert "not stated" in pack.licence
+    assert "not stated" in pack.recognizer.terms.licence
 
 
 @pytest.mark.parametrize(
@@ -331,8 +353,13 @@ def test_the_real_pack_is_read_with_and_without_its_declaration(testpack_dir: Pa
     for path in testpack_dir.glob("*.onnx"):
         shutil.copy(path, tmp_path)
     told = find_folder(tmp_path)
-    assert told.detector == replace(declared.detector, path=tmp_path / declared.detector.path.name)
-    assert told.recognizer == replace(declared.recognizer, path=tmp_path / declared.recognizer.path.name)
+    assert "InsightFace" in declared.detector.terms.licence
+    assert told.detector == replace(
+        declared.detector, path=tmp_path / declared.detector.path.name, terms=told.detector.terms
+    )
+    assert told.recognizer == replace(
+        declared.recognizer, path=tmp_path / declared.recognizer.path.name, terms=told.recognizer.terms
+    )
 
 
 # Pulling and verifying
@@ -368,7 +395,28 @@ def test_a_pull_leaves_the_two_files_and_nothing_else(tmp_path: Path, pinned: Kn
     pack = store_of(pinned, tmp_path / "a", tmp_path / "b", fetch=FETCH).pull("toy", notice=seen.append)
     assert sorted(path.name for path in (tmp_path / "a" / "toy").iterdir()) == ["det.onnx", "rec.onnx"]
     assert pack.recognizer.path.read_bytes() == RECOGNIZER
-    assert seen == ["for tests"]
+    assert seen == [pinned.notice]
+    assert "det.onnx: licence: not stated" in seen[0]
+
+
+def test_a_pack_of_single_files_comes_from_several_hosts(tmp_path: Path, toy: KnownPack) -> None:
+    with serve(DETECTOR) as one, serve(RECOGNIZER) as other:
+        terms = Terms("MIT", "WIDER FACE", "any")
+        files = [replace(file, url=host.url, terms=terms) for file, host in zip(toy.files, (one, other), strict=True)]
+        single = replace(toy, url=None, archive_size=None, archive_sha256=None, detector=files[0], recognizer=files[1])
+        store = store_of(single, tmp_path, fetch=FETCH)
+        pack = store.pull("toy")
+        assert (pack.detector.path.read_bytes(), pack.recognizer.path.read_bytes()) == (DETECTOR, RECOGNIZER)
+        assert pack.detector.terms == pack.recognizer.terms == terms
+        assert single.download_size == len(DETECTOR) + len(RECOGNIZER)
+        assert all(each.ok for each in store.verify("toy"))
+        wrong = replace(single, recognizer=replace(files[1], sha256="0" * 64))
+        with pytest.raises(ModelIntegrityError, match="not the file that was expected"):
+            store_of(wrong, tmp_path / "other", fetch=FETCH).pull("toy")
+        assert not list((tmp_path / "other" / "toy").glob("rec*"))
+    with pytest.raises(ModelNotFoundError) as caught:
+        store_of(single, tmp_path / "nowhere", offline=True).find("toy")
+    assert all(str(file.url) in str(caught.value.hint) for file in files)
 
 
 def test_resolve_pulls_only_what_is_not_there(tmp_path: Path, pinned: KnownPack, server: FileServer) -> None:

@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
+from facesearch import FaceSearch
 from facesearch.errors import ModelError, PhotoError
 from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import DetectionSizes, Detector, parse_det_size
 from facesearch.recognition.networks import YUNET_OUTPUTS, network_of
 from facesearch.recognition.runtime import choose_provider, open_session
+from facesearch.store.models import active_model
 from tests.recognition.sessions import NumpySession
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def test_faces_are_those_of_opencv_box_by_box(yunet: Path, session: Session, pho
         reference = cv2.FaceDetectorYN.create(str(yunet), "", pixels.shape[1::-1], 0.6, 0.4)
         _, rows = reference.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         found = ours.detect(pixels)
-        expected = [] if rows is None else sorted(rows, key=lambda row: -row[14])
+        expected = sorted(rows, key=lambda row: -row[14])
         assert len(found) == len(expected)
         for face, row in zip(found, expected, strict=True):
             np.testing.assert_allclose(face.box, [*row[:2], *(row[:2] + row[2:4])], atol=0.01, rtol=0)
@@ -93,6 +95,47 @@ def test_a_batch_of_32_gives_what_each_photo_gives_alone(model: str, assets: Pat
             np.testing.assert_allclose(a.box / SIDE, b.box / SIDE, atol=1e-5, rtol=0)
             np.testing.assert_allclose(a.landmarks / SIDE, b.landmarks / SIDE, atol=1e-5, rtol=0)
             assert a.detection_score == pytest.approx(b.detection_score, abs=1e-5)
+
+
+def test_a_pack_of_a_yunet_enrolls_and_identifies_and_the_gallery_knows_its_terms(
+    assets: Path, yunet: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "yunet_mobileface"
+    folder.mkdir()
+    for path in (yunet, assets / "models" / "testpack" / "mobileface_v2.onnx"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "pack.toml").write_text(PACK, encoding="utf-8")
+    people = [path for path in sorted((assets / "faces" / "lfw").iterdir()) if len(list(path.glob("*.jpg"))) > 1][:4]
+    with FaceSearch.open(tmp_path / "gallery", pack=folder, provider="cpu") as engine:
+        for person in people:
+            first, *_ = sorted(person.glob("*.jpg"))
+            (outcome,) = engine.enroll(first, subject=person.name, faces="largest")
+            assert outcome.status == "enrolled"
+        right = 0
+        for person in people:
+            results = engine.identify(sorted(person.glob("*.jpg"))[1])
+            right += any(result.best is not None and result.best.subject == person.name for result in results)
+        assert right == len(people)
+        active = engine.gallery.read(active_model)
+    assert active is not None
+    terms = active[1].settings["terms"]
+    assert terms["detector"] == {"licence": "MIT", "data": "WIDER FACE", "use": "any"}
+
+
+PACK = """
+name = "yunet_mobileface"
+licence = "MIT"
+[detector]
+file = "face_detection_yunet_2026may.onnx"
+kind = "yunet"
+data = "WIDER FACE"
+use = "any"
+[recognizer]
+file = "mobileface_v2.onnx"
+input_mean = 127.5
+input_std = 127.5
+dimension = 256
+"""
 
 
 def test_the_kind_is_told_by_the_outputs_or_by_the_pack() -> None:

@@ -6,8 +6,12 @@ A `pack.toml`, with everything but the two file names optional:
     licence = "where the weights come from and what they may be used for"
 
     [detector]
-    file = "det.onnx"           # SCRFD with landmarks, beside this file
+    file = "det.onnx"           # SCRFD with landmarks or YuNet, beside this file
     sha256 = "64 hex digits"
+    kind = "yunet"              # or "scrfd"; without it, its outputs tell
+    licence = "MIT"             # of these weights; without it, the pack's
+    data = "WIDER FACE"         # what they were trained on, as stated
+    use = "any"                 # what they may be used for, as you read it
     finds = "It finds drawn faces only."   # said where it finds none, for a detector that is not for any photo
 
     [recognizer]
@@ -15,7 +19,8 @@ A `pack.toml`, with everything but the two file names optional:
     sha256 = "64 hex digits"
     input_mean = 127.5          # (pixel - mean) / std
     input_std = 127.5
-    dimension = 512
+    channel_order = "RGB"       # or "BGR"
+    dimension = 512             # and licence, data, use
 
     [threshold]
     score = 0.45                # cosine
@@ -29,15 +34,15 @@ import math
 import re
 import tomllib
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from facesearch.errors import ConfigError, ModelIntegrityError, ModelNotFoundError
 from facesearch.names import path_text
+from facesearch.recognition.networks import KINDS
 from facesearch.recognition.packs.graph import read_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
 
     from facesearch.recognition.packs.graph import GraphSummary
@@ -54,18 +59,36 @@ UNSTATED_LICENCE = "not stated: ask whoever gave you the weights"
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _KEYS = {
     "": {"name", "licence", "detector", "recognizer", "threshold"},
-    "detector": {"file", "sha256", "kind", "finds"},
-    "recognizer": {"file", "sha256", "input_mean", "input_std", "dimension"},
+    "detector": {"file", "sha256", "kind", "finds", "licence", "data", "use"},
+    "recognizer": {"file", "sha256", "input_mean", "input_std", "channel_order", "dimension", "licence", "data", "use"},
     "threshold": {"score", "basis"},
 }
 _FACE_SIZE = (112, 112)
-_BOXES_ONLY, _WITH_LANDMARKS = 6, 9
-"""Outputs of an SCRFD of three strides: scores and boxes, or those and landmarks."""
+_BOXES_ONLY = 6
+_DETECTORS = (_BOXES_ONLY, 9, 12)
+"""Outputs of an SCRFD of three strides (scores and boxes, or those and landmarks), and of a YuNet."""
+CHANNEL_ORDERS = ("RGB", "BGR")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a file's weights may be used for, as it was read where they come from: not legal advice."""
+
+    licence: str = UNSTATED_LICENCE
+    data: str = "not stated"
+    """What they were trained on, as their author says."""
+    use: str = "ask whoever gave you the weights"
+
+    def __str__(self) -> str:
+        return f"licence: {self.licence}; training data: {self.data}; use: {self.use}"
+
+
+UNSTATED: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorFile:
-    """An SCRFD graph on this machine, and the SHA-256 its bytes must have."""
+    """An SCRFD or YuNet graph on this machine, and the SHA-256 its bytes must have."""
 
     path: Path
     sha256: str
@@ -73,6 +96,7 @@ class DetectorFile:
     """`scrfd` or `yunet`; None: its outputs tell."""
     finds: str | None = None
     """What it finds, in a sentence, where that is not any face."""
+    terms: Terms = UNSTATED
 
     @property
     def identity(self) -> str:
@@ -87,7 +111,7 @@ class DetectorFile:
 
 @dataclass(frozen=True, slots=True)
 class RecognizerFile:
-    """An ArcFace-style graph on this machine; its input is RGB, NCHW, 112 x 112, (pixel - mean) / std."""
+    """An ArcFace-style graph on this machine; its input is NCHW, 112 x 112, (pixel - mean) / std."""
 
     path: Path
     sha256: str
@@ -95,6 +119,9 @@ class RecognizerFile:
     input_std: float
     dimension: int | None
     """Of its vectors; None where neither the pack nor the graph says."""
+    channel_order: str = "RGB"
+    """Or BGR."""
+    terms: Terms = UNSTATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +129,6 @@ class ModelPack:
     """A detector and a recogniser that are used together."""
 
     name: str
-    licence: str
     detector: DetectorFile
     recognizer: RecognizerFile
     threshold: float
@@ -150,6 +176,8 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
     if mean is None or std is None:
         mean, std = _input_scaling(read_graph(recognizer_path))
     dimension = recognizer.get("dimension", int)
+    order = recognizer.one_of("channel_order", CHANNEL_ORDERS) or "RGB"
+    licence = pack.get("licence", str) or UNSTATED_LICENCE
     score = threshold.get("score", float)
     for section, key, wrong in (
         (recognizer, "input_mean", not math.isfinite(mean)),
@@ -161,15 +189,21 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
             raise section.error(f"{key} is out of range")
     return ModelPack(
         name=pack.get("name", str) or path_text(folder.name),
-        licence=pack.get("licence", str) or UNSTATED_LICENCE,
         detector=DetectorFile(
             detector_path,
             detector.sha256() or file_sha256(detector_path),
-            detector.get("kind", str),
+            detector.one_of("kind", KINDS),
             detector.get("finds", str),
+            detector.terms(licence),
         ),
         recognizer=RecognizerFile(
-            recognizer_path, recognizer.sha256() or file_sha256(recognizer_path), mean, std, dimension
+            recognizer_path,
+            recognizer.sha256() or file_sha256(recognizer_path),
+            mean,
+            std,
+            dimension,
+            order,
+            recognizer.terms(licence),
         ),
         threshold=DEFAULT_THRESHOLD if score is None else score,
         threshold_basis=threshold.get("basis", str) or UNMEASURED,
@@ -205,11 +239,22 @@ class _Section:
             return value
         raise self.error(f"{key} must be of type {kind.__name__}")
 
+    def one_of(self, key: str, values: Sequence[str]) -> str | None:
+        value = self.get(key, str)
+        if value is not None and value not in values:
+            raise self.error(f"{key} must be one of: {', '.join(values)}")
+        return value
+
     def sha256(self) -> str | None:
         value = self.get("sha256", str)
         if value is not None and not SHA256_PATTERN.fullmatch(value.lower()):
             raise self.error("sha256 must be 64 hexadecimal digits")
         return value and value.lower()
+
+    def terms(self, licence: str) -> Terms:
+        """Those of the table; `licence` where it states none of its own."""
+        data, use = self.get("data", str), self.get("use", str)
+        return Terms(self.get("licence", str) or licence, data or UNSTATED.data, use or UNSTATED.use)
 
     def model_file(self, folder: Path) -> Path:
         name = self.get("file", str)
@@ -225,7 +270,7 @@ class _Section:
 
 def _by_graphs(folder: Path) -> ModelPack:
     graphs = {path: read_graph(path) for path in sorted(folder.glob("*.onnx"))}
-    detectors = [path for path, graph in graphs.items() if len(graph.outputs) in (_BOXES_ONLY, _WITH_LANDMARKS)]
+    detectors = [path for path, graph in graphs.items() if len(graph.outputs) in _DETECTORS]
     recognizers = [path for path, graph in graphs.items() if _is_recognizer(graph)]
     if len(detectors) != 1 or len(recognizers) != 1:
         raise ConfigError(
@@ -236,13 +281,12 @@ def _by_graphs(folder: Path) -> ModelPack:
     if len(graphs[detector].outputs) == _BOXES_ONLY:
         raise ModelIntegrityError(
             f"{detector.name} finds boxes but no landmarks, and faces are aligned by their landmarks.",
-            "Use an SCRFD with key points, such as det_10g.onnx.",
+            "Use an SCRFD with key points, such as det_10g.onnx, or a YuNet.",
         )
     mean, std = _input_scaling(graphs[recognizer])
     dimension = graphs[recognizer].outputs[0].shape[1]
     return ModelPack(
         name=path_text(folder.name),
-        licence=UNSTATED_LICENCE,
         detector=DetectorFile(detector, file_sha256(detector)),
         recognizer=RecognizerFile(
             recognizer, file_sha256(recognizer), mean, std, dimension if isinstance(dimension, int) else None
@@ -263,111 +307,3 @@ def _is_recognizer(graph: GraphSummary) -> bool:
 def _input_scaling(graph: GraphSummary) -> tuple[float, float]:
     """(mean, std) by InsightFace's rule: a graph that opens with Sub and Mul scales raw pixels itself."""
     return (0.0, 1.0) if graph.opening[:2] == ("Sub", "Mul") else (127.5, 127.5)
-
-
-DEFAULT_PACK = "buffalo_l"
-INSIGHTFACE_URL = "https://github.com/deepinsight/insightface/releases/download/v0.7/{name}.zip"
-INSIGHTFACE_LICENCE = (
-    "InsightFace's trained models are for non-commercial research only "
-    "(https://github.com/deepinsight/insightface#license); any other use needs a licence from them."
-)
-"""Shown before a download."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """A file of a pack; size in bytes and SHA-256 are None where they are not pinned."""
-
-    name: str
-    size: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPack:
-    """A pack that can be pulled by name: its archive and the two files in it that are used."""
-
-    name: str
-    summary: str
-    url: str
-    licence: str
-    detector: KnownFile
-    recognizer: KnownFile
-    archive_size: int | None = None
-    archive_sha256: str | None = None
-    max_archive_size: int = 600_000_000
-    """Bytes; the cap where no size is pinned. The largest, antelopev2, has some 360 MB."""
-    threshold: float = DEFAULT_THRESHOLD
-    threshold_basis: str = UNMEASURED
-    input_mean: float = 127.5
-    input_std: float = 127.5
-    dimension: int = 512
-
-    @property
-    def files(self) -> tuple[KnownFile, KnownFile]:
-        """The two files that are used; the archives hold others."""
-        return self.detector, self.recognizer
-
-
-_DET_10G = KnownFile("det_10g.onnx", 16_923_827, "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91")
-_DET_2_5G = KnownFile("det_2.5g.onnx", 3_292_009, "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9")
-_DET_500M = KnownFile("det_500m.onnx", 2_524_817, "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a")
-_R50 = KnownFile("w600k_r50.onnx", 174_383_860, "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43")
-_MBF = KnownFile("w600k_mbf.onnx", 13_616_099, "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f")
-
-_R50_THRESHOLD = 0.4078
-_R50_BASIS = "published: FMR 1e-6 on MR-ALL (InsightFace model zoo), not measured on this gallery"
-
-
-def _pack(
-    name: str,
-    summary: str,
-    detector: KnownFile,
-    recognizer: KnownFile,
-    archive: tuple[int, str] | tuple[None, None] = (None, None),
-) -> KnownPack:
-    threshold, basis = (_R50_THRESHOLD, _R50_BASIS) if recognizer is _R50 else (DEFAULT_THRESHOLD, UNMEASURED)
-    return KnownPack(
-        name=name,
-        summary=summary,
-        url=INSIGHTFACE_URL.format(name=name),
-        licence=INSIGHTFACE_LICENCE,
-        detector=detector,
-        recognizer=recognizer,
-        archive_size=archive[0],
-        archive_sha256=archive[1],
-        threshold=threshold,
-        threshold_basis=basis,
-    )
-
-
-KNOWN_PACKS: Mapping[str, KnownPack] = MappingProxyType(
-    {
-        pack.name: pack
-        for pack in (
-            _pack(
-                "buffalo_l",
-                "SCRFD-10G and ResNet-50: the most accurate of the buffalo packs, and the default",
-                _DET_10G,
-                _R50,
-                (288_621_354, "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f"),
-            ),
-            _pack("buffalo_m", "SCRFD-2.5G and ResNet-50: detects faster", _DET_2_5G, _R50),
-            _pack("buffalo_s", "SCRFD-500M and MobileFaceNet: small and fast", _DET_500M, _MBF),
-            _pack(
-                "buffalo_sc",
-                "the two files of buffalo_s in a smaller archive",
-                _DET_500M,
-                _MBF,
-                (16_140_916, "57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72"),
-            ),
-            _pack(
-                "antelopev2",
-                "SCRFD-10G and ResNet-100 trained on Glint360K",
-                KnownFile("scrfd_10g_bnkps.onnx"),
-                KnownFile("glintr100.onnx"),
-            ),
-        )
-    }
-)
-"""By name, the default first."""

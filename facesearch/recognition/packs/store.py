@@ -16,17 +16,14 @@ from typing import TYPE_CHECKING, Protocol
 from facesearch.errors import ConfigError, FaceSearchError, ModelIntegrityError, ModelNotFoundError
 from facesearch.names import is_folder, path_text, text_path
 from facesearch.recognition.packs.folder import (
-    DEFAULT_PACK,
-    KNOWN_PACKS,
     SHA256_PATTERN,
     DetectorFile,
-    KnownFile,
-    KnownPack,
     ModelPack,
     RecognizerFile,
     file_sha256,
     read_pack_folder,
 )
+from facesearch.recognition.packs.known import DEFAULT_PACK, KNOWN_PACKS, KnownFile, KnownPack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +49,7 @@ __all__ = [
 
 
 class Fetch(Protocol):
-    """How an archive gets here; `facesearch.recognition.packs.download.download` unless a test says otherwise."""
+    """How a file gets here; `facesearch.recognition.packs.download.download` unless a test says otherwise."""
 
     def __call__(
         self,
@@ -154,7 +151,7 @@ class PackStore:
             ModelError: the download failed.
             ModelIntegrityError: what came is not what was expected.
         """
-        from facesearch.recognition.packs.download import download, extract_members
+        from facesearch.recognition.packs.download import download
 
         if name not in self._registry:
             raise ConfigError(f"No pack called {name!r} can be pulled.", self._known_names())
@@ -162,12 +159,34 @@ class PackStore:
             raise ConfigError(f"{name} cannot be pulled: downloads are switched off.", "Unset FACESEARCH_OFFLINE.")
         pack = self._registry[name]
         if notice is not None:
-            notice(pack.licence)
+            notice(pack.notice)
         folder = self._folders[0] / name
-        archive = folder / f"{name}.zip"
         fetch = self._fetch or download
-        fetch(
-            pack.url,
+        for file in pack.files:
+            if file.url is not None:
+                most = file.size or pack.max_archive_size
+                fetch(
+                    file.url,
+                    folder / file.name,
+                    expected_size=file.size,
+                    max_bytes=most,
+                    sha256=file.sha256,
+                    progress=progress,
+                )
+        if pack.url is not None:
+            self._pull_archive(pack, pack.url, folder, progress)
+        for file in pack.files:
+            if file.sha256 is None:
+                _record_sha256(folder / file.name)
+        return self._find_known(pack)
+
+    def _pull_archive(self, pack: KnownPack, url: str, folder: Path, progress: Progress | None) -> None:
+        """Those of the pack's files that have no URL of their own."""
+        from facesearch.recognition.packs.download import download, extract_members
+
+        archive = folder / f"{pack.name}.zip"
+        (self._fetch or download)(
+            url,
             archive,
             expected_size=pack.archive_size,
             max_bytes=pack.archive_size or pack.max_archive_size,
@@ -177,17 +196,14 @@ class PackStore:
         wanted = {
             file.name: (folder / file.name, _expected_sha256(file, folder), file.size or pack.max_archive_size)
             for file in pack.files
+            if file.url is None
         }
         try:
             extract_members(archive, wanted)
         except ModelIntegrityError:
             archive.unlink()  # of no use to anybody
             raise
-        for file in pack.files:
-            if file.sha256 is None:
-                _record_sha256(folder / file.name)
         archive.unlink()
-        return self._find_known(pack)
 
     def verify(self, name_or_folder: str | Path) -> list[FileCheck]:
         """Hash both files of a pack and compare. Raises as `find`, but for a wrong size, which is a result."""
@@ -234,14 +250,18 @@ class PackStore:
         detector, recognizer = folder / pack.detector.name, folder / pack.recognizer.name
         return ModelPack(
             name=pack.name,
-            licence=pack.licence,
-            detector=DetectorFile(detector, _expected_sha256(pack.detector, folder) or file_sha256(detector)),
+            detector=DetectorFile(
+                detector,
+                _expected_sha256(pack.detector, folder) or file_sha256(detector),
+                terms=pack.detector.terms,
+            ),
             recognizer=RecognizerFile(
                 recognizer,
                 _expected_sha256(pack.recognizer, folder) or file_sha256(recognizer),
                 pack.input_mean,
                 pack.input_std,
                 pack.dimension,
+                terms=pack.recognizer.terms,
             ),
             threshold=pack.threshold,
             threshold_basis=pack.threshold_basis,
@@ -256,8 +276,8 @@ class PackStore:
         return None
 
     def _not_found(self, pack: KnownPack) -> ModelNotFoundError:
-        files = " and ".join(file.name for file in pack.files)
-        by_hand = f"Put {files} of {pack.url} into {self._folders[0] / pack.name}."
+        files = " and ".join(file.url or f"{file.name} of {pack.url}" for file in pack.files)
+        by_hand = f"Put {files} into {self._folders[0] / pack.name}."
         return ModelNotFoundError(
             f"The model pack {pack.name} is not on this machine{', and downloads are off' if self._offline else ''}.",
             by_hand if self._offline else f"facesearch models pull {pack.name}",
