@@ -83,6 +83,15 @@ def read_pieces(path: Path, size: int) -> Iterator[bytes]:
         yield piece
 
 
+def read_into(path: Path, at: int, buffer: bytearray | memoryview) -> int:
+    """Fill a buffer from a place in a file as `read_pieces` reads it; returns how many bytes. Raises `OSError`."""
+    if path.name not in _DATABASE or sys.platform == "win32":
+        with path.open("rb", buffering=0) as file:
+            file.seek(at)
+            return file.readinto(buffer) or 0
+    return os.preadv(_kept_open(path), [buffer], at)
+
+
 _KEPT: Final[dict[tuple[int, int], int]] = {}
 """Handles by device and inode."""
 _KEEPING: Final = threading.Lock()

@@ -132,7 +132,7 @@ def _print(receipt: dict[str, Any]) -> None:
     typer.echo(f"Searched {counted(len(scan), 'file')} ({total / 1e6:.1f} MB) for what was removed.")
     for each in left:
         note(
-            f"{each['file']} still holds: {each['vectors']} vectors, {each['face_pictures']} pieces of face pictures, "
+            f"{each['file']} still holds: {each['vectors']} vectors, {each['face_pictures']} pictures of faces, "
             f"{each['names']} names, {each['photo_paths']} photo paths."
         )
     if receipt["rows_of_others_with_these_names"]:

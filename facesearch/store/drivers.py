@@ -1,10 +1,13 @@
-"""Database drivers: which SQLite is used, and what the drivers' errors mean for a person."""
+"""Database drivers: which SQLite is used, what the drivers' errors mean, and which pages hold no text."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from facesearch.errors import (
     CorruptGalleryError,
@@ -15,11 +18,15 @@ from facesearch.errors import (
     GalleryUnavailableError,
     InstallationError,
 )
+from facesearch.files import read_into
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
+    from numpy.typing import NDArray
+    from sqlalchemy.engine import Connection
     from sqlalchemy.exc import DBAPIError
 
 _CONFLICTS: Final = frozenset({"40001", "40P01", "23505", "23503"})
@@ -177,3 +184,52 @@ def damaged(path: Path, why: str) -> CorruptGalleryError:
     return CorruptGalleryError(
         f"The database {path} is damaged: {why}.", "Stop using it, copy the folder, and restore from a backup."
     )
+
+
+TEXTLESS: Final = ("templates", "faces", "revision", "backlog")
+"""Tables without a name, a path or another text."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextlessPages:
+    """Pages of a SQLite database whose bytes are numbers, vectors and landmarks only."""
+
+    size: int
+    """Bytes of a page."""
+    mask: NDArray[np.bool]
+    """(n,) for each page of the file whether it is one."""
+
+
+def textless_pages(connection: Connection, path: Path) -> TextlessPages:
+    """The pages of the tables `TEXTLESS` and their indexes, by the links from page to page in the file.
+
+    SQLite overwrites a page with zeros before another table gets it, so that nothing else is left in one. The log has
+    to be folded in, and `connection` to be open until the pages were used: nobody changes the file meanwhile.
+    """
+    size = int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+    mask = np.zeros(path.stat().st_size // size, np.bool)
+    tables = ", ".join(f"'{name}'" for name in TEXTLESS)
+    roots = connection.exec_driver_sql(f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({tables})")  # noqa: S608
+    for root in roots.scalars().all():
+        level = np.array([root])
+        while len(level):
+            level = level[(level > 0) & (level <= len(mask))]
+            mask[level - 1] = True
+            level = np.concatenate([np.empty(0, np.int64), *_children(path, level, size)])
+    return TextlessPages(size, mask)
+
+
+def _children(path: Path, level: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """The pages below each of a level, all of which are of one kind: none below leaves (sqlite.org/fileformat.html)."""
+    for number in level.tolist():
+        page = np.zeros(size, np.uint8)
+        read_into(path, (number - 1) * size, page.data)
+        if page[0] not in _INTERIOR:
+            return
+        count = int.from_bytes(page[3:5].tobytes(), "big")
+        cells = page[12 : 12 + 2 * count].view(">u2").astype(np.int64)
+        yield page[cells[:, None] + np.arange(4)].view(">u4")[:, 0].astype(np.int64)
+        yield page[8:12].view(">u4").astype(np.int64)
+
+
+_INTERIOR: Final = {2, 5}

@@ -38,17 +38,15 @@ from facesearch.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy.engine import Connection
 
     from facesearch.store.erasure_list import ErasedEntries, ErasureList
     from facesearch.store.subjects import SubjectKey
 
-END: Final = 256
-"""Bytes of a vector's end."""
-HEADERS, PIECE, STRIDE = 700, 48, 1024
-"""Bytes of a JPEG: its tables, which are those of others too; a piece to look for, and from one to the next."""
+HEADERS: Final = 700
+"""Bytes of a JPEG's tables, which are those of others too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,8 @@ class Traces:
     """The bytes of a person that no file may hold any more. Biometric data and names: in memory only."""
 
     vectors: tuple[bytes, ...]
-    """Both ends of each: what is half overwritten is found too."""
     crops: tuple[bytes, ...]
-    """Pieces of pictures of their faces, which the database may keep in several places."""
+    """Pictures of their faces without the tables that all have."""
     names: tuple[bytes, ...]
     paths: tuple[bytes, ...]
     """Of photos that were removed."""
@@ -121,7 +118,7 @@ def erase_subjects(connection: Connection, listed: ErasureList, who: Sequence[Su
     rejections = _forget_words(connection, found.ids, found.names) + _forget_refused(connection, found)
     shared = present(connection, PhotoRow.sha256, found.contents)
     removed = _removed_of_others(connection)
-    others = removed.vectors | present(connection, TemplateRow.vector, found.vectors)  # the same face in the same photo
+    others = removed.vectors | _vectors_of_contents(connection, shared)
     vectors = map(vector_key, found.vectors - others)
     gone = [removed_key(each.hex()) for each in found.contents - shared - removed.contents]
     listed.add(connection, [*found.keys, *keys, *vectors, *gone, *_returns(found, shared)])
@@ -138,8 +135,8 @@ def erase_subjects(connection: Connection, listed: ErasureList, who: Sequence[Su
         photo_paths=tuple(sorted(found.paths)),
         backups=_backups_since(connection, found.since),
         traces=Traces(
-            vectors=tuple({end for each in found.vectors - others for end in (each[:END], each[-END:])}),
-            crops=tuple({piece for each in crops for piece in _pieces(each)}),
+            vectors=tuple(found.vectors - others),
+            crops=tuple(each[HEADERS:] for each in crops if len(each) > HEADERS + 8),
             names=tuple(map(str.encode, found.names)),
             paths=tuple(found.paths - removed.paths - present(connection, PhotoRow.path, found.paths)),
         ),
@@ -197,6 +194,17 @@ def _returns(found: _Found, shared: set[bytes]) -> list[str]:
     contents = [content_key(each.hex()) for each in found.contents - shared]
     of_names = [content_key(each.hex(), name) for each in shared for name in found.names]
     return [*map(name_key, found.names), *contents, *of_names]
+
+
+def _vectors_of_contents(connection: Connection, contents: set[bytes]) -> set[bytes]:
+    """The vectors of everybody in photos of these contents: another person can have the same face in the same photo."""
+    query = sa.select(TemplateRow.vector).select_from(TemplateRow).join(FaceRow).join(PhotoRow)
+    return {row.vector for row in select_in(connection, query, PhotoRow.sha256, contents)}
+
+
+def vectors_of_others(connection: Connection, vectors: Collection[bytes]) -> set[bytes]:
+    """Those of these vectors that anybody has. Looks at every template: a vector has no index."""
+    return present(connection, TemplateRow.vector, vectors)
 
 
 @dataclass(slots=True)
@@ -291,10 +299,6 @@ def _take_crops(connection: Connection, photo_ids: Sequence[int]) -> list[bytes]
     found = [row.jpeg for row in select_in(connection, sa.select(CropRow.jpeg), CropRow.photo_id, photo_ids)]
     delete_in(connection, CropRow, CropRow.photo_id, photo_ids)
     return found
-
-
-def _pieces(jpeg: bytes) -> list[bytes]:
-    return [jpeg[at : at + PIECE] for at in range(HEADERS, len(jpeg) - PIECE, STRIDE)]
 
 
 def _forget_refused(connection: Connection, found: _Found) -> int:

@@ -16,7 +16,7 @@ from facesearch.names import path_text
 from facesearch.store import audit, journal, subjects
 from facesearch.store.decisions import decide, forget_comparisons
 from facesearch.store.journal import ENROLL, Entry
-from facesearch.store.rows import chunks, now
+from facesearch.store.rows import chunks, member, now
 from facesearch.store.schema import AliasRow, CropRow, DecisionRow, FaceRow, PhotoRow, SubjectRow, TemplateRow
 
 if TYPE_CHECKING:
@@ -292,5 +292,7 @@ def history(
 
 def overdue(connection: Connection) -> list[Subject]:
     """Subjects whose `retain_until` has passed, by name; also people who were removed and can be brought back."""
-    known = [*subjects.list_subjects(connection), *journal.removed_subjects(connection)]
-    return sorted(subjects.overdue(known), key=lambda each: each.name)
+    dated = member(SubjectRow.attributes, subjects.RETAIN_UNTIL).is_not(None)
+    ids = connection.scalars(sa.select(SubjectRow.id).where(dated)).all()
+    known = [each for chunk in chunks(ids) for each in subjects.list_subjects(connection, ids=chunk)]
+    return sorted(subjects.overdue([*known, *journal.removed_subjects(connection)]), key=lambda each: each.name)

@@ -128,7 +128,8 @@ def photos_of_contents(connection: Connection, hashes: Collection[str]) -> dict[
 
 def photos_below(connection: Connection, folder: Path) -> list[StoredPhoto]:
     """Enrolled photos in `folder` or anywhere below it."""
-    return list(map(_stored, _faces_by_photo(connection, below(PhotoRow.path, folder))))
+    ids = connection.scalars(sa.select(PhotoRow.id).where(below(PhotoRow.path, folder))).all()
+    return list(_photos_with(connection, PhotoRow.id, ids))
 
 
 def photo_paths(connection: Connection) -> list[Path]:

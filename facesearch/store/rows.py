@@ -371,8 +371,8 @@ def keep_ids(connection: Connection, row: type[Base], rows: Sequence[Mapping[str
 
 def below(column: ColumnElement[bytes], folder: Path) -> sa.ColumnElement[bool]:
     """That a path is in `folder` or anywhere below it."""
-    prefix = os.fsencode(folder).rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
-    return sa.func.substr(column, 1, len(prefix)) == prefix
+    prefix = os.fsencode(folder).rstrip(os.fsencode(os.sep))
+    return sa.and_(column > prefix + os.fsencode(os.sep), column < prefix + bytes([ord(os.sep) + 1]))
 
 
 def storable(value: int) -> int:

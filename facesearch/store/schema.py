@@ -162,13 +162,15 @@ class TemplateRow(Base):
     """One face's vector by one model: float32, little-endian, with a checksum over the vector and what owns it."""
 
     __tablename__ = "templates"
-    face_id = reference("faces.id", index=True)
+    face_id = reference("faces.id")
     model_id = reference("models.id", index=True)
     dimension = column(BigInt)
     vector = column(LargeBinary())
     crc = column(BigInt)
     __table_args__ = (
         CheckConstraint("length(vector) = 4 * dimension", name="vector_length"),
+        # Of both: by the model alone SQLite would look at all of its templates for each face.
+        Index("ix_templates_face_model", "face_id", "model_id"),
         STRICT_NEVER_REUSED,
     )
 

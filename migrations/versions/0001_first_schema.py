@@ -168,7 +168,7 @@ def _create_faces_and_templates() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_templates"),
         **STRICT_NEVER_REUSED,
     )
-    op.create_index("ix_templates_face_id", "templates", ["face_id"])
+    op.create_index("ix_templates_face_model", "templates", ["face_id", "model_id"])
     op.create_index("ix_templates_model_id", "templates", ["model_id"])
 
 

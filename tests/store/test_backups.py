@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, GalleryError
-from facesearch.jobs.erasure import scan_files
+from facesearch.jobs.traces import scan_files
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import audit, erasure, models, people, subjects, undo
@@ -106,8 +106,8 @@ def test_erased_people_are_not_in_a_restored_backup(gallery: Gallery, folder: Pa
     restored = restore_backup(tmp_path / "b", tmp_path / "again")
     assert (restored.subjects, restored.templates) == (9, 27)
     traces = erased.traces
-    groups = [traces.vectors, [*traces.names, *(name.encode() for name in PEOPLE[:21])], traces.paths]
-    hits = {each.path.name: each.hits for each in scan_files([folder, tmp_path / "again"], groups)}
+    texts = [[*traces.names, *(name.encode() for name in PEOPLE[:21])], traces.paths]
+    hits = {each.path.name: each.hits for each in scan_files([folder, tmp_path / "again"], [traces.vectors], texts)}
     assert {DATABASE_NAME, ERASURE_LIST_NAME} <= set(hits)
     assert set(hits.values()) == {(0, 0, 0)}
     assert faults(tmp_path / "again") == []
@@ -270,8 +270,8 @@ def erase_and_prove(gallery: Gallery, folder: Path) -> Erased:
 
 
 def traces_in(folder: Path, erased: Erased) -> int:
-    groups = [erased.traces.vectors, [b"Annabella", b"Anna Amsel", b"Zoe Zimmer", b"Maximilian"], erased.traces.paths]
-    return sum(sum(each.hits) for each in scan_files([folder], groups))
+    texts = [[b"Annabella", b"Anna Amsel", b"Zoe Zimmer", b"Maximilian"], erased.traces.paths]
+    return sum(sum(each.hits) for each in scan_files([folder], [erased.traces.vectors], texts))
 
 
 def require_only_ben(gallery: Gallery) -> None:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from facesearch.errors import CorruptGalleryError, GalleryError, GalleryNotFoundError
 from facesearch.search.gallery import Gallery
-from facesearch.store import models, people, sqlite, subjects, templates
+from facesearch.store import models, people, photos, sqlite, subjects, templates
 from facesearch.store.database import Revision, read_revision, touched_since
 from facesearch.store.drivers import has_safe_wal
 from facesearch.store.models import renew_token
 from facesearch.store.sqlite import DATABASE_NAME, SqliteDatabase
-from tests.store.makers import commit, enroll, found_subject, make_gallery, new_photo, sqlite_of, unit
+from tests.store.makers import ROOT, commit, enroll, found_subject, make_gallery, new_photo, sqlite_of, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,3 +307,24 @@ def test_a_full_disk_and_a_lock_are_told_apart(gallery: Gallery, folder: Path) -
     with pytest.raises(GalleryError, match="stayed locked"):
         enroll(gallery, "anna", 1)
     other.close()
+
+
+def test_a_face_is_joined_to_its_template_by_an_index_of_both(gallery: Gallery) -> None:
+    """By the model alone, SQLite looks at every template of it for each face: a page of people took minutes."""
+    enroll(gallery, "anna", 1)
+    plans: list[str] = []
+
+    def noted(connection: Any, _: Any, statement: str, parameters: Any, *__: Any) -> None:
+        if statement.startswith("SELECT") and "templates" in statement:
+            plans.extend(
+                row[-1] for row in connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            )
+
+    event.listen(sqlite_of(gallery).engine, "before_cursor_execute", noted)
+    gallery.read(photos.find_photos, [ROOT / "1.jpg"])
+    gallery.read(photos.details_of_subject, "anna")
+    gallery.read(subjects.list_subjects)
+    event.remove(sqlite_of(gallery).engine, "before_cursor_execute", noted)
+    searched = [plan for plan in plans if "SEARCH templates" in plan]
+    assert len(searched) == 3
+    assert all("ix_templates_face_model (face_id=? AND model_id=?)" in plan for plan in searched)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facesearch.errors import ConfigError, CorruptGalleryError, FaceSearchError, GalleryError, GalleryLockedError
-from facesearch.jobs.erasure import scan_files
+from facesearch.jobs.traces import scan_files
 from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery, create_gallery
 from facesearch.store import erasure, subjects
@@ -39,11 +39,9 @@ def locked(folder: Path) -> Path:
 
 
 def traces_in(*folders: Path) -> int:
-    needles = [
-        [unit(seed).tobytes() for seed in (1, 2, 3)],
-        [NAME.encode(), b"photos/1.jpg", b"CREATE TABLE", b"SQLite"],
-    ]
-    return sum(sum(each.hits) for each in scan_files(folders, needles))
+    vectors = [unit(seed).tobytes() for seed in (1, 2, 3)]
+    texts = [NAME.encode(), b"photos/1.jpg", b"CREATE TABLE", b"SQLite"]
+    return sum(sum(each.hits) for each in scan_files(folders, [vectors], [texts]))
 
 
 def test_nothing_on_disk_is_plain_not_even_while_it_is_open(locked: Path) -> None:

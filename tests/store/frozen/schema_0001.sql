@@ -310,7 +310,7 @@ CREATE INDEX ix_photos_size ON photos (size);
 CREATE UNIQUE INDEX uq_photos_content_owner ON photos (sha256, owner_id);
 CREATE INDEX ix_faces_photo_id ON faces (photo_id);
 CREATE INDEX ix_faces_subject_id ON faces (subject_id);
-CREATE INDEX ix_templates_face_id ON templates (face_id);
+CREATE INDEX ix_templates_face_model ON templates (face_id, model_id);
 CREATE INDEX ix_templates_model_id ON templates (model_id);
 CREATE INDEX ix_aliases_subject_id ON aliases (subject_id);
 CREATE INDEX ix_decisions_subject_id ON decisions (subject_id);
