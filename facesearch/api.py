@@ -280,7 +280,7 @@ class FaceSearch(PeopleOperations):
         return probes.load_image(image)
 
     def photo_embedder(
-        self, *, faces: str = FacePolicy.LARGEST, flip: bool = False, aligned: bool = False, cache: bool = True
+        self, *, faces: str = FacePolicy.SINGLE, flip: bool = False, aligned: bool = False, cache: bool = True
     ) -> PhotoEmbedder:
         """Embeds photos for an evaluation, with the models of this engine.
 

@@ -180,6 +180,9 @@ def search(
     fpir: Annotated[
         str | None, typer.Option("--fpir", metavar="RATES", help="FPIRs to report FNIR at [0.1,0.01,0.001].")
     ] = None,
+    margin: Annotated[
+        str | None, typer.Option("--margin", metavar="COSINES", help="Margins to decide with [0,0.02,0.05,0.1].")
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="R: FNIR is reported for R = 1 and R = k.")] = 20,
     asked: EvaluationOptions,
     options: EngineOptions,
@@ -191,6 +194,7 @@ def search(
     """
     from facesearch.cli.evaluate_output import emit_identification, print_identification
     from facesearch.cli.outputs import guard_outputs
+    from facesearch.evaluation.decisions import MARGINS
     from facesearch.evaluation.identification import evaluate_searches
     from facesearch.evaluation.report import IdentificationReport
     from facesearch.evaluation.report_files import write_identification_report
@@ -201,6 +205,7 @@ def search(
     if k < 1:
         raise ConfigError(f"-k {k} is below 1.", "Give the number of candidates to look at, as -k 20.")
     targets = parse_rates("--fpir", fpir, FPIR_TARGETS)
+    margins = parse_rates("--margin", margin, MARGINS, lowest=0.0)
     trials = _read_searches(enrolled, probes, asked, split=split)
     wanted = (*trials.gallery.photos, *trials.probes.photos)
     with (
@@ -212,7 +217,7 @@ def search(
         embedder = engine.photo_embedder(faces=asked.faces, flip=asked.flip, cache=not asked.no_cache)
         known, searched = embed_photos(embedder, wanted).split_at(len(trials.gallery))
         scores = score_searches(trials, known, searched, engine.settings.fusion)
-        result = evaluate_searches(scores, targets=targets, ranks=(1, k), seed=asked.seed)
+        result = evaluate_searches(scores, targets=targets, ranks=(1, k), margins=margins, seed=asked.seed)
         about = describe(
             trials.source, model_settings(embedder.settings), title=f"Identification: {Path(trials.source).name}"
         )

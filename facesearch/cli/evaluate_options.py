@@ -39,8 +39,11 @@ class EvaluationOptions:
         typer.Option("--flip", help="Sum each face's vector with that of its mirror image, as published figures do."),
     ] = False
     faces: Annotated[
-        str, typer.Option("--faces", help="Which face of a photo: largest, or single (one, or one that dominates).")
-    ] = "largest"
+        str,
+        typer.Option(
+            "--faces", help="Which face of a photo: single (one, or one that dominates), as enroll does, or largest."
+        ),
+    ] = "single"
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 when the data do not support a requested point.")
     ] = False
@@ -116,17 +119,20 @@ def end(asked: EvaluationOptions, flags: Iterable[Flag | None]) -> None:
         raise typer.Exit(EXIT_NEGATIVE)
 
 
-def parse_rates(option: str, value: str | None, default: tuple[float, ...]) -> tuple[float, ...]:
-    """`1e-3,1e-4` as numbers in (0, 1]; `ConfigError` for anything else."""
+def parse_rates(
+    option: str, value: str | None, default: tuple[float, ...], *, lowest: float | None = None
+) -> tuple[float, ...]:
+    """`1e-3,1e-4` as numbers above 0, or from `lowest` on, and up to 1; `ConfigError` for anything else."""
     if value is None:
         return default
     try:
         rates = tuple(float(part) for part in value.split(","))
     except ValueError:
         rates = ()
-    if not rates or any(not 0 < rate <= 1 for rate in rates):
+    if not rates or not all(0 < rate <= 1 or rate == lowest for rate in rates):
+        bound = "above 0" if lowest is None else f"from {lowest:g}"
         raise ConfigError(
-            f"{option} {value!r} is not a list of rates above 0 and up to 1.", f"For example: {option} 1e-3,1e-4"
+            f"{option} {value!r} is not a list of numbers {bound} and up to 1.", f"For example: {option} 1e-1,1e-2"
         )
     return tuple(dict.fromkeys(rates))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from facesearch.cli.output import emit, print_table, say
@@ -157,6 +158,14 @@ def emit_identification(report: IdentificationReport, failures: Mapping[str, Map
         emit({"kind": "fnir_at_fpir", **to_json(point), "fpir": _record(point.fpir), "fnir": _record(point.fnir)})
     for rank, rate in enumerate(result.cmc, 1):
         emit({"kind": "cmc", "rank": rank, **(_record(rate) or {})})
+    for found in result.decisions:
+        shares = {field.name: getattr(found, field.name) for field in fields(found)}
+        emit(
+            {
+                "kind": "decisions",
+                **{name: _record(x) if isinstance(x, Rate) else to_json(x) for name, x in shares.items()},
+            }
+        )
     if by_size := result.by_size:
         for row in by_size.rows:
             emit({"kind": "fpir_by_size", "threshold": to_json(by_size.threshold), **to_json(row)})
@@ -169,6 +178,9 @@ def print_identification(report: IdentificationReport, failures: Mapping[str, Ma
         say(line)
     if result.points:
         print_table(identification_page.POINT_COLUMNS, identification_page.point_rows(result.points))
+    if result.decisions:
+        say("As a query decides: shares of mated searches, and of searches for strangers.")
+        print_table(identification_page.DECISION_COLUMNS, identification_page.decision_rows(result))
     if result.by_size:
         say(f"FPIR as the gallery grows, at threshold {threshold_text(result.by_size.threshold)}:")
         print_table(identification_page.SIZE_COLUMNS, identification_page.size_rows(result.by_size))

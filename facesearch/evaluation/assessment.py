@@ -181,10 +181,8 @@ def evaluate_pairs(
         seed=seed,
     )
     return replace(
-        result,
+        _attempted(result, attempts),
         folds=None if pairs.fold is None else fold_accuracy(pairs.score, pairs.mated, pairs.fold),
-        fte=counted_rate(attempts.failed_enrolments, attempts.enrolments) if attempts else None,
-        fta=counted_rate(attempts.failed_probes, attempts.probes) if attempts else None,
         insightface=insightface_convention(pairs.score, pairs.mated, targets) if insightface else None,
     )
 
@@ -193,29 +191,42 @@ def evaluate_summary(
     summary: PairSummary,
     *,
     targets: Sequence[float] = TARGETS,
-    failed_templates: int = 0,
+    planned: tuple[int, int] | None = None,
+    reasons: Mapping[str, int] | None = None,
+    attempts: Attempts | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> VerificationResult:
     """Compute all 1:1 figures of a blocked product (`pairwise.compare_all`).
 
     Counts are exact. Within the tail every distinct score is a threshold. Below it, thresholds stand on the edges of
-    the histogram, 2^-15 apart, and a FAR has Wilson's interval only. `failed_templates` counts photos without a
-    template, for FTE; their comparisons were never planned. Raises EvaluationError: a class without comparisons.
+    the histogram, 2^-15 apart, and a FAR has Wilson's interval only. `planned` counts mated and non-mated comparisons
+    with those of photos without a template, `reasons` says why these failed. Raises EvaluationError: a class without
+    comparisons.
     """
     curve = curve_of_summary(summary)
     sample = sample_of_summary(summary)
     result = _evaluate(
         curve,
         sample,
-        _counts(curve, sample, (curve.mated, curve.non_mated), {}),
+        _counts(curve, sample, planned or (curve.mated, curve.non_mated), reasons or {}),
         np.concatenate([summary.mated_score, sample.tail_score]),
         d_prime(moments(summary.mated_score), histogram_moments(summary.histogram)),
         targets=targets,
         replicates=replicates,
         seed=seed,
     )
-    return replace(result, fte=counted_rate(failed_templates, summary.subject.size + failed_templates))
+    return _attempted(result, attempts)
+
+
+def _attempted(result: VerificationResult, attempts: Attempts | None) -> VerificationResult:
+    if attempts is None:
+        return result
+    return replace(
+        result,
+        fte=counted_rate(attempts.failed_enrolments, attempts.enrolments),
+        fta=counted_rate(attempts.failed_probes, attempts.probes),
+    )
 
 
 def _counts(
@@ -314,15 +325,13 @@ def _band(curve: ErrorCurve, fars: Floats, drawn: Replicates | None, units: int 
     )
 
 
-STRICT = 1e-3
-"""A FAR that is worth recommending: at a larger one a gallery of 1,000 people is wrong about every stranger."""
+def headline_point(result: VerificationResult) -> OperatingPoint | None:
+    """The strictest point that 30 errors stand behind, else the one with the most; None where none is supported.
 
-
-def recommended_point(result: VerificationResult) -> OperatingPoint | None:
-    """Return the strictest point with 30 errors behind it and a FAR of 1e-3 or below; else the strictest supported.
-
-    A stricter threshold is the safer one, even with fewer errors behind it. None where no point is supported.
+    Groups are judged at its threshold.
     """
     supported = [point for point in result.points if point.threshold is not None]
-    firm = [point for point in supported if point.flag is None and point.target_far <= STRICT]
-    return min(firm or supported, key=lambda point: point.target_far, default=None)
+    firm = [point for point in supported if point.flag is None]
+    if firm:
+        return min(firm, key=lambda point: point.target_far)
+    return max(supported, key=lambda point: point.target_far, default=None)

@@ -35,7 +35,7 @@ class PairedDifference:
     """B minus A in one figure on the same people, by subject bootstrap with common weights."""
 
     metric: str
-    """As "TAR at FAR 0.001"; for the EER lower is better."""
+    """As "TAR at FAR 0.001", "1 - GFRR at FAR 0.001" where a comparison failed; for the EER lower is better."""
     a: float
     b: float
     difference: float
@@ -55,7 +55,7 @@ def compare(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> tuple[PairedDifference, ...]:
-    """B minus A in TAR at each FAR target, and in EER last, with intervals from common replicates.
+    """B minus A in TAR (with failures: 1 - GFRR) at each FAR target, and in EER last, from common replicates.
 
     Every replicate draws the same people for both and derives each one's own threshold. A failed mated comparison
     counts as rejected, so refusing the hard photos wins nothing. Failed non-mated ones are left out. A person has the
@@ -83,9 +83,17 @@ def compare(
             ]
         )
         eers.append((eer, eer_interval(eer, sample, drawn), drawn.eer))
-    names = [f"TAR at FAR {target:g}" for target in targets]
+    # With failures the figures are the generalised ones, and are called so.
+    failed = any(np.any(pairs.failed & pairs.mated) for pairs in (a, b))
+    names = [f"{'1 - GFRR' if failed else 'TAR'} at FAR {target:g}" for target in targets]
     return tuple(
-        _difference(*each) for each in zip([*names, "EER"], [*tars[0], eers[0]], [*tars[1], eers[1]], strict=True)
+        _difference(*each)
+        for each in zip(
+            [*names, "EER, failures rejected" if failed else "EER"],
+            [*tars[0], eers[0]],
+            [*tars[1], eers[1]],
+            strict=True,
+        )
     )
 
 

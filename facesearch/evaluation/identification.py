@@ -16,6 +16,7 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import replicate, surround
+from facesearch.evaluation.decisions import MARGINS, Decisions, decide_searches
 from facesearch.evaluation.rates import REPLICATES, Counts, Floats, Rate, clustered_interval, counted_rate
 from facesearch.evaluation.searches import (
     FPIR_TARGETS,
@@ -75,6 +76,8 @@ class IdentificationResult:
     curves: Mapping[int, ErrorCurve]
     """By R, as `search_curve` gives them; empty without non-mated searches (closed set)."""
     points: tuple[SearchPoint, ...]
+    decisions: tuple[Decisions, ...]
+    """At the threshold of each supported point with R = 1, by margin."""
     by_size: FpirBySize | None
     """At the threshold of the last supported point; None without one, or where `SearchScores.top` is too short."""
     fte: Rate | None = None
@@ -157,6 +160,7 @@ def evaluate_searches(
     ranks: Sequence[int] = (1, 20),
     cmc_ranks: int = 20,
     sizes: Sequence[int] | None = None,
+    margins: Sequence[float] = MARGINS,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> IdentificationResult:
@@ -166,6 +170,7 @@ def evaluate_searches(
         targets: FPIRs in (0, 1], each combined with every R. The last supported gives FPIR by size.
         ranks, cmc_ranks: values of R, and length of the CMC; capped at N.
         sizes: gallery sizes for FPIR by size; by default up to ten times N.
+        margins: how far the best has to be ahead of the runner-up, cosine.
         replicates, seed: of the subject bootstrap, which needs identities; 0 turns it off.
 
     Raises EvaluationError: no mated search.
@@ -196,6 +201,12 @@ def evaluate_searches(
         cmc=cumulative_match(scores, min(cmc_ranks, scores.subjects)),
         curves=curves,
         points=tuple(points),
+        decisions=tuple(
+            found
+            for point in points
+            if point.rank == 1 and point.threshold is not None
+            for found in decide_searches(scores, point.threshold, margins)
+        ),
         by_size=by_size,
         fte=counted_rate(scores.failed_enrolments, attempted) if attempted else None,
         replicates=0 if scores.mate_id is None else replicates,

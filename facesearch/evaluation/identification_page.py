@@ -25,6 +25,7 @@ from facesearch.evaluation.charts import (
 from facesearch.evaluation.identification import FpirBySize, IdentificationResult, SizeBasis
 from facesearch.evaluation.markup import (
     RULE_OF_30,
+    TOO_FEW,
     Html,
     answer_box,
     badged,
@@ -164,6 +165,10 @@ CAPTIONS = {
 }
 POINT_COLUMNS = ("FPIR up to", "R", "FNIR", "95 % interval", "FPIR achieved", "threshold", "")
 SIZE_COLUMNS = ("people", "basis", "FPIR", "95 % limit", "independence model")
+DECISION_COLUMNS = (
+    "FPIR up to", "margin", "right", "right, ambiguous", "wrong", "wrong, ambiguous", "unknown", "stranger: match",
+    "stranger: ambiguous",
+)  # fmt: skip
 UNSUPPORTED = "These searches support none of the requested operating points."
 
 
@@ -189,6 +194,7 @@ def identification_page(report: IdentificationReport, figures: Mapping[str, Figu
         heading(report.about),
         answer_box(answer(result)),
         *([table(POINT_COLUMNS, badged(point_rows(result.points)))] if result.points else []),
+        *([section("As a query decides", *_decisions(result))] if result.decisions else []),
         section("Curves", element("div", *drawn, css="plots")),
         *([section("As the gallery grows", *_sizes(result.by_size))] if result.by_size else []),
         section("What stands behind these figures", *_basis(result)),
@@ -212,6 +218,25 @@ def point_rows(points: Sequence[SearchPoint]) -> list[tuple[str, ...]]:
     ]
 
 
+def decision_rows(result: IdentificationResult) -> list[tuple[str, ...]]:
+    """The rows under `DECISION_COLUMNS`."""
+    targets = {point.threshold: point.target_fpir for point in result.points if point.rank == 1}
+    return [
+        (
+            f"{targets[each.threshold]:g}",
+            f"{each.margin:g}",
+            *map(
+                rate_text,
+                (
+                    each.right, each.right_ambiguous, each.wrong, each.wrong_ambiguous, each.unknown,
+                    each.false_match, each.false_ambiguous,
+                ),
+            ),
+        )
+        for each in result.decisions
+    ]  # fmt: skip
+
+
 def size_rows(by_size: FpirBySize) -> list[tuple[str, ...]]:
     """The rows under `SIZE_COLUMNS`."""
     return [
@@ -221,18 +246,35 @@ def size_rows(by_size: FpirBySize) -> list[tuple[str, ...]]:
 
 
 def answer(result: IdentificationResult) -> list[str]:
-    """What to quote: FNIR at the strictest FPIR that is supported, and how often the right person is first."""
-    supported = [point for point in result.points if point.threshold is not None]
-    best = min(supported, key=lambda point: (point.target_fpir, point.rank), default=None)
-    lines = [UNSUPPORTED] if result.non_mated and best is None else []
-    if best is not None:
-        lines = [
+    """What to quote: FNIR at the strictest FPIR that enough errors stand behind, and how often the mate is first."""
+    lines = []
+    if best := headline(result.points):
+        if best.flag is not None:
+            lines.append(TOO_FEW)
+        lines.append(
             f"Among {result.subjects:,} people, at FPIR up to {best.target_fpir:g}: FNIR {rate_text(best.fnir)} "
             f"(95 % interval {interval_text(best.fnir)}; R = {best.rank}), threshold {threshold_text(best.threshold)}."
-        ]
-        if best.flag is not None:
-            lines.append("It rests on few false positives: read the rule of 30.")
+        )
+    elif result.non_mated:
+        lines.append(UNSUPPORTED)
     return [*lines, f"Rank 1: {counted(result.cmc[0])}, 95 % interval {interval_text(result.cmc[0])}."]
+
+
+def headline(points: Sequence[SearchPoint]) -> SearchPoint | None:
+    """The strictest point at the smallest R that 30 errors stand behind, else the one with the most."""
+    supported = [point for point in points if point.fpir is not None]
+    firm = [point for point in supported if point.flag is None]
+    if firm:
+        return min(firm, key=lambda point: (point.target_fpir, point.rank))
+    return max(supported, key=lambda point: (point.target_fpir, -point.rank), default=None)
+
+
+def _decisions(result: IdentificationResult) -> Iterator[Html]:
+    yield paragraph(
+        "A match is ambiguous where the runner-up is less than the margin behind. Shares of all mated searches, then "
+        "of all searches for strangers. FPIR counts both, match and ambiguous."
+    )
+    yield table(DECISION_COLUMNS, decision_rows(result))
 
 
 def _sizes(by_size: FpirBySize) -> Iterator[Html]:

@@ -117,6 +117,10 @@ RULE_OF_30 = (
 )
 
 
+TOO_FEW = f"Fewer than {LOW_SUPPORT} errors stand behind every point: read the figures with their intervals."
+"""Said before a headline that rests on too little."""
+
+
 def answer_box(lines: Sequence[str]) -> Html:
     """The answer, its first line in large type."""
     return element("div", *(paragraph(line, css="" if i else "big") for i, line in enumerate(lines)), css="answer")

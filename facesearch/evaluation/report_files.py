@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ import numpy as np
 from facesearch.errors import ConfigError
 from facesearch.evaluation.assessment import VerificationResult
 from facesearch.evaluation.charts import DRAWN, kept_rows, save
+from facesearch.evaluation.decisions import Decisions
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.identification import FpirBySize
 from facesearch.evaluation.identification_page import identification_figures, identification_page
@@ -89,6 +90,8 @@ def write_identification_report(out: Path, report: IdentificationReport, *, plot
     write_cmc(out / "cmc.csv", result.cmc)
     if result.curves:
         write_fnir_fpir(out / "fnir_fpir.csv", result.curves)
+    if result.decisions:
+        write_decisions(out / "decisions.csv", result.decisions)
     if result.by_size is not None:
         write_fpir_vs_n(out / "fpir_vs_n.csv", result.by_size)
     figures = identification_figures(report)
@@ -233,6 +236,18 @@ def write_fnir_fpir(path: Path, curves: Mapping[int, ErrorCurve]) -> None:
             )
         ),
     )  # fmt: skip
+
+
+def write_decisions(path: Path, decisions: Sequence[Decisions]) -> None:
+    """`threshold,margin` and the counts of `Decisions`, of `mated` and `non_mated` searches."""
+    kinds = [field.name for field in fields(Decisions)[2:]]
+    rows = []
+    for each in decisions:
+        rates: list[Rate | None] = [getattr(each, kind) for kind in kinds]
+        strangers = each.false_match.total if each.false_match else 0
+        counts = (rate.count if rate else None for rate in rates)
+        rows.append((each.threshold, each.margin, each.right.total, strangers, *counts))
+    _write(path, ",".join(("threshold", "margin", "mated", "non_mated", *kinds)), rows)
 
 
 def write_fpir_vs_n(path: Path, by_size: FpirBySize) -> None:

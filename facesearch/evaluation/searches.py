@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class SearchScores:
     """(p,) int64: 1 + other subjects with score >= the mate's; any value >= 1 where the search failed."""
     top: Floats
     """(q, k) float64: the k best subject scores of each non-mated search, falling, k <= N; a row of NaN = failed."""
+    rivals: Floats | None = None
+    """(p, 2) the two best scores of other subjects, falling, -inf where there are fewer; NaN for a failed probe."""
     mate_id: Counts | None = None
     """(p,) int64 subject codes of mated probes, for the subject bootstrap."""
     non_mate_id: Counts | None = None
@@ -98,6 +101,10 @@ def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, ke
     scores, columns = block[mated], mate[mated]
     own = np.where(columns >= 0, scores[np.arange(columns.size), np.maximum(columns, 0)], math.nan)
     rank = np.count_nonzero(scores >= own[:, None], axis=1)
+    rivals = scores.copy()
+    rivals[np.arange(columns.size)[columns >= 0], columns[columns >= 0]] = -math.inf
+    rivals = -np.sort(-np.pad(rivals, ((0, 0), (0, 1)), constant_values=-math.inf), axis=1)[:, :2]
+    rivals[missing[mated].any(axis=1)] = math.nan
     others = block[~mated]
     top = -np.sort(-others, axis=1)[:, :keep]
     return SearchScores(
@@ -105,6 +112,7 @@ def summarise(block: Floats, mate: Counts, identity: Counts | None = None, *, ke
         mate_score=own.astype(np.float64),
         mate_rank=np.maximum(rank, 1),
         top=top.astype(np.float64),
+        rivals=rivals.astype(np.float64),
         mate_id=None if identity is None else identity[mated],
         non_mate_id=None if identity is None else identity[~mated],
     )
@@ -116,7 +124,7 @@ def join(blocks: Sequence[SearchScores]) -> SearchScores:
     if any(block.subjects != first.subjects for block in blocks):
         raise EvaluationError("The searches were made against galleries of different sizes.")
 
-    def gather(name: str) -> NDArray[np.int64] | None:
+    def gather(name: str) -> NDArray[Any] | None:
         parts = [getattr(block, name) for block in blocks]
         return None if any(part is None for part in parts) else np.concatenate(parts)
 
@@ -125,6 +133,7 @@ def join(blocks: Sequence[SearchScores]) -> SearchScores:
         mate_score=np.concatenate([block.mate_score for block in blocks]),
         mate_rank=np.concatenate([block.mate_rank for block in blocks]),
         top=np.concatenate([block.top for block in blocks]),
+        rivals=gather("rivals"),
         mate_id=gather("mate_id"),
         non_mate_id=gather("non_mate_id"),
         partner=gather("partner"),

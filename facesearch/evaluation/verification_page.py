@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from facesearch.evaluation.assessment import TrialCounts, VerificationResult, recommended_point
+from facesearch.evaluation.assessment import TrialCounts, VerificationResult, headline_point
 from facesearch.evaluation.folds import FoldAccuracy, InsightFaceConvention
 from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.markup import (
     RULE_OF_30,
+    TOO_FEW,
     Html,
     answer_box,
     badged,
@@ -31,7 +33,6 @@ from facesearch.evaluation.rates import (
     DECISION_RULE,
     LOW_SUPPORT,
     NOTHING,
-    Flag,
     counted,
     file_name,
     flag_text,
@@ -62,7 +63,7 @@ CAPTIONS = {
     "error_rates": "A higher threshold lowers FMR and raises FNMR.",
     "groups": "TAR of every group at the same threshold. Bars are 95 % intervals.",
 }
-POINT_COLUMNS = ("FAR up to", "TAR", "95 % interval", "FAR achieved", "threshold", "")
+POINT_COLUMNS = ("FAR up to", "TAR", "95 % interval", "1 - GFRR", "FAR achieved", "GFAR", "threshold", "")
 GROUP_COLUMNS = ("group", "TAR", "95 % interval", "FAR", "95 % interval")
 UNSUPPORTED = "These trials support none of the requested operating points."
 
@@ -70,7 +71,7 @@ UNSUPPORTED = "These trials support none of the requested operating points."
 def verification_figures(report: VerificationReport) -> dict[str, Figure]:
     """The plots by file name, in the order of the page."""
     result = report.result
-    point = recommended_point(result)
+    point = headline_point(result)
     threshold = point.threshold if point else None
     basis = f"for FAR {point.target_far:g}" if point else ""
     figures = {
@@ -115,7 +116,9 @@ def point_rows(points: Sequence[OperatingPoint]) -> list[tuple[str, ...]]:
             f"{point.target_far:g}",
             rate_text(point.tar),
             interval_text(point.tar),
+            rate_text(point.gfrr and point.gfrr.complement),
             counted(point.far),
+            rate_text(point.gfar),
             threshold_text(point.threshold),
             flag_text(point.flag),
         )
@@ -133,21 +136,24 @@ def group_rows(groups: Sequence[GroupRates]) -> list[tuple[str, ...]]:
 
 def answer(result: VerificationResult) -> list[str]:
     """What to quote and what it rests on, the first sentence first."""
-    point = recommended_point(result)
+    point = headline_point(result)
     if point is None or point.tar is None or point.far is None:
         needs = f"FAR f needs at least 1/f non-mated comparisons; there are {result.counts.non_mated:,}."
         return [UNSUPPORTED, needs]
-    lines = [
+    lines = [] if point.flag is None else [TOO_FEW]
+    lines.append(
         f"TAR {rate_text(point.tar)} at FAR up to {point.target_far:g} (95 % interval {interval_text(point.tar)}), "
         f"threshold {threshold_text(point.threshold)}."
-    ]
-    if point.flag is Flag.LOW_SUPPORT:
-        errors = f"{point.far.count:,} false match{'' if point.far.count == 1 else 'es'}"
-        needed = round(LOW_SUPPORT / point.target_far)
-        lines.append(
-            f"This rests on {errors}. A reliable figure needs {LOW_SUPPORT}: about {needed:,} non-mated comparisons at "
-            f"FAR {point.target_far:g}."
-        )
+    )
+    if result.counts.failed:
+        generalised = point.gfrr and point.gfrr.complement
+        lines.append(f"With failed comparisons counted as rejected: 1 - GFRR {rate_text(generalised)}.")
+    finer = [each.target_far for each in result.points if each.target_far < point.target_far]
+    if point.flag is not None or finer:
+        wanted = point.target_far if point.flag is not None else max(finer)
+        needed = math.ceil(LOW_SUPPORT / wanted)
+        lines.append(f"FAR {wanted:g} takes about {needed:,} non-mated comparisons; there are {point.far.total:,}.")
+    lines.append("A threshold for two photos is too low for a search: find one with facesearch calibrate --fpir 0.01.")
     return lines
 
 

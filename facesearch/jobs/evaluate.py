@@ -17,7 +17,7 @@ from facesearch.evaluation.assessment import (
     VerificationResult,
     evaluate_pairs,
     evaluate_summary,
-    recommended_point,
+    headline_point,
 )
 from facesearch.evaluation.groups import GroupRates, coded_groups, group_rates, read_groups
 from facesearch.evaluation.pairwise import compare_all
@@ -62,6 +62,29 @@ def count_attempts(trials: PairTrials, vectors: Sequence[Vector | None]) -> Atte
     sides = [np.unique(side).tolist() for side in (trials.a, trials.b)]
     failed = [sum(vectors[photo] is None for photo in side) for side in sides]
     return Attempts(len(sides[0]), failed[0], len(sides[1]), failed[1])
+
+
+def attempts_of_all(vectors: Sequence[Vector | None]) -> Attempts:
+    """Where all photos are compared with each other, each is enrolled and is a probe."""
+    failed = sum(vector is None for vector in vectors)
+    return Attempts(len(vectors), failed, len(vectors), failed)
+
+
+def plan_all_pairs(subject_ids: Sequence[str], reasons: Sequence[str]) -> tuple[tuple[int, int], dict[str, int]]:
+    """Planned mated and non-mated comparisons of all photos with each other, and how many fail, by reason.
+
+    `reasons` are empty for photos with a template. A comparison fails for the first of its photos that failed.
+    """
+    size = len(subject_ids)
+    mated = sum(count * (count - 1) // 2 for count in Counter(subject_ids).values())
+    failed: Counter[str] = Counter()
+    usable = 0
+    for row, reason in enumerate(reasons):
+        if reason:
+            failed[reason] += size - 1 - row + usable
+        else:
+            usable += 1
+    return (mated, size * (size - 1) // 2 - mated), dict(failed.most_common())
 
 
 def require_distinct_photos(trials: PairTrials, hashes: Sequence[str]) -> None:
@@ -152,7 +175,7 @@ def evaluate(
         if embedded is not None:
             require_distinct_photos(pairs, [each.sha256 for each in embedded.photos])
         scores = score_pairs(pairs, vectors, reasons)
-        attempts = count_attempts(pairs, vectors)
+        attempts = count_attempts(pairs, vectors) if isinstance(trials, PairTrials) else attempts_of_all(vectors)
     else:
         assert isinstance(trials, ScoredPairs)
         scores = trials
@@ -194,7 +217,7 @@ def _assess(
     if options.groups is None:
         return result, (), None
     groups = coded_groups(read_groups(options.groups), scores.subjects, str(options.groups))
-    point = recommended_point(result)
+    point = headline_point(result)
     if point is None or point.threshold is None:
         raise EvaluationError(
             "No operating point is supported, so there is no threshold to judge the groups at.",
@@ -222,8 +245,17 @@ def _evaluate_many(
     else:
         matrix = np.array([vectors[row] for row in usable], np.float32)
     summary = compare_all(matrix, codes, largest_far=min(TAIL_FAR, max(options.targets)))
-    failures = Counter(reasons[row] for row, vector in enumerate(vectors) if vector is None)
-    result = evaluate_summary(summary, targets=options.targets, failed_templates=failures.total(), seed=options.seed)
+    planned, failed = plan_all_pairs(
+        trials.subject_ids, [reason if vector is None else "" for vector, reason in zip(vectors, reasons, strict=True)]
+    )
+    result = evaluate_summary(
+        summary,
+        targets=options.targets,
+        planned=planned,
+        reasons=failed,
+        attempts=attempts_of_all(vectors),
+        seed=options.seed,
+    )
     tail = zip(summary.tail_score[:WORST], summary.tail_a[:WORST], summary.tail_b[:WORST], strict=True)
     worst = tuple(
         _worst_of_tail(trials, rank, float(score), usable[a], usable[b]) for rank, (score, a, b) in enumerate(tail, 1)

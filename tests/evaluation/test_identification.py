@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.bootstrap import replicate, subject_weights
+from facesearch.evaluation.decisions import MARGINS, decide_searches
 from facesearch.evaluation.identification import SizeBasis, evaluate_searches, fpir_by_size, fpir_of_subsets
 from facesearch.evaluation.rates import Flag
 from facesearch.evaluation.searches import (
@@ -25,6 +27,8 @@ from facesearch.evaluation.searches import (
     summarise,
 )
 from facesearch.evaluation.verification import tar_at_far
+from facesearch.search.matching import DEFAULT_MARGIN, decide
+from facesearch.types import Candidate
 
 CELLS = st.sampled_from([-math.inf, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
 
@@ -80,6 +84,60 @@ def test_search_rates_follow_their_definitions(
         assert sum(max(row) >= lower for row in non_mated) > target * len(non_mated)
 
 
+def candidate(column: int, score: float) -> Candidate:
+    return Candidate(str(column), score, column, "", column, column, score, score)
+
+
+@given(searches(), st.sampled_from([-0.5, 0.25, 0.5, 1.0]), st.sampled_from([0.0, 0.1, 0.3, 2.0]))
+def test_decisions_are_those_of_a_query(
+    planned: tuple[list[list[float]], list[int]], threshold: float, margin: float
+) -> None:
+    rows, mates = planned
+    expected: Counter[str] = Counter()
+    for row, mate in zip(rows, mates, strict=True):
+        if math.isnan(row[0]):
+            expected["unusable" if mate != NON_MATED else "silent"] += 1
+            continue
+        # People at minus infinity are no candidates of an index; equal scores put the mate last.
+        order = sorted(range(len(row)), key=lambda column, row=row, mate=mate: (-row[column], column == mate))
+        candidates = [candidate(column, row[column]) for column in order if row[column] > -math.inf]
+        decision, _ = decide(candidates, threshold, margin)
+        right = bool(candidates) and candidates[0].subject == str(mate)
+        if mate == NON_MATED:
+            expected[f"false_{decision}"] += 1
+        else:
+            expected["unknown" if decision == "unknown" else f"{'right' if right else 'wrong'}_{decision}"] += 1
+    (found,) = decide_searches(summarise(np.array(rows), np.array(mates)), threshold, [margin])
+    assert found.false_match is not None
+    assert found.false_ambiguous is not None
+    got = {
+        "right_match": found.right, "right_ambiguous": found.right_ambiguous, "wrong_match": found.wrong,
+        "wrong_ambiguous": found.wrong_ambiguous, "unknown": found.unknown, "unusable": found.unusable,
+        "false_match": found.false_match, "false_ambiguous": found.false_ambiguous,
+    }  # fmt: skip
+    assert {name: rate.count for name, rate in got.items()} == {name: expected[name] for name in got}
+    assert sum(rate.count for name, rate in got.items() if not name.startswith("false")) == found.right.total
+
+
+def test_the_margin_of_a_query_is_among_those_that_are_looked_at() -> None:
+    assert DEFAULT_MARGIN in MARGINS
+
+
+def test_a_match_is_worth_more_the_larger_the_margin_and_fpir_is_the_sum() -> None:
+    block, mate, identity = open_set()
+    result = evaluate_searches(summarise(block, mate, identity), targets=[0.1], margins=(0.0, 0.05, 0.2))
+    false = [(each.false_match, each.false_ambiguous) for each in result.decisions]
+    point = result.points[0]
+    assert point.fpir is not None
+    for match, ambiguous in false:
+        assert match is not None
+        assert ambiguous is not None
+        assert match.count + ambiguous.count == point.fpir.count
+    counts = [match.count for match, _ in false if match]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[2]
+
+
 def open_set(seed: int = 0, subjects: int = 60, probes: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     block = rng.normal(0.1, 0.1, (probes, subjects)) + rng.normal(0, 0.1, probes)[:, None]
@@ -95,8 +153,10 @@ def test_blocks_joined_are_the_whole() -> None:
     block, mate, identity = open_set()
     whole = summarise(block, mate, identity)
     parts = join([summarise(block[rows], mate[rows], identity[rows]) for rows in (slice(150), slice(150, None))])
-    for name in ("mate_score", "mate_rank", "top", "mate_id", "non_mate_id"):
-        assert np.array_equal(getattr(whole, name), getattr(parts, name), equal_nan=name in ("mate_score", "top"))
+    for name in ("mate_score", "mate_rank", "top", "rivals", "mate_id", "non_mate_id"):
+        assert np.array_equal(
+            getattr(whole, name), getattr(parts, name), equal_nan=name in ("mate_score", "top", "rivals")
+        )
 
 
 def test_the_bootstrap_equals_repeating_every_search() -> None:

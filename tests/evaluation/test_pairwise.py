@@ -14,6 +14,7 @@ from facesearch.evaluation import pairwise
 from facesearch.evaluation.assessment import evaluate_pairs, evaluate_summary
 from facesearch.evaluation.pairwise import PairSummary, compare_all, curve_of_summary
 from facesearch.evaluation.trials.types import ScoredPairs
+from facesearch.jobs.evaluate import attempts_of_all, plan_all_pairs
 
 
 def templates(seed: int, rows: int, people: int, dimension: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -106,6 +107,36 @@ def test_a_summary_gives_the_figures_of_all_its_pairs() -> None:
     whole = full.points[2].tar
     assert whole is not None
     assert deep.tar.interval == whole.interval
+
+
+@pytest.mark.usefixtures("short_tails")
+def test_failures_stay_in_at_any_number_of_pairs() -> None:
+    """The blocked product and all pairs one by one say the same of photos without a template."""
+    vectors, subject = random_templates(30)
+    rng = np.random.default_rng(5)
+    reasons = ["" if share > 0.1 else rng.choice(["face_not_found", "blurred"]) for share in rng.random(subject.size)]
+    ok = np.array([not reason for reason in reasons])
+    ids = tuple(f"p{code}" for code in subject)
+    scores, mated, one, two = plain(vectors, subject)
+    failed = ~ok[one] | ~ok[two]
+    why = {row: reasons[one[row]] or reasons[two[row]] for row in np.flatnonzero(failed).tolist()}
+    pairs = ScoredPairs(np.where(failed, np.nan, scores), mated, subject[one], subject[two], reasons=why)
+    everything: list[np.ndarray | None] = [vector if good else None for vector, good in zip(vectors, ok, strict=True)]
+    attempts = attempts_of_all(everything)
+    full = evaluate_pairs(pairs, targets=[0.1, 0.01], attempts=attempts, replicates=0)
+    planned, failures = plan_all_pairs(ids, reasons)
+    summary = compare_all(vectors[ok], subject[ok])
+    ours = evaluate_summary(
+        summary, targets=[0.1, 0.01], planned=planned, reasons=failures, attempts=attempts, replicates=0
+    )
+    assert (ours.counts.planned_mated, ours.counts.planned_non_mated) == (90, 90 * 89 // 2 - 90)
+    assert ours.counts.failed == full.counts.failed == np.count_nonzero(failed) > 0
+    assert ours.counts.reasons == full.counts.reasons
+    assert ours.fte == full.fte
+    assert ours.fte is not None
+    assert (ours.fte.count, ours.fte.total) == (np.count_nonzero(~ok), 90)
+    for mine, theirs in zip(ours.points, full.points, strict=True):
+        assert (mine.gfrr, mine.gfar) == (theirs.gfrr, theirs.gfar)
 
 
 @pytest.mark.usefixtures("short_tails")

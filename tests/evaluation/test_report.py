@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from facesearch.errors import ConfigError, EvaluationError
-from facesearch.evaluation.assessment import evaluate_pairs, recommended_point
+from facesearch.evaluation.assessment import evaluate_pairs, headline_point
 from facesearch.evaluation.audit import Audit, Finding, Kind, LabelledTemplates, audit_page
 from facesearch.evaluation.charts import kept_rows, save
 from facesearch.evaluation.comparison import PairedDifference, comparison_page, winner
+from facesearch.evaluation.decisions import Decisions
 from facesearch.evaluation.documents import to_json
 from facesearch.evaluation.groups import GroupRates
 from facesearch.evaluation.identification import FpirAtSize, FpirBySize, IdentificationResult, SizeBasis
-from facesearch.evaluation.rates import Interval, Rate
+from facesearch.evaluation.rates import Flag, Interval, Rate
 from facesearch.evaluation.report import (
     About,
     IdentificationReport,
@@ -37,7 +38,7 @@ from facesearch.evaluation.searches import SearchPoint
 from facesearch.evaluation.trials.pairs import read_scores_csv, write_scores_csv
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import ErrorCurve
-from facesearch.evaluation.verification_page import verification_figures
+from facesearch.evaluation.verification_page import answer, verification_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,16 +210,19 @@ def test_worst_pairs_are_the_lowest_mated_and_the_highest_non_mated() -> None:
     ]
 
 
-def test_the_recommended_point_is_firm_where_one_at_1e_3_is() -> None:
+def test_the_headline_point_is_firm_where_one_at_1e_3_is() -> None:
     rng = np.random.default_rng(0)
     mated = np.arange(120_000) % 6 == 0
     result = evaluate_pairs(ScoredPairs(rng.normal(0.6 * mated, 0.1), mated))
-    point = recommended_point(result)
+    point = headline_point(result)
     assert point is not None
     assert (point.target_far, point.flag) == (1e-3, None)
-    weak = recommended_point(_report(_trials()).result)
+    weak = headline_point(_report(_trials()).result)
     assert weak is not None
-    assert weak.flag is not None
+    assert (weak.target_far, weak.flag) == (0.1, Flag.LOW_SUPPORT)
+    assert answer(_report(_trials()).result)[0].startswith("Fewer than 30 errors")
+    assert answer(result)[0].startswith("TAR")
+    assert "facesearch calibrate" in answer(result)[-1]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +266,10 @@ def _identification() -> IdentificationReport:
         FpirAtSize(n, 0.001 * n, SizeBasis.EXACT if n <= 50 else SizeBasis.BOUND, 0.002 * n, 0.0015 * n)
         for n in (10, 50, 100)
     )
+    rates = [Rate(count, 30, interval) for count in (20, 2, 1, 0, 6, 1)]
+    decided = Decisions(0.7, 0.05, *rates, Rate(1, 20, interval), Rate(1, 20, interval))
     result = IdentificationResult(
-        50, 30, 20, 1, 0, tuple(Rate(20 + r, 30, interval) for r in range(5)), curves, (point,),
+        50, 30, 20, 1, 0, tuple(Rate(20 + r, 30, interval) for r in range(5)), curves, (point,), (decided,),
         FpirBySize(0.7, 50, sizes), Rate(1, 50), 100,
     )  # fmt: skip
     return IdentificationReport(About(HOSTILE, "gallery", "2026-01-01T00:00:00Z", "0.1.0"), result)
@@ -273,16 +279,26 @@ def test_a_search_report_is_complete_and_reads_back(tmp_path: Path) -> None:
     report = _identification()
     write_identification_report(tmp_path, report, plots="png")
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"report.json", "report.html", "cmc.csv", "fnir_fpir.csv", "fpir_vs_n.csv", "cmc.png"} <= names
+    assert {
+        "report.json",
+        "report.html",
+        "cmc.csv",
+        "fnir_fpir.csv",
+        "fpir_vs_n.csv",
+        "decisions.csv",
+        "cmc.png",
+    } <= names
     assert json.loads((tmp_path / "report.json").read_text())["report"] == to_json(report)
     page = _assert_self_contained((tmp_path / "report.html").read_text())
     assert "R = 1" in page.said
+    assert "As a query decides" in page.said
+    assert (tmp_path / "decisions.csv").read_text().splitlines()[1] == "0.7,0.05,30,20,20,2,1,0,6,1,1,1"
     assert (tmp_path / "fnir_fpir.csv").read_text().splitlines()[1] == "1,0.1,8,20,0,30,0.4,0.0,low_support"
 
 
 def test_a_closed_set_has_no_fpir(tmp_path: Path) -> None:
     report = _identification()
-    closed = replace(report.result, curves={}, points=(), by_size=None, non_mated=0)
+    closed = replace(report.result, curves={}, points=(), decisions=(), by_size=None, non_mated=0)
     write_identification_report(tmp_path, replace(report, result=closed))
     assert not (tmp_path / "fnir_fpir.csv").exists()
     assert "Rank 1" in _Page((tmp_path / "report.html").read_text()).said

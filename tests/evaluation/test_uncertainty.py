@@ -197,8 +197,14 @@ def test_refusing_hard_photos_wins_nothing() -> None:
     pairs = people_pairs(2)
     refused = np.where(pairs.mated & (pairs.score < 0.5), math.nan, pairs.score)
     picky = ScoredPairs(refused, pairs.mated, pairs.id_a, pairs.id_b)
-    difference = compare(pairs, picky, [0.02], replicates=50)[0]
+    difference, eer = compare(pairs, picky, [0.02], replicates=50)
     assert difference.difference <= 0
+    # One name for one definition: with failures it is the generalised rate, as `eval` prints it.
+    assert (difference.metric, eer.metric) == ("1 - GFRR at FAR 0.02", "EER, failures rejected")
+    for side, pairs_of in ((difference.a, pairs), (difference.b, picky)):
+        point = evaluate_pairs(pairs_of, targets=[0.02], replicates=0).points[0]
+        assert point.gfrr is not None
+        assert side == pytest.approx(1 - point.gfrr.value)
 
 
 def test_differences_need_the_same_people() -> None:
