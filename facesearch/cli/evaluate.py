@@ -219,7 +219,9 @@ def search(
         scores = score_searches(trials, known, searched, engine.settings.fusion)
         result = evaluate_searches(scores, targets=targets, ranks=(1, k), margins=margins, seed=asked.seed)
         about = describe(
-            trials.source, model_settings(embedder.settings), title=f"Identification: {Path(trials.source).name}"
+            trials.source,
+            model_settings(embedder.settings, engine.settings.fusion),
+            title=f"Identification: {Path(trials.source).name}",
         )
         report = IdentificationReport(about, result)
         if output is not None:

@@ -193,7 +193,9 @@ def print_identification(report: IdentificationReport, failures: Mapping[str, Ma
     for name, reasons in failures.items():
         if reasons:
             say(f"{name.capitalize()} photos without a template{_in_words(reasons)}")
-    say(f"Decision rule: {DECISION_RULE}; a person's score is the best over their templates, R = rank looked at.")
+    say(
+        f"Decision rule: {DECISION_RULE}; a person's score is made of their templates' by --fusion; R = rank looked at."
+    )
 
 
 # -- comparison and calibration

@@ -287,7 +287,7 @@ def _sizes(by_size: FpirBySize) -> Iterator[Html]:
 
 def _basis(result: IdentificationResult) -> Iterator[Html]:
     yield paragraph(
-        f"Decision rule: {DECISION_RULE}. A person's score is the best over their templates. N = "
+        f"Decision rule: {DECISION_RULE}. The settings name the score of a person with several templates. N = "
         f"{result.subjects:,}. Every planned search counts. A failed probe is a miss when its person is enrolled, and "
         "raises no alarm otherwise. When an enrolment fails, all searches for that person are misses."
     )

@@ -344,7 +344,8 @@ def failures(enrolled: Embedded, probes: Embedded) -> dict[str, dict[str, int]]:
     return {"gallery": enrolled.limited(ENROLL_LIMITS).reasons, "probe": probes.limited(PROBE_LIMITS).reasons}
 
 
-def model_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a 1:N report says of the model: the embedder's settings, and the limits that enrolment and search apply."""
+def model_settings(settings: dict[str, Any], fusion: Fusion) -> dict[str, Any]:
+    """What a 1:N report says of the model: the embedder's settings, the limits of enrolment and search, the fusion."""
     limits = {"enroll_limits": asdict(ENROLL_LIMITS), "probe_limits": asdict(PROBE_LIMITS)}
-    return {**settings, **{name: {key: str(value) for key, value in each.items()} for name, each in limits.items()}}
+    said = {name: {key: str(value) for key, value in each.items()} for name, each in limits.items()}
+    return {**settings, **said, "fusion": fusion.value}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,11 @@ def test_the_summary_begins_with_the_answer_and_the_folder_holds_the_report(
 ) -> None:
     run = command("eval", pairs, "--photos", people_folder, "--out", tmp_path / "out", "--far", "0.5,1e-1")
     assert run.code == 0
-    assert run.out.startswith("TAR 1 at FAR up to 0.1 (95 % interval")
+    first, headline, *rest = run.out.splitlines()
+    assert first.startswith("Fewer than 30 errors stand behind every point")
+    assert headline.startswith("TAR 1 at FAR up to 0.5 (95 % interval")
+    assert "facesearch calibrate --fpir" in rest[1]
+    assert {"1 - GFRR", "GFAR"} <= {cell for line in rest for cell in re.split(r"  +", line.strip())}
     assert "18 comparisons planned (6 mated, 12 non-mated), 18 completed, 0 failed" in run.out
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"report.json", "report.html", "roc.csv", "tar_at_far.csv", "worst.csv", "scores.csv", "roc.svg"} <= written
@@ -78,7 +83,7 @@ def test_records_carry_every_count_and_interval(command: Command, pairs: Path, p
     assert whole["kind"] == "verification"
     assert whole["counts"]["planned_mated"] == 6
     assert whole["photos"]["photos"] == 12
-    assert whole["model"]["faces"] == "largest"
+    assert whole["model"]["faces"] == "single"
     assert whole["eer"]["value"] == 0
     assert (point["kind"], point["target_far"], point["tar"]["value"]) == ("tar_at_far", 0.5, 1.0)
     assert point["tar"]["interval"]["method"] == "subject bootstrap"
@@ -324,7 +329,11 @@ def test_figures_of_the_gallerys_model_are_kept_in_the_gallery(
 def test_a_seeded_split_is_searched(command: Command, people_folder: Path, tmp_path: Path) -> None:
     run = command("eval", "search", people_folder, "--split", "--out", tmp_path / "out", "--fpir", "0.5,0.1")
     assert run.code == 0
-    assert run.out.startswith("Among 6 people, at FPIR up to 0.1: FNIR")
+    first, headline, *_ = run.out.splitlines()
+    assert first.startswith("Fewer than 30 errors stand behind every point")
+    assert headline.startswith("Among 6 people, at FPIR up to 0.5: FNIR")
+    assert "As a query decides" in run.out
+    assert (tmp_path / "out" / "decisions.csv").is_file()
     assert "18 mated searches (0 failed" in run.out
     assert "24 non-mated" in run.out
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -359,6 +368,18 @@ def test_failures_to_enroll_and_failed_probes_are_counted(
     assert whole["failed_photos_by_reason"] == {"gallery": {"face_not_found": 1}, "probe": {"face_not_found": 1}}
     point = next(record for record in run.records if record["kind"] == "fnir_at_fpir")
     assert (point["fnir"]["count"], point["fnir"]["total"]) == (2, 4)
+
+
+def test_margins_are_swept_as_asked(command: Command, people_folder: Path) -> None:
+    run = command("eval", "search", people_folder, "--split", "--json", "--fpir", "0.5", "--margin", "0,0.3")
+    found = [record for record in run.records if record["kind"] == "decisions"]
+    assert [record["margin"] for record in found] == [0, 0.3]
+    (point,) = (record for record in run.records if record["kind"] == "fnir_at_fpir" and record["rank"] == 1)
+    for record in found:
+        assert record["threshold"] == point["threshold"]
+        assert record["false_match"]["count"] + record["false_ambiguous"]["count"] == point["fpir"]["count"]
+    assert found[0]["right"]["count"] >= found[1]["right"]["count"]
+    assert command("eval", "search", people_folder, "--split", "--margin", "-1").code == 2
 
 
 def test_two_manifests_make_a_search(command: Command, people_folder: Path, tmp_path: Path) -> None:
