@@ -193,5 +193,5 @@ def _inputs(paths: Sequence[Path], size: int, pack: ModelPack) -> CalibrationSet
     photos = [decode_guarded(read_photo_bytes(path)) for path in paths]
     crops = [np.asarray(cv2.resize(photo, (CROP_SIZE, CROP_SIZE)), np.uint8)[None] for photo in photos]
     mean, std = pack.recognizer.input_mean, pack.recognizer.input_std
-    inputs = [Letterbox(network).put([(photo, fit(photo, size))], (size, size)) for photo in photos]
+    inputs = [Letterbox(network).put(photo, fit(photo, size), (size, size)) for photo in photos]
     return CalibrationSet(tuple(inputs), tuple(as_input(crop, mean, std) for crop in crops))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from facesearch.errors import ConfigError, ModelError, PhotoError
-from facesearch.recognition.networks import STRIDES, Candidates, failure, network_of, require_sizes
+from facesearch.recognition.networks import (
+    STRIDES,
+    Batched,
+    Candidates,
+    failure,
+    keeps_photos_apart,
+    network_of,
+    require_sizes,
+)
 from facesearch.recognition.runtime import Trust
 from facesearch.types import DETECTION_THRESHOLD, Face
 from facesearch.versions import require
@@ -57,8 +65,6 @@ MOST_SIDE: Final = 400
 """Pixels of the network's input: larger faces are left out of the mean, unless there is no other size."""
 FULL_WEIGHT: Final = 150
 """Pixels of the network's input from which a face counts no more by its size in the mean."""
-BATCH_TOLERANCE: Final = 1e-5
-"""Largest difference of an output alone and in a batch, of outputs up to 1; of larger ones in proportion."""
 _GREY: Final = np.full((64, 64, 3), 127, np.uint8)
 """A photo that no detector has a reason to fail on."""
 
@@ -92,26 +98,25 @@ class Letterbox:
         self._network = network
         self._memory = np.empty(0, np.float32)
 
-    def put(self, photos: Sequence[tuple[Pixels, tuple[int, int]]], shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Photos, each scaled to its (height, width), as (n, 3, *shape), black at right and below.
+    def put(self, pixels: Pixels, scaled: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.float32]:
+        """The photo, scaled to a height and width, as (1, 3, *shape), black at right and below.
 
         Good until the next call.
         """
-        needed = len(photos) * 3 * shape[0] * shape[1]
+        needed = 3 * shape[0] * shape[1]
         if len(self._memory) < needed:
             self._memory = np.empty(needed, np.float32)
-        blob = self._memory[:needed].reshape(len(photos), 3, *shape)
-        network = self._network
+        blob = self._memory[:needed].reshape(1, 3, *shape)
+        network, (height, width) = self._network, scaled
         require("cv2")
         import cv2
 
-        for (pixels, (height, width)), target in zip(photos, blob, strict=True):
-            planes = cv2.split(cv2.resize(pixels, (width, height)))  # converting whole planes is what is fast
-            area = target[:, :height, :width]
-            for plane, filled in zip(reversed(planes) if network.is_bgr else planes, area, strict=True):
-                np.subtract(plane, network.mean, out=filled)
-            area *= network.scale
-            target[:, height:] = target[:, :height, width:] = -network.mean * network.scale
+        planes = cv2.split(cv2.resize(pixels, (width, height)))  # converting whole planes is what is fast
+        area = blob[0, :, :height, :width]
+        for plane, filled in zip(reversed(planes) if network.is_bgr else planes, area, strict=True):
+            np.subtract(plane, network.mean, out=filled)
+        area *= network.scale
+        blob[0, :, height:] = blob[0, :, :height, width:] = -network.mean * network.scale
         return blob
 
 
@@ -131,7 +136,7 @@ class Detector:
     ) -> None:
         """Checks that the model is an SCRFD or a YuNet, which `kind` may say, and takes the sizes.
 
-        `batch` photos of one shape share a run, where the model keeps them apart.
+        `batch` photos of one shape, of threads that detect at once, share a run where the model keeps them apart.
 
         Raises:
             ModelError: it is not.
@@ -140,13 +145,13 @@ class Detector:
         self._network = network_of(session, kind)
         self._fixed = session.input_shape[2:4]
         require_sizes(session.input_shape, sizes.sides)
-        self._session = session
+        share = batch > 1 and keeps_photos_apart(session, self._network)
+        self._session: Session = Batched(session, batch) if share else session
         self._sizes = sizes
         self._threshold = threshold
         self._nms_threshold = nms_threshold
         self._trust = trust or Trust("The detector")
         self._own = threading.local()
-        self._batch = batch if batch > 1 and self._keeps_photos_apart() else 1
 
     def detect(self, pixels: Pixels) -> list[Face]:
         """All faces of an upright RGB photo (height, width, 3) uint8, best score first.
@@ -155,79 +160,48 @@ class Detector:
             PhotoError: `model_failure`, the model does not run on this photo, or its output is not finite.
             ModelError: its outputs are not those of its kind, or it has failed on everything so far.
         """
-        (found,) = self.detect_many([pixels])
-        if isinstance(found, PhotoError):
-            raise found
-        return found
+        try:
+            faces = self._find(pixels)
+        except PhotoError as error:
+            self._trust.failed(error.message, self._fails_on_grey)
+            raise
+        self._trust.has_worked = True
+        return faces
 
-    def detect_many(self, photos: Sequence[Pixels]) -> list[list[Face] | PhotoError]:
-        """What `detect` gives or raises for each photo. Raises `ModelError` as `detect`."""
-        found = self._find(photos)
-        failures = [each for each in found if isinstance(each, PhotoError)]
-        if len(failures) < len(found):
-            self._trust.has_worked = True
-        for each in failures:
-            self._trust.failed(each.message, lambda: isinstance(self._find([_GREY])[0], PhotoError))
-        return found
+    def _fails_on_grey(self) -> bool:
+        try:
+            self._find(_GREY)
+        except PhotoError:
+            return True
+        return False
 
     def inputs(self, pixels: Pixels) -> list[NDArray[np.float32]]:
         """What the network is given of a photo: (1, 3, height, width) at each size."""
-        fits = (fit(pixels, side) for side in self._sizes.sides)
-        return [self._letterbox.put([(pixels, scaled)], self._shape(scaled)).copy() for scaled in fits]
+        return [self._input(pixels, side).copy() for side in self._sizes.sides]
 
-    def _find(self, photos: Sequence[Pixels]) -> list[list[Face] | PhotoError]:
-        looks: list[list[Candidates] | PhotoError] = [[] for _ in photos]
-        for at, side in enumerate(self._sizes.sides):
-            wanted = [number for number, found in enumerate(looks) if self._is_needed(found, at)]
-            for number, found in zip(wanted, self._look([photos[each] for each in wanted], side), strict=True):
-                before = looks[number]
-                assert not isinstance(before, PhotoError)
-                looks[number] = found if isinstance(found, PhotoError) else [*before, found]
-        return [
-            found if isinstance(found, PhotoError) else self._faces(pixels, found)
-            for pixels, found in zip(photos, looks, strict=True)
-        ]
+    def _input(self, pixels: Pixels, side: int) -> NDArray[np.float32]:
+        scaled = fit(pixels, side)
+        return self._letterbox.put(pixels, scaled, self._shape(scaled))
 
-    def _is_needed(self, found: list[Candidates] | PhotoError, at: int) -> bool:
-        if isinstance(found, PhotoError):
-            return False
-        if not at or not self._sizes.only_if_needed:
-            return True
-        return not np.any(_sides(found[0].boxes).min(axis=1) >= LARGE_ENOUGH)
+    def _find(self, pixels: Pixels) -> list[Face]:
+        looks = [self._look(pixels, self._sizes.sides[0])]
+        if not self._sizes.only_if_needed or not np.any(_sides(looks[0].boxes).min(axis=1) >= LARGE_ENOUGH):
+            looks += [self._look(pixels, side) for side in self._sizes.sides[1:]]
+        return self._faces(pixels, looks)
 
-    def _look(self, photos: Sequence[Pixels], side: int) -> list[Candidates | PhotoError]:
-        """The detections of each photo at one size, in pixels of the input; photos of one shape share runs."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        fits = [fit(pixels, side) for pixels in photos]
-        for number, scaled in enumerate(fits):
-            groups.setdefault(self._shape(scaled), []).append(number)
-        found: dict[int, Candidates | PhotoError] = {}
-        for shape, numbers in groups.items():
-            for start in range(0, len(numbers), self._batch):
-                together = numbers[start : start + self._batch]
-                blob = self._letterbox.put([(photos[each], fits[each]) for each in together], shape)
-                found.update(zip(together, self._run(blob), strict=True))
-        return [found[number] for number in range(len(photos))]
-
-    def _run(self, blob: NDArray[np.float32]) -> list[Candidates | PhotoError]:
+    def _look(self, pixels: Pixels, side: int) -> Candidates:
+        """The detections at one size, in pixels of the input."""
+        blob = self._input(pixels, side)
         try:
             outputs = self._session.run(blob)
         except ModelError as error:
-            if len(blob) > 1:  # one of them may be the cause, and costs itself only
-                return [found for i in range(len(blob)) for found in self._run(blob[i : i + 1])]
-            return [failure(error.message)]
-        apart = [each[None] if each.ndim == 2 and len(blob) == 1 else each for each in outputs]
-        return [self._decode([each[i] for each in apart], blob.shape[2:]) for i in range(len(blob))]
-
-    def _decode(self, outputs: Sequence[NDArray[np.float32]], shape: tuple[int, ...]) -> Candidates | PhotoError:
-        try:
-            found = self._network.decode(outputs, (shape[0], shape[1]), self._threshold)
-        except PhotoError as error:
-            return error
+            raise failure(error.message) from error
+        rows = [each.reshape(each.shape[-2:]) for each in outputs]  # whether or not the model keeps the batch axis
+        found = self._network.decode(rows, (blob.shape[2], blob.shape[3]), self._threshold)
         if not np.isfinite(found.boxes).all():
-            return failure("The detector returned boxes that are not finite.")
+            raise failure("The detector returned boxes that are not finite.")
         if self._network.has_landmarks and not np.isfinite(found.landmarks).all():
-            return failure("The detector returned landmarks that are not finite.")
+            raise failure("The detector returned landmarks that are not finite.")
         return found
 
     def _faces(self, pixels: Pixels, looks: Sequence[Candidates]) -> list[Face]:
@@ -259,21 +233,6 @@ class Detector:
             self._own.letterbox = Letterbox(self._network)
         made: Letterbox = self._own.letterbox
         return made
-
-    def _keeps_photos_apart(self) -> bool:
-        """Whether two photos in one run give what each gives alone: published exports mix them."""
-        if self._session.input_shape[0] is not None:
-            return False
-        blob = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 96)).astype(np.float32)
-        blob = (blob - self._network.mean) * self._network.scale
-        together = self._session.run(blob)
-        for i in range(len(blob)):
-            for mixed, alone in zip(together, self._session.run(blob[i : i + 1]), strict=True):
-                own = alone.reshape(alone.shape[-2:])
-                most = BATCH_TOLERANCE * max(1, np.abs(own).max())
-                if mixed.shape != (len(blob), *own.shape) or np.abs(mixed[i] - own).max() > most:
-                    return False
-        return True
 
 
 def fit(pixels: Pixels, side: int) -> tuple[int, int]:

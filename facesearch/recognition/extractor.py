@@ -43,7 +43,7 @@ BATCH: Final = 8
 """Crops per run of the recogniser on a CPU. Measured with IResNet-50: alone a crop takes 39.8 ms, with 7 others 39.3,
 with 31 others 44.7."""
 BATCH_ELSEWHERE: Final = 16
-"""On a GPU, whose cores one crop does not fill."""
+"""On a GPU, whose cores one crop or photo does not fill."""
 MOST_WORKERS: Final = 8
 """By default: each holds a photo and what a network keeps between its layers, some 0.1 GB with SCRFD-10G at 640."""
 
@@ -167,7 +167,9 @@ class Extractor:
         self._model_id = model_id
         self._det_size = det_size
         self._det_sizes = parse_det_size(det_size)
-        self._at_once = workers or workers_for_many()
+        on_cores = self.provider.name in ("cpu", "openvino")
+        self._shared_detections = 1 if on_cores else BATCH_ELSEWHERE
+        self._at_once = workers or max(workers_for_many(), self._shared_detections)
         self._budget = budget_for(self._at_once + 1)
         """Of all pipelines together: they hold no more pixels than one alone."""
         self._threads = max(1, usable_cores() // workers) if workers else None
@@ -177,7 +179,7 @@ class Extractor:
         self._embedder: Embedder | None = None
         self._detector_trust = Trust(f"The detector of the pack {pack.name}")
         self._recognizer_trust = Trust(f"The recogniser of the pack {pack.name}")
-        self._batch: int = batch or (BATCH if self.provider.name in ("cpu", "openvino") else BATCH_ELSEWHERE)
+        self._batch: int = batch or (BATCH if on_cores else BATCH_ELSEWHERE)
 
     @property
     def detector(self) -> Detector:
@@ -186,7 +188,13 @@ class Extractor:
             if self._detector is None:
                 file = self._files.detector
                 session = open_session(file.path, self.provider, sha256=file.sha256, threads=self._threads)
-                self._detector = Detector(session, self._det_sizes, kind=file.kind, trust=self._detector_trust)
+                self._detector = Detector(
+                    session,
+                    self._det_sizes,
+                    kind=file.kind,
+                    batch=self._shared_detections,
+                    trust=self._detector_trust,
+                )
             return self._detector
 
     @property

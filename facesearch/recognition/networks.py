@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from facesearch.recognition.runtime import Session
 
+    Floats: TypeAlias = NDArray[np.float32]
+
 STRIDES: Final = (8, 16, 32)
 """Pixels per cell of the three output grids."""
 ANCHORS: Final = 2
@@ -25,6 +29,8 @@ YUNET_OUTPUTS: Final = frozenset(f"{part}_{stride}" for part in ("cls", "obj", "
 KINDS: Final = ("scrfd", "yunet")
 """What `kind` in a pack.toml may say of the detector."""
 _LANDMARKS: Final = 5
+BATCH_TOLERANCE: Final = 1e-5
+"""Largest difference of an output alone and in a batch, of outputs up to 1; of larger ones in proportion."""
 
 
 class Candidates(NamedTuple):
@@ -139,6 +145,73 @@ class Yunet:
         halves = np.exp(shape[:, 2:]) * np.float32(stride / 2)
         points = (at[:, None, :] + rows("kps", 2 * _LANDMARKS)[hits].reshape(-1, _LANDMARKS, 2)) * np.float32(stride)
         return Candidates(scores[hits], np.concatenate([centres - halves, centres + halves], axis=1), points)
+
+
+class Batched:
+    """A `Session` whose runs on single photos, by several threads at once, become runs on several photos of one shape.
+
+    Whoever finds the model free takes what waits for it: alone a photo waits for nobody.
+    """
+
+    def __init__(self, session: Session, most: int) -> None:
+        """At most `most` photos share a run."""
+        self.provider, self.input_name = session.provider, session.input_name
+        self.input_shape, self.output_names = session.input_shape, session.output_names
+        self._session = session
+        self._most = most
+        self._lock = threading.Lock()
+        self._free = threading.Lock()
+        self._waiting: list[tuple[Floats, Future[list[Floats]]]] = []
+
+    def run(self, array: Floats) -> list[Floats]:
+        """As of `Session`, for one photo (1, 3, height, width)."""
+        done: Future[list[Floats]] = Future()
+        with self._lock:
+            self._waiting.append((array, done))
+        with self._free:
+            while not done.done():
+                self._run_some()
+        return done.result()
+
+    def _run_some(self) -> None:
+        """Of the photos of the shape that has waited longest."""
+        with self._lock:
+            shape = self._waiting[0][0].shape
+            taken = [each for each in self._waiting if each[0].shape == shape][: self._most]
+            numbers = set(map(id, taken))
+            self._waiting = [each for each in self._waiting if id(each) not in numbers]
+        try:
+            outputs = self._session.run(np.concatenate([array for array, _ in taken]))
+            for i, (_, done) in enumerate(taken):
+                done.set_result([each[i : i + 1] for each in outputs] if len(taken) > 1 else outputs)
+        except ModelError as error:
+            for array, done in taken:  # one of several may be the cause, and costs itself only
+                if len(taken) > 1:
+                    self._run_alone(array, done)
+                else:
+                    done.set_exception(error)
+
+    def _run_alone(self, array: Floats, done: Future[list[Floats]]) -> None:
+        try:
+            done.set_result(self._session.run(array))
+        except ModelError as error:
+            done.set_exception(error)
+
+
+def keeps_photos_apart(session: Session, network: Network) -> bool:
+    """Whether two photos in one run give what each gives alone: published exports mix them."""
+    if session.input_shape[0] is not None:
+        return False
+    blob = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 96)).astype(np.float32)
+    blob = (blob - network.mean) * network.scale
+    together = session.run(blob)
+    for i in range(len(blob)):
+        for mixed, alone in zip(together, session.run(blob[i : i + 1]), strict=True):
+            own = alone.reshape(alone.shape[-2:])
+            most = BATCH_TOLERANCE * max(1, np.abs(own).max())
+            if mixed.shape != (len(blob), *own.shape) or np.abs(mixed[i] - own).max() > most:
+                return False
+    return True
 
 
 @lru_cache(maxsize=256)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,10 +23,13 @@ from facesearch.recognition.detector import (
     nms,
     parse_det_size,
 )
-from facesearch.recognition.networks import cells
+from facesearch.recognition.networks import Batched, cells
 from facesearch.recognition.runtime import Trust
 from facesearch.types import Reason
 from tests.recognition.sessions import Floats, NumpySession, floats, scrfd_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ONE = DetectionSizes((64,))
 SIDES = floats([1, 2, 3, 4])
@@ -286,20 +294,41 @@ def bright(blob: Floats) -> list[Floats]:
     return [np.stack(parts) for parts in zip(*outputs, strict=True)]
 
 
-def test_photos_of_one_shape_share_runs_and_come_back_in_their_order() -> None:
-    session = NumpySession(bright, 9)
-    detector = Detector(session, ONE, batch=2)
-    session.runs.clear()  # of the look whether it keeps photos apart
-    shapes = [(64, 64), (30, 64), (64, 64), (60, 60), (30, 64)]
-    photos = [np.full((*shape, 3), 20 + 40 * i, np.uint8) for i, shape in enumerate(shapes)]
-    photos.append(np.zeros((64, 64, 3), np.uint8))
-    found = detector.detect_many(photos)
-    assert session.runs == [(2, 3, 64, 64)] * 2 + [(1, 3, 64, 64)] * 2 + [(2, 3, 32, 64)]
-    for photo, faces in zip(photos[:-1], found[:-1], strict=True):
-        assert not isinstance(faces, PhotoError)
-        (face,), (alone,) = faces, Detector(NumpySession(bright, 9), ONE).detect(photo)
-        np.testing.assert_array_equal(face.box, alone.box)
-    assert isinstance(found[-1], PhotoError)  # and cost nobody else anything
+class Held(NumpySession):
+    """A session that waits in its first run until it is let go."""
+
+    def __init__(self, model: Callable[[Floats], list[Floats]]) -> None:
+        super().__init__(model, 9)
+        self.go = threading.Event()
+
+    def run(self, array: Floats) -> list[Floats]:
+        found = super().run(array)
+        assert self.go.wait(10)
+        return found
+
+
+def test_photos_of_one_shape_that_wait_share_runs_and_one_that_fails_costs_itself() -> None:
+    session = Held(bright)
+    batched = Batched(session, 3)
+    shapes = [(32, 64), *[(64, 64)] * 4, (32, 64)]
+    blobs = [np.full((1, 3, *shape), 0.1 * i - 0.3, np.float32) for i, shape in enumerate(shapes)]
+    blobs[3][:] = -1
+    with ThreadPoolExecutor(len(blobs)) as pool:
+        futures = []
+        for number, blob in enumerate(blobs, 1):
+            futures.append(pool.submit(batched.run, blob))
+            while len(session.runs) + len(batched._waiting) < number:
+                time.sleep(0.001)
+        session.go.set()
+        for future, blob in zip(futures, blobs, strict=True):
+            if (blob == -1).all():
+                with pytest.raises(ModelError):
+                    future.result()
+                continue
+            for one, other in zip(future.result(), bright(blob), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert session.runs[:2] == [(1, 3, 32, 64), (3, 3, 64, 64)]  # the failed group is run again one by one
+    assert session.runs[2:] == [(1, 3, 64, 64)] * 4 + [(1, 3, 32, 64)]
 
 
 def test_a_model_that_mixes_photos_is_run_on_one_at_a_time() -> None:
@@ -307,8 +336,7 @@ def test_a_model_that_mixes_photos_is_run_on_one_at_a_time() -> None:
         rows = scrfd_outputs(blob.shape[2:], {(32, 0): (0.9, SIDES, OFFSETS)})
         return [np.repeat(each[None], len(blob), axis=0) + blob.mean() for each in rows]
 
-    session = NumpySession(mixing, 9)
-    detector = Detector(session, ONE, batch=4)
-    session.runs.clear()
-    detector.detect_many([np.full((64, 64, 3), 90, np.uint8)] * 3)
-    assert session.runs == [(1, 3, 64, 64)] * 3
+    assert not isinstance(Detector(NumpySession(mixing, 9), ONE, batch=4)._session, Batched)
+    assert isinstance(Detector(NumpySession(bright, 9), ONE, batch=4)._session, Batched)
+    fixed = NumpySession(bright, 9, (1, 3, None, None))
+    assert not isinstance(Detector(fixed, ONE, batch=4)._session, Batched)

@@ -21,7 +21,7 @@ SIZES = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
 def put(photo: Pixels, side: int = 64, network: Network | None = None) -> Floats:
     """Into a square."""
-    return Letterbox(network or Scrfd(9)).put([(photo, fit(photo, side))], (side, side))
+    return Letterbox(network or Scrfd(9)).put(photo, fit(photo, side), (side, side))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 30_000), (30_000, 1), (1, 1), (3, 5000)])
@@ -62,8 +62,8 @@ def test_a_used_one_gives_what_a_new_one_gives(sizes: list[tuple[int, int]], see
     rng, used = np.random.default_rng(seed), Letterbox(Scrfd(9))
     for height, width in sizes:
         photo = rng.integers(0, 256, (height, width, 3), np.uint8)
-        np.testing.assert_array_equal(used.put([(photo, fit(photo, 64))], (64, 96)), put_wide(photo))
+        np.testing.assert_array_equal(used.put(photo, fit(photo, 64), (64, 96)), put_wide(photo))
 
 
 def put_wide(photo: Pixels) -> Floats:
-    return Letterbox(Scrfd(9)).put([(photo, fit(photo, 64))], (64, 96))
+    return Letterbox(Scrfd(9)).put(photo, fit(photo, 64), (64, 96))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -9,18 +11,18 @@ import numpy as np
 import pytest
 
 from facesearch import FaceSearch
-from facesearch.errors import ModelError, PhotoError
+from facesearch.errors import ModelError
 from facesearch.jobs.sources import read_photo_bytes
 from facesearch.recognition.decoding import decode_guarded
 from facesearch.recognition.detector import DetectionSizes, Detector, parse_det_size
-from facesearch.recognition.networks import YUNET_OUTPUTS, network_of
+from facesearch.recognition.extractor import Extractor
+from facesearch.recognition.networks import YUNET_OUTPUTS, Batched, network_of
+from facesearch.recognition.packs.folder import DetectorFile, file_sha256, read_pack_folder
 from facesearch.recognition.runtime import choose_provider, open_session
 from facesearch.store.models import active_model
-from tests.recognition.sessions import NumpySession
+from tests.recognition.sessions import Floats, NumpySession
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from facesearch.recognition.runtime import Session
     from facesearch.types import Pixels
 
@@ -80,21 +82,45 @@ def test_close_ups_are_found_by_the_coarse_size(session: Session, assets: Path) 
 @pytest.mark.parametrize("model", ["detectors/face_detection_yunet_2026may.onnx", "testpack/det_500m.onnx"])
 def test_a_batch_of_32_gives_what_each_photo_gives_alone(model: str, assets: Path, photos: list[Pixels]) -> None:
     session = open_session(assets / "models" / model, choose_provider("cpu"), sha256=None, threads=None)
-    sizes = parse_det_size("320")
-    group, *single = photos
-    many = [group, group[:, ::-1], *(single * 3)[:30]]  # of two shapes
-    batched = Detector(session, sizes, batch=32)
-    assert batched._batch == 32  # the look on open found nothing against it
-    together = batched.detect_many([np.ascontiguousarray(each) for each in many])
-    alone = Detector(session, sizes).detect_many([np.ascontiguousarray(each) for each in many])
-    for one, other in zip(together, alone, strict=True):
-        assert not isinstance(one, PhotoError)
-        assert not isinstance(other, PhotoError)
-        assert len(one) == len(other)
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_allclose(a.box / SIDE, b.box / SIDE, atol=1e-5, rtol=0)
-            np.testing.assert_allclose(a.landmarks / SIDE, b.landmarks / SIDE, atol=1e-5, rtol=0)
-            assert a.detection_score == pytest.approx(b.detection_score, abs=1e-5)
+    detector = Detector(session, parse_det_size("320"), batch=32)
+    assert isinstance(detector._session, Batched)  # the look on open found nothing against it
+    square = [pixels for pixels in photos if pixels.shape == photos[-1].shape]
+    blobs = np.concatenate([detector.inputs(each)[0] for each in (square * 3)[:32]])
+    assert len(blobs) == 32
+    together = session.run(blobs)
+    for number, blob in enumerate(np.split(blobs, 32)):
+        for several, (alone,) in zip(together, session.run(blob), strict=True):
+            least = max(1, float(np.abs(alone).max()))
+            np.testing.assert_allclose(several[number] / least, alone / least, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("detector", ["yunet", "scrfd"])
+def test_many_photos_in_shared_runs_give_the_templates_of_single_ones(
+    detector: str, yunet: Path, assets: Path, testpack_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = read_pack_folder(testpack_dir)
+    if detector == "yunet":
+        pack = replace(pack, detector=DetectorFile(yunet, file_sha256(yunet)))
+    paths = [assets / "faces" / "group" / "t1.jpg", *sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[::50]]
+    alone = list(Extractor(pack, provider="cpu", det_size="320").extract_many(paths, Path.read_bytes))
+    together = Extractor(pack, provider="cpu", det_size="320", workers=8)
+    monkeypatch.setattr(together, "_shared_detections", 16)  # as on a GPU
+    runs: list[int] = []
+    session = together.detector._session
+    assert isinstance(session, Batched)
+    original = session._session.run
+
+    def counting(array: Floats) -> list[Floats]:
+        runs.append(len(array))
+        return original(array)
+
+    monkeypatch.setattr(session._session, "run", counting)
+    for one, other in zip(together.extract_many(paths, Path.read_bytes), alone, strict=True):
+        assert one.faces_found == other.faces_found
+        for a, b in zip(one.templates, other.templates, strict=True):
+            np.testing.assert_allclose(a.vector, b.vector, atol=1e-5, rtol=0)
+    assert max(runs) > 1
+    assert sum(runs) == len(paths)
 
 
 def test_a_pack_of_a_yunet_enrolls_and_identifies_and_the_gallery_knows_its_terms(
