@@ -1,4 +1,4 @@
-r"""File names as text. A name is bytes; text is made of it here and nowhere else.
+r"""Names and numbers as text. A file name is bytes; text is made of it here and nowhere else.
 
 One form serves people and programs, in results, errors, `--json`, HTTP, CSV files and pages. It is valid Unicode on one
 line: a byte that is not UTF-8, a control character, a line break and a mark that reorders text become `\xNN` for each
@@ -24,6 +24,8 @@ _BETWEEN: Final = re.compile(r"[_.,'\u2019-]")
 """What stands between the parts of a name, or not."""
 _MARKS: Final = {"Mn", "Cf"}
 """Unicode categories of accents and of characters that cannot be seen."""
+_MOST_DIGITS: Final = 17
+"""Decimal places of a number below 1 that tell any two floats apart."""
 _ESCAPES: Final = re.compile(r"(?:\\x[0-9a-f]{2})+")
 
 
@@ -38,6 +40,14 @@ def printable(text: str) -> str:
 def sentences(text: str) -> str:
     """Return text without the second full stop where a name that ends in one ends a sentence."""
     return _TWO_STOPS.sub(".", text)
+
+
+def told_apart(value: float, limit: float, digits: int = 0) -> tuple[str, str]:
+    """Both numbers with as many decimal places as show that they differ, and with `digits` at least."""
+    shown = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+    if shown[0] == shown[1] and value != limit and digits < _MOST_DIGITS:
+        return told_apart(value, limit, digits + 1)
+    return shown
 
 
 def counted(count: int, one: str, many: str = "") -> str:

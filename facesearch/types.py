@@ -32,18 +32,8 @@ Ids: TypeAlias = NDArray[np.int64]
 
 DETECTION_THRESHOLD = 0.5
 """Detections below this score are dropped (0..1); InsightFace's default."""
-_MOST_DIGITS = 17
-"""Decimal places of a number below 1 that tell any two floats apart."""
 MAX_SCORE_SHIFT = 0.02
 """Templates of two precisions may meet in one gallery where 99 of 100 scores move by less than this (cosine)."""
-
-
-def told_apart(value: float, limit: float, digits: int = 0) -> tuple[str, str]:
-    """Both numbers with as many decimal places as show that they differ, and with `digits` at least."""
-    shown = f"{value:.{digits}f}", f"{limit:.{digits}f}"
-    if shown[0] == shown[1] and value != limit and digits < _MOST_DIGITS:
-        return told_apart(value, limit, digits + 1)
-    return shown
 
 
 class Precision(StrEnum):

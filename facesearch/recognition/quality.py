@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from facesearch.errors import PhotoError
+from facesearch.names import told_apart
 from facesearch.recognition.embedder import align
-from facesearch.types import Face, Pixels, Quality, Reason, Rejection, told_apart
+from facesearch.types import Face, Pixels, Quality, Reason, Rejection
 from facesearch.versions import require
 
 if TYPE_CHECKING:

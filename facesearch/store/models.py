@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from facesearch.errors import GalleryConflictError, GalleryError, ModelMismatchError
+from facesearch.names import told_apart
 from facesearch.store import audit
 from facesearch.store.database import TOKEN_BYTES, Database
 from facesearch.store.rows import fetch, insert, now, update
 from facesearch.store.schema import CalibrationRow, EvaluationRow, FaceRow, ModelRow, RevisionRow, TemplateRow
-from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift, told_apart
+from facesearch.types import MAX_SCORE_SHIFT, ModelInfo, Precision, mixing_shift
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
