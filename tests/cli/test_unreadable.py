@@ -74,7 +74,7 @@ def test_sync_removes_nothing_from_a_folder_that_could_not_be_read(
     assert run.code == 1
     removed = [record["photo"] for record in run.records if record["status"] == "removed"]
     assert removed == [str(people / PEOPLE[0] / "1.jpg")]
-    assert "stays enrolled" in command("enroll", people, *small_gallery, "--sync").err
+    assert "stay enrolled" in command("enroll", people, *small_gallery, "--sync").err
 
 
 def test_nothing_that_could_be_read_is_exit_code_3(
