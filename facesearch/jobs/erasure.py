@@ -98,10 +98,10 @@ def _explain(erased: Erased, shared: int) -> str | None:
     """What is left on purpose, in words; None where nothing is."""
     said = []
     if erased.photos_of_others:
-        said.append(f"{erased.photos_of_others} of the photos are enrolled for others, from files of the same content.")
+        said.append(f"Photos with the same content as another person's: {erased.photos_of_others}.")
     if shared:
-        said.append(f"{shared} of the vectors are others', too, whose files show the same picture.")
-    return " ".join([*said, "Their templates stay: they are those people's."]) if said else None
+        said.append(f"Vectors that equal another person's: {shared}.")
+    return " ".join([*said, "The templates of these other people stay."]) if said else None
 
 
 def _files_on_disk(erased: Erased) -> list[str]:

@@ -64,11 +64,11 @@ def clean_name(name: str) -> str:
     cleaned = unicodedata.normalize("NFC", name).strip()
     hint = "Choose another name."
     if len(cleaned) > MAX_NAME:
-        raise ConfigError(f"A subject's name has at most {MAX_NAME} characters, not {len(cleaned)}.", hint)
+        raise ConfigError(f"A person's name has at most {MAX_NAME} characters, and this one has {len(cleaned)}.", hint)
     if not any(unicodedata.category(character)[0] in "LNPS" for character in cleaned):
-        raise ConfigError("A subject's name needs a character that can be seen.", hint)
+        raise ConfigError("A person's name needs a character that can be seen.", hint)
     if not _is_plain(cleaned):
-        raise ConfigError("A subject's name has no control characters, line breaks or lone surrogates.", hint)
+        raise ConfigError("A person's name cannot hold line breaks or other control characters.", hint)
     return cleaned
 
 

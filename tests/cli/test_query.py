@@ -68,7 +68,7 @@ def test_another_detection_size_finds_the_same_person(
 def test_a_detection_size_that_is_none_is_a_usage_error(command: Command, gallery: Path, probe: Path) -> None:
     run = command("query", probe, "--det-size", "faster")
     assert run.code == 2
-    assert "Use auto, fast, or a multiple of 32" in run.err
+    assert "Use auto, fast, insightface, or a multiple of 32" in run.err
 
 
 def test_an_ambiguous_match_is_no_match_to_a_script(command: Command, gallery: Path, probe: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_vector_that_another_has_from_another_file_is_no_trace(gallery: Galler
     commit(gallery, [new_photo("anna", "a.jpg", [unit(1)], content=1), new_photo("bob", "b.jpg", [unit(1)], content=2)])
     receipt = forget_people(gallery, folder.parent / "cache", ["anna"])
     assert receipt["clean"]
-    assert "1 of the vectors are others'" in receipt["explained"]
+    assert "Vectors that equal another person's: 1" in receipt["explained"]
     assert found_subject(gallery, 1) == "bob"
 
 
