@@ -42,6 +42,7 @@ def main(folder: Path, dimension: int) -> None:
     assert files is not None
     index = TwoStageIndex(dimension)
     index.load(*files)
+    del files  # what was read, which the index has taken over
     opened = 1000 * (time.perf_counter() - started)
     _, peak = resident(folder)
     queries = np.random.default_rng(1).standard_normal((SEARCHES, dimension), dtype=np.float32)

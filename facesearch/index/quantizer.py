@@ -155,7 +155,8 @@ class CodeScan:
         Idle cores help.
         """
         groups = [turned[start : start + GROUP] for start in range(0, len(turned), GROUP)]
-        each = count if len(self._segments) == 1 else GROUP + 5 * count // (4 * len(self._segments))
+        mean = count / len(self._segments)
+        each = count if len(self._segments) == 1 else int(mean + 4 * mean**0.5) + 8  # rows lie in them by chance
 
         def scan(task: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
             number, group = divmod(task, len(groups))

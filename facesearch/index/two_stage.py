@@ -41,6 +41,8 @@ HEAD: Final = 256
 """Rows of highest estimate that are always scored exactly: 0.1 ms."""
 HEAD_ABOVE: Final = 64
 """The same where a search asks for a floor: nothing below it has to be found."""
+AT_ONCE: Final = 512
+"""Rows that may reach the floor which are scored at once. Of more, the head's scores may leave some out."""
 COARSE_FROM: Final = 0.38
 """Floor from which on the coarse codes are scanned first. Below it they leave more than 1 row in 100 to be scored."""
 WORTH: Final = 256
@@ -192,19 +194,22 @@ class TwoStageIndex:
         """
         if len(rows) < count:
             return None
-        head = min(max(HEAD if floor <= FLOOR else HEAD_ABOVE, count), len(rows))
-        order = np.argpartition(-estimates, head - 1)
-        best, others = rows[order[:head]], order[head:]
+        first = estimates >= _bound(scan, floor)
+        if not count <= np.count_nonzero(first) <= AT_ONCE:
+            head = min(max(HEAD if floor <= FLOOR else HEAD_ABOVE, count), len(rows))
+            first = np.zeros(len(rows), np.bool)
+            first[np.argpartition(-estimates, head - 1)[:head]] = True
+        best = rows[first]
         scores = self.stored.scores(query, best)
-        worst = float(np.partition(scores, -count)[-count])
-        bound = scan.slope * max(floor, worst) - CERTAINTY * scan.deviation
-        others = others[estimates[others] >= bound]
-        self._learn(scan, head + len(others), in_vain=unseen > bound)
+        bound = _bound(scan, max(floor, float(np.partition(scores, -count)[-count])))
+        others = rows[~first & (estimates >= bound)]
         if unseen > bound:
+            self._learn(scan, 2 * len(rows), in_vain=True)
             return None
+        self._learn(scan, int(1.25 * (len(best) + len(others))), in_vain=False)
         if len(others):
-            best = np.concatenate([best, rows[others]])
-            scores = np.concatenate([scores, self.stored.scores(query, rows[others])])
+            best = np.concatenate([best, others])
+            scores = np.concatenate([scores, self.stored.scores(query, others)])
         return self._ranked(scores, best, count)
 
     def _learn(self, scan: CodeScan, needed: int, *, in_vain: bool) -> None:
@@ -213,7 +218,7 @@ class TwoStageIndex:
         if scan is self.codes.coarse:
             most = max(FETCH, len(self.row_ids) // WORTH)
             self._doubt = max(0, self._doubt - 1 + 3 * (in_vain and fetch >= most))
-        self._fetch[scan] = min(2 * fetch if in_vain else max(FETCH, int(1.25 * needed), int(0.98 * fetch)), most)
+        self._fetch[scan] = min(max(FETCH, needed, int(0.98 * fetch)), most)
 
     def _ranked(
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], count: int
@@ -301,3 +306,8 @@ class TwoStageIndex:
             np.where(gone, np.float32(0), np.concatenate([mapped.sketches, sketch(recent)])),
             self.codes.packed(),
         )
+
+
+def _bound(scan: CodeScan, score: float) -> float:
+    """Return the estimate from which on a row has a chance to score so much."""
+    return scan.slope * score - CERTAINTY * scan.deviation
