@@ -28,6 +28,7 @@ BENCHMARKS: Final = (
     "enroll",
     "evaluate",
     "follow",
+    "growth",
     "precision",
     "search",
     "scale",

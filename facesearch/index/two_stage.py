@@ -19,7 +19,7 @@ from facesearch.files import INDEX_CACHE_NAME
 from facesearch.index.cache_file import Cache, FilesReplacedError, new_generation
 from facesearch.index.quantizer import Codes
 from facesearch.index.rows import Rows, sketch
-from facesearch.index.vector_file import damaged, row_checksums
+from facesearch.index.vector_file import damaged, inserted, row_checksums
 from facesearch.types import IndexKind
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class TwoStageIndex:
         self.row_ids = np.concatenate([self.row_ids, np.asarray(ids, np.int64)])
         order = np.argsort(ids)
         places = np.searchsorted(self.ids, ids[order])
-        self.ids = np.insert(self.ids, places, ids[order])
-        self.rows = np.insert(self.rows, places, rows[order])
+        self.ids = inserted(self.ids, places, ids[order])
+        self.rows = inserted(self.rows, places, rows[order])
 
     def remove(self, ids: Ids) -> int:
         """See `VectorIndex.remove`."""

@@ -11,7 +11,7 @@ import mmap
 import os
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -118,3 +118,11 @@ def change_vectors(folder: Path, known: int, gone: NDArray[np.int64], appended: 
         file.write(np.ascontiguousarray(appended, "<f4").data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def inserted(held: NDArray[Any], places: NDArray[np.int64], new: NDArray[Any]) -> NDArray[Any]:
+    """Return `numpy.insert(held, places, new)`, `places` rising.
+
+    New ids are the highest, nearly always. Then it is a copy, without a mask of all that is held.
+    """
+    return np.insert(held, places, new) if len(places) and places[0] < len(held) else np.concatenate([held, new])

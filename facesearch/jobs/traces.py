@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PIECE: Final = 2 << 20
 """Bytes read at a time, into one buffer that stays in the processor's cache."""
-STRIDE: Final = 128
+STRIDE: Final = 256
 """Bytes of a file from one sample to the next; fewer where a trace is shorter."""
 _WINDOW: Final = 8
 _AGREEING: Final = 64
@@ -102,7 +102,7 @@ class _Samples:
         if not len(self._keys) or count < 1:
             return set()
         sampled = np.frombuffer(data, "<u8", count, offset=first)[:: self.stride // _WINDOW]
-        places = np.flatnonzero(self._table[_bucket(sampled)])
+        places = np.flatnonzero(self._table.take(_bucket(sampled)))
         values = sampled[places]
         lows, highs = (np.searchsorted(self._keys, values, side) for side in ("left", "right"))
         return {
@@ -124,8 +124,8 @@ class _Samples:
         return end - begin >= min(_AGREEING, len(trace))
 
 
-def _bucket(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return (values * _MIX) >> np.uint64(64 - _BITS)
+def _bucket(values: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return ((values * _MIX) >> np.uint64(64 - _BITS)).view(np.int64)
 
 
 class _Texts:

@@ -23,7 +23,7 @@ from facesearch.errors import GalleryError
 from facesearch.files import remove_index_cache
 from facesearch.index.base import make_index
 from facesearch.index.cache_file import CacheFile, FilesReplacedError, Stamp
-from facesearch.index.vector_file import ChangedRowError
+from facesearch.index.vector_file import ChangedRowError, inserted
 from facesearch.search.matching import UnknownTemplateError, search_subjects
 from facesearch.search.vector_databases import active_vector_database
 from facesearch.store import models, templates
@@ -358,13 +358,14 @@ class TrackedIndex:
 
     def _add(self, ids: Ids, checksums: NDArray[np.uint32], vectors: Vectors) -> None:
         require_unit_vectors(vectors, self.index.dimension)
-        all_ids = np.concatenate([self._ids, ids])
-        order = np.argsort(all_ids, kind="stable")  # a merge where both parts are sorted, as they nearly always are
-        all_ids = all_ids[order]
-        if not bool(np.all(np.diff(all_ids) > 0)):
+        places = np.searchsorted(self._ids, ids)
+        order = np.argsort(ids)
+        held = self._ids[np.minimum(places, len(self._ids) - 1)] == ids if len(self._ids) else np.zeros(len(ids), bool)
+        if bool(np.any(held)) or not bool(np.all(np.diff(ids[order]) > 0)):
             raise GalleryError("An index cannot hold two templates of one id.", "Run: facesearch check")
         self.index.add(ids, vectors)
-        self._ids, self._checksums = all_ids, np.concatenate([self._checksums, checksums])[order]
+        self._ids = inserted(self._ids, places[order], ids[order])
+        self._checksums = inserted(self._checksums, places[order], checksums[order])
         self.index = _as_kind(self.index, chosen_kind(self._wanted, len(self._ids), self.index.kind))
 
 

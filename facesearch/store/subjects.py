@@ -275,15 +275,18 @@ def page_of_subjects(
     Raises `ConfigError` for attributes that cannot be.
     """
     query = sa.select(SubjectRow.id, SubjectRow.name).where(*has_attributes(where or {})).order_by(SubjectRow.name)
-    rows = connection.execute(query).all()
     if search:
         wanted = searchable(search)
         aliases = connection.execute(sa.select(AliasRow.subject_id, AliasRow.name))
         also = {key for key, name in aliases if wanted in searchable(name)}
-        rows = [row for row in rows if wanted in searchable(row.name) or row.id in also]
-    behind = [row for row in rows if after is None or row.name.encode() > after.encode()]
+        rows = [row for row in connection.execute(query) if wanted in searchable(row.name) or row.id in also]
+        total = len(rows)
+        behind = [row for row in rows if after is None or row.name.encode() > after.encode()][: limit + 1]
+    else:
+        total = connection.scalar(sa.select(sa.func.count()).select_from(query.order_by(None).subquery())) or 0
+        behind = list(connection.execute(query.where(SubjectRow.name > (after or "")).limit(limit + 1)))
     found = list_subjects(connection, ids=[row.id for row in behind[:limit]])
-    return SubjectPage(tuple(found), len(rows), behind[limit - 1].name if len(behind) > limit else None)
+    return SubjectPage(tuple(found), total, behind[limit - 1].name if len(behind) > limit else None)
 
 
 def _all_aliases(connection: Connection, ids: Sequence[int] | None) -> dict[int, tuple[str, ...]]:
