@@ -3,18 +3,25 @@
 People are points in a space where some directions vary more than others and with a common mean, so that some look
 alike; photos scatter around them, more for some people than for others. All photos are compared with each other. The
 truth comes from millions of independent people.
+
+Lists of pairs, the EER and paired differences are tried on scores that are sums of normal effects of both people and of
+the pair: their truth is a normal integral.
 """
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.bootstrap import replicate, sample_of_summary
+from facesearch.evaluation.comparison import compare
 from facesearch.evaluation.pairwise import compare_all, curve_of_summary
 from facesearch.evaluation.rates import bootstrap_interval, wilson
+from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.evaluation.verification import tar_at_far
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.reporting import Report
+    from facesearch.evaluation.rates import Counts
 
 DIMENSION = 24
 SCENES = {"middling": (0.62, 150, 3), "good": (0.4, 150, 3), "few people": (0.62, 60, 4), "near 1": (0.3, 60, 3)}
@@ -71,6 +79,60 @@ def coverage(
     return {"truth": truth} | {name: float(np.mean(hits)) for name, hits in covered.items()}
 
 
+OWN, PAIR = 0.05, 0.1
+"""Standard deviations of a person's and of a pair's effect on a score."""
+
+
+def drawn_design(rng: np.random.Generator, people: int, mated: int, *, listed: bool) -> tuple[Counts, Counts]:
+    """Both sides of as many listed pairs of either class, or of all pairs and `mated` of each person."""
+    if listed:
+        same, one = rng.integers(people, size=mated), rng.integers(people, size=mated)
+        return np.append(same, one), np.append(same, (one + 1 + rng.integers(people - 1, size=mated)) % people)
+    one, two = np.triu_indices(people, 1)
+    same = np.repeat(np.arange(people), mated)
+    return np.append(same, one), np.append(same, two)
+
+
+def true_rates(gap: float, far: float) -> tuple[float, float]:
+    """TAR at FAR, and the EER, of normal scores whose classes lie `gap` apart."""
+    mated, non_mated = (NormalDist(mean, spread) for mean, spread in zip((gap, 0.0), SPREADS, strict=True))
+    low, high = -1.0, 2.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if 1 - non_mated.cdf(middle) > mated.cdf(middle) else (low, middle)
+    return 1 - mated.cdf(non_mated.inv_cdf(1 - far)), mated.cdf(low)
+
+
+SPREADS = math.hypot(2 * OWN, PAIR), math.hypot(OWN, OWN, PAIR)
+DESIGNS = {"list, 1,000 people": (1000, 1500, True), "list, 200 people": (200, 1500, True), "all pairs": (80, 3, False)}
+
+
+def listed_coverage(
+    people: int, mated: int, *, listed: bool, gaps: tuple[float, float], runs: int, replicates: int, far: float = 1e-2
+) -> dict[str, float]:
+    """Coverage of TAR and EER at the first gap, and of their differences to a system with the second."""
+    truths = [true_rates(gap, far) for gap in gaps]
+    covered: dict[str, list[bool]] = {"TAR": [], "EER": [], "difference in TAR": [], "difference in EER": []}
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        a, b = drawn_design(rng, people, mated, listed=listed)
+        effect, common = rng.normal(0, OWN, people), rng.standard_normal(a.size)
+        sides = []
+        for gap in gaps:
+            pair = PAIR * (math.sqrt(0.7) * common + math.sqrt(0.3) * rng.standard_normal(a.size))
+            sides.append(ScoredPairs(effect[a] + effect[b] + pair + gap * (a == b), a == b, a, b))
+        first = evaluate_pairs(sides[0], targets=[far], replicates=replicates, seed=run)
+        tar = first.points[0].tar
+        assert tar is not None
+        pairs = zip(compare(sides[0], sides[1], (far,), replicates=replicates, seed=run), *truths, strict=True)
+        differences = [found.interval.covers(theirs - ours) for found, ours, theirs in pairs]
+        single = zip((tar.interval, first.eer.interval), truths[0], strict=True)
+        hits = [*(interval is not None and interval.covers(truth) for interval, truth in single), *differences]
+        for name, hit in zip(covered, hits, strict=True):
+            covered[name].append(hit)
+    return {name: float(np.mean(hits)) for name, hits in covered.items()}
+
+
 def add_options(_: argparse.ArgumentParser) -> None:
     """None of its own."""
 
@@ -85,3 +147,8 @@ def run(asked: argparse.Namespace, report: Report) -> None:
         found = coverage(scatter, people, each, runs=runs, replicates=500, chunks=1 if asked.quick else 12)
         for name, value in found.items():
             report.add(f"{scene}: {name}", 100 * value, "%")
+    for gaps in ((0.35, 0.4),) if asked.quick else ((0.35, 0.4), (0.6, 0.63)):
+        for design, (people, each, listed) in DESIGNS.items():
+            rates = listed_coverage(people, each, listed=listed, gaps=gaps, runs=runs, replicates=300)
+            for name, value in rates.items():
+                report.add(f"{design}, {gaps[0]:g} apart: {name}", 100 * value, "%")

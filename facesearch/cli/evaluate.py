@@ -196,10 +196,10 @@ def search(
     from facesearch.cli.outputs import guard_outputs
     from facesearch.evaluation.decisions import MARGINS
     from facesearch.evaluation.identification import evaluate_searches
-    from facesearch.evaluation.report import IdentificationReport
+    from facesearch.evaluation.report import IdentificationReport, describe
     from facesearch.evaluation.report_files import write_identification_report
     from facesearch.evaluation.searches import FPIR_TARGETS
-    from facesearch.jobs.evaluate import describe, failures, model_settings, score_searches
+    from facesearch.jobs.evaluate import failures, model_settings, score_searches
 
     refuse_idle_files(context, enrolled, asked)
     if k < 1:

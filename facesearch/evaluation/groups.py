@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from facesearch.errors import EvaluationError
-from facesearch.evaluation.bootstrap import rates_at, sample_of_pairs
-from facesearch.evaluation.rates import REPLICATES, Rate
+from facesearch.evaluation.bootstrap import Sample, sample_of_pairs, subject_weights
+from facesearch.evaluation.rates import REPLICATES, Rate, surrounded
 from facesearch.evaluation.trials.table import HEADER_ROWS, read_columns, refuse, repeated
 from facesearch.evaluation.trials.types import ScoredPairs
 
@@ -24,6 +25,38 @@ class GroupRates:
     """Mated comparisons of the group's people; None without any."""
     far: Rate | None
     """Non-mated comparisons within the group; None without any."""
+
+
+def rates_at(
+    sample: Sample, threshold: float, *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[Rate | None, Rate | None]:
+    """TAR and FAR at one threshold for all replicates, with intervals; None for a class without comparisons.
+
+    Raises EvaluationError: the kept tail ends above the threshold.
+    """
+    if not sample.complete and threshold < sample.tail_score[-1]:
+        raise EvaluationError("The kept tail of non-mated scores ends above this threshold.")
+    accepted = int(np.searchsorted(-sample.mated_score, -threshold, side="right"))
+    false = int(np.searchsorted(-sample.tail_score, -threshold, side="right"))
+    tars, fars = np.full((2, replicates), math.nan)
+    row = 0
+    for weights in subject_weights(sample.subjects, replicates, seed):
+        totals, mated = sample.non_mated_of(weights), weights @ sample.planned_mated
+        for drawn, total, mated_total in zip(weights, totals.tolist(), mated.tolist(), strict=True):
+            if mated_total:
+                tars[row] = drawn.take(sample.mated_subject[:accepted]).sum() / mated_total
+            if total:
+                fars[row] = sample.weights(drawn, false).sum() / total
+            row += 1
+    mated_total = int(sample.planned_mated.sum())
+    tar = far = None
+    if mated_total:
+        tar = surrounded(Rate(accepted, mated_total), sample.mated_units, tars, flawless=mated_total)
+    if sample.non_mated:
+        far = Rate(false, sample.non_mated)
+        excess = 0.0 if sample.tail_b is None else 2 * far.value * (1 - far.value) / far.total
+        far = surrounded(far, sample.non_mated_units, fars, flawless=0, excess=excess)
+    return tar, far
 
 
 def group_rates(

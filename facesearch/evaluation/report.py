@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -47,6 +48,20 @@ class About:
     """Model id, hashes, preprocessing and detector settings as plain JSON values; empty for a score file."""
     protocol: str = ""
     """"lfw" for LFW's pairs.txt: the report then states what is particular to it."""
+
+
+def describe(source: str, model: Mapping[str, Any], protocol: str = "", title: str = "") -> About:
+    """The provenance of a report made now."""
+    from importlib.metadata import version
+
+    return About(
+        title=title or f"Verification: {source.rsplit('/', 1)[-1]}",
+        source=source,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        facesearch=version("facesearch"),
+        model=model,
+        protocol=protocol,
+    )
 
 
 @dataclass(frozen=True, slots=True)

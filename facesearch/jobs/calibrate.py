@@ -11,7 +11,7 @@ import numpy as np
 
 from facesearch.errors import EvaluationError
 from facesearch.evaluation.audit import LabelledTemplates
-from facesearch.evaluation.bootstrap import rates_at, sample_of_summary
+from facesearch.evaluation.bootstrap import sample_of_summary
 from facesearch.evaluation.calibrating import (
     FpirEstimate,
     Request,
@@ -22,6 +22,7 @@ from facesearch.evaluation.calibrating import (
 )
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.documents import to_json
+from facesearch.evaluation.groups import rates_at
 from facesearch.evaluation.pairwise import compare_all, curve_of_summary
 from facesearch.evaluation.rates import Flags, Rate, clustered_rate, counted
 from facesearch.evaluation.searches import NON_MATED, SearchScores

@@ -6,7 +6,6 @@ import math
 import shlex
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,7 +20,7 @@ from facesearch.evaluation.assessment import (
 )
 from facesearch.evaluation.groups import GroupRates, coded_groups, group_rates, read_groups
 from facesearch.evaluation.pairwise import compare_all
-from facesearch.evaluation.report import WORST, About, VerificationReport, WorstPair, worst_pairs
+from facesearch.evaluation.report import WORST, VerificationReport, WorstPair, describe, worst_pairs
 from facesearch.evaluation.searches import NON_MATED, NOT_ENROLLED, SearchScores
 from facesearch.evaluation.searching import search_everybody
 from facesearch.evaluation.trials.pairs import all_pairs
@@ -270,20 +269,6 @@ def _worst_of_tail(trials: PhotoSet | EmbeddingSet, rank: int, score: float, a: 
     first, second = min(a, b), max(a, b)
     trial = first * len(trials) - first * (first + 1) // 2 + second - first
     return WorstPair(False, rank, score, trial, *names, *people)
-
-
-def describe(source: str, model: Mapping[str, Any], protocol: str = "", title: str = "") -> About:
-    """The provenance of a report made now."""
-    from importlib.metadata import version
-
-    return About(
-        title=title or f"Verification: {source.rsplit('/', 1)[-1]}",
-        source=source,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        facesearch=version("facesearch"),
-        model=model,
-        protocol=protocol,
-    )
 
 
 def score_searches(

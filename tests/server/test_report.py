@@ -17,10 +17,9 @@ from facesearch.evaluation.assessment import evaluate_pairs
 from facesearch.evaluation.audit import audit_templates
 from facesearch.evaluation.calibration import Basis, Calibration, Metric
 from facesearch.evaluation.rates import Interval
-from facesearch.evaluation.report import VerificationReport, digest
+from facesearch.evaluation.report import VerificationReport, describe, digest
 from facesearch.evaluation.trials.types import ScoredPairs
 from facesearch.jobs.calibrate import gallery_templates
-from facesearch.jobs.evaluate import describe
 from facesearch.server import service
 from facesearch.store.schema import AuditRow, EvaluationRow
 from tests.server.conftest import serve_here
