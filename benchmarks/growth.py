@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from tests.store.makers import commit
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.reporting import Report
 
@@ -178,3 +178,15 @@ def _cost(action: Callable[[], object], rounds: int = 1) -> float:
         action()
         found.append(1000 * (time.process_time() - before))
     return statistics.median(found)
+
+
+def growth_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was measured at the smallest and the largest size, as Markdown."""
+    sizes = [name.rpartition(", ")[2] for name in figures if name.startswith("check, ")]
+    lines = [f"| operation | {sizes[0]} templates | {sizes[-1]} | exponent | at most |", "|---|---|---|---|---|"]
+    for name, law in LAWS.items():
+        costs = [figures[f"{name}, {size}"]["value"] for size in (sizes[0], sizes[-1])]
+        exponent = figures[f"{name}: exponent, at most {law:g}"]["value"]
+        least, most = (f"{cost:,.0f} ms" if cost >= 100 else f"{cost:.3g} ms" for cost in costs)
+        lines.append(f"| {name} | {least} | {most} | {max(exponent, 0):.2f} | {law:g} |")
+    return "\n".join(lines)

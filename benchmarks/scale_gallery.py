@@ -13,7 +13,6 @@ import numpy as np
 
 from benchmarks.scale_contenders import DIMENSION
 from benchmarks.scale_indexes import BATCH, BLOCK, GONE, random_vectors
-from facesearch.jobs.erasure import forget_people
 from facesearch.search.gallery import Gallery
 from facesearch.store import erasure
 from facesearch.store import photos as stored_photos
@@ -99,15 +98,10 @@ def _costs(folder: Path, size: int) -> Iterator[tuple[str, float]]:
         other.mirror.save()
     with _opened(folder) as gallery:
         search(gallery)
-        people = iter([f"person {number:09}" for number in range(size // 16, size // 16 + 2 * ROUNDS)])
+        people = iter([f"person {number:09}" for number in range(size // 16, size // 16 + ROUNDS)])
         yield (
             "erase a person",
             _median(lambda: gallery.remove(erasure.erase_subjects, gallery.erasure_list, [next(people)])),
-        )
-        cache = folder.parent / "cache"
-        yield (
-            "forget a person, with the scan of all files",
-            _median(lambda: forget_people(gallery, cache, [next(people)])),
         )
 
 

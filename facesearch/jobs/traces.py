@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from facesearch.files import read_into
+from facesearch.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -65,7 +67,12 @@ def scan_files(
     """
     samples, needles = [_Samples(group) for group in long], [_Texts(group) for group in texts]
     pages = textless or {}
-    return [_scan_file(path, samples, needles, pages.get(path.name)) for folder in folders for path in _files(folder)]
+
+    def scan(path: Path) -> ScannedFile:
+        return _scan_file(path, samples, needles, pages.get(path.name))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:  # the database and the index's vectors are of one size
+        return list(pool.map(scan, (path for folder in folders for path in _files(folder))))
 
 
 def _files(folder: Path) -> Iterator[Path]:
