@@ -70,13 +70,23 @@ def test_faces_are_those_of_opencv_box_by_box(yunet: Path, session: Session, pho
     assert faces >= 6 + 13
 
 
-def test_close_ups_are_found_by_the_coarse_size(session: Session, assets: Path) -> None:
-    photo = decode_guarded(read_photo_bytes(sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3]))
-    (face, *_) = Detector(session, parse_det_size("auto")).detect(photo)
-    left, top, right, bottom = face.box.astype(int).tolist()
-    close = np.asarray(cv2.resize(photo[top:bottom, left:right], (1500, 1500)), np.uint8)
-    (found, *_) = Detector(session, parse_det_size("auto")).detect(close)
-    assert min(found.width, found.height) > 900
+@pytest.mark.parametrize("fill", [0.7, 0.9, 1.3])
+@pytest.mark.parametrize("model", ["detectors/face_detection_yunet_2026may.onnx", "testpack/det_500m.onnx"])
+def test_auto_finds_close_ups_of_every_size(model: str, fill: float, assets: Path) -> None:
+    """`fill` is the face's share of the photo's height."""
+    session = open_session(assets / "models" / model, choose_provider("cpu"), sha256=None, threads=None)
+    detector = Detector(session, parse_det_size("auto"))
+    for path in sorted((assets / "faces" / "lfw").glob("*/*.jpg"))[3::200]:
+        photo = decode_guarded(read_photo_bytes(path))
+        (face, *_) = detector.detect(photo)
+        middle = (face.box[:2] + face.box[2:]) / 2
+        for side in (112, 2000):
+            scale = side * fill / face.height
+            shift = side / 2 - middle * scale
+            matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+            close = cv2.warpAffine(photo, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+            (found, *_) = detector.detect(np.asarray(close, np.uint8))
+            assert 0.6 < found.height / (face.height * scale) < 1.5
 
 
 @pytest.mark.parametrize("model", ["detectors/face_detection_yunet_2026may.onnx", "testpack/det_500m.onnx"])
