@@ -116,7 +116,10 @@ def estimate_fpir(scores: SearchScores, threshold: float, request: Request) -> F
     value, interval = float(chances.mean()), clustered_interval(chances, units)
     # Few alarms show little of how they cluster: no limit lies below that of as many people without any alarm.
     silent = upper_limit(0.0, np.unique(units).size, request.confidence) * min(1.0, request.subjects / scores.subjects)
-    limit = max(silent, upper_limit(value, effective_trials(chances, units), request.confidence))
+    # How alarms cluster is estimated from the k people who alarm: the effective number is taken k / (k + 1) as large.
+    alarmed = np.unique(units[alarming > 0]).size
+    trials = effective_trials(chances, units) * (alarmed / (alarmed + 1) if alarmed else 1.0)
+    limit = max(silent, upper_limit(value, trials, request.confidence))
     low, high, value, limit = (min(1.0, factor * each) for each in (interval.low, interval.high, value, limit))
     people = scores.non_mate_id if scores.non_mate_id is not None else units
     return FpirEstimate(

@@ -241,7 +241,7 @@ def test_strict_tells_unsupported_points_by_the_exit_code(command: Command, pair
         ("a,b,same", [("1.jpg", "2.jpg", "maybe")], ["'same'", "row 2"]),
         ("a,b,label", [("1.jpg", "2.jpg", 1)], ["a,b,label", "a,b,same"]),
         ("left,right", [("1.jpg", "2.jpg")], ["not a header of a known format"]),
-        ("score,mated", [("high", 1)], ["no numbers", "row 2: 'high'"]),
+        ("score,mated", [("high", 1)], ["not numbers", "row 2: 'high'"]),
         ("score,mated", [(0.5, 1)], ["non-mated"]),
     ],
 )
