@@ -41,14 +41,12 @@ if TYPE_CHECKING:
 
 
 class FaceSearch(PeopleOperations):
-    """An identity search engine over one gallery. Safe to use from several threads.
+    """An identity search engine over one gallery, opened when it is first needed. Safe to use from several threads.
 
     >>> with FaceSearch.open("data") as engine:                       # doctest: +SKIP
     ...     for outcome in engine.enroll(["people/"]):
     ...         print(outcome.photo, outcome.status)
     ...     print(engine.identify("photo.jpg")[0].decision)
-
-    The gallery and the models are opened when they are first needed.
     """
 
     @classmethod
@@ -168,7 +166,7 @@ class FaceSearch(PeopleOperations):
         arguments.text("subject", subject)
         if attributes is not None:
             arguments.texts("attributes", attributes)
-        choice = parse_choice(faces)
+        choice: FaceChoice = parse_policy(faces) if isinstance(faces, str) else arguments.whole("faces", faces, 1)
         arguments.flags(strict=strict, any_quality=any_quality, bring_back_erased=bring_back_erased)
         limits = NO_LIMITS if any_quality else ENROLL_LIMITS
         gallery = self.ensure_gallery()
@@ -196,7 +194,7 @@ class FaceSearch(PeopleOperations):
     ) -> list[SearchResult]:
         gallery, options = self._open_for_search([image], k, where, margin, threshold, degraded=degraded)
         results = probes.identify(gallery, self.extractor, image, options)
-        self.count_query(results)
+        self._count(results)
         return results
 
     def identify_many(
@@ -216,7 +214,7 @@ class FaceSearch(PeopleOperations):
         images = list(photos)
         gallery, options = self._open_for_search(images, k, where, margin, threshold, degraded=degraded)
         for results in probes.identify_many(gallery, self.extractor, images, options):
-            self.count_query(results)
+            self._count(results)
             yield results
 
     def _open_for_search(
@@ -234,6 +232,16 @@ class FaceSearch(PeopleOperations):
         probes.expect(images)
         gallery, in_force = self.open_for_search(threshold)
         return gallery, SearchOptions(in_force, k, DEFAULT_MARGIN if margin is None else margin, where, degraded)
+
+    def count_query(self, results: Sequence[SearchResult]) -> None:
+        """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
+        self.require_open()
+        self._count(results)
+
+    def _count(self, results: Sequence[SearchResult]) -> None:
+        with self._lock:
+            self._queries.update(each.decision.value for each in results)
+            self._queries["photos"] += 1
 
     def verify(
         self, a: Image, b: Image, *, faces: str = FacePolicy.SINGLE, threshold: float | None = None
@@ -329,16 +337,15 @@ class FaceSearch(PeopleOperations):
         """The newest evaluations with the gallery's model by kind, as `evaluation.report.digest` made them."""
         return self.gallery.read(models.evaluations)
 
-    # -- models that go
-
     @property
     def model_change(self) -> ModelChange:
         """Changing the gallery's model to this engine's: `reembed`, `activate`, `rollback`, `retire`."""
         from facesearch.jobs.reembedding import ModelChange
 
+        self.require_open()
         return ModelChange(self)
 
-    # -- health
+    # -- the gallery
 
     def describe(self) -> dict[str, Any]:
         """What `facesearch info` prints: gallery, counts, model, threshold, index, provider, as JSON values."""
@@ -383,11 +390,6 @@ def _require_uploads(photos: object) -> None:
     for each in photos:
         if not isinstance(each, bytes):
             raise ConfigError(f"An item of photos is {arguments.shown(each)}.", "Give the bytes of the photo's file.")
-
-
-def parse_choice(faces: str | int) -> FaceChoice:
-    """A face policy by name, or the position of a face; `ConfigError` for anything else."""
-    return parse_policy(faces) if isinstance(faces, str) else arguments.whole("faces", faces, 1)
 
 
 def parse_policy(text: str) -> FacePolicy:

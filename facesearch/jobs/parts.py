@@ -25,12 +25,12 @@ from facesearch.types import MAX_SCORE_SHIFT, Threshold, mixing_shift
 from facesearch.versions import require, require_sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from facesearch.evaluation.calibration import Calibration
     from facesearch.recognition.packs.store import ModelPack
     from facesearch.search.gallery import Gallery
-    from facesearch.types import ModelInfo, SearchResult
+    from facesearch.types import ModelInfo
 
 
 log = logging.getLogger("facesearch")
@@ -292,13 +292,6 @@ class Parts:
         return gallery, self._threshold_for(threshold)
 
     # -- the audit log
-
-    def count_query(self, results: Sequence[SearchResult]) -> None:
-        """Count what was decided on one photo; the counts go into the audit log when the engine is closed."""
-        self.require_open()
-        with self._lock:
-            self._queries.update(each.decision.value for each in results)
-            self._queries["photos"] += 1
 
     def record_use(self, action: str, counts: Mapping[str, int]) -> None:
         """Write that the gallery was read into its audit log; one that cannot be written to goes without, and says so.
