@@ -269,6 +269,12 @@ class SqliteDatabase(Database):
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         return not busy
 
+    def rewrite(self) -> None:
+        """Write the file anew from its rows: what SQLite left in the gaps of pages goes. Raises `GalleryError`."""
+        outside = self.engine.execution_options(facesearch_begin=OUTSIDE)
+        with self._translated(), outside.begin() as connection:
+            connection.exec_driver_sql("VACUUM")
+
     def close(self) -> None:
         """Close all connections; the last one folds the WAL back into the database."""
         self._stop_watching()

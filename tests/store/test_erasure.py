@@ -229,6 +229,23 @@ def test_a_vector_that_another_has_from_another_file_is_no_trace(gallery: Galler
     assert found_subject(gallery, 1) == "bob"
 
 
+def test_a_copy_that_sqlite_left_in_a_gap_of_a_page_goes(folder: Path, tmp_path: Path) -> None:
+    path = os.fsencode(ROOT / "anna" / "1.jpg")
+    with make_gallery(folder) as gallery:
+        fill(gallery)
+        commit(gallery, [new_photo("anna", "anna/1.jpg", [unit(1000)])])
+    data = bytearray((folder / DATABASE_NAME).read_bytes())
+    gap = data.rindex(bytes(2000)) + 1000  # between the pointers to a page's rows and the rows
+    data[gap : gap + len(path)] = path
+    (folder / DATABASE_NAME).write_bytes(data)
+    with Gallery.open(folder) as gallery:
+        receipt = forget_people(gallery, tmp_path / "cache", ["anna"])
+        assert receipt["clean"]
+        assert path not in (folder / DATABASE_NAME).read_bytes()
+        assert all(finding.ok for finding in check_gallery(gallery) if finding.subject != "photos")
+        assert found_subject(gallery, 301) == PEOPLE[30]
+
+
 def fill_fast(gallery: Gallery, people: int, photos: int) -> None:
     """Rows as `commit` writes them, in bulk."""
     vectors = units(3, people * photos)
