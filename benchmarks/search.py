@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 K: Final = 10
 DIMENSION: Final = 512
 THRESHOLDS: Final = (0.30, 0.35, 0.45)
+ASKED: Final = 0.40
+"""Floor of a search that decides by a threshold of 0.45 and a margin of 0.05."""
+BATCH: Final = 512
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +109,7 @@ def measure(
     contenders: dict[str, Search] = {
         "flat": lambda query: flat.search(query, K)[1],
         "two-stage": lambda query: two_stage.search(query, K)[1],
+        f"two-stage from {ASKED}": lambda query: two_stage.search(query, K, floor=ASKED)[1],
     }
     if graphs:
         contenders |= build_graphs(report, name, vectors)
@@ -121,6 +125,11 @@ def measure(
     runs |= alternate({each: timed[each] for each in timed if each not in runs}, rounds)
     for each, values in runs.items():
         report.add_median(f"{name}: {each}", values, "ms")
+    for floor in (-1, ASKED):
+        started = time.process_time()
+        two_stage.search(queries[:BATCH], K, floor=floor)
+        spent = 1000 * (time.process_time() - started) / len(queries[:BATCH])
+        report.add(f"{name}: two-stage{'' if floor < 0 else f' from {floor}'}, each of a batch of {BATCH}", spent, "ms")
     report.add_ratio(f"{name}: flat / two-stage", slow["flat"], slow["two-stage"])
     report.add_ratio(f"{name}: bare read / flat", slow["bare read"], slow["flat"])
     count_mates(report, name, contenders, vectors, queries, mates)
