@@ -374,8 +374,19 @@ def _file_name(image: Image) -> str:
 
 
 def _subject(values: Any) -> Subject:
+    _require_told(values)
     return _record(records.SubjectRecord, values).value()
 
 
 def _entry(values: Any) -> JournalEntry:
+    _require_told(values)
     return _record(records.HistoryRecord, values).value()
+
+
+def _require_told(values: Any) -> None:
+    """Raise `ServerError` where the server did what was asked, but tells a key without the scope `read` only the id."""
+    if isinstance(values, dict) and values.keys() == {"id"}:
+        raise ServerError(
+            f"It is done, and its id is {values['id']}; the key may not be told more.",
+            "Use a key with the scope read, too.",
+        )

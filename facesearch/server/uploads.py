@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from facesearch.errors import ConfigError
@@ -81,6 +81,14 @@ async def _read_multipart(request: Request, texts: Sequence[str], files: Sequenc
             f"The form cannot be read: {error}",
             f"At most {MAX_PHOTOS} photos go into one request.",
         ) from error
+    try:
+        return await _sorted(parsed, texts, files)
+    finally:
+        await parsed.close()
+
+
+async def _sorted(parsed: FormData, texts: Sequence[str], files: Sequence[str]) -> Form:
+    """The parts of a form by their names."""
     photos: list[tuple[int, Upload]] = []
     fields: dict[str, str] = {}
     for name, value in parsed.multi_items():
@@ -94,7 +102,6 @@ async def _read_multipart(request: Request, texts: Sequence[str], files: Sequenc
                 f"The form has a {kind} field {name!r}, which nothing reads.",
                 f"Files go into {' and '.join(files)}. Texts: {', '.join(texts) or 'none'}.",
             )
-    await parsed.close()
     return Form(tuple(photo for _, photo in sorted(photos, key=lambda each: each[0])), fields)
 
 

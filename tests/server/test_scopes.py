@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from facesearch import FaceSearch
+from facesearch.client import Client
+from facesearch.errors import ServerError
 from facesearch.store import people
 from facesearch.store.keys import create_key
-from tests.server.conftest import serve_here
+from tests.server.conftest import serve_here, serve_on_socket
 from tests.server.test_probes import photos
 
 SECRETS = ("Mira", "Quill", "Otto", "Bramble", "Kofi", "Ember", "Nickname", "clearance", "topmost", "/people/")
@@ -123,6 +125,16 @@ def test_a_key_that_enrolls_is_told_what_became_of_its_own_photos(
         }
         refused = api.get("/v1/subjects")
         assert (refused.status_code, refused.json()["reason"]) == (403, "missing_scope")
+
+
+def test_the_client_says_that_it_is_done_and_may_not_be_told(engine: FaceSearch) -> None:
+    key = engine.gallery.write(create_key, "blind", ["enroll"])
+    with serve_on_socket(engine) as url, Client(url, key=key) as client:
+        with pytest.raises(ServerError, match="It is done, and its id is 1"):
+            client.rename_subject(1, "Renamed")
+        with pytest.raises(ServerError, match="It is done"):
+            client.undo()
+    assert [each.action for each in engine.history()] == ["undo", "rename"]
 
 
 def test_the_document_needs_a_key_where_the_api_does(engine: FaceSearch) -> None:
