@@ -50,6 +50,8 @@ MAX_VALUE = 2000
 MAX_TOTAL = 20_000
 """Characters of all keys and values of one subject."""
 ATTRIBUTE_KEY = re.compile(r"[^\W\d][\w.-]*")
+_INVISIBLE: Final = re.compile("[\u200b\u2060\ufeff\u00ad]|(?<![\u0590-\U0010ffff])[\u200c\u200d]")
+"""Zero-width spaces, soft hyphens, and joiners that follow no letter of a script that joins."""
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that no text of the gallery holds: controls, lone surrogates, line and paragraph separators."""
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -59,9 +61,10 @@ REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 def clean_name(name: str) -> str:
     """A subject's name as the gallery keeps it: Unicode NFC, no surrounding blanks; `ConfigError` if unusable.
 
+    Characters of no width go, or two people could have names that look the same. Joiners stay where scripts need them.
     macOS writes file names decomposed (NFD): without NFC, one person would become two.
     """
-    cleaned = unicodedata.normalize("NFC", name).strip()
+    cleaned = _INVISIBLE.sub("", unicodedata.normalize("NFC", name)).strip()
     hint = "Choose another name."
     if len(cleaned) > MAX_NAME:
         raise ConfigError(f"A person's name has at most {MAX_NAME} characters, and this one has {len(cleaned)}.", hint)

@@ -91,6 +91,15 @@ def test_behind_nginx_under_a_path_page_and_api_work(engine: FaceSearch, tmp_pat
         assert httpx.get(f"{base}/v1/info", headers={"Host": "faces.example.org"}).status_code == 401
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_the_unit_of_systemd_is_one() -> None:
+    told = subprocess.run(
+        ["systemd-analyze", "verify", str(DEPLOY / "facesearch.service")], capture_output=True, text=True, check=False
+    )
+    faults = [line for line in told.stderr.splitlines() if line.startswith(("facesearch", str(DEPLOY)))]
+    assert [line for line in faults if "is not executable" not in line] == [], "but for the program's place"
+
+
 def test_only_a_trusted_proxy_says_where_a_request_comes_from(
     engine: FaceSearch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -60,6 +60,14 @@ def test_names_are_found_however_they_are_written(api: httpx.Client, engine: Fac
     assert api.get("/v1/subjects", params={"search": search}).json()["total"] == 1
 
 
+def test_names_that_look_the_same_are_the_same(api: httpx.Client, scenes_folder: Path) -> None:
+    for name in ("Ada L", "A\u200bda\u00ad L", "Ada\u200d L\ufeff"):
+        answer = enroll(api, name, scenes_folder / "stranger.jpg").json()
+        assert answer["subject"]["subject"] == "Ada L"
+    joined = "\u0645\u06cc\u200c\u062e"
+    assert enroll(api, joined, scenes_folder / "stranger.jpg").json()["subject"]["subject"] == joined
+
+
 def test_a_person_holds_only_so_many_attributes(api: httpx.Client, scenes_folder: Path) -> None:
     for number in range(12):
         many = {"attributes": {f"a{number}": "x" * 1990}}

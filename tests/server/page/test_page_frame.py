@@ -85,8 +85,8 @@ def test_no_view_has_a_serious_barrier_or_is_wider_than_a_phone(
         assert barriers() == {}, view
         tab.page.emulate_media(color_scheme="dark")
         assert barriers(runOnly=["color-contrast"]) == {}, f"{view} in the dark"
-        tab.page.set_viewport_size({"width": 360, "height": 740})
-        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360, f"{view} on a phone"
+        tab.page.set_viewport_size({"width": 320, "height": 740})
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 320, f"{view} on a phone"
         tab.page.emulate_media(color_scheme="light")
         tab.page.set_viewport_size({"width": 1280, "height": 900})
 
