@@ -44,7 +44,7 @@ class ServeOptions:
         str,
         typer.Option(
             "--host",
-            help="Address to listen on. To be reached from other machines, make a key: `facesearch keys create`.",
+            help="Address to listen on. To be reached from other machines, make a key: `facesearch keys create NAME`.",
         ),
     ] = "127.0.0.1"
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000
@@ -95,7 +95,7 @@ def _use_config(ctx: typer.Context, file: Path | None) -> Path | None:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path_text(file)} is no TOML: {error}.", "facesearch serve --print-config shows one."
+            f"{path_text(file)} is not a TOML file: {error}.", "`facesearch serve --print-config` shows one."
         ) from error
     known = _settings(ctx)
     for name in found.keys() - known.keys():

@@ -153,7 +153,9 @@ def answer(result: VerificationResult) -> list[str]:
         wanted = point.target_far if point.flag is not None else max(finer)
         needed = math.ceil(LOW_SUPPORT / wanted)
         lines.append(f"FAR {wanted:g} takes about {needed:,} non-mated comparisons; there are {point.far.total:,}.")
-    lines.append("A threshold for two photos is too low for a search: find one with facesearch calibrate --fpir 0.01.")
+    lines.append(
+        "A threshold for two photos is too low for a search: find one with `facesearch calibrate --fpir 0.01`."
+    )
     return lines
 
 

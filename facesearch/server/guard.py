@@ -116,7 +116,7 @@ class Guard:
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "wrong_host",
                 "This server answers to other names.",
-                "Use its own URL; `facesearch serve --public-url` or `--allowed-host` adds one.",
+                "Use its own URL; `facesearch serve --public-url URL` or `--allowed-host` adds one.",
             )
 
     def _require_same_origin(self, headers: Headers, *, is_api: bool, is_safe: bool) -> None:
@@ -135,7 +135,7 @@ class Guard:
                 HTTPStatus.FORBIDDEN,
                 "cross_origin",
                 "Pages of other sites may not use this server.",
-                "Behind a proxy: facesearch serve --public-url URL. For a site of yours: --cors-origin.",
+                "Behind a proxy: `facesearch serve --public-url URL`. For a site of yours: --cors-origin.",
             )
 
 

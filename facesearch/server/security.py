@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import shlex
 import threading
 import time
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def demand(caller: Caller, *scopes: str) -> None:
             HTTPStatus.FORBIDDEN,
             "missing_scope",
             f"This key may not do that: it lacks the scope {scopes[0]}.",
-            f"facesearch keys create NAME --scope {scopes[0]}",
+            f"facesearch keys create NAME --scope {shlex.quote(scopes[0])}",
         )
 
 
