@@ -17,7 +17,7 @@ from facesearch.jobs.enrolment import EnrollOptions, Enrolment
 from facesearch.jobs.folders import settle_folders
 from facesearch.jobs.probes import SearchOptions
 from facesearch.jobs.sources import Sources, collect_sources, upload
-from facesearch.jobs.thresholds import require_calibration_of
+from facesearch.jobs.thresholds import NON_MATED, require_calibration_of
 from facesearch.names import path_text
 from facesearch.people import PeopleOperations
 from facesearch.recognition.quality import ENROLL_LIMITS, NO_LIMITS, FaceChoice, FacePolicy
@@ -59,6 +59,8 @@ class FaceSearch(PeopleOperations):
         det_size: str | int | None = None,
         precision: str | None = None,
         threshold: float | None = None,
+        fpir: float | None = None,
+        fusion: str | None = None,
         workers: int | None = None,
         batch: int | None = None,
     ) -> Self:
@@ -78,6 +80,8 @@ class FaceSearch(PeopleOperations):
                 det_size=det_size,
                 precision=precision,
                 threshold=threshold,
+                fpir=fpir,
+                fusion=fusion,
                 workers=workers,
                 batch=batch,
             )
@@ -144,6 +148,7 @@ class FaceSearch(PeopleOperations):
         finally:
             gallery.write(audit.record, "enroll", counts)
             gallery.mirror.save()
+        self.settle_threshold()
 
     def enroll_uploads(
         self,
@@ -178,6 +183,7 @@ class FaceSearch(PeopleOperations):
         outcomes = {outcome.photo: outcome for outcome in Enrolment(gallery, self.extractor, options).run(sources)}
         counts = Counter(outcome.status.value for outcome in outcomes.values())
         gallery.write(audit.record, "enroll", dict(counts))
+        self.settle_threshold()
         return [outcomes[path_text(source.path)] for source in sources]
 
     # -- probes
@@ -335,7 +341,8 @@ class FaceSearch(PeopleOperations):
     @property
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """The newest evaluations with the gallery's model by kind, as `evaluation.report.digest` made them."""
-        return self.gallery.read(models.evaluations)
+        found = self.gallery.read(models.evaluations)
+        return {kind: document for kind, document in found.items() if kind != NON_MATED}
 
     @property
     def model_change(self) -> ModelChange:
@@ -361,6 +368,8 @@ class FaceSearch(PeopleOperations):
             "precision": self.model.settings["precision"],
             "threshold": threshold.value,
             "threshold_basis": threshold.basis,
+            "expected_fpir": threshold.expected_fpir,
+            "expected_fpir_basis": threshold.expected_basis,
             "threshold_warning": self.threshold_warning,
             "encrypted": gallery.is_encrypted,
             "index": gallery.describe_index(),

@@ -41,6 +41,8 @@ class Settings:
     precision: str | None
     threshold: float | None
     """Cosine similarity, -1..1."""
+    fpir: float | None
+    """Target that the pack's table chooses a threshold by; None takes 1 %, unless the gallery is calibrated."""
     model_folders: tuple[Path, ...]
     """Where packs are looked for; the first is where downloads go."""
     offline: bool
@@ -70,6 +72,7 @@ class Settings:
         det_size: str | int | None = None,
         precision: str | None = None,
         threshold: float | None = None,
+        fpir: float | None = None,
         workers: int | None = None,
         batch: int | None = None,
         index: str | None = None,
@@ -91,6 +94,7 @@ class Settings:
             det_size=_chosen("det_size", str(det_size) if type(det_size) is int else det_size, env),
             precision=_chosen("precision", precision, env),
             threshold=_threshold(threshold, env),
+            fpir=_fpir(fpir, env),
             model_folders=_model_folders(env),
             offline=env.get("FACESEARCH_OFFLINE", "").lower() not in {"", "0", "false", "no"},
             cache=cache,
@@ -147,6 +151,19 @@ def _threshold(flag: float | None, env: Mapping[str, str]) -> float | None:
             "Give a number between -1 and 1; scores of one person are usually above 0.4.",
         ) from None
     return Threshold(value, "given").value
+
+
+def _fpir(flag: float | None, env: Mapping[str, str]) -> float | None:
+    given = env.get("FACESEARCH_FPIR") or None if flag is None else flag
+    if given is None:
+        return None
+    try:
+        value = float(given) if flag is None else arguments.number("fpir", flag, 0, 1)
+    except (ValueError, ConfigError):
+        value = 0.0
+    if not 0 < value < 1:
+        raise ConfigError(f"The FPIR {given} is no rate.", "Give a number above 0 and below 1, as 0.01.")
+    return value
 
 
 def _path(text: str | None) -> Path | None:

@@ -119,15 +119,25 @@ class FaceRecord(AnyFaceRecord):
     detail: Detail
 
 
+ExpectedFpir = Annotated[
+    float | None,
+    BeforeValidator(rounded),
+    Field(description="Share of searches for strangers that return somebody here; null where nothing tells."),
+]
+ExpectedBasis = Annotated[str | None, Field(description="What the expected FPIR rests on.")]
+
+
 class ThresholdRecord(Record):
-    """The threshold in force, and where it comes from."""
+    """The threshold in force, where it comes from, and what is to be expected at it."""
 
     threshold: Score = Field(validation_alias="value")
     threshold_basis: str = Field(validation_alias="basis")
+    expected_fpir: ExpectedFpir = None
+    expected_fpir_basis: ExpectedBasis = Field(default=None, validation_alias="expected_basis")
 
     def in_force(self) -> Threshold:
         """Return the threshold."""
-        return Threshold(self.threshold, self.threshold_basis)
+        return Threshold(self.threshold, self.threshold_basis, self.expected_fpir, self.expected_fpir_basis)
 
 
 class CandidateRecord(Record):
@@ -166,6 +176,8 @@ class SearchRecord(AnyFaceRecord):
     margin: Score | None = Field(description="Ahead of the runner-up, in cosine.")
     threshold: Score
     threshold_basis: str
+    expected_fpir: ExpectedFpir
+    expected_fpir_basis: ExpectedBasis
     candidates: tuple[CandidateRecord, ...]
     complete: bool = Field(
         default=True, exclude_if=bool, description="False where not everybody was searched: see `degraded`."
@@ -182,8 +194,7 @@ class SearchRecord(AnyFaceRecord):
             "margin": result.margin,
             "candidates": result.candidates,
             "complete": result.complete,
-            "threshold": result.threshold.value,
-            "threshold_basis": result.threshold.basis,
+            **dict(ThresholdRecord.of(result.threshold)),
         }
         return cls.of_face(
             result.photo, result.face_number, result.face, result.rejection, result.note, **decided, **more
@@ -195,7 +206,7 @@ class SearchRecord(AnyFaceRecord):
             face_number=self.face,
             face=self.found(),
             decision=self.decision,
-            threshold=Threshold(self.threshold, self.threshold_basis),
+            threshold=Threshold(self.threshold, self.threshold_basis, self.expected_fpir, self.expected_fpir_basis),
             candidates=tuple(each.value() for each in self.candidates),
             margin=self.margin,
             rejection=_rejection(self.reason, self.detail),
@@ -224,7 +235,8 @@ class ComparisonRecord(Record):
     def of(cls, result: Comparison) -> Self:
         names = ("a", "b", "score", "notes")
         values = {**{name: getattr(result, name) for name in names}, "match": result.is_match}
-        return cls.model_validate({**values, **dict(ThresholdRecord.of(result.threshold))})
+        in_force = {"threshold": result.threshold.value, "threshold_basis": result.threshold.basis}
+        return cls.model_validate({**values, **in_force})
 
     def value(self) -> Comparison:
         in_force = Threshold(self.threshold, self.threshold_basis)

@@ -245,11 +245,33 @@ def is_cosine(value: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class FmrPoint:
+    """The threshold at which a share of the comparisons of different people match. Raises ValueError for no such."""
+
+    fmr: float
+    """False match rate, above 0 and below 1."""
+    score: float
+    """Cosine."""
+    basis: str
+    """How it was measured, in words."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fmr < 1:
+            raise ValueError("fmr is not between 0 and 1")
+        if not is_cosine(self.score):
+            raise ValueError("score is out of range")
+
+
+@dataclass(frozen=True, slots=True)
 class Threshold:
     """A similarity threshold and where it comes from. Raises `ConfigError` for a value that is no cosine."""
 
     value: float
     basis: str
+    expected_fpir: float | None = None
+    """Share of searches for strangers that return somebody, in this gallery; None where nothing tells."""
+    expected_basis: str | None = None
+    """What that rests on, in words."""
 
     def __post_init__(self) -> None:
         if not is_cosine(self.value):

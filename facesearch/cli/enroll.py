@@ -18,7 +18,7 @@ from facesearch.cli.options import (
     open_engine,
     refuse_idle_index,
 )
-from facesearch.cli.output import emit, note, print_table, progress_bar
+from facesearch.cli.output import emit, note, note_threshold, print_table, progress_bar
 from facesearch.cli.outputs import require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.names import counted
@@ -42,6 +42,10 @@ ADVICE = {
 """What to say of photos with this status and reason."""
 COUNTED_ONLY = frozenset({"duplicate", "erased", "removed"})
 """Reasons whose photos `--json` alone lists."""
+SECOND_PHOTO = (
+    "{people} one photo only. A second one halves the misses: 7 % instead of 16 % on LFW (FNIR at FPIR 0.01)."
+)
+"""What a second photo is worth: docs/evaluation.md."""
 KINDS = 5
 """Suffixes of files that are no photos, listed on a terminal."""
 
@@ -51,7 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command()(enroll)
 
 
-@engine_options(*MODEL, "threshold", *MANY, "index")
+@engine_options(*MODEL, "threshold", "fpir", *MANY, "index", "fusion")
 def enroll(
     photos: Annotated[
         list[Path],
@@ -104,6 +108,7 @@ def enroll(
     Example: facesearch enroll holiday1.jpg holiday2.jpg --as "Ada Lovelace"
     """
     from facesearch.jobs.sources import collect_sources
+    from facesearch.store import templates
 
     if json:  # it takes 30 ms to import
         from facesearch.records import EnrollRecord
@@ -131,8 +136,13 @@ def enroll(
                 advance()
                 if json:
                     emit(EnrollRecord.of(outcome))
+        in_force, warning = engine.threshold, engine.threshold_warning
+        alone = engine.gallery.read(templates.count_alone) if summary.enrolled and not json else 0
     if not json:
         summary.print()
+        if alone:
+            note(SECOND_PHOTO.format(people=f"{alone:,} people have" if alone > 1 else "1 person has"))
+    note_threshold(None if json else in_force, warning)
     raise typer.Exit(summary.exit_code)
 
 
@@ -180,6 +190,11 @@ class Summary:
         if all(name.startswith("rejected") and name != "rejected: duplicate" for name in self._counts):
             return EXIT_PHOTO
         return EXIT_NEGATIVE if self._counts["rejected: inaccessible"] else 0
+
+    @property
+    def enrolled(self) -> int:
+        """How many photos are new."""
+        return self._counts["enrolled"]
 
     def print(self) -> None:
         """The table on stdout, what needs a look on stderr."""

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(database, name="db")
 
 
-@engine_options("gallery", "pack", "provider", "threshold")
+@engine_options("gallery", "pack", "provider", "threshold", "fpir", "fusion")
 def info(*, options: EngineOptions, json: JsonOption = False) -> None:
     """Show the gallery, its counts, the model, the index and the execution provider.
 

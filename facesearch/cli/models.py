@@ -129,6 +129,7 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
         "input_mean": found.recognizer.input_mean,
         "input_std": found.recognizer.input_std,
         "dimension": found.recognizer.dimension,
+        "thresholds": [{"fmr": each.fmr, "score": each.score, "basis": each.basis} for each in found.table],
         "threshold": found.threshold,
         "threshold_basis": found.threshold_basis,
         "precisions": recorded(found),
@@ -136,7 +137,9 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
     if json:
         emit(record)
     else:
-        print_table(("", ""), [(key, "" if value is None else value) for key, value in record.items()])
+        table = ", ".join(f"{each.score:g} at FMR {each.fmr:g}" for each in found.table)
+        shown = {**record, "thresholds": table or "none was measured: facesearch eval PEOPLE --pack-table"}
+        print_table(("", ""), [(key, "" if value is None else value) for key, value in shown.items()])
 
 
 def repair(

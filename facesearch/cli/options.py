@@ -130,6 +130,15 @@ ThresholdOption = Annotated[
         help="Score from which two faces match, -1 to 1 [FACESEARCH_THRESHOLD].",
     ),
 ]
+FpirOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fpir",
+        metavar="RATE",
+        help="Share of strangers that may match: chooses the threshold by the pack's table and the gallery's size "
+        "[FACESEARCH_FPIR; default: 0.01, unless the gallery is calibrated].",
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -186,6 +195,7 @@ class EngineOptions:
     det_size: DetSizeOption = None
     precision: PrecisionOption = None
     threshold: ThresholdOption = None
+    fpir: FpirOption = None
     workers: WorkersOption = None
     batch: BatchOption = None
     index: IndexOption = None

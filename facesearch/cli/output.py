@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from facesearch.records import Record
-    from facesearch.types import Subject
+    from facesearch.types import Subject, Threshold
 
 PHOTO: Final = "photo"
 """Header of columns that name photos, whose texts are paths."""
@@ -138,6 +138,16 @@ def note(text: str) -> None:
     """A line for the person at the terminal, on stderr; nothing with --quiet."""
     if not _quiet.get():
         typer.echo(sentences(printable(pasteable(text))), err=True)
+
+
+def note_threshold(threshold: Threshold | None, warning: str | None) -> None:
+    """Say which threshold is in force with what is to be expected at it, unless it is None, and what is wrong."""
+    if threshold is not None:
+        note(f"A face matches at a score of {threshold.value:g} or more ({threshold.basis}).")
+        if threshold.expected_fpir is not None:
+            note(f"Expected FPIR: {threshold.expected_fpir:.2g} ({threshold.expected_basis}).")
+    if warning:
+        note(f"Warning: {warning}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -19,7 +19,7 @@ from facesearch.cli.options import (
     refuse_idle_index,
     require_there,
 )
-from facesearch.cli.output import emit, note, print_csv, print_table, progress_bar, say
+from facesearch.cli.output import emit, note, note_threshold, print_csv, print_table, progress_bar, say
 from facesearch.cli.outputs import guard_outputs, place_drawings, require_not_of_gallery
 from facesearch.cli.root import EXIT_NEGATIVE, EXIT_PHOTO
 from facesearch.errors import ConfigError
@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
     app.command()(detect)
 
 
-@engine_options(*MODEL, "threshold", "index", "fusion")
+@engine_options(*MODEL, "threshold", "fpir", "index", "fusion")
 def query(
     photos: PhotosArgument,
     k: Annotated[
@@ -119,14 +119,12 @@ def query(
                     draw_results(images[path], found, drawings.pop(path))
         in_force, warning = engine.threshold, engine.threshold_warning
         nobody = _why_nobody(engine, where)
-    if warning:
-        note(f"Warning: {warning}")
     _say_notes(results)
     if csv:
         print_csv(SearchRecord.COLUMNS, (SearchRecord.of(result).row() for result in results))
     elif not json:
         _print_results(results, nobody, every_candidate=k is not None)
-        note(f"A face matches at a score of {in_force.value:g} or more ({in_force.basis}).")
+    note_threshold(None if csv or json else in_force, warning)
     raise typer.Exit(_query_exit(results))
 
 

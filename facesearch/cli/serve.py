@@ -119,7 +119,7 @@ def _as_toml(ctx: typer.Context) -> str:
     )
 
 
-@engine_options(*MODEL, "threshold", "index", "fusion")
+@engine_options(*MODEL, "threshold", "fpir", "index", "fusion")
 @grouped_options(ServeOptions, [field.name for field in fields(ServeOptions)], "server")
 def serve(
     ctx: typer.Context,

@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, Self
 from facesearch import arguments
 from facesearch.config import DEFAULT_DET_SIZE, DEFAULT_PRECISION, DEFAULT_PROVIDER, Settings
 from facesearch.errors import ConfigError, GalleryError, GalleryNotFoundError
-from facesearch.jobs.thresholds import describe_basis, outgrown, read_calibration, require_calibration_of
+from facesearch.jobs.thresholds import is_due, judge, measure, read_calibration, read_facts, record_step
 from facesearch.names import path_text
 from facesearch.recognition.extractor import Extractor
 from facesearch.recognition.packs.store import DEFAULT_PACK, KNOWN_PACKS, PackStore
 from facesearch.recognition.runtime import choose_provider, parse_precision
-from facesearch.store import audit, models, templates
-from facesearch.types import MAX_SCORE_SHIFT, Threshold, mixing_shift
+from facesearch.store import audit, models
+from facesearch.types import MAX_SCORE_SHIFT, mixing_shift
 from facesearch.versions import require, require_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from facesearch.evaluation.calibration import Calibration
+    from facesearch.jobs.thresholds import Facts, Judged
     from facesearch.recognition.packs.store import ModelPack
     from facesearch.search.gallery import Gallery
-    from facesearch.types import ModelInfo
+    from facesearch.types import ModelInfo, Threshold
 
 
 log = logging.getLogger("facesearch")
@@ -66,6 +67,9 @@ class Parts:
         self._gallery: Gallery | None = None
         self._queries: Counter[str] = Counter()
         """What was decided since the audit log was told."""
+        self._facts: Facts | None = None
+        self._facts_at: int | None = None
+        """The version of the database that told them."""
         self._is_closed = False
 
     @property
@@ -247,36 +251,52 @@ class Parts:
 
     @property
     def threshold(self) -> Threshold:
-        """The similarity threshold in force and where it comes from: given, calibrated for this gallery, or the pack's.
+        """The similarity threshold in force, where it comes from, and the FPIR that is to be expected at it.
 
-        Raises `ModelMismatchError` where the calibration was made with other settings or files.
+        Raises `ModelMismatchError` where the calibration was made with other settings or files, `ConfigError` where an
+        FPIR was asked for and the pack has no table to choose by.
         """
-        chosen, info = self.settings.threshold, self.extractor.info
-        if chosen is not None:
-            return Threshold(chosen, "given")
-        calibration = self.calibration
-        # Two photos may be compared with another model than the gallery's: its calibration has no say in that.
-        if calibration is None or calibration.model_id != info.model_id:
-            return Threshold(info.threshold, info.threshold_basis)
-        require_calibration_of(calibration, info, self.settings.fusion, "The gallery's calibration")
-        return Threshold(calibration.threshold, describe_basis(calibration))
+        return self._judged().threshold
+
+    @property
+    def threshold_warning(self) -> str | None:
+        """Why the threshold in force no longer holds what it promises, or None."""
+        return self._judged().warning
+
+    def _judged(self, given: float | None = None) -> Judged:
+        settings = self.settings
+        chosen = (settings.threshold if given is None else given, settings.fpir)
+        return judge(chosen, self.pack.table, self.extractor.info, settings.fusion, self._known_facts())
+
+    def _known_facts(self) -> Facts | None:
+        """What the gallery tells, read anew when it has changed; None without one."""
+        if not self.has_gallery:
+            return None
+        version = self.gallery.database.version()
+        if version is None or version != self._facts_at:
+            self._facts, self._facts_at = self.gallery.read(read_facts), version
+        return self._facts
 
     def _threshold_for(self, given: float | None) -> Threshold:
         """The threshold that one call was given, else the one in force."""
-        return self.threshold if given is None else Threshold(arguments.number("threshold", given, -1, 1), "given")
+        return self._judged(None if given is None else arguments.number("threshold", given, -1, 1)).threshold
+
+    def settle_threshold(self) -> None:
+        """After people came or went: measure the gallery where that is due, and record and say a changed threshold."""
+        facts, info, fusion = self._known_facts(), self.extractor.info, self.settings.fusion
+        if facts is None or facts.model_id != info.model_id:
+            return
+        if is_due(facts, info, fusion):
+            measure(self.gallery, info, facts.people)
+        step = record_step(self.gallery, self._judged(), facts.people)
+        if step is not None:
+            (self._notice or log.warning)(step)
 
     @property
     def calibration(self) -> Calibration | None:
         """The gallery's calibration, or None."""
         document = self.gallery.read(models.calibration) if self.has_gallery else None
         return None if document is None else read_calibration(document)
-
-    @property
-    def threshold_warning(self) -> str | None:
-        """Why the threshold in force no longer holds what it promises, or None."""
-        if self.settings.threshold is not None or not self.has_gallery:
-            return None
-        return outgrown(self.calibration, self.gallery.read(templates.counts)["subjects"])
 
     def open_for_search(self, threshold: float | None = None) -> tuple[Gallery, Threshold]:
         """The gallery with its index and the models opened, and the threshold to search with.

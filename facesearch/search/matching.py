@@ -6,6 +6,7 @@ found can belong among the candidates.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -18,7 +19,7 @@ from facesearch.store.templates import Described, describe_templates, vectors_of
 from facesearch.types import Candidate, Decision, Fusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Protocol
 
     from numpy.typing import NDArray
@@ -47,6 +48,8 @@ DEFAULT_MARGIN = 0.05
 different people, which is 0.09 for a MobileFace recogniser on LFW: a difference that chance explains."""
 MOST_KNOWN: Final = 1 << 15
 """Templates whose descriptions are remembered: about 10 MB, and the mean vector of each person with several."""
+SLICE: Final = 32
+"""Templates that are described together."""
 FIRST: Final = 64
 """Templates that are fetched for a query at first; four times as many each time that these do not settle it."""
 
@@ -86,7 +89,7 @@ def search_subjects(
     found: list[tuple[Candidate, ...]] = []
     for start in range(0, len(vectors), index.together):
         found += _best_subjects(index, vectors[start : start + index.together], asked, allowed, known, connection)
-    return [candidates[: max(asked.k, 2)] for candidates in found]
+    return found
 
 
 def _best_subjects(
@@ -97,14 +100,65 @@ def _best_subjects(
     fetch = max(4 * k, FIRST)
     while unsettled := [position for position in range(len(queries)) if position not in found]:
         scores, ids = index.search(queries[unsettled], fetch, allowed, floor)
-        described = _described(ids[ids != -1].tolist(), known, connection)
         for position, row_ids, row_scores in zip(unsettled, ids.tolist(), scores.tolist(), strict=True):
             hits = [hit for hit in zip(row_ids, row_scores, strict=True) if hit[0] != -1]
-            candidates = rank_subjects(queries[position], hits, described, asked.fusion)
-            if len(hits) < fetch or _is_settled(candidates, hits[-1][1], k, floor, asked.fusion):
-                found[position] = candidates
+            hits.sort(key=lambda hit: (-hit[1], hit[0]))
+            people = _Ranking(queries[position], k, floor, asked.fusion)
+            if people.take(hits, known, connection) or len(hits) < fetch:
+                found[position] = people.candidates()
         fetch *= 4
     return [found[position] for position in range(len(queries))]
+
+
+class _Ranking:
+    """The best k people for one query."""
+
+    def __init__(self, query: Vector, k: int, floor: float, fusion: Fusion) -> None:
+        self._query, self._k, self._floor, self._fusion = query, k, floor, fusion
+        self._people: dict[int, tuple[float, int, Described, float, float]] = {}
+        """By subject id: score, best template, whose it is, the template's score and the mean's."""
+        self._best: list[float] = []
+        """A heap of the k best scores."""
+
+    def take(self, hits: Sequence[tuple[int, float]], known: Known, connection: Connection | None) -> bool:
+        """Take (template id, score) until nobody can come before the k-th, on a tie neither; return whether that is so.
+
+        `hits` fall; equal ones are in order of template id.
+        """
+        for start in range(0, len(hits), SLICE):
+            if self._is_settled(hits[start][1]):
+                return True
+            part = hits[start : start + SLICE]
+            described = _described([template_id for template_id, _ in part], known, connection)
+            for template_id, best in part:
+                each = described[template_id]
+                if each.subject_id not in self._people:  # the first is the best
+                    self._add(template_id, each, best)
+        return bool(hits) and self._is_settled(hits[-1][1])
+
+    def _add(self, template_id: int, each: Described, best: float) -> None:
+        mean = best if each.mean is None else float(np.dot(self._query, each.mean))
+        score = fuse(best, mean, self._fusion)
+        self._people[each.subject_id] = (score, template_id, each, best, mean)
+        heapq.heappush(self._best, score)
+        if len(self._best) > self._k:
+            heapq.heappop(self._best)
+
+    def _is_settled(self, unseen: float) -> bool:
+        """Tell whether nobody whose templates score at most `unseen` can come before the k-th.
+
+        Below the floor it does not matter who comes first.
+        """
+        full = len(self._best) == self._k
+        return full and (unseen < self._floor or self._best[0] > most(unseen, self._fusion))
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return the k best, best first; equal scores in order of template id."""
+        ranked = sorted(self._people.values(), key=lambda row: (-row[0], row[1]))[: self._k]
+        return tuple(
+            Candidate(each.subject, score, template_id, each.photo, each.subject_id, each.photo_id, best, mean)
+            for score, template_id, each, best, mean in ranked
+        )
 
 
 def _described(ids: Sequence[int], known: Known, connection: Connection | None) -> Known:
@@ -130,33 +184,6 @@ def _with_means(connection: Connection, described: Known) -> Known:
     people = vectors_of_subjects(connection, (each.subject_id for each in described.values()))
     means = {subject_id: mean_vector(vectors) for subject_id, vectors in people.items()}
     return {key: each._replace(mean=means.get(each.subject_id)) for key, each in described.items()}
-
-
-def _is_settled(candidates: Sequence[Candidate], unseen: float, k: int, floor: float, fusion: Fusion) -> bool:
-    """Tell whether nobody whose templates score at most `unseen` can come before the k-th; on a tie one could.
-
-    Below the floor it does not matter who comes first.
-    """
-    return len(candidates) >= k and (unseen < floor or candidates[k - 1].score > most(unseen, fusion))
-
-
-def rank_subjects(
-    query: Vector, hits: Iterable[tuple[int, float]], described: Mapping[int, Described], fusion: Fusion
-) -> tuple[Candidate, ...]:
-    """Return one candidate per subject, best first; equal scores in order of template id.
-
-    `hits` are (template id, score), with the best template of every subject that is in them.
-    """
-    candidates: dict[int, Candidate] = {}
-    for template_id, best in sorted(hits, key=lambda hit: (-hit[1], hit[0])):
-        each = described[template_id]
-        if each.subject_id not in candidates:
-            mean = best if each.mean is None else float(np.dot(query, each.mean))
-            score = fuse(best, mean, fusion)
-            candidates[each.subject_id] = Candidate(
-                each.subject, score, template_id, each.photo, each.subject_id, each.photo_id, best, mean
-            )
-    return tuple(sorted(candidates.values(), key=lambda each: (-each.score, each.template_id)))
 
 
 def decide(candidates: Sequence[Candidate], threshold: float, margin: float) -> tuple[Decision, float | None]:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from facesearch.records import (
     EnrollRecord,
+    ExpectedBasis,
+    ExpectedFpir,
     FaceRecord,
     FindingRecord,
     HistoryRecord,
@@ -224,6 +226,8 @@ class Info(Limits):
     model: str | None
     threshold: float
     threshold_basis: str
+    expected_fpir: ExpectedFpir
+    expected_fpir_basis: ExpectedBasis
 
 
 class Health(BaseModel):

@@ -241,7 +241,7 @@ class CalibrationRow(Sealed):
 
 
 class EvaluationRow(Sealed):
-    """Figures of an evaluation with a model: no scores, no names, no photos."""
+    """Figures of an evaluation with a model, and the scores that the gallery was measured by: no names, no photos."""
 
     __tablename__ = "evaluations"
     model_id = reference("models.id", index=True)

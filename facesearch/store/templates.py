@@ -174,10 +174,11 @@ def vectors_of(connection: Connection, ids: Sequence[int]) -> Vectors:
         raise GalleryError(f"Template {error} is gone.", "Somebody changed the gallery meanwhile: try again.") from None
 
 
+# Not by the index of the models, which leads to every template.
 _OF_SUBJECTS = (
     "SELECT faces.subject_id, templates.face_id, templates.model_id, templates.vector, templates.crc FROM templates "
-    "JOIN faces ON faces.id = templates.face_id JOIN models ON models.id = templates.model_id AND models.active = 1 "
-    "WHERE faces.subject_id"
+    "JOIN faces ON faces.id = templates.face_id "
+    "WHERE templates.model_id + 0 = (SELECT id FROM models WHERE active = 1) AND faces.subject_id"
 )
 
 
@@ -228,6 +229,18 @@ TABLES: Final = {
     "templates": TemplateRow,
     "rejected_photos": RejectionRow,
 }
+
+
+def count_subjects(connection: Connection) -> int:
+    """Return how many people are enrolled."""
+    return connection.scalar(sa.select(sa.func.count()).select_from(SubjectRow)) or 0
+
+
+def count_alone(connection: Connection) -> int:
+    """Return how many people have one template of the active model."""
+    of_person = sa.select(FaceRow.subject_id).join(TemplateRow).where(of_active_model())
+    alone = of_person.group_by(FaceRow.subject_id).having(sa.func.count() == 1).subquery()
+    return connection.scalar(sa.select(sa.func.count()).select_from(alone)) or 0
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -30,7 +30,7 @@ def test_a_match_is_one_record_with_everything_to_judge_it(command: Command, gal
     (record,) = run.records
     assert list(record) == [
         "photo", "face", "box", "landmarks", "detection_score", "decision", "reason", "detail", "subject", "score",
-        "margin", "threshold", "threshold_basis", "candidates",
+        "margin", "threshold", "threshold_basis", "expected_fpir", "expected_fpir_basis", "candidates",
     ]  # fmt: skip
     assert record["decision"] == "match"
     assert record["subject"] == PEOPLE[0]

@@ -61,7 +61,7 @@ def test_paths_bytes_and_arrays_give_the_same_result(enrolled: FaceSearch, peopl
     ]
     assert len({each.score for each in scores if each}) == 1
     assert scores[0] is not None
-    assert scores[0].score == pytest.approx(1, abs=1e-6)
+    assert scores[0].best_template_score == pytest.approx(1, abs=1e-6)
 
 
 def test_many_photos_are_searched_as_each_alone_and_in_their_order(

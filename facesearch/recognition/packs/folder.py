@@ -22,9 +22,12 @@ A `pack.toml`, with everything but the two file names optional:
     channel_order = "RGB"       # or "BGR"
     dimension = 512             # and licence, data, use
 
-    [threshold]
+    [[threshold]]               # one for each false match rate that was measured: `facesearch eval --pack-table`
+    fmr = 1e-5
     score = 0.45                # cosine
     basis = "how it was measured"
+
+Where no rate is known, one table `[threshold]` without `fmr` states a number.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ from facesearch.errors import ConfigError, ModelIntegrityError, ModelNotFoundErr
 from facesearch.names import path_text
 from facesearch.recognition.networks import KINDS
 from facesearch.recognition.packs.graph import read_graph
+from facesearch.recognition.packs.thresholds import TABLES, ordered
+from facesearch.types import FmrPoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +66,7 @@ _KEYS = {
     "": {"name", "licence", "detector", "recognizer", "threshold"},
     "detector": {"file", "sha256", "kind", "finds", "licence", "data", "use"},
     "recognizer": {"file", "sha256", "input_mean", "input_std", "channel_order", "dimension", "licence", "data", "use"},
-    "threshold": {"score", "basis"},
+    "threshold": {"fmr", "score", "basis"},
 }
 _FACE_SIZE = (112, 112)
 _BOXES_ONLY = 6
@@ -132,8 +137,15 @@ class ModelPack:
     detector: DetectorFile
     recognizer: RecognizerFile
     threshold: float
-    """Cosine, the default where nothing was calibrated."""
+    """Cosine, the default where nothing was calibrated and there is no table."""
     threshold_basis: str
+    stated: tuple[FmrPoint, ...] = ()
+    """The table of its pack.toml."""
+
+    @property
+    def table(self) -> tuple[FmrPoint, ...]:
+        """Thresholds by false match rate, rates falling; empty where nobody measured any."""
+        return self.stated or TABLES.get(self.recognizer.sha256, ())
 
 
 def file_sha256(path: Path) -> str:
@@ -170,7 +182,8 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
         raise ConfigError(f"{declared} cannot be read: {error}.") from error
     pack = _Section(declared, "", table)
     detector, recognizer = pack.section("detector"), pack.section("recognizer")
-    threshold = pack.section("threshold", optional=True)
+    rows = pack.rows("threshold")
+    threshold = rows[0] if rows else pack.section("threshold", optional=True)
     detector_path, recognizer_path = detector.model_file(folder), recognizer.model_file(folder)
     mean, std = recognizer.get("input_mean", float), recognizer.get("input_std", float)
     if mean is None or std is None:
@@ -207,7 +220,22 @@ def _by_declaration(folder: Path, declared: Path) -> ModelPack:
         ),
         threshold=DEFAULT_THRESHOLD if score is None else score,
         threshold_basis=threshold.get("basis", str) or UNMEASURED,
+        stated=_stated(pack, rows),
     )
+
+
+def _stated(pack: _Section, rows: Sequence[_Section]) -> tuple[FmrPoint, ...]:
+    """The table of thresholds. Raises `ConfigError` for what can be none."""
+    points = []
+    try:
+        for row in rows:
+            fmr, score = row.get("fmr", float), row.get("score", float)
+            if fmr is None or score is None:
+                raise row.error("each [[threshold]] needs fmr and score")
+            points.append(FmrPoint(fmr, score, row.get("basis", str) or "stated in the pack, without a basis"))
+        return ordered(points)
+    except ValueError as error:
+        raise pack.error(f"[[threshold]]: {error}") from error
 
 
 class _Section:
@@ -230,6 +258,14 @@ class _Section:
         if not isinstance(table, dict):
             raise self.error(f"the table [{name}] is missing")
         return _Section(self._source, name, table)
+
+    def rows(self, name: str) -> list[_Section]:
+        """The tables [[name]]; none where there is one table [name], unless it has a rate."""
+        value = self._table.get(name)
+        rows = [value] if isinstance(value, dict) and "fmr" in value else value if isinstance(value, list) else []
+        if not all(isinstance(row, dict) for row in rows):
+            raise self.error(f"{name} is not a table")
+        return [_Section(self._source, name, row) for row in rows]
 
     def get(self, key: str, kind: type[T]) -> T | None:
         value = self._table.get(key)
