@@ -138,7 +138,7 @@ def info(pack: PackArgument, json: JsonOption = False) -> None:
         emit(record)
     else:
         table = ", ".join(f"{each.score:g} at FMR {each.fmr:g}" for each in found.table)
-        shown = {**record, "thresholds": table or "none was measured: facesearch eval PEOPLE --pack-table"}
+        shown = {**record, "thresholds": table or "none was measured"}
         print_table(("", ""), [(key, "" if value is None else value) for key, value in shown.items()])
 
 

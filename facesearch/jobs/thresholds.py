@@ -166,7 +166,7 @@ def judge(
     if fpir is not None and not table:
         raise ConfigError(
             "The pack has no table of thresholds by false match rate, so --fpir cannot choose one.",
-            "Calibrate: `facesearch calibrate --fpir 0.01`. Or measure a table: `facesearch eval PEOPLE --pack-table`.",
+            "Calibrate instead: facesearch calibrate --fpir 0.01",
         )
     target = TARGET if fpir is None else fpir
     if not table:

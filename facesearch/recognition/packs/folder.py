@@ -22,7 +22,7 @@ A `pack.toml`, with everything but the two file names optional:
     channel_order = "RGB"       # or "BGR"
     dimension = 512             # and licence, data, use
 
-    [[threshold]]               # one for each false match rate that was measured: `facesearch eval --pack-table`
+    [[threshold]]               # one for each false match rate that was measured
     fmr = 1e-5
     score = 0.45                # cosine
     basis = "how it was measured"

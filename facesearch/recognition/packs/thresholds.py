@@ -1,6 +1,6 @@
 """Thresholds by false match rate: those of recognisers that were measured, and those that a pack.toml states.
 
-`facesearch eval PEOPLE --pack-table` measures one for any pack. A rate means nothing for another recogniser, so a table
+A rate means nothing for another recogniser, so a table
 belongs to the bytes of one. There is none for the recognisers of buffalo_s, buffalo_sc and antelopev2: nobody published
 one, and they could not be measured here.
 """
