@@ -35,7 +35,7 @@ MISSING = {
 }
 """Commands that take paths, with one that is not there."""
 PATHLESS = {
-    "check", "db", "demo", "history", "info", "init", "keys", "log", "reembed", "reindex", "serve", "undo",
+    "check", "db", "demo", "doctor", "history", "info", "init", "keys", "log", "reembed", "reindex", "serve", "undo",
     "models list", "models pull", "models verify", "models info", "models retire", "people list", "people show",
     "people rename", "people merge", "people set", "people remove", "people forget", "people expire", "people move",
     "people confirm", "people alias add", "people alias remove", "people alias list",

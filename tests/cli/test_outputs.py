@@ -61,6 +61,7 @@ INPUTS = {
     ("query", "photos"),
     ("rekey", "new_key_file"),
     ("restore", "file"),
+    ("serve", "config"),
     ("verify", "a"),
     ("verify", "b"),
 }

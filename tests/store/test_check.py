@@ -122,7 +122,7 @@ def test_templates_with_a_right_checksum_that_no_search_may_meet_are_found(enrol
         f"UPDATE templates SET dimension = 2, vector = zeroblob(8), crc = {checksum(2, 1, bytes(8))} WHERE id = 2",
     )
     with Gallery.open(enrolled) as gallery:
-        assert [words for _, words in faults(gallery) if "no unit vector (length 100)" in words]
+        assert [words for _, words in faults(gallery) if "is not of unit length (length 100)" in words]
         assert [words for _, words in faults(gallery) if "2 dimensions where its model has 8" in words]
         with pytest.raises(CorruptGalleryError):
             gallery.search(unit(1)[None], 1)

@@ -82,7 +82,7 @@ def test_a_restored_backup_of_a_poisoned_gallery_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr("facesearch.store.backups._require_sound", lambda *_: None)
         write_backup(gallery, tmp_path / "b")
-    with pytest.raises(CorruptGalleryError, match="no unit vector"):
+    with pytest.raises(CorruptGalleryError, match="not of unit length"):
         restore_backup(tmp_path / "b", tmp_path / "again")
 
 
