@@ -99,7 +99,7 @@ def test_decisions_are_those_of_a_query(
             expected["unusable" if mate != NON_MATED else "silent"] += 1
             continue
         # People at minus infinity are no candidates of an index; equal scores put the mate last.
-        order = sorted(range(len(row)), key=lambda column, row=row, mate=mate: (-row[column], column == mate))
+        order = [column for *_, column in sorted((-score, column == mate, column) for column, score in enumerate(row))]
         candidates = [candidate(column, row[column]) for column in order if row[column] > -math.inf]
         decision, _ = decide(candidates, threshold, margin)
         right = bool(candidates) and candidates[0].subject == str(mate)

@@ -134,7 +134,7 @@ def test_failures_stay_in_at_any_number_of_pairs() -> None:
     assert ours.counts.reasons == full.counts.reasons
     assert ours.fte == full.fte
     assert ours.fte is not None
-    assert (ours.fte.count, ours.fte.total) == (np.count_nonzero(~ok), 90)
+    assert (ours.fte.count, ours.fte.total) == (int(np.count_nonzero(~ok)), 90)
     for mine, theirs in zip(ours.points, full.points, strict=True):
         assert (mine.gfrr, mine.gfar) == (theirs.gfrr, theirs.gfar)
 

@@ -266,8 +266,9 @@ def _identification() -> IdentificationReport:
         FpirAtSize(n, 0.001 * n, SizeBasis.EXACT if n <= 50 else SizeBasis.BOUND, 0.002 * n, 0.0015 * n)
         for n in (10, 50, 100)
     )
-    rates = [Rate(count, 30, interval) for count in (20, 2, 1, 0, 6, 1)]
-    decided = Decisions(0.7, 0.05, *rates, Rate(1, 20, interval), Rate(1, 20, interval))
+    right, unsure, wrong, both, unknown, unusable = (Rate(count, 30, interval) for count in (20, 2, 1, 0, 6, 1))
+    alarm = Rate(1, 20, interval)
+    decided = Decisions(0.7, 0.05, right, unsure, wrong, both, unknown, unusable, alarm, alarm)
     result = IdentificationResult(
         50, 30, 20, 1, 0, tuple(Rate(20 + r, 30, interval) for r in range(5)), curves, (point,), (decided,),
         FpirBySize(0.7, 50, sizes), Rate(1, 50), 100,

@@ -319,7 +319,7 @@ def test_a_paired_difference_has_newcombe_s_interval() -> None:
     assert b is not None
     assert a.interval is not None
     assert b.interval is not None
-    rho = np.corrcoef(*draws)[0, 1]
+    rho = np.corrcoef(draws[0], draws[1])[0, 1]
     down, up = b.value - b.interval.low, a.interval.high - a.value
     low = found.difference - math.sqrt(down**2 + up**2 - 2 * rho * down * up)
     assert found.interval.low == pytest.approx(low)
