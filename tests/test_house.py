@@ -22,11 +22,11 @@ from facesearch import EnrollOutcome, FaceSearch, SearchResult
 from facesearch.demo.portraits import draw_portrait, write_photo
 
 HOME = Path(facesearch.__file__).parent
-FILES_OF_A_FOLDER = 30
-LINES_OF_A_FILE = 600
-PHOTO_WALK = (77, 38)
+FILES_OF_A_FOLDER = 25
+LINES_OF_A_FILE = 425
+PHOTO_WALK = (50, 27)
 """Calls and files of one new photo in a run, at most."""
-QUERY_WALK = (60, 28)
+QUERY_WALK = (41, 25)
 
 Walk: TypeAlias = dict[tuple[str, str], set[str]]
 """(file, function) of the package, in the order of their first calls, and the files that called it."""

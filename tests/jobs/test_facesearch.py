@@ -131,7 +131,7 @@ def test_a_threshold_that_is_no_cosine_is_refused(value: float) -> None:
 
 def test_arrays_that_are_no_photos_are_refused(enrolled: FaceSearch) -> None:
     for array in (np.zeros((10, 10), np.uint8), np.zeros((10, 10, 3), np.float32), np.zeros((0, 10, 3), np.uint8)):
-        with pytest.raises(ConfigError, match="no photo"):
+        with pytest.raises(ConfigError, match="not a photo"):
             enrolled.identify(array)  # type: ignore[arg-type]  # on purpose
 
 
