@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 
 PIECES = (
     "'", '"', "`", ";", "--", "/*", "DROP TABLE subjects", "' OR 1=1", "%", "_", "*", "?", "[", "]", "{", "}", "$(id)",
@@ -26,6 +27,17 @@ def hostile_names(seed: int, count: int) -> list[str]:
     while len(names) < count:
         names["".join(source.choices(PIECES, k=source.choice((1, 1, 2, 3, 5, 8))))] = None
     return list(names)
+
+
+def visible(name: str) -> str:
+    """The name as a gallery keeps it: NFC, and without blanks around it and characters of no width."""
+    kept = ""
+    for character in name:
+        joins = character in "\u200c\u200d" and kept[-1:] >= "\u0590"
+        if joins or character not in "\u200b\u2060\ufeff\u00ad\u200c\u200d":
+            kept += character
+    plain = unicodedata.normalize("NFC", kept).strip()
+    return plain if plain == name else visible(plain)
 
 
 UNDECODABLE = b"Q\xffQ"

@@ -24,6 +24,7 @@ from facesearch.cli.output import emit, note, print_records, tell
 from facesearch.cli.root import new_group
 from facesearch.errors import ConfigError
 from facesearch.names import path_text
+from facesearch.walking import cause_of
 
 
 def register(app: typer.Typer) -> None:
@@ -93,6 +94,8 @@ def _use_config(ctx: typer.Context, file: Path | None) -> Path | None:
         return None
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path_text(file)} cannot be read: {cause_of(error)}.", "Name a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path_text(file)} is not a TOML file: {error}.", "`facesearch serve --print-config` shows one."
@@ -133,8 +136,6 @@ def serve(
             metavar="FILE",
             is_eager=True,
             callback=_use_config,
-            exists=True,
-            dir_okay=False,
             help="TOML file with these options by their names; the command line goes before it.",
         ),
     ] = None,

@@ -168,9 +168,10 @@ def _refuse_precision(active: ModelInfo, other: ModelInfo) -> None:
 
 def bind_model(connection: Connection, info: ModelInfo) -> int:
     """Make `info` the active model of a gallery without a face; as `bind_row`. Returns its row id."""
+    _hold_unbound(connection)  # before the row: whoever waits for another's row may hold up that one's lock
     known = find_model(connection, info.model_id)
     row = known.row if known else insert_model(connection, info)
-    bind_row(connection, row)
+    make_active(connection, row)
     return row
 
 
@@ -180,12 +181,17 @@ def bind_row(connection: Connection, row: int) -> None:
     Calibrations and evaluations of the model before it stay with that model. Raises `GalleryConflictError` where
     another process enrolled a face meanwhile.
     """
+    _hold_unbound(connection)
+    make_active(connection, row)
+
+
+def _hold_unbound(connection: Connection) -> None:
+    """Let nobody else choose a model until the transaction ends. Raises as `bind_row`."""
     database = Database.of(connection)
     database.hold_models(connection)
     with database.read() as now_committed:  # a transaction that began before it had the lock may not see all faces
         if active_model(now_committed) is not None:
             raise GalleryConflictError("Another process enrolled the gallery's first face.", "Run the same again.")
-    make_active(connection, row)
 
 
 def make_active(connection: Connection, row: int) -> None:

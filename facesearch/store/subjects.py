@@ -64,7 +64,9 @@ def clean_name(name: str) -> str:
     Characters of no width go, or two people could have names that look the same. Joiners stay where scripts need them.
     macOS writes file names decomposed (NFD): without NFC, one person would become two.
     """
-    cleaned = _INVISIBLE.sub("", unicodedata.normalize("NFC", name)).strip()
+    cleaned, before = name, None
+    while cleaned != before:  # what goes may have kept another character in place, or an accent from its letter
+        before, cleaned = cleaned, unicodedata.normalize("NFC", _INVISIBLE.sub("", cleaned)).strip()
     hint = "Choose another name."
     if len(cleaned) > MAX_NAME:
         raise ConfigError(f"A person's name has at most {MAX_NAME} characters, and this one has {len(cleaned)}.", hint)

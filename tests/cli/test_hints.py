@@ -29,8 +29,8 @@ PROSE = {
 }  # fmt: skip
 """What follows the word facesearch in a sentence that is about the program."""
 VALUES = {
-    "calibration.target", "target.kind", "name", "names", "options_of(active)", "options_of(new)", "ours", "pack",
-    "pack.name", "reference", "scope", "theirs", "models.options_of(new.info)", "entry.undone_by",
+    "calibration.target", "target", "target.kind", "name", "names", "options_of(active)", "options_of(new)", "ours",
+    "pack", "pack.name", "reference", "scope", "theirs", "models.options_of(new.info)", "entry.undone_by",
 }  # fmt: skip
 """Expressions in commands that are quoted already, or that no shell can misread: names of known packs, numbers."""
 
@@ -100,7 +100,8 @@ def filled_in(match: re.Match[str]) -> str:
         return "--pack NAME --precision int8 --provider cpu --det-size 640"
     if expression in ENTRIES:
         return "7"
-    return {"names": "A B", "theirs": "bf16 --provider openvino", "calibration.target": "0.001"}.get(expression, "NAME")
+    known = {"names": "A B", "theirs": "bf16 --provider openvino", "calibration.target": "0.001", "target": "0.01"}
+    return known.get(expression, "NAME")
 
 
 def parse(arguments: list[str]) -> None:

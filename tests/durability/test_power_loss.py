@@ -24,6 +24,7 @@ from facesearch.search.checks import check_gallery
 from facesearch.search.gallery import Gallery
 from facesearch.store import photos as stored_photos
 from facesearch.store import subjects, templates
+from facesearch.types import Fusion
 from tests.durability.crash_images import Chance, Disk
 from tests.durability.recorded import SPOILED, WAYS, use_two_stages
 from tests.durability.recording import Operation, Said, Sync, record
@@ -63,7 +64,7 @@ def judge(folder: Path, said: Acknowledged) -> set[str]:
     """What a power cut broke, in words; empty where every promise was kept."""
     broken = cached_people(folder, said)
     try:
-        gallery = Gallery.open(folder)
+        gallery = Gallery.open(folder, fusion=Fusion.MAX)  # whose own template then scores 1
     except GalleryNotFoundError:
         return broken | ({"the gallery is gone"} if said.photos else set())
     except FaceSearchError as error:

@@ -308,5 +308,5 @@ def test_a_damaged_archive_never_yields_another_file(tmp_path: Path, position: i
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pack.zip"
     path.write_bytes(b"<html>not found</html>")
-    with pytest.raises(ModelIntegrityError, match="no intact zip"):
+    with pytest.raises(ModelIntegrityError, match="not an intact ZIP file"):
         extract(path, tmp_path / "out")

@@ -352,10 +352,14 @@ def test_what_is_supported_and_cut_off_is_called_damaged() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"hello, this is text\n" * 9, b"%PDF-1.7", b"GIF88a" + bytes(50), bytes(500), b"RIFF1234WAVE"],
+    [b"\xff", b"hello, this is text\n" * 9, b"%PDF-1.7", b"GIF88a" + bytes(50), bytes(500), b"RIFF1234WAVE"],
 )
 def test_what_is_no_photo_is_unsupported(data: bytes) -> None:
     assert refusal(data) == Reason.UNSUPPORTED_FORMAT
+
+
+def test_an_empty_photo_is_unreadable() -> None:
+    assert refusal(b"") == Reason.UNREADABLE
 
 
 @given(st.sampled_from([option for option in FORMATS if option[0] != "BMP"]), st.data())

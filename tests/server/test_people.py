@@ -284,6 +284,7 @@ def test_a_thumbnail_is_made_once(engine: FaceSearch, people_folder: Path, monke
         return thumbnail(data, *more)
 
     monkeypatch.setattr("facesearch.server.enrolment.thumbnail", counted)
+    engine.gallery.write(lambda connection: connection.exec_driver_sql("DELETE FROM crops"))
     with serve_here(engine, ServerOptions(thumbnails=True)) as shown:
         first, again = (shown.get("/v1/photos/1/thumbnail") for _ in range(2))
         assert first.content == again.content

@@ -21,6 +21,7 @@ from facesearch.search.gallery import Gallery
 from facesearch.store import people, subjects
 from facesearch.store import photos as stored_photos
 from facesearch.store import templates as stored_templates
+from facesearch.types import Fusion
 from tests.store.makers import MODEL, ROOT, commit, make_gallery, moved_photo, new_photo, unit
 
 NAMES = st.sampled_from(["anna", "bob", "carl", "dora"])
@@ -83,11 +84,11 @@ class GalleryMachine(RuleBasedStateMachine):
 
     def make(self) -> Gallery:
         """A new gallery."""
-        return make_gallery(self.folder)
+        return make_gallery(self.folder, Fusion.MAX)
 
     def open(self) -> Gallery:
         """The same, as another process opens it."""
-        gallery = Gallery.open(self.folder)
+        gallery = Gallery.open(self.folder, fusion=Fusion.MAX)  # the model knows single templates
         gallery.adopt(MODEL)
         return gallery
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from facesearch.index.services import VectorDatabaseKind, VectorServer
 from facesearch.search.gallery import Gallery
 from facesearch.store.location import Location, parse_location
+from facesearch.types import Fusion
 from tests.servers import new_database
 from tests.store.makers import MODEL
 from tests.store.test_model import GalleryMachine
@@ -31,13 +32,13 @@ class MovedMachine(GalleryMachine):
         self.servers = {VectorDatabaseKind.MILVUS: VectorServer(self.server)}
         if self.kind is VectorDatabaseKind.PGVECTOR:
             self.location = parse_location(self.stack.enter_context(new_database(self.server)), self.folder)
-        gallery = Gallery.open(self.location, create=True, servers=self.servers)
+        gallery = Gallery.open(self.location, create=True, servers=self.servers, fusion=Fusion.MAX)
         gallery.adopt(MODEL)
         gallery.move_index(self.kind)
         return gallery
 
     def open(self) -> Gallery:
-        gallery = Gallery.open(self.location, servers=self.servers)
+        gallery = Gallery.open(self.location, servers=self.servers, fusion=Fusion.MAX)
         gallery.adopt(MODEL)
         return gallery
 
