@@ -131,8 +131,10 @@ class FaceSearch(PeopleOperations):
         items = settle_folders(photos, self, policy, lambda: self.threshold.value)
         gallery = self.ensure_gallery()
         gallery.adopt(self.model)
+        # That of the gallery to be: most first runs fill one, and few people allow a lower threshold than many.
+        threshold = self.threshold_among(len({item.subject for item in items}))
         options = EnrollOptions(
-            self.threshold.value,
+            threshold.value,
             faces=policy,
             strict=strict,
             bring_back_erased=bring_back_erased,

@@ -323,7 +323,7 @@ def eer_interval(eer: float, sample: Sample, drawn: Replicates) -> Interval | No
     """The interval of the midpoint.
 
     Either class moves the crossing about half as far as its own rate, which is worth up to four times its comparisons.
-    Three times the smaller class covers 92 to 94 % in simulations of lists and of all pairs; more covers too little.
+    Three times the smaller class was chosen by simulation; near an EER of 0 the interval still covers too little.
     """
     trials = 3 * min(sample.mated_score.size, sample.non_mated)
     return bootstrap_interval(eer, drawn.eer, trials=trials, units=sample.mated_units, excess=drawn.eer_excess)

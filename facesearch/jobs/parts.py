@@ -263,10 +263,16 @@ class Parts:
         """Why the threshold in force no longer holds what it promises, or None."""
         return self._judged().warning
 
-    def _judged(self, given: float | None = None) -> Judged:
-        settings = self.settings
+    def threshold_among(self, people: int) -> Threshold:
+        """The threshold in force once the gallery has that many people, if it has fewer now."""
+        return self._judged(people=people).threshold
+
+    def _judged(self, given: float | None = None, people: int = 0) -> Judged:
+        settings, facts = self.settings, self._known_facts()
         chosen = (settings.threshold if given is None else given, settings.fpir)
-        return judge(chosen, self.pack.table, self.extractor.info, settings.fusion, self._known_facts())
+        if facts is not None:
+            facts = replace(facts, people=max(facts.people, people))
+        return judge(chosen, self.pack.table, self.extractor.info, settings.fusion, facts)
 
     def _known_facts(self) -> Facts | None:
         """What the gallery tells, read anew when it has changed; None without one."""

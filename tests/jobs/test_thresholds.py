@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from facesearch import FaceSearch
 from facesearch.errors import ConfigError
 from facesearch.jobs.thresholds import (
     STEP,
@@ -151,3 +153,22 @@ def test_the_default_keeps_one_percent_and_knows_what_to_expect(tmp_path: Path, 
     assert found.threshold.expected_fpir is not None
     assert abs(math.log(found.threshold.expected_fpir / fpir)) < math.log(1.5)
     assert found.warning is None
+
+
+def test_a_first_run_is_judged_as_the_gallery_that_it_fills(
+    people_folder: Path, standin_pack: Path, tmp_path: Path
+) -> None:
+    """Twelve people need the row of 1e-4. That of an empty gallery would take everybody for everybody."""
+    pack = Path(shutil.copytree(standin_pack, tmp_path / "pack"))
+    text = (pack / "pack.toml").read_text(encoding="utf-8")
+    rows = "".join(
+        f'[[threshold]]\nfmr = {fmr}\nscore = {score}\nbasis = "made up"\n'
+        for fmr, score in ((1e-3, -1.0), (1e-4, 0.6))
+    )
+    start = text.index("[threshold]")
+    end = text.find("\n[", start + 1)
+    (pack / "pack.toml").write_text(text[:start] + (text[end:] if end > 0 else "") + "\n" + rows, encoding="utf-8")
+    with FaceSearch.open(tmp_path / "gallery", pack=pack, provider="cpu") as engine:
+        outcomes = list(engine.enroll(people_folder, strict=True))
+        assert {outcome.status.value for outcome in outcomes} == {"enrolled"}
+        assert engine.threshold.value == 0.6
