@@ -1,7 +1,7 @@
 """Thresholds by false match rate: those of recognisers that were measured, and those that a pack.toml states.
 
-A rate means nothing for another recogniser, so a table belongs to the bytes of one. There is none for the recognisers of
-buffalo_s, buffalo_sc and antelopev2: nobody published one, and they could not be measured here.
+A rate means nothing for another recogniser, so a table belongs to the bytes of one. There is none for the recognisers
+of buffalo_s, buffalo_sc and antelopev2: nobody published one, and they could not be measured here.
 """
 
 from __future__ import annotations
